@@ -1,0 +1,45 @@
+//! One VM's line in a report, as the ledger holds it.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::allocation::{Change, Drift};
+use crate::inventory::Action;
+use crate::outcome::{Basis, Failure, Outcome};
+
+/// Everything a report says of one selected VM. Texts are as they came: each format escapes for itself.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Row {
+    pub vmid: String,
+    pub name: Option<String>,
+    /// As answered, else as in the inventory.
+    pub rack_id: Option<String>,
+    pub action: Action,
+    pub outcome: Outcome,
+    /// `None` exactly where the outcome is `failed`.
+    pub basis: Option<Basis>,
+    pub prefix: Option<String>,
+    pub next_hop: Option<String>,
+    pub status: Option<String>,
+    pub previous_prefix: Option<String>,
+    pub previous_next_hop: Option<String>,
+    pub changes: Vec<Change>,
+    pub drift: Vec<Drift>,
+    /// `Some` exactly where the outcome is `failed`.
+    pub failure: Option<Failure>,
+    /// An attempt went unanswered: a failed VM may have its allocation all the same.
+    pub may_have_applied: bool,
+    pub http_status: Option<u16>,
+    /// The last failure in words, for people.
+    pub error: Option<String>,
+    /// Calls made for this VM in this run, over all resumes.
+    pub attempts: u32,
+    pub first_sent_at: Option<Timestamp>,
+    pub settled_at: Option<Timestamp>,
+    /// Of the last call.
+    pub latency_ms: Option<f64>,
+    pub request_id: Option<String>,
+    pub warnings: Vec<String>,
+    /// The inventory's other columns, in the order of [`super::RunInfo::label_columns`] where the VM has them.
+    pub labels: Vec<(String, String)>,
+}

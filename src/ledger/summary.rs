@@ -1,0 +1,125 @@
+//! A run as a whole: what it was, and what its rows add up to.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::inventory::Action;
+use crate::outcome::{Failure, Outcome};
+use crate::stop::Stop;
+
+/// One file of the fleet's inventory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InventoryFile {
+    /// As it was named on the command line; `-` is standard input.
+    pub path: String,
+    /// Of its bytes, in lower-case hex.
+    pub sha256: String,
+}
+
+/// What a run was asked to do, and when.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RunInfo {
+    /// Sorts by time: `20261123T021500Z-7f3a`.
+    pub id: String,
+    pub tool_version: String,
+    /// `sandbox` for a rehearsal, whatever its port.
+    pub base_url: String,
+    /// The first 8 hex digits of the key's SHA-256.
+    pub key_fingerprint: Option<String>,
+    /// The typed `--action`; `None` where each row of the inventory had its own.
+    pub action: Option<Action>,
+    pub inventory: Vec<InventoryFile>,
+    /// The settings in force, by flag name.
+    pub options: serde_json::Map<String, serde_json::Value>,
+    pub started_at: Timestamp,
+    /// `None` while it runs, or where it died.
+    pub ended_at: Option<Timestamp>,
+    pub resumes: u32,
+    /// Every label column of the inventory, in the order of first appearance.
+    #[serde(skip)]
+    pub label_columns: Vec<String>,
+}
+
+/// How many VMs came out how.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    pub selected: u64,
+    pub created: u64,
+    pub unchanged: u64,
+    pub updated: u64,
+    pub failed: u64,
+}
+
+impl Counts {
+    pub fn add(&mut self, outcome: Outcome, vms: u64) {
+        match outcome {
+            Outcome::Created => self.created += vms,
+            Outcome::Unchanged => self.unchanged += vms,
+            Outcome::Updated => self.updated += vms,
+            Outcome::Failed => self.failed += vms,
+        }
+    }
+
+    pub fn changed(&self) -> u64 {
+        self.created + self.updated
+    }
+
+    /// VMs with an outcome; equals `selected` in every finished report.
+    pub fn settled(&self) -> u64 {
+        self.created + self.unchanged + self.updated + self.failed
+    }
+}
+
+/// The outcomes of one rack.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RackCounts {
+    /// `None` for the VMs whose rack nobody knows.
+    pub rack_id: Option<String>,
+    #[serde(flatten)]
+    pub counts: Counts,
+}
+
+/// The failed VMs of one kind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FailureCount {
+    pub failure: Failure,
+    pub vms: u64,
+    /// How many of them an unanswered call may have changed all the same.
+    pub may_have_applied: u64,
+    /// The first few VMs, in inventory order.
+    pub examples: Vec<String>,
+    /// The error of the first of them, in words.
+    pub error: Option<String>,
+}
+
+/// What a run's rows add up to.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Summary {
+    #[serde(flatten)]
+    pub counts: Counts,
+    /// Invalid inventory rows that `--skip-invalid` left out.
+    pub skipped: u64,
+    /// VMs with at least one drift.
+    pub drifted: u64,
+    /// VMs with at least one warning.
+    pub warned: u64,
+    /// Warnings about the run as a whole.
+    pub warnings: Vec<String>,
+    pub racks: Vec<RackCounts>,
+    pub failures: Vec<FailureCount>,
+    /// Calls sent, all of them.
+    pub calls: u64,
+    /// Calls beyond each VM's first, 429s aside.
+    pub retries: u64,
+    /// Calls answered with a 429.
+    pub throttled: u64,
+    /// From the start (or the last resume) to the end.
+    pub duration_s: f64,
+    /// Calls sent a second, over [`Self::duration_s`].
+    pub calls_per_s: f64,
+    /// Every selected VM had its turn and was settled.
+    pub complete: bool,
+    pub stopped_by: Option<Stop>,
+    /// The program's exit code for this run.
+    pub exit_code: u8,
+}

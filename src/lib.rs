@@ -1,0 +1,12 @@
+//! Reconciles the routed IPv6 prefixes of a VM fleet: one call per VM, one truthful row per VM.
+//!
+//! ```text
+//! inventory → ledger → reconcile → (api, pace, retry) → outcome → ledger → report
+//! ```
+
+pub mod allocation;
+pub mod inventory;
+pub mod ledger;
+pub mod outcome;
+pub mod stop;
+mod words;

@@ -1,0 +1,407 @@
+//! What one answer means for one VM: created, unchanged or updated, and the evidence for it.
+//!
+//! A pure function of the answer, what was known before, and the attempts whose answer never came.
+//! The inventory is no evidence: what it expects is drift, never an outcome.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::allocation::{Allocation, Change, Moment};
+use crate::words::words;
+
+/// How far the server's and our reading of one moment may lie apart.
+pub const TOLERANCE: SignedDuration = SignedDuration::from_secs(2);
+
+/// How long after its timeout an unanswered call may still have acted.
+pub const LATE_EFFECT: SignedDuration = SignedDuration::from_secs(60);
+
+words! {
+    /// The four things that a run can say of a VM.
+    Outcome {
+        Created = "created",
+        Unchanged = "unchanged",
+        Updated = "updated",
+        Failed = "failed",
+    }
+}
+
+words! {
+    /// What an outcome was concluded from.
+    Basis {
+        /// The answer said `created: true`.
+        CreatedFlag = "created_flag",
+        /// An attempt whose answer was lost made the allocation.
+        LostAnswer = "lost_answer",
+        /// The VM's last-known allocation.
+        Ledger = "ledger",
+        /// The allocation's own times, on the server's clock.
+        ServerClock = "server_clock",
+        /// Nothing: no time could be read.
+        None = "none",
+    }
+}
+
+words! {
+    /// Why a VM failed.
+    Failure {
+        Rejected = "rejected",
+        Unauthorized = "unauthorized",
+        Forbidden = "forbidden",
+        NotFound = "not_found",
+        Conflict = "conflict",
+        RateLimited = "rate_limited",
+        ServerError = "server_error",
+        Timeout = "timeout",
+        Connect = "connect",
+        Tls = "tls",
+        Redirected = "redirected",
+        MalformedAnswer = "malformed_answer",
+        /// A 2xx that says `success: false`.
+        RefusedByApi = "refused_by_api",
+        /// The run stopped before the VM's turn.
+        NotAttempted = "not_attempted",
+    }
+}
+
+/// A valid success of the API.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub created: bool,
+    pub allocation: Allocation,
+    /// What the answer said that does not fit together.
+    pub warnings: Vec<String>,
+}
+
+/// When an attempt whose answer we never learned may have acted, on our clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unanswered {
+    /// The moment at which the call left, or the earliest at which it can have.
+    pub from: Timestamp,
+    /// The moment at which it was given up.
+    pub until: Timestamp,
+}
+
+impl Unanswered {
+    fn covers(&self, moment: Timestamp) -> bool {
+        let from = self.from.saturating_sub(TOLERANCE);
+        let until = self.until.saturating_add(LATE_EFFECT);
+        matches!((from, until), (Ok(from), Ok(until)) if from <= moment && moment <= until)
+    }
+}
+
+/// What is known beside the answer itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Evidence<'a> {
+    /// The VM's last-known allocation.
+    pub before: Option<&'a Allocation>,
+    /// Attempts for this VM, of this run and earlier ones, whose answer was never learned.
+    pub unanswered: &'a [Unanswered],
+    /// When this run's first call for the VM left, on our clock.
+    pub first_sent: Timestamp,
+    /// The server's clock minus ours; `None` where no answer gave a time.
+    pub clock_offset: Option<SignedDuration>,
+}
+
+/// An outcome and what it rests on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    pub outcome: Outcome,
+    pub basis: Basis,
+    pub changes: Vec<Change>,
+    pub warnings: Vec<String>,
+}
+
+/// Applies the outcome table to a valid success: the first row that matches decides.
+pub fn classify(answer: &Answer, evidence: &Evidence<'_>) -> Verdict {
+    let allocation = &answer.allocation;
+    let changes = evidence.before.map(|before| allocation.changes_since(before)).unwrap_or_default();
+    let mut warnings = answer.warnings.clone();
+    warnings.extend(oddities(allocation));
+
+    let (outcome, basis) = if answer.created {
+        if evidence.before.is_some() {
+            warnings.push("created anew, though an allocation was known before".into());
+        }
+        (Outcome::Created, Basis::CreatedFlag)
+    } else if made_by_lost_answer(allocation, evidence, &mut warnings) {
+        (Outcome::Created, Basis::LostAnswer)
+    } else if evidence.before.is_some() {
+        match changes.is_empty() {
+            true => (Outcome::Unchanged, Basis::Ledger),
+            false => (Outcome::Updated, Basis::Ledger),
+        }
+    } else {
+        by_server_clock(allocation, evidence, &mut warnings)
+    };
+    Verdict { outcome, basis, changes, warnings }
+}
+
+/// Row 3: did an attempt whose answer was lost make this allocation?
+fn made_by_lost_answer(allocation: &Allocation, evidence: &Evidence<'_>, warnings: &mut Vec<String>) -> bool {
+    let known = evidence.before.is_some_and(|before| before.id == allocation.id);
+    if evidence.unanswered.is_empty() || known {
+        return false;
+    }
+    let made_at = moment(allocation.allocated_at.as_ref()).or(moment(allocation.created_at.as_ref()));
+    match made_at.and_then(|at| on_our_clock(at, evidence.clock_offset)) {
+        Some(at) => evidence.unanswered.iter().any(|attempt| attempt.covers(at)),
+        None => {
+            warnings
+                .push("an attempt went unanswered, and no time tells whether it made this allocation".into());
+            false
+        }
+    }
+}
+
+/// Rows 6 and 7: nothing was known, so the allocation's own times must tell.
+fn by_server_clock(
+    allocation: &Allocation,
+    evidence: &Evidence<'_>,
+    warnings: &mut Vec<String>,
+) -> (Outcome, Basis) {
+    let updated = [&allocation.updated_at, &allocation.metadata_updated_at]
+        .into_iter()
+        .filter_map(|at| on_our_clock(moment(at.as_ref())?, evidence.clock_offset))
+        .max();
+    match updated {
+        Some(at) if at.duration_since(evidence.first_sent) >= -TOLERANCE => {
+            (Outcome::Updated, Basis::ServerClock)
+        }
+        Some(_) => (Outcome::Unchanged, Basis::ServerClock),
+        None => {
+            warnings
+                .push("nothing was known of this VM, and no time tells whether the call changed it".into());
+            (Outcome::Unchanged, Basis::None)
+        }
+    }
+}
+
+fn moment(at: Option<&Moment>) -> Option<Timestamp> {
+    at.and_then(Moment::at)
+}
+
+fn on_our_clock(at: Timestamp, offset: Option<SignedDuration>) -> Option<Timestamp> {
+    at.checked_sub(offset?).ok()
+}
+
+/// States of an allocation that an operator should know of, whatever the outcome.
+fn oddities(allocation: &Allocation) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if allocation.status != "active" {
+        warnings.push(format!("status is {}, not active", allocation.status));
+    }
+    for (name, at) in
+        [("released_at", &allocation.released_at), ("cooldown_until", &allocation.cooldown_until)]
+    {
+        if let Some(at) = at {
+            warnings.push(format!("{name} is set: {at}"));
+        }
+    }
+    let times = [
+        ("allocated_at", &allocation.allocated_at),
+        ("created_at", &allocation.created_at),
+        ("updated_at", &allocation.updated_at),
+        ("metadata.updatedAt", &allocation.metadata_updated_at),
+    ];
+    for (name, at) in times {
+        if let Some(at) = at
+            && at.at().is_none()
+        {
+            warnings.push(format!("{name} is no time that can be read: {at}"));
+        }
+    }
+    warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::allocation::tests::example;
+
+    const SENT: &str = "2026-11-23T02:15:00Z";
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    /// Seconds after [`SENT`], as the API would write them.
+    fn after(seconds: i64) -> Option<Moment> {
+        let moment = at(SENT).checked_add(SignedDuration::from_secs(seconds)).ok()?;
+        Some(Moment::from(moment.to_string()))
+    }
+
+    fn answer(created: bool, edit: impl FnOnce(&mut Allocation)) -> Answer {
+        let mut allocation = example();
+        edit(&mut allocation);
+        Answer { created, allocation, warnings: vec![] }
+    }
+
+    fn evidence<'a>(before: Option<&'a Allocation>, unanswered: &'a [Unanswered]) -> Evidence<'a> {
+        Evidence { before, unanswered, first_sent: at(SENT), clock_offset: Some(SignedDuration::ZERO) }
+    }
+
+    /// An attempt that left at [`SENT`] and timed out 30 s later.
+    fn lost() -> Unanswered {
+        Unanswered { from: at(SENT), until: at(SENT) + SignedDuration::from_secs(30) }
+    }
+
+    fn verdict(answer: &Answer, evidence: &Evidence<'_>) -> (Outcome, Basis) {
+        let verdict = classify(answer, evidence);
+        (verdict.outcome, verdict.basis)
+    }
+
+    #[test]
+    fn row_2_the_created_flag_wins_over_everything() {
+        let before = example();
+        let lost = [lost()];
+        let answer = answer(true, |a| a.allocated_at = after(1));
+        for evidence in [
+            evidence(None, &[]),
+            evidence(Some(&before), &[]),
+            evidence(None, &lost),
+            evidence(Some(&before), &lost),
+        ] {
+            assert_eq!(verdict(&answer, &evidence), (Outcome::Created, Basis::CreatedFlag));
+            let warned = !classify(&answer, &evidence).warnings.is_empty();
+            assert_eq!(warned, evidence.before.is_some());
+        }
+    }
+
+    #[test]
+    fn row_2_keeps_what_was_there_before_as_changes() {
+        let before = example();
+        let answer = answer(true, |a| a.prefix = "2001:db8:9::/48".parse().unwrap());
+        let changes = classify(&answer, &evidence(Some(&before), &[])).changes;
+        assert_eq!(
+            (changes[0].before.as_str(), changes[0].after.as_str()),
+            ("2001:db8::1/48", "2001:db8:9::/48")
+        );
+    }
+
+    #[test]
+    fn row_3_an_allocation_made_within_an_unanswered_attempt_is_created() {
+        let lost = [lost()];
+        let cases = [(-3, false), (-2, true), (0, true), (30, true), (90, true), (91, false)];
+        for (seconds, created) in cases {
+            let answer = answer(false, |a| a.allocated_at = after(seconds));
+            let was = verdict(&answer, &evidence(None, &lost)) == (Outcome::Created, Basis::LostAnswer);
+            assert_eq!(was, created, "allocated {seconds} s after the attempt left");
+        }
+    }
+
+    #[test]
+    fn row_3_reads_the_attempt_on_the_servers_clock() {
+        let lost = [lost()];
+        let answer = answer(false, |a| a.allocated_at = after(3605));
+        let ahead = Evidence { clock_offset: Some(SignedDuration::from_hours(1)), ..evidence(None, &lost) };
+        assert_eq!(verdict(&answer, &ahead), (Outcome::Created, Basis::LostAnswer));
+        assert_ne!(verdict(&answer, &evidence(None, &lost)).0, Outcome::Created);
+    }
+
+    #[test]
+    fn row_3_falls_back_to_created_at() {
+        let lost = [lost()];
+        let answer = answer(false, |a| {
+            a.allocated_at = Some(Moment::from("soon".to_owned()));
+            a.created_at = after(1);
+        });
+        assert_eq!(verdict(&answer, &evidence(None, &lost)), (Outcome::Created, Basis::LostAnswer));
+    }
+
+    #[test]
+    fn row_3_needs_another_id_where_an_allocation_was_known() {
+        let lost = [lost()];
+        let before = example();
+        let same = answer(false, |a| a.allocated_at = after(1));
+        assert_eq!(verdict(&same, &evidence(Some(&before), &lost)), (Outcome::Unchanged, Basis::Ledger));
+        let other = answer(false, |a| {
+            a.allocated_at = after(1);
+            a.id = "4".into();
+        });
+        assert_eq!(verdict(&other, &evidence(Some(&before), &lost)), (Outcome::Created, Basis::LostAnswer));
+    }
+
+    #[test]
+    fn row_3_without_a_readable_time_is_not_claimed_and_is_warned_about() {
+        let lost = [lost()];
+        let answer = answer(false, |a| {
+            a.allocated_at = None;
+            a.created_at = None;
+            a.updated_at = after(-100);
+        });
+        let verdict = classify(&answer, &evidence(None, &lost));
+        assert_eq!((verdict.outcome, verdict.basis), (Outcome::Unchanged, Basis::ServerClock));
+        assert_eq!(verdict.warnings.len(), 1);
+    }
+
+    #[test]
+    fn rows_4_and_5_compare_with_the_last_known_allocation() {
+        let before = example();
+        let same = answer(false, |a| {
+            a.next_hop = "2001:db8::1/128".parse().unwrap();
+            a.updated_at = after(1);
+        });
+        assert_eq!(verdict(&same, &evidence(Some(&before), &[])), (Outcome::Unchanged, Basis::Ledger));
+        let moved = answer(false, |a| a.next_hop = "2001:db8::2".parse().unwrap());
+        let verdict = classify(&moved, &evidence(Some(&before), &[]));
+        assert_eq!((verdict.outcome, verdict.basis), (Outcome::Updated, Basis::Ledger));
+        assert_eq!(verdict.changes.len(), 1);
+    }
+
+    #[test]
+    fn row_6_a_time_not_older_than_our_first_attempt_means_updated() {
+        for (updated, metadata, expected) in [
+            (after(1), None, Outcome::Updated),
+            (after(-2), None, Outcome::Updated),
+            (after(-3), None, Outcome::Unchanged),
+            (after(-3), after(0), Outcome::Updated),
+            (None, after(0), Outcome::Updated),
+            (Some(Moment::from("soon".to_owned())), after(-3), Outcome::Unchanged),
+        ] {
+            let answer = answer(false, |a| {
+                a.updated_at.clone_from(&updated);
+                a.metadata_updated_at.clone_from(&metadata);
+            });
+            let verdict = verdict(&answer, &evidence(None, &[]));
+            assert_eq!(verdict, (expected, Basis::ServerClock), "{updated:?} {metadata:?}");
+        }
+    }
+
+    #[test]
+    fn row_7_without_a_readable_time_rests_on_nothing_and_says_so() {
+        let silent = answer(false, |a| {
+            a.updated_at = None;
+            a.metadata_updated_at = None;
+        });
+        let timed = answer(false, |a| a.updated_at = after(1));
+        let no_clock = Evidence { clock_offset: None, ..evidence(None, &[]) };
+        for (answer, evidence) in [(&silent, evidence(None, &[])), (&timed, no_clock)] {
+            let verdict = classify(answer, &evidence);
+            assert_eq!((verdict.outcome, verdict.basis), (Outcome::Unchanged, Basis::None));
+            assert_eq!(verdict.warnings.len(), 1);
+        }
+    }
+
+    #[test]
+    fn states_that_an_operator_should_know_of_are_warnings() {
+        let answer = answer(false, |a| {
+            a.status = "cooling_down".into();
+            a.released_at = after(0);
+            a.cooldown_until = after(10);
+            a.updated_at = Some(Moment::from("soon".to_owned()));
+        });
+        let before = answer.allocation.clone();
+        assert_eq!(classify(&answer, &evidence(Some(&before), &[])).warnings.len(), 4);
+    }
+
+    #[test]
+    fn every_word_reads_back() {
+        for &outcome in Outcome::ALL {
+            assert_eq!(Outcome::from_word(outcome.as_str()), Some(outcome));
+        }
+        for &failure in Failure::ALL {
+            assert_eq!(Failure::from_word(failure.as_str()), Some(failure));
+        }
+        assert_eq!(Basis::from_word("hearsay"), None);
+    }
+}
