@@ -5,8 +5,10 @@
 //! ```
 
 pub mod allocation;
+pub mod api;
 pub mod inventory;
 pub mod ledger;
 pub mod outcome;
+pub mod retry;
 pub mod stop;
 mod words;

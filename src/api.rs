@@ -1,0 +1,244 @@
+//! One call to the API → one [`Attempt`], classified here, once.
+//!
+//! Nothing is retried or followed by the HTTP client itself: [`crate::retry`] decides on attempts alone.
+//! The key is a header marked sensitive; it goes to the base URL's host and nowhere else.
+
+mod attempt;
+mod fault;
+mod retry_after;
+mod server_clock;
+mod v1;
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{Certificate, Client, NoProxy, Proxy, Url};
+use secrecy::{ExposeSecret, SecretString};
+
+pub use attempt::{Attempt, Fault};
+pub use server_clock::ServerClock;
+
+use crate::inventory::{Action, VmId};
+use fault::Head;
+
+/// The largest body that is read, in bytes; documented answers have less than 1 KiB.
+const BODY_CAP: usize = 64 * 1024;
+
+/// What a client needs to know of the API.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    pub base_url: BaseUrl,
+    pub key: SecretString,
+    /// Of a whole call, connecting included.
+    pub timeout: Duration,
+    pub connect_timeout: Duration,
+    /// Connections kept open; at least the concurrency, or two thirds of the throughput are lost.
+    pub pool: usize,
+    /// PEM certificates to trust beside the system's.
+    pub extra_roots: Vec<u8>,
+    /// `None`: as the environment says.
+    pub proxy: Option<String>,
+}
+
+/// Why no client could be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    #[error("the API key has a character that no HTTP header can carry")]
+    Key,
+    #[error("the CA file holds no usable PEM certificate: {0}")]
+    Roots(#[source] reqwest::Error),
+    #[error("the proxy is no usable URL: {0}")]
+    Proxy(#[source] reqwest::Error),
+    #[error("cannot set up TLS (are CA certificates installed? see --ca-file): {0}")]
+    Tls(#[source] reqwest::Error),
+}
+
+/// Where the API is: `https`, or plain `http` to a literal loopback address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BaseUrl(Url);
+
+/// Why a text is not a [`BaseUrl`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidBaseUrl {
+    #[error("not a URL such as https://cloud.hostup.se")]
+    NotAUrl,
+    #[error(
+        "plain http is for a literal loopback address only (http://127.0.0.1:PORT): the key would be readable"
+    )]
+    PlainHttp,
+    #[error("must hold no user name, password, query or fragment")]
+    Surplus,
+}
+
+impl BaseUrl {
+    /// Whether the host is a literal loopback address; proxies are never used for those.
+    pub fn is_loopback(&self) -> bool {
+        let host = self.0.host_str().unwrap_or_default().trim_matches(['[', ']']);
+        host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    }
+
+    fn is_plain(&self) -> bool {
+        self.0.scheme() == "http"
+    }
+
+    pub fn as_str(&self) -> &str {
+        self.0.as_str().trim_end_matches('/')
+    }
+}
+
+impl std::str::FromStr for BaseUrl {
+    type Err = InvalidBaseUrl;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let url = Url::parse(text).map_err(|_| InvalidBaseUrl::NotAUrl)?;
+        if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+            return Err(InvalidBaseUrl::NotAUrl);
+        }
+        let credentials = !url.username().is_empty() || url.password().is_some();
+        if credentials || url.query().is_some() || url.fragment().is_some() {
+            return Err(InvalidBaseUrl::Surplus);
+        }
+        let base = Self(url);
+        match base.is_plain() && !base.is_loopback() {
+            true => Err(InvalidBaseUrl::PlainHttp),
+            false => Ok(base),
+        }
+    }
+}
+
+impl std::fmt::Display for BaseUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A client of v1's routed-IPv6 endpoint.
+#[derive(Debug, Clone)]
+pub struct Api {
+    client: Client,
+    base: String,
+}
+
+impl Api {
+    pub fn new(endpoint: &Endpoint) -> Result<Self, ClientError> {
+        // Ring is the only provider compiled in; an error says that it is installed already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut builder = Client::builder()
+            .user_agent(concat!("v6fleet/", env!("CARGO_PKG_VERSION")))
+            .default_headers(headers(&endpoint.key)?)
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .referer(false)
+            .timeout(endpoint.timeout)
+            .connect_timeout(endpoint.connect_timeout)
+            .pool_max_idle_per_host(endpoint.pool);
+        if endpoint.base_url.is_loopback() {
+            builder = builder.no_proxy();
+        } else if let Some(proxy) = &endpoint.proxy {
+            let proxy = Proxy::all(proxy).map_err(ClientError::Proxy)?;
+            builder = builder.proxy(proxy.no_proxy(NoProxy::from_env()));
+        }
+        if endpoint.base_url.is_plain() {
+            // Reading the system's certificates takes longer than a call, and none is needed.
+            builder = builder.tls_certs_only([]);
+        } else if !endpoint.extra_roots.is_empty() {
+            let roots = Certificate::from_pem_bundle(&endpoint.extra_roots).map_err(ClientError::Roots)?;
+            builder = builder.tls_certs_merge(roots);
+        }
+        let client = builder.build().map_err(ClientError::Tls)?;
+        Ok(Self { client, base: endpoint.base_url.as_str().to_owned() })
+    }
+
+    /// Makes one call. Every way in which it can end is an [`Attempt`].
+    pub async fn call(&self, vm: &VmId, action: Action) -> Attempt {
+        let sent_at = Timestamp::now();
+        let begun = std::time::Instant::now();
+        let mut attempt = Attempt::unanswered(sent_at);
+        let sent = self.client.post(v1::url(&self.base, vm)).body(v1::body(action)).send().await;
+        match sent {
+            Ok(response) => read(response, &mut attempt).await,
+            Err(error) => attempt.result = Err(fault::of_transport(&error)),
+        }
+        attempt.latency = begun.elapsed();
+        attempt
+    }
+}
+
+fn headers(key: &SecretString) -> Result<HeaderMap, ClientError> {
+    let mut key = HeaderValue::from_str(key.expose_secret()).map_err(|_| ClientError::Key)?;
+    key.set_sensitive(true);
+    let json = HeaderValue::from_static("application/json");
+    let mut headers = HeaderMap::new();
+    headers.insert("x-api-key", key);
+    headers.insert(CONTENT_TYPE, json.clone());
+    headers.insert(ACCEPT, json);
+    Ok(headers)
+}
+
+async fn read(response: reqwest::Response, attempt: &mut Attempt) {
+    let head = Head::of(&response);
+    attempt.status = Some(head.status);
+    attempt.server_time = head.date;
+    attempt.request_id.clone_from(&head.request_id);
+    match body(response).await {
+        Ok(body) => v1::read(&head, &body, attempt),
+        // An error's status says enough; a success is nothing without its body.
+        Err(cut) if head.is_success() => attempt.result = Err(cut),
+        Err(_) => v1::read(&head, &[], attempt),
+    }
+}
+
+/// The whole body, or why it did not arrive whole.
+async fn body(mut response: reqwest::Response) -> Result<Vec<u8>, Fault> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| fault::of_transport(&error))? {
+        if body.len() + chunk.len() > BODY_CAP {
+            return Err(fault::malformed(format!("the body is larger than {BODY_CAP} bytes")));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_http_is_refused_except_to_a_literal_loopback_address() {
+        for text in
+            ["https://cloud.hostup.se", "http://127.0.0.1:8080", "http://[::1]:8080/", "http://127.9.9.9"]
+        {
+            assert!(text.parse::<BaseUrl>().is_ok(), "{text}");
+        }
+        for text in
+            ["http://cloud.hostup.se", "http://localhost:8080", "http://10.0.0.1", "http://127.0.0.1.nip.io"]
+        {
+            assert_eq!(text.parse::<BaseUrl>(), Err(InvalidBaseUrl::PlainHttp), "{text}");
+        }
+        for text in ["", "cloud.hostup.se", "ftp://cloud.hostup.se", "file:///etc/passwd"] {
+            assert_eq!(text.parse::<BaseUrl>(), Err(InvalidBaseUrl::NotAUrl), "{text}");
+        }
+        for text in
+            ["https://user:pw@cloud.hostup.se", "https://cloud.hostup.se/?a=b", "https://cloud.hostup.se/#a"]
+        {
+            assert_eq!(text.parse::<BaseUrl>(), Err(InvalidBaseUrl::Surplus), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_base_url_is_one_text_however_its_end_is_written() {
+        let text = |url: &str| url.parse::<BaseUrl>().unwrap().as_str().to_owned();
+        assert_eq!(text("https://cloud.hostup.se/"), text("https://CLOUD.hostup.se:443"));
+        assert_eq!(text("https://example.com/proxy/"), "https://example.com/proxy");
+    }
+
+    #[test]
+    fn a_key_that_no_header_can_carry_is_refused() {
+        assert!(headers(&SecretString::from("a\nb")).is_err());
+        let headers = headers(&SecretString::from("secret-marker")).unwrap();
+        assert!(!format!("{headers:?}").contains("secret-marker"));
+    }
+}

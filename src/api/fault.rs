@@ -1,0 +1,272 @@
+//! What an answer that is no success, or no answer at all, says.
+
+use std::error::Error;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use reqwest::Response;
+use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER};
+use serde::Deserialize;
+
+use super::attempt::Fault;
+use super::retry_after;
+use crate::outcome::Failure;
+
+/// How much of a server's text is kept, in characters.
+const TEXT_CAP: usize = 300;
+
+/// What is read from an answer before its body.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Head {
+    pub(super) status: u16,
+    pub(super) date: Option<Timestamp>,
+    pub(super) request_id: Option<String>,
+    pub(super) retry_after: Option<Duration>,
+    pub(super) content_type: Option<String>,
+}
+
+impl Head {
+    pub(super) fn of(response: &Response) -> Self {
+        let headers = response.headers();
+        let date = text(headers, DATE.as_str()).and_then(|date| retry_after::http_date(&date));
+        Self {
+            status: response.status().as_u16(),
+            date,
+            request_id: text(headers, "x-request-id").map(|id| clip(&id)),
+            retry_after: text(headers, RETRY_AFTER.as_str())
+                .and_then(|wait| retry_after::parse(&wait, date.unwrap_or_else(Timestamp::now))),
+            content_type: text(headers, CONTENT_TYPE.as_str()).map(|kind| clip(&kind)),
+        }
+    }
+
+    pub(super) fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+}
+
+fn text(headers: &HeaderMap, name: &str) -> Option<String> {
+    Some(headers.get(name)?.to_str().ok()?.trim().to_owned())
+}
+
+/// Either documented error shape: v1's `{error, message, code, …}` or an RFC 9457 problem document.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct ErrorBody {
+    pub(super) success: Option<serde_json::Value>,
+    detail: Option<serde_json::Value>,
+    message: Option<serde_json::Value>,
+    error: Option<serde_json::Value>,
+    title: Option<serde_json::Value>,
+    code: Option<serde_json::Value>,
+    #[serde(rename = "retryAfter")]
+    retry_after: Option<serde_json::Value>,
+    #[serde(rename = "requestId")]
+    pub(super) request_id: Option<serde_json::Value>,
+    pub(super) timestamp: Option<serde_json::Value>,
+}
+
+impl ErrorBody {
+    /// `None` where the body is no JSON object.
+    pub(super) fn read(body: &[u8]) -> Option<Self> {
+        serde_json::from_slice(body).ok()
+    }
+
+    fn line(&self) -> Option<String> {
+        [&self.detail, &self.message, &self.error, &self.title]
+            .into_iter()
+            .filter_map(|value| value.as_ref()?.as_str())
+            .find(|text| !text.trim().is_empty())
+            .map(clip)
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self.retry_after.as_ref()? {
+            serde_json::Value::String(text) => retry_after::seconds(text),
+            serde_json::Value::Number(number) => retry_after::seconds(&number.to_string()),
+            _ => None,
+        }
+    }
+}
+
+/// The fault of an answer whose status is not 2xx, or that is no valid success.
+pub(super) fn of_answer(head: &Head, body: Option<&ErrorBody>, failure: Failure) -> Fault {
+    let code = body.and_then(|b| b.code.as_ref()?.as_str()).map(|code| clip(code).to_lowercase());
+    let upstream_failed = head.status == 409 && code.as_deref() == Some("upstream_failed");
+    Fault {
+        failure,
+        status: Some(head.status),
+        json: body.is_some(),
+        may_have_applied: matches!(head.status, 408 | 500..=599) || upstream_failed,
+        retry_after: head.retry_after.or_else(|| body.and_then(ErrorBody::retry_after)),
+        message: body.and_then(ErrorBody::line).unwrap_or_else(|| bare_line(head, body.is_some())),
+        code,
+    }
+}
+
+fn bare_line(head: &Head, json: bool) -> String {
+    let reason = reqwest::StatusCode::from_u16(head.status).ok().and_then(|status| status.canonical_reason());
+    let kind = match (&head.content_type, json) {
+        (_, true) => "JSON without a message",
+        (Some(kind), false) => kind,
+        (None, false) => "no content type",
+    };
+    format!("HTTP {} {} ({kind})", head.status, reason.unwrap_or("unknown status"))
+}
+
+/// The failure that a status other than 2xx stands for.
+pub(super) fn of_status(status: u16) -> Failure {
+    match status {
+        300..=399 => Failure::Redirected,
+        401 => Failure::Unauthorized,
+        403 => Failure::Forbidden,
+        404 => Failure::NotFound,
+        409 => Failure::Conflict,
+        429 => Failure::RateLimited,
+        400..=499 => Failure::Rejected,
+        500..=599 => Failure::ServerError,
+        _ => Failure::MalformedAnswer,
+    }
+}
+
+/// A success that cannot be understood: it may well have acted.
+pub(super) fn malformed(message: String) -> Fault {
+    Fault {
+        failure: Failure::MalformedAnswer,
+        status: None,
+        code: None,
+        json: false,
+        may_have_applied: true,
+        retry_after: None,
+        message,
+    }
+}
+
+/// The fault of a call that the HTTP client could not bring to an end.
+///
+/// A connect error comes first: a connect timeout is both, and nothing was sent.
+pub(super) fn of_transport(error: &reqwest::Error) -> Fault {
+    let failure = if error.is_connect() {
+        match tls_error(error) {
+            Some(_) => Failure::Tls,
+            None => Failure::Connect,
+        }
+    } else if error.is_timeout() {
+        Failure::Timeout
+    } else {
+        Failure::MalformedAnswer
+    };
+    let may_have_applied = !error.is_connect();
+    Fault { failure, may_have_applied, message: clip(&cause(error, failure)), ..malformed(String::new()) }
+}
+
+fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+            return Some(tls);
+        }
+        // An io::Error's source is its content's source: the content itself is behind get_ref.
+        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        next = match inner {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
+    }
+    None
+}
+
+fn cause(error: &reqwest::Error, failure: Failure) -> String {
+    if failure == Failure::Timeout {
+        return "no answer within the timeout".into();
+    }
+    if let Some(tls) = tls_error(error) {
+        return tls.to_string();
+    }
+    let mut innermost: &dyn Error = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    match failure {
+        Failure::MalformedAnswer => format!("the answer was cut off: {innermost}"),
+        _ if error.is_timeout() => "no connection within the connect timeout".into(),
+        _ => innermost.to_string(),
+    }
+}
+
+/// A server's text, no longer than is useful.
+pub(super) fn clip(text: &str) -> String {
+    text.trim().chars().take(TEXT_CAP).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(status: u16) -> Head {
+        Head { status, content_type: Some("text/html".into()), ..Head::default() }
+    }
+
+    fn fault(status: u16, body: &str) -> Fault {
+        let body = ErrorBody::read(body.as_bytes());
+        of_answer(&head(status), body.as_ref(), of_status(status))
+    }
+
+    #[test]
+    fn both_error_shapes_give_a_line_and_a_code() {
+        let v1 = fault(
+            404,
+            r#"{"error":"Not Found","message":"VM not found","code":"NOT_FOUND","timestamp":"t"}"#,
+        );
+        assert_eq!(
+            (v1.message.as_str(), v1.code.as_deref(), v1.json),
+            ("VM not found", Some("not_found"), true)
+        );
+        let problem =
+            fault(409, r#"{"type":"t","title":"Conflict","detail":"still building","code":"vps_not_ready"}"#);
+        assert_eq!(
+            (problem.message.as_str(), problem.code.as_deref()),
+            ("still building", Some("vps_not_ready"))
+        );
+    }
+
+    #[test]
+    fn bodies_that_are_no_json_object_leave_the_status_to_speak() {
+        for body in ["", "<html>Bad gateway</html>", "[1]", "null", "\"x\"", "{\"error\":"] {
+            let fault = fault(502, body);
+            assert_eq!(fault.message, "HTTP 502 Bad Gateway (text/html)", "{body}");
+            assert!(!fault.json, "{body}");
+        }
+        assert_eq!(fault(599, "{}").message, "HTTP 599 unknown status (JSON without a message)");
+        assert_eq!(fault(500, r#"{"message":{"a":1},"error":"boom"}"#).message, "boom");
+    }
+
+    #[test]
+    fn the_body_tells_the_wait_where_the_header_does_not() {
+        let wait = |body: &str| fault(429, body).retry_after;
+        assert_eq!(wait(r#"{"retryAfter":"7"}"#), Some(Duration::from_secs(7)));
+        assert_eq!(wait(r#"{"retryAfter":7}"#), Some(Duration::from_secs(7)));
+        for malformed in [r#"{"retryAfter":"soon"}"#, r#"{"retryAfter":-1}"#, r#"{"retryAfter":1.5}"#, "{}"] {
+            assert_eq!(wait(malformed), None, "{malformed}");
+        }
+        let header = Head { retry_after: Some(Duration::from_secs(3)), ..head(429) };
+        let body = ErrorBody::read(br#"{"retryAfter":"7"}"#);
+        let fault = of_answer(&header, body.as_ref(), Failure::RateLimited);
+        assert_eq!(fault.retry_after, Some(Duration::from_secs(3)));
+    }
+
+    #[test]
+    fn an_attempt_is_unanswered_where_the_server_may_have_acted() {
+        let unanswered: Vec<u16> =
+            (100..600).filter(|&status| fault(status, "{}").may_have_applied).collect();
+        let expected: Vec<u16> = std::iter::once(408).chain(500..600).collect();
+        assert_eq!(unanswered, expected);
+        assert!(fault(409, r#"{"code":"upstream_failed"}"#).may_have_applied);
+        assert!(!fault(409, r#"{"code":"vps_not_ready"}"#).may_have_applied);
+    }
+
+    #[test]
+    fn a_servers_text_is_clipped() {
+        let long = format!(r#"{{"message":"{}"}}"#, "å".repeat(5000));
+        assert_eq!(fault(500, &long).message.chars().count(), TEXT_CAP);
+    }
+}
