@@ -68,7 +68,9 @@ pub(super) struct ErrorBody {
 impl ErrorBody {
     /// `None` where the body is no JSON object.
     pub(super) fn read(body: &[u8]) -> Option<Self> {
-        serde_json::from_slice(body).ok()
+        // Serde would read an array as a struct's fields in order.
+        let object = body.trim_ascii_start().first() == Some(&b'{');
+        object.then(|| serde_json::from_slice(body).ok())?
     }
 
     fn line(&self) -> Option<String> {
