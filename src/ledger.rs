@@ -1,7 +1,159 @@
-//! Where a run lives: runs, their items, and the last-known allocation of every VM.
+//! Where a run lives: runs, their items, and the last-known allocation of every VM. SQLite.
+//!
+//! Selected VMs are written at the start, claimed before their call leaves, and settled before they are counted.
+//! Every report is read from here. One process writes at a time; reading is always possible.
 
+mod draft;
+mod item;
+mod json;
+mod read;
 mod row;
+mod store;
 mod summary;
+mod writer;
 
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use rusqlite::{Connection, OptionalExtension, params};
+
+pub use draft::{Draft, NewRun, RunKey};
+pub use item::{Deferred, Item, LastCall, RackNo, Setback, Settled, Settlement, Tally};
+pub use read::Skipped;
 pub use row::Row;
+pub use store::{LedgerError, Lock};
 pub use summary::{Counts, FailureCount, InventoryFile, RackCounts, RunInfo, Summary};
+pub use writer::{Claimed, Counted, Reply, Take, Writer};
+
+use crate::outcome::Unanswered;
+use crate::stop::Stop;
+
+/// The base URL of every rehearsal, whatever its port.
+pub const SANDBOX: &str = "sandbox";
+
+/// A claim older than this is renewed before its call leaves: what a crash leaves claimed was about to be sent.
+pub const CLAIM_LIFE: Duration = Duration::from_secs(2);
+
+/// An open ledger.
+#[derive(Debug)]
+pub struct Ledger {
+    db: Connection,
+    path: PathBuf,
+    /// `None` where the ledger is only read.
+    #[expect(dead_code, reason = "held as long as the ledger is open")]
+    lock: Option<Lock>,
+}
+
+impl Ledger {
+    /// Opens `path` for writing, made where missing, waiting up to `lock_timeout` for another run to end.
+    pub fn open(path: &Path, lock_timeout: Duration) -> Result<Self, LedgerError> {
+        store::create(path)?;
+        let lock = Some(Lock::take(path, lock_timeout)?);
+        let mut ledger = Self { db: store::open(path)?, path: path.to_owned(), lock };
+        ledger.bury_the_dead()?;
+        Ok(ledger)
+    }
+
+    /// Opens `path` for reading only.
+    pub fn open_read_only(path: &Path) -> Result<Self, LedgerError> {
+        Ok(Self { db: store::open_read_only(path)?, path: path.to_owned(), lock: None })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn sqlite(&self) -> impl Fn(rusqlite::Error) -> LedgerError + Copy {
+        store::sqlite(&self.path)
+    }
+
+    /// The number that stands for a base URL; `None` where it was never called.
+    fn base(&self, url: &str) -> Result<Option<i64>, LedgerError> {
+        let base = self.db.query_row("SELECT id FROM bases WHERE url = ?1", [url], |row| row.get(0));
+        base.optional().map_err(self.sqlite())
+    }
+
+    /// Refuses to mix rehearsals and real runs in one ledger.
+    pub fn check_kind(&self, base_url: &str) -> Result<(), LedgerError> {
+        let of_the_other_kind = "SELECT count(*) FROM bases WHERE (url = ?1) <> (?2 = ?1)";
+        let others: i64 = self
+            .db
+            .query_row(of_the_other_kind, [SANDBOX, base_url], |row| row.get(0))
+            .map_err(self.sqlite())?;
+        match (others, base_url) {
+            (0, _) => Ok(()),
+            (_, SANDBOX) => Err(LedgerError::Mixed { held: "real runs", wanted: "the rehearsal" }),
+            _ => Err(LedgerError::Mixed { held: "rehearsals", wanted: "the real run" }),
+        }
+    }
+
+    /// Turns what a dead process left claimed into pending items with an unanswered attempt.
+    fn bury_the_dead(&mut self) -> Result<(), LedgerError> {
+        let sqlite = store::sqlite(&self.path);
+        let burial = self.db.transaction().map_err(sqlite)?;
+        bury(&burial).and_then(|()| burial.commit()).map_err(sqlite)
+    }
+
+    fn racks(&self, run: i64) -> Result<Vec<Option<Arc<str>>>, LedgerError> {
+        let mut racks =
+            self.db.prepare("SELECT rack_id FROM racks WHERE run = ?1 ORDER BY no").map_err(self.sqlite())?;
+        let racks = racks.query_map([run], |row| row.get::<_, Option<Arc<str>>>(0)).map_err(self.sqlite())?;
+        racks.collect::<Result<_, _>>().map_err(self.sqlite())
+    }
+
+    /// Hands the ledger to a thread of its own that writes `run` as it goes on.
+    pub fn write(self, run: &RunKey) -> Result<Writer, LedgerError> {
+        Writer::start(self, run.no, run.base)
+    }
+
+    /// Notes how a run ended.
+    pub fn end(&self, run: &RunKey, stopped_by: Option<Stop>, exit_code: u8) -> Result<(), LedgerError> {
+        let now = micros(Timestamp::now());
+        let end = "UPDATE runs SET ended_at = ?2, stopped_by = ?3, exit_code = ?4 WHERE no = ?1";
+        let stopped_by = stopped_by.map(Stop::as_str);
+        self.db.execute(end, params![run.no, now, stopped_by, exit_code]).map_err(self.sqlite())?;
+        Ok(())
+    }
+}
+
+fn bury(db: &rusqlite::Transaction<'_>) -> Result<(), rusqlite::Error> {
+    let mut claimed = db.prepare(
+        "SELECT i.run, position, i.vmid, claimed_at, r.base, r.timeout_us, v.unanswered
+         FROM runs r CROSS JOIN items i ON i.run = r.no LEFT JOIN vms v ON v.base = r.base AND v.vmid = i.vmid
+         WHERE r.ended_at IS NULL AND i.state = 1",
+    )?;
+    let mut remember = db.prepare(
+        "INSERT INTO vms (base, vmid, unanswered) VALUES (?1, ?2, ?3)
+         ON CONFLICT (base, vmid) DO UPDATE SET unanswered = excluded.unanswered",
+    )?;
+    let mut free = db.prepare(
+        "UPDATE items SET state = 0, claimed_at = NULL, attempts = attempts + 1, may_have_applied = 1,
+            first_sent_at = coalesce(first_sent_at, ?3), failure = coalesce(failure, 'not_attempted'),
+            error = 'the program died while a call for this VM was in flight, or about to leave'
+         WHERE run = ?1 AND position = ?2",
+    )?;
+    let mut rows = claimed.query([])?;
+    while let Some(row) = rows.next()? {
+        let (run, position, vmid): (i64, i64, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let (from, base, timeout): (i64, i64, i64) = (row.get(3)?, row.get(4)?, row.get(5)?);
+        let lasted =
+            SignedDuration::from_micros(timeout) + SignedDuration::try_from(CLAIM_LIFE).unwrap_or_default();
+        let until = timestamp(from).saturating_add(lasted).unwrap_or(Timestamp::MAX);
+        let mut unanswered: Vec<Unanswered> = json::read(row, 6)?.unwrap_or_default();
+        Unanswered::record(&mut unanswered, Unanswered { from: timestamp(from), until });
+        remember.execute(params![base, vmid, json::write(&unanswered)])?;
+        free.execute(params![run, position, from])?;
+    }
+    Ok(())
+}
+
+fn micros(at: Timestamp) -> i64 {
+    at.as_microsecond()
+}
+
+/// The ledger holds what [`micros`] wrote; anything else is clamped.
+fn timestamp(micros: i64) -> Timestamp {
+    Timestamp::from_microsecond(micros).unwrap_or(if micros < 0 { Timestamp::MIN } else { Timestamp::MAX })
+}

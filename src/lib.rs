@@ -6,9 +6,11 @@
 
 pub mod allocation;
 pub mod api;
+pub mod brake;
 pub mod inventory;
 pub mod ledger;
 pub mod outcome;
+pub mod pace;
 pub mod retry;
 pub mod stop;
 mod words;

@@ -81,7 +81,22 @@ pub struct Unanswered {
     pub until: Timestamp,
 }
 
+/// More separate attempts than this are not told apart: the two oldest count as one long one.
+const UNANSWERED_CAP: usize = 64;
+
 impl Unanswered {
+    /// Adds an attempt to those on record; ones whose effects may overlap become one.
+    pub fn record(attempts: &mut Vec<Self>, new: Self) {
+        match attempts.last_mut() {
+            Some(last) if last.covers(new.from) => last.until = last.until.max(new.until),
+            _ => attempts.push(new),
+        }
+        if attempts.len() > UNANSWERED_CAP {
+            attempts[1].from = attempts[0].from;
+            attempts.remove(0);
+        }
+    }
+
     fn covers(&self, moment: Timestamp) -> bool {
         let from = self.from.saturating_sub(TOLERANCE);
         let until = self.until.saturating_add(LATE_EFFECT);
@@ -332,6 +347,24 @@ mod tests {
         let verdict = classify(&answer, &evidence(None, &lost));
         assert_eq!((verdict.outcome, verdict.basis), (Outcome::Unchanged, Basis::ServerClock));
         assert_eq!(verdict.warnings.len(), 1);
+    }
+
+    #[test]
+    fn overlapping_unanswered_attempts_are_kept_as_one() {
+        let mut list = Vec::new();
+        let attempt = |seconds: i64| {
+            let from = at(SENT) + SignedDuration::from_secs(seconds);
+            Unanswered { from, until: from + SignedDuration::from_secs(30) }
+        };
+        for seconds in [0, 31, 90, 1000] {
+            Unanswered::record(&mut list, attempt(seconds));
+        }
+        assert_eq!(list, [Unanswered { until: attempt(90).until, ..attempt(0) }, attempt(1000)]);
+        for night in 1..200 {
+            Unanswered::record(&mut list, attempt(night * 86_400));
+        }
+        assert_eq!(list.len(), UNANSWERED_CAP);
+        assert_eq!(list[0].from, at(SENT));
     }
 
     #[test]

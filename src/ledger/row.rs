@@ -32,7 +32,7 @@ pub struct Row {
     pub http_status: Option<u16>,
     /// The last failure in words, for people.
     pub error: Option<String>,
-    /// Calls made for this VM in this run, over all resumes.
+    /// Calls for this VM in this run, over all resumes; a 429 is no attempt.
     pub attempts: u32,
     pub first_sent_at: Option<Timestamp>,
     pub settled_at: Option<Timestamp>,

@@ -1,0 +1,198 @@
+//! A run before its first call: every selected VM, all written or none.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rusqlite::{OptionalExtension, params};
+use sha2::{Digest, Sha256};
+
+use super::store::LedgerError;
+use super::summary::InventoryFile;
+use super::{Ledger, json, micros};
+use crate::allocation::Expected;
+use crate::inventory::{Action, Vm, VmId};
+
+/// What is known of a run before its inventory is read.
+#[derive(Debug, Clone)]
+pub struct NewRun {
+    pub base_url: String,
+    /// The typed `--action`.
+    pub action: Option<Action>,
+    /// The inventory files as they identify the job, in order.
+    pub files: Vec<String>,
+    pub options: serde_json::Map<String, serde_json::Value>,
+    pub key_fingerprint: Option<String>,
+    /// Of one call: how long an attempt that a crash cut off may have lasted.
+    pub timeout: Duration,
+}
+
+/// Names a run within its ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunKey {
+    pub(super) no: i64,
+    pub(super) base: i64,
+    pub id: String,
+}
+
+/// A run that is being written. Dropped without [`Draft::commit`], it leaves nothing behind.
+#[derive(Debug)]
+pub struct Draft<'a> {
+    ledger: &'a Ledger,
+    key: RunKey,
+    racks: HashMap<Option<Box<str>>, u32>,
+    position: i64,
+    committed: bool,
+}
+
+impl Ledger {
+    /// Begins to write a run; one at a time.
+    pub fn draft(&self, new: &NewRun) -> Result<Draft<'_>, LedgerError> {
+        let sqlite = self.sqlite();
+        self.db.execute_batch("BEGIN IMMEDIATE").map_err(sqlite)?;
+        let draft = Draft {
+            ledger: self,
+            key: RunKey { no: 0, base: 0, id: String::new() },
+            racks: HashMap::new(),
+            position: 0,
+            committed: false,
+        };
+        draft.start(new)
+    }
+
+    /// The rack in which a VM was last seen at a base URL.
+    pub fn last_rack(&self, base_url: &str, vm: &VmId) -> Result<Option<String>, LedgerError> {
+        let sql = "SELECT rack_id FROM vms JOIN bases ON bases.id = vms.base WHERE url = ?1 AND vmid = ?2";
+        let mut rack = self.db.prepare_cached(sql).map_err(self.sqlite())?;
+        let rack = rack.query_row([base_url, vm.as_str()], |row| row.get(0)).optional();
+        Ok(rack.map_err(self.sqlite())?.flatten())
+    }
+
+    /// Whether a VM failed in a run, or was left without an outcome.
+    pub fn failed_in(&self, run: &RunKey, vm: &VmId) -> Result<bool, LedgerError> {
+        let sql = "SELECT state < 2 OR outcome = 'failed' FROM items WHERE vmid = ?1 AND run = ?2";
+        let mut failed = self.db.prepare_cached(sql).map_err(self.sqlite())?;
+        let failed = failed.query_row(params![vm.as_str(), run.no], |row| row.get(0)).optional();
+        Ok(failed.map_err(self.sqlite())?.unwrap_or(false))
+    }
+}
+
+impl Draft<'_> {
+    fn start(mut self, new: &NewRun) -> Result<Self, LedgerError> {
+        let db = &self.ledger.db;
+        let sqlite = self.ledger.sqlite();
+        let now = Timestamp::now();
+        let id = format!("{}-{:04x}", now.strftime("%Y%m%dT%H%M%SZ"), fastrand::u16(..));
+        db.execute("INSERT INTO bases (url) VALUES (?1) ON CONFLICT DO NOTHING", [&new.base_url])
+            .map_err(sqlite)?;
+        let base = self.ledger.base(&new.base_url)?.unwrap_or_default();
+        db.execute(
+            "INSERT INTO runs (id, base, tool_version, action, fleet, inventory, label_columns, options,
+                key_fingerprint, timeout_us, warnings, started_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, '[]', '[]', ?6, ?7, ?8, '[]', ?9)",
+            params![
+                id,
+                base,
+                env!("CARGO_PKG_VERSION"),
+                new.action.map(Action::as_str),
+                fleet(new),
+                json::write(&new.options),
+                new.key_fingerprint,
+                i64::try_from(new.timeout.as_micros()).unwrap_or(i64::MAX),
+                micros(now),
+            ],
+        )
+        .map_err(sqlite)?;
+        self.key = RunKey { no: db.last_insert_rowid(), base, id };
+        Ok(self)
+    }
+
+    /// Adds the next selected VM; `rack` is the inventory's, else the one last seen.
+    pub fn add(&mut self, vm: &Vm, action: Action, rack: Option<&str>) -> Result<(), LedgerError> {
+        let rack_no = self.rack(rack)?;
+        let rack_expected = vm.expected.rack_id.is_some();
+        let expected = Expected { rack_id: None, ..vm.expected.clone() };
+        let expected = (expected != Expected::default()).then(|| json::write(&expected)).flatten();
+        let sqlite = self.ledger.sqlite();
+        let sql =
+            "INSERT INTO items (run, position, vmid, rack, rack_expected, name, action, expected, labels)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+        let mut insert = self.ledger.db.prepare_cached(sql).map_err(sqlite)?;
+        insert
+            .execute(params![
+                self.key.no,
+                self.position,
+                vm.id.as_str(),
+                rack_no,
+                rack_expected,
+                vm.name,
+                action.as_str(),
+                expected,
+                json::write_list(&vm.labels),
+            ])
+            .map_err(sqlite)?;
+        self.position += 1;
+        Ok(())
+    }
+
+    fn rack(&mut self, rack: Option<&str>) -> Result<u32, LedgerError> {
+        let rack: Option<Box<str>> = rack.map(Into::into);
+        if let Some(&no) = self.racks.get(&rack) {
+            return Ok(no);
+        }
+        let no = u32::try_from(self.racks.len()).unwrap_or(u32::MAX);
+        let sql = "INSERT INTO racks (run, no, rack_id) VALUES (?1, ?2, ?3)";
+        self.ledger.db.execute(sql, params![self.key.no, no, rack]).map_err(self.ledger.sqlite())?;
+        self.racks.insert(rack, no);
+        Ok(no)
+    }
+
+    /// Notes an invalid row that the run goes on without.
+    pub fn skip(&mut self, file: &str, line: u64, field: &str, reason: &str) -> Result<(), LedgerError> {
+        let sql = "INSERT INTO skipped (run, file, line, field, reason) VALUES (?1, ?2, ?3, ?4, ?5)";
+        let line = i64::try_from(line).unwrap_or(i64::MAX);
+        let values = params![self.key.no, file, line, field, reason];
+        self.ledger.db.execute(sql, values).map_err(self.ledger.sqlite()).map(drop)
+    }
+
+    pub fn selected(&self) -> u64 {
+        self.position.unsigned_abs()
+    }
+
+    /// Makes the run real.
+    pub fn commit(
+        mut self,
+        inventory: &[InventoryFile],
+        label_columns: &[String],
+        warnings: &[String],
+    ) -> Result<RunKey, LedgerError> {
+        let sqlite = self.ledger.sqlite();
+        let sql = "UPDATE runs SET inventory = ?2, label_columns = ?3, warnings = ?4 WHERE no = ?1";
+        let values =
+            params![self.key.no, json::write(inventory), json::write(label_columns), json::write(warnings)];
+        self.ledger.db.execute(sql, values).map_err(sqlite)?;
+        self.ledger.db.execute_batch("COMMIT").map_err(sqlite)?;
+        self.committed = true;
+        Ok(self.key.clone())
+    }
+}
+
+impl Drop for Draft<'_> {
+    fn drop(&mut self) {
+        if !self.committed {
+            // SQLite itself rolls back what it could not write; nothing can be done about a failure here.
+            let _ = self.ledger.db.execute_batch("ROLLBACK");
+        }
+    }
+}
+
+/// What makes two runs the same job: the files, and the action.
+fn fleet(new: &NewRun) -> String {
+    let mut hash = Sha256::new();
+    for file in &new.files {
+        hash.update(file.as_bytes());
+        hash.update([0]);
+    }
+    hash.update(new.action.map_or("", Action::as_str));
+    format!("{:x}", hash.finalize())
+}

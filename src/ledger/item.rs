@@ -1,0 +1,104 @@
+//! One VM's place in a run, from its claim to its outcome.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::allocation::{Allocation, Drift, Expected};
+use crate::inventory::{Action, VmId};
+use crate::outcome::{Failure, Outcome, Unanswered, Verdict};
+
+/// A VM that was claimed: what its call needs, and what was known of it.
+#[derive(Debug, Clone)]
+pub struct Item {
+    /// In the inventory; names the item within its run.
+    pub position: i64,
+    pub rack: RackNo,
+    pub vm: VmId,
+    pub action: Action,
+    pub expected: Expected,
+    /// The VM's last-known allocation.
+    pub before: Option<Allocation>,
+    /// Attempts whose answer was never learned, of this run and earlier ones.
+    pub unanswered: Vec<Unanswered>,
+    /// Of this run, over all resumes.
+    pub tally: Tally,
+}
+
+/// A rack within one run, by order of first appearance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RackNo(pub u32);
+
+/// The calls made for one VM.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    pub attempts: u32,
+    /// Calls answered with a 429: no attempts.
+    pub throttled: u32,
+    pub first_sent: Option<Timestamp>,
+}
+
+/// What the last call left behind, whatever came of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LastCall {
+    pub http_status: Option<u16>,
+    pub request_id: Option<String>,
+    pub latency: Duration,
+}
+
+impl LastCall {
+    /// Microseconds; `None` where no call was made.
+    pub(super) fn latency_us(&self) -> Option<u32> {
+        (!self.latency.is_zero()).then(|| u32::try_from(self.latency.as_micros()).unwrap_or(u32::MAX))
+    }
+}
+
+/// Why a VM has not succeeded yet, or never will.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setback {
+    pub failure: Failure,
+    pub error: String,
+}
+
+/// What a settled VM has come to.
+#[derive(Debug, Clone)]
+pub enum Settlement {
+    Success { verdict: Verdict, allocation: Box<Allocation>, drift: Vec<Drift> },
+    Failed(Setback),
+}
+
+impl Settlement {
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Self::Success { verdict, .. } => verdict.outcome,
+            Self::Failed(_) => Outcome::Failed,
+        }
+    }
+
+    pub fn has_drift(&self) -> bool {
+        match self {
+            Self::Success { drift, .. } => !drift.is_empty(),
+            Self::Failed(_) => false,
+        }
+    }
+}
+
+/// An item with its outcome, to be put on disk.
+#[derive(Debug, Clone)]
+pub struct Settled {
+    pub item: Item,
+    pub last: LastCall,
+    pub at: Timestamp,
+    pub settlement: Settlement,
+}
+
+/// An item that goes back among the pending ones, with what its last call left behind.
+#[derive(Debug, Clone)]
+pub struct Deferred {
+    pub position: i64,
+    pub vm: VmId,
+    pub tally: Tally,
+    pub unanswered: Vec<Unanswered>,
+    pub last: LastCall,
+    pub setback: Setback,
+}

@@ -1,0 +1,270 @@
+//! Everything that reports ask of a ledger.
+
+use jiff::Timestamp;
+use rusqlite::{OptionalExtension, params};
+
+use super::draft::RunKey;
+use super::row::Row;
+use super::store::LedgerError;
+use super::summary::{Counts, FailureCount, RackCounts, RunInfo, Summary};
+use super::{Ledger, json, timestamp};
+use crate::outcome::{Basis, Failure, Outcome};
+use crate::stop::Stop;
+
+/// How many VMs stand for a failure in a summary.
+const EXAMPLES: u32 = 3;
+
+/// The outcome of an item as a report shows it: what has none has failed.
+const OUTCOME: &str = "CASE state WHEN 2 THEN outcome ELSE 'failed' END";
+
+/// An invalid inventory row that a run went on without.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Skipped {
+    pub file: String,
+    pub line: i64,
+    pub field: String,
+    pub reason: String,
+}
+
+impl Ledger {
+    /// The run whose id starts with `text`, or the newest one for `latest`.
+    pub fn find_run(&self, text: &str) -> Result<RunKey, LedgerError> {
+        let unknown = || LedgerError::UnknownRun(text.to_owned());
+        let sql = match text {
+            "latest" => "SELECT no, base, id FROM runs WHERE ?1 <> '' ORDER BY no DESC LIMIT 1",
+            _ => {
+                "SELECT no, base, id FROM runs WHERE substr(id, 1, length(?1)) = ?1 ORDER BY id = ?1 DESC LIMIT 2"
+            }
+        };
+        let mut runs = self.db.prepare(sql).map_err(self.sqlite())?;
+        let runs = runs
+            .query_map([text], |row| Ok(RunKey { no: row.get(0)?, base: row.get(1)?, id: row.get(2)? }))
+            .map_err(self.sqlite())?;
+        let mut runs = runs.collect::<Result<Vec<_>, _>>().map_err(self.sqlite())?.into_iter();
+        match (runs.next(), runs.next()) {
+            _ if text.is_empty() => Err(unknown()),
+            (Some(run), None) => Ok(run),
+            (Some(run), Some(_)) if run.id == text => Ok(run),
+            (Some(_), Some(_)) => Err(LedgerError::AmbiguousRun(text.to_owned())),
+            (None, _) => Err(unknown()),
+        }
+    }
+
+    pub fn run_info(&self, run: &RunKey) -> Result<RunInfo, LedgerError> {
+        let sql =
+            "SELECT r.id, tool_version, url, key_fingerprint, action, inventory, options, label_columns,
+                          started_at, ended_at, resumes
+                   FROM runs r JOIN bases ON bases.id = r.base WHERE no = ?1";
+        let info = self.db.query_row(sql, [run.no], |row| {
+            Ok(RunInfo {
+                id: row.get(0)?,
+                tool_version: row.get(1)?,
+                base_url: row.get(2)?,
+                key_fingerprint: row.get(3)?,
+                action: row.get::<_, Option<String>>(4)?.and_then(|word| word.parse().ok()),
+                inventory: json::read(row, 5)?.unwrap_or_default(),
+                options: json::read(row, 6)?.unwrap_or_default(),
+                label_columns: json::read(row, 7)?.unwrap_or_default(),
+                started_at: timestamp(row.get(8)?),
+                ended_at: row.get::<_, Option<i64>>(9)?.map(timestamp),
+                resumes: row.get(10)?,
+            })
+        });
+        info.map_err(self.sqlite())
+    }
+
+    /// Adds up a run's rows, as they are now.
+    pub fn summary(&self, run: &RunKey) -> Result<Summary, LedgerError> {
+        let sqlite = self.sqlite();
+        let racks = self.rack_counts(run).map_err(sqlite)?;
+        let mut counts = Counts::default();
+        for rack in &racks {
+            counts.selected += rack.counts.selected;
+            counts.created += rack.counts.created;
+            counts.unchanged += rack.counts.unchanged;
+            counts.updated += rack.counts.updated;
+            counts.failed += rack.counts.failed;
+        }
+        let sums = "SELECT count(*), coalesce(sum(state = 2), 0), count(drift), count(warnings),
+                           coalesce(sum(attempts + throttled), 0), coalesce(sum(max(attempts - 1, 0)), 0),
+                           coalesce(sum(throttled), 0), (SELECT count(*) FROM skipped WHERE run = ?1)
+                    FROM items WHERE run = ?1";
+        let [rows, settled, drifted, warned, calls, retries, throttled, skipped] = self
+            .db
+            .query_row(sums, [run.no], |row| {
+                let mut sums = [0_u64; 8];
+                for (column, sum) in sums.iter_mut().enumerate() {
+                    *sum = row.get::<_, i64>(column)?.unsigned_abs();
+                }
+                Ok(sums)
+            })
+            .map_err(sqlite)?;
+        if rows != counts.settled() {
+            return Err(LedgerError::Miscounted { expected: rows, found: counts.settled() });
+        }
+        let ending = "SELECT coalesce(resumed_at, started_at), ended_at, stopped_by, exit_code, warnings
+                      FROM runs WHERE no = ?1";
+        let (begun, ended, stopped_by, exit_code, warnings) = self
+            .db
+            .query_row(ending, [run.no], |row| {
+                let ended: Option<i64> = row.get(1)?;
+                let stopped_by: Option<String> = row.get(2)?;
+                let exit_code: Option<u8> = row.get(3)?;
+                let warnings: Vec<String> = json::read(row, 4)?.unwrap_or_default();
+                Ok((timestamp(row.get(0)?), ended.map(timestamp), stopped_by, exit_code, warnings))
+            })
+            .map_err(sqlite)?;
+        let stopped_by = stopped_by.and_then(|word| Stop::from_word(&word));
+        let duration_s = ended.unwrap_or_else(Timestamp::now).duration_since(begun).as_secs_f64().max(0.0);
+        Ok(Summary {
+            counts,
+            skipped,
+            drifted,
+            warned,
+            warnings,
+            failures: self.failures(run).map_err(sqlite)?,
+            racks,
+            calls,
+            retries,
+            throttled,
+            duration_s,
+            calls_per_s: per_second(calls, duration_s),
+            complete: stopped_by.is_none() && settled == rows,
+            stopped_by,
+            exit_code: exit_code.unwrap_or_default(),
+        })
+    }
+
+    fn rack_counts(&self, run: &RunKey) -> Result<Vec<RackCounts>, rusqlite::Error> {
+        let sql = format!(
+            "SELECT r.rack_id, r.no, {OUTCOME} AS o, count(*) FROM items i JOIN racks r ON r.run = i.run AND r.no = i.rack
+             WHERE i.run = ?1 GROUP BY r.no, o ORDER BY r.no"
+        );
+        let mut groups = self.db.prepare(&sql)?;
+        let mut groups = groups.query([run.no])?;
+        let mut racks: Vec<RackCounts> = Vec::new();
+        let mut last = None;
+        while let Some(row) = groups.next()? {
+            let no: i64 = row.get(1)?;
+            if last.replace(no) != Some(no) {
+                racks.push(RackCounts { rack_id: row.get(0)?, counts: Counts::default() });
+            }
+            let vms = row.get::<_, i64>(3)?.unsigned_abs();
+            let outcome = Outcome::from_word(row.get_ref(2)?.as_str()?);
+            if let (Some(rack), Some(outcome)) = (racks.last_mut(), outcome) {
+                rack.counts.selected += vms;
+                rack.counts.add(outcome, vms);
+            }
+        }
+        Ok(racks)
+    }
+
+    fn failures(&self, run: &RunKey) -> Result<Vec<FailureCount>, rusqlite::Error> {
+        let sql = format!(
+            "SELECT coalesce(failure, 'not_attempted') AS f, count(*), sum(may_have_applied), min(position)
+             FROM items WHERE run = ?1 AND {OUTCOME} = 'failed' GROUP BY f ORDER BY count(*) DESC, f"
+        );
+        let mut groups = self.db.prepare(&sql)?;
+        let mut groups = groups.query([run.no])?;
+        let mut failures = Vec::new();
+        while let Some(row) = groups.next()? {
+            let word: String = row.get(0)?;
+            failures.push(FailureCount {
+                failure: Failure::from_word(&word).unwrap_or(Failure::NotAttempted),
+                vms: row.get::<_, i64>(1)?.unsigned_abs(),
+                may_have_applied: row.get::<_, i64>(2)?.unsigned_abs(),
+                examples: self.examples(run, &word)?,
+                error: self.error_at(run, row.get(3)?)?,
+            });
+        }
+        Ok(failures)
+    }
+
+    fn examples(&self, run: &RunKey, failure: &str) -> Result<Vec<String>, rusqlite::Error> {
+        let sql = format!(
+            "SELECT vmid FROM items WHERE run = ?1 AND {OUTCOME} = 'failed' AND coalesce(failure, 'not_attempted') = ?2
+             ORDER BY position LIMIT ?3"
+        );
+        let mut examples = self.db.prepare(&sql)?;
+        examples.query_map(params![run.no, failure, EXAMPLES], |row| row.get(0))?.collect()
+    }
+
+    fn error_at(&self, run: &RunKey, position: i64) -> Result<Option<String>, rusqlite::Error> {
+        let sql = "SELECT error FROM items WHERE run = ?1 AND position = ?2";
+        Ok(self.db.query_row(sql, params![run.no, position], |row| row.get(0)).optional()?.flatten())
+    }
+
+    /// Calls `each` with every row of a run, in inventory order.
+    pub fn each_row<E: From<LedgerError>>(
+        &self,
+        run: &RunKey,
+        mut each: impl FnMut(&Row) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let sqlite = self.sqlite();
+        let mut items = self.db.prepare(ROWS).map_err(sqlite)?;
+        let mut items = items.query([run.no]).map_err(sqlite)?;
+        while let Some(item) = items.next().map_err(sqlite)? {
+            each(&row(item).map_err(sqlite)?)?;
+        }
+        Ok(())
+    }
+
+    /// The invalid inventory rows that a run went on without, in the order of the files.
+    pub fn skipped(&self, run: &RunKey) -> Result<Vec<Skipped>, LedgerError> {
+        let sql = "SELECT file, line, field, reason FROM skipped WHERE run = ?1 ORDER BY rowid";
+        let mut rows = self.db.prepare(sql).map_err(self.sqlite())?;
+        let rows = rows
+            .query_map([run.no], |row| {
+                Ok(Skipped { file: row.get(0)?, line: row.get(1)?, field: row.get(2)?, reason: row.get(3)? })
+            })
+            .map_err(self.sqlite())?;
+        rows.collect::<Result<_, _>>().map_err(self.sqlite())
+    }
+}
+
+const ROWS: &str = "
+    SELECT vmid, name, coalesce(i.rack_id, CASE rack_expected WHEN 1 THEN r.rack_id END), action, state, outcome,
+           basis, prefix, next_hop, status, previous_prefix, previous_next_hop, changes, drift, failure,
+           may_have_applied, http_status, error, attempts, first_sent_at, settled_at, latency_us, request_id,
+           warnings, labels
+    FROM items i JOIN racks r ON r.run = i.run AND r.no = i.rack
+    WHERE i.run = ?1 ORDER BY position";
+
+fn row(item: &rusqlite::Row<'_>) -> Result<Row, rusqlite::Error> {
+    let settled = item.get::<_, i64>(4)? == 2;
+    let word = |column| item.get::<_, Option<String>>(column).map(Option::unwrap_or_default);
+    let outcome = Outcome::from_word(&word(5)?).filter(|_| settled).unwrap_or(Outcome::Failed);
+    let failure = Failure::from_word(&word(14)?).unwrap_or(Failure::NotAttempted);
+    let time = |column| item.get::<_, Option<i64>>(column).map(|micros| micros.map(timestamp));
+    Ok(Row {
+        vmid: item.get(0)?,
+        name: item.get(1)?,
+        rack_id: item.get(2)?,
+        action: json::word(item, 3)?,
+        outcome,
+        basis: Basis::from_word(&word(6)?),
+        prefix: item.get(7)?,
+        next_hop: item.get(8)?,
+        status: item.get(9)?,
+        previous_prefix: item.get(10)?,
+        previous_next_hop: item.get(11)?,
+        changes: json::read(item, 12)?.unwrap_or_default(),
+        drift: json::read(item, 13)?.unwrap_or_default(),
+        failure: (outcome == Outcome::Failed).then_some(failure),
+        may_have_applied: item.get(15)?,
+        http_status: item.get(16)?,
+        error: item.get(17)?,
+        attempts: item.get(18)?,
+        first_sent_at: time(19)?,
+        settled_at: time(20)?,
+        latency_ms: item.get::<_, Option<u32>>(21)?.map(|micros| f64::from(micros) / 1000.0),
+        request_id: item.get(22)?,
+        warnings: json::read(item, 23)?.unwrap_or_default(),
+        labels: json::read(item, 24)?.unwrap_or_default(),
+    })
+}
+
+#[expect(clippy::cast_precision_loss, reason = "2^53 calls are not made")]
+fn per_second(calls: u64, seconds: f64) -> f64 {
+    if seconds > 0.0 { calls as f64 / seconds } else { 0.0 }
+}
