@@ -127,15 +127,14 @@ impl Progress {
             self.screen.draw(self.counts.settled(), self.line());
         }
         if let Some(line) = self.due_line(now) {
-            tracing::info!("{line}");
+            tracing::info!("settled {line}");
         }
     }
 
     /// Takes the bar off the screen, or logs the last line.
     pub fn finish(self) {
         if self.form == Form::Lines {
-            let Counts { selected, failed, .. } = self.counts;
-            tracing::info!("{}", settled(self.counts.settled(), selected, failed));
+            tracing::info!("settled {}", self.standing());
         }
     }
 
@@ -147,21 +146,22 @@ impl Progress {
         Some(self.line())
     }
 
-    /// `settled 1,200 of 6,000 VMs, 3 failed, 9.9/s, 8 min 5 s left: paused 12 s: the API asked for it`
+    /// `1,200 of 6,000 VMs · 3 failed · paused 12 s: the API asked for it · 9.9/s · 8 min 5 s left`:
+    /// what a narrow terminal can do without comes last.
     fn line(&self) -> String {
+        let waiting = self.counts.selected.saturating_sub(self.counts.settled());
+        let left = self.rate.seconds_for(waiting);
+        let mut parts = vec![self.standing()];
+        parts.extend(self.message.as_deref().map(|message| escape(message).into_owned()));
+        parts.extend(self.rate.per_s().map(|per_s| format!("{per_s:.1}/s")));
+        parts.extend(left.map(|seconds| format!("{} left", duration(seconds))));
+        parts.join(" · ")
+    }
+
+    fn standing(&self) -> String {
         let Counts { selected, failed, .. } = self.counts;
-        let done = self.counts.settled();
-        let mut line = settled(done, selected, failed);
-        if let Some(per_s) = self.rate.per_s() {
-            line += &format!(", {per_s:.1}/s");
-            if let Some(seconds) = self.rate.seconds_for(selected.saturating_sub(done)) {
-                line += &format!(", {} left", duration(seconds));
-            }
-        }
-        if let Some(message) = &self.message {
-            line += &format!(": {}", escape(message));
-        }
-        line
+        let done = count(self.counts.settled());
+        format!("{done} of {} · {} failed", counted(selected, "VM", "VMs"), count(failed))
     }
 }
 
@@ -171,10 +171,6 @@ impl Drop for Progress {
             self.screen.hide_bar();
         }
     }
-}
-
-fn settled(done: u64, selected: u64, failed: u64) -> String {
-    format!("settled {} of {}, {} failed", count(done), counted(selected, "VM", "VMs"), count(failed))
 }
 
 /// How many VMs are settled a second, the latest moments weighing most.
@@ -280,9 +276,9 @@ mod tests {
         assert_eq!(
             due,
             [
-                "settled 100 of 6,000 VMs, 0 failed, 10.0/s, 9 min 50 s left",
-                "settled 200 of 6,000 VMs, 0 failed, 10.0/s, 9 min 40 s left",
-                "settled 300 of 6,000 VMs, 0 failed, 10.0/s, 9 min 30 s left",
+                "100 of 6,000 VMs · 0 failed · 10.0/s · 9 min 50 s left",
+                "200 of 6,000 VMs · 0 failed · 10.0/s · 9 min 40 s left",
+                "300 of 6,000 VMs · 0 failed · 10.0/s · 9 min 30 s left",
             ]
         );
     }
@@ -291,10 +287,10 @@ mod tests {
     fn a_line_says_what_failed_and_what_the_run_waits_for() {
         let now = Instant::now();
         let mut progress = lines(counts(1), now);
-        assert_eq!(progress.line(), "settled 0 of 1 VM, 0 failed");
+        assert_eq!(progress.line(), "0 of 1 VM · 0 failed");
         progress.settled(Outcome::Failed, now + SECOND);
         progress.message(Some("paused 12 s: \u{1b}[2Jthe API asked for it".into()));
-        let line = r"settled 1 of 1 VM, 1 failed, 1.0/s, 0.0 s left: paused 12 s: \u{1b}[2Jthe API asked for it";
+        let line = r"1 of 1 VM · 1 failed · paused 12 s: \u{1b}[2Jthe API asked for it · 1.0/s · 0.0 s left";
         assert_eq!(progress.line(), line);
     }
 
@@ -304,7 +300,7 @@ mod tests {
         let begun = Counts { selected: 10_000, unchanged: 8_000, failed: 5, ..Counts::default() };
         let mut progress = lines(begun, now);
         let due = run(&mut progress, &mut now, 10, 5);
-        assert_eq!(due, ["settled 8,055 of 10,000 VMs, 5 failed, 5.0/s, 6 min 29 s left"]);
+        assert_eq!(due, ["8,055 of 10,000 VMs · 5 failed · 5.0/s · 6 min 29 s left"]);
     }
 
     #[test]
@@ -320,7 +316,7 @@ mod tests {
         assert!((29.7..30.1).contains(&rate), "{rate}");
         run(&mut progress, &mut now, 600, 0);
         assert_eq!(progress.rate.seconds_for(90_000), None);
-        assert!(progress.line().ends_with(", 0.0/s"), "{}", progress.line());
+        assert!(progress.line().ends_with(" · 0.0/s"), "{}", progress.line());
     }
 
     #[test]
@@ -337,7 +333,7 @@ mod tests {
         let (screen, out) = Screen::captured();
         let mut progress = Progress::with_form(Form::Bar, counts(1_000), &screen, now);
         let begun = out.take();
-        assert!(begun.contains("settled 0 of 1,000 VMs, 0 failed"), "{begun:?}");
+        assert!(begun.contains("0 of 1,000 VMs · 0 failed"), "{begun:?}");
         for i in 0..500 {
             progress.settled(Outcome::Created, now + SECOND / 5 * i / 501);
         }
@@ -345,7 +341,7 @@ mod tests {
         progress.settled(Outcome::Failed, now + SECOND / 5);
         let drawn = out.take();
         assert!(drawn.contains("━ "), "{drawn:?}");
-        assert!(drawn.contains("settled 501 of 1,000 VMs, 1 failed, 2505.0/s, 0.2 s left"), "{drawn:?}");
+        assert!(drawn.contains("501 of 1,000 VMs · 1 failed · 2505.0/s · 0.2 s left"), "{drawn:?}");
         progress.finish();
         assert_eq!(out.take(), "\r\u{1b}[2K");
     }

@@ -72,7 +72,11 @@ pub enum ReportError {
     #[error("{}: cannot be written", path.display())]
     Write { path: PathBuf, source: io::Error },
     /// The rows and the summary tell of different runs: neither can be believed.
-    #[error("the rows ({}) do not add up to the summary ({}); no report was written", told(rows), told(summary))]
+    #[error(
+        "the rows ({}) do not add up to the summary ({}); no report was written",
+        told(rows),
+        told(summary)
+    )]
     Miscounted { rows: Counts, summary: Counts },
 }
 
@@ -105,7 +109,7 @@ pub fn check_outputs(outputs: &[PathBuf]) -> Result<(), ReportError> {
 /// Dropped before [`Self::finish`], it takes its temporary files with it and old reports stay as they are.
 #[derive(Debug)]
 pub struct Reports {
-    reports: Vec<Report>,
+    open: Vec<Report>,
     summary: Counts,
     rows: Counts,
 }
@@ -118,7 +122,7 @@ struct Report {
 
 #[derive(Debug)]
 enum Body {
-    Csv(CsvReport<Output>),
+    Csv(Box<CsvReport<Output>>),
     Json(JsonReport<Output>),
     JsonLines(JsonLinesReport<Output>),
 }
@@ -126,15 +130,15 @@ enum Body {
 impl Reports {
     /// Opens every output and writes what stands before the rows. A directory that is missing is an error.
     pub fn create(outputs: &[PathBuf], run: &RunInfo, summary: &Summary) -> Result<Self, ReportError> {
-        let reports = outputs.iter().map(|path| Report::create(path, run, summary)).collect::<Result<_, _>>()?;
-        Ok(Self { reports, summary: summary.counts, rows: Counts::default() })
+        let open = outputs.iter().map(|path| Report::create(path, run, summary)).collect::<Result<_, _>>()?;
+        Ok(Self { open, summary: summary.counts, rows: Counts::default() })
     }
 
     /// Appends one VM to every output. Rows come in inventory order.
     pub fn row(&mut self, row: &Row) -> Result<(), ReportError> {
         self.rows.selected += 1;
         self.rows.add(row.outcome, 1);
-        self.reports.iter_mut().try_for_each(|report| report.row(row))
+        self.open.iter_mut().try_for_each(|report| report.row(row))
     }
 
     /// Puts every output in its place, none of them before all of them are on disk, and says where they are.
@@ -142,7 +146,7 @@ impl Reports {
         if self.rows != self.summary {
             return Err(ReportError::Miscounted { rows: self.rows, summary: self.summary });
         }
-        let whole = self.reports.into_iter().map(Report::finish).collect::<Result<Vec<_>, _>>()?;
+        let whole = self.open.into_iter().map(Report::finish).collect::<Result<Vec<_>, _>>()?;
         let mut paths = Vec::with_capacity(whole.len());
         for (path, output) in whole {
             output.publish().map_err(ReportError::write(&path))?;
@@ -185,9 +189,176 @@ impl Report {
 impl Body {
     fn begin(format: Format, output: Output, run: &RunInfo, summary: &Summary) -> io::Result<Self> {
         Ok(match format {
-            Format::Csv => Self::Csv(CsvReport::begin(output, &run.label_columns)?),
+            Format::Csv => Self::Csv(CsvReport::begin(output, &run.label_columns)?.into()),
             Format::Json => Self::Json(JsonReport::begin(output, run, summary)?),
             Format::JsonLines => Self::JsonLines(JsonLinesReport::begin(output)),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
+
+    use tempfile::TempDir;
+
+    use super::fixtures::{rows, run, summary};
+    use super::*;
+
+    fn files(directory: &TempDir) -> Vec<String> {
+        let names = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<_> = names.map(|name| name.into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    fn write(outputs: &[PathBuf], rows: &[Row]) -> Result<Vec<PathBuf>, ReportError> {
+        let mut reports = Reports::create(outputs, &run(), &summary(rows))?;
+        rows.iter().try_for_each(|row| reports.row(row))?;
+        reports.finish()
+    }
+
+    #[test]
+    fn the_name_of_a_file_tells_its_format() {
+        for (name, format) in
+            [("report.csv", Format::Csv), ("a.b.JSON", Format::Json), ("/tmp/x.jsonl", Format::JsonLines)]
+        {
+            assert_eq!(name.parse(), Ok(format), "{name}");
+        }
+        for name in ["", "report", "csv", "report.xlsx", "report.csv.gz", "/dev/stdout"] {
+            assert_eq!(name.parse::<Format>(), Err(UnknownFormat), "{name}");
+        }
+        assert_eq!(
+            UnknownFormat.to_string(),
+            "no known kind of report (the name must end in .csv, .json, .jsonl)"
+        );
+    }
+
+    #[test]
+    fn all_formats_are_written_in_one_pass_and_hold_every_row() {
+        let directory = tempfile::tempdir().unwrap();
+        let outputs =
+            Format::ALL.map(|format| directory.path().join(format!("report{}", format.extension())));
+        let rows = rows();
+        check_outputs(&outputs).unwrap();
+        assert_eq!(files(&directory), Vec::<String>::new());
+        assert_eq!(write(&outputs, &rows).unwrap(), outputs);
+        assert_eq!(files(&directory), ["report.csv", "report.json", "report.jsonl"]);
+        for (output, vm) in outputs.iter().zip(["\n@,", "{\"vmid\":\"@\",", "{\"vmid\":\"@\","]) {
+            let report = fs::read_to_string(output).unwrap();
+            for row in &rows {
+                let lines = report.matches(&vm.replace('@', &row.vmid)).count();
+                assert_eq!(lines, 1, "{} in {}", row.vmid, output.display());
+            }
+        }
+    }
+
+    #[test]
+    fn a_report_has_the_rights_of_any_other_new_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let [report, other] = ["report.csv", "other"].map(|name| directory.path().join(name));
+        write(std::slice::from_ref(&report), &[]).unwrap();
+        fs::write(&other, "").unwrap();
+        let mode = |path| fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode(report), mode(other));
+    }
+
+    #[test]
+    fn until_it_is_finished_the_old_report_stays_and_afterwards_nothing_else_does() {
+        let directory = tempfile::tempdir().unwrap();
+        let report = directory.path().join("report.json");
+        fs::write(&report, "old").unwrap();
+        let outputs = [report.clone()];
+        let rows = rows();
+        let mut reports = Reports::create(&outputs, &run(), &summary(&rows)).unwrap();
+        reports.row(&rows[0]).unwrap();
+        assert_eq!(files(&directory).len(), 2);
+        drop(reports);
+        assert_eq!(files(&directory), ["report.json"]);
+        assert_eq!(fs::read_to_string(&report).unwrap(), "old");
+        write(&outputs, &rows).unwrap();
+        assert_eq!(files(&directory), ["report.json"]);
+        assert!(fs::read_to_string(&report).unwrap().starts_with("{\"schema\":\"v6fleet.report/1\","));
+    }
+
+    #[test]
+    fn rows_that_do_not_add_up_to_the_summary_are_no_report() {
+        let directory = tempfile::tempdir().unwrap();
+        let outputs = [directory.path().join("report.csv")];
+        let rows = rows();
+        let mut reports = Reports::create(&outputs, &run(), &summary(&rows)).unwrap();
+        reports.row(&rows[2]).unwrap();
+        assert_eq!(
+            reports.finish().unwrap_err().to_string(),
+            "the rows (1 VM: 0 created, 1 unchanged, 0 updated, 0 failed) do not add up to the summary \
+             (20 VMs: 2 created, 2 unchanged, 2 updated, 14 failed); no report was written"
+        );
+        assert_eq!(files(&directory), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_link_is_followed_and_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let [latest, target] = ["latest.csv", "report.csv"].map(|name| directory.path().join(name));
+        fs::write(&target, "old").unwrap();
+        symlink("report.csv", &latest).unwrap();
+        write(std::slice::from_ref(&latest), &[]).unwrap();
+        assert!(fs::symlink_metadata(&latest).unwrap().is_symlink());
+        assert!(fs::read_to_string(&target).unwrap().starts_with("vmid,"));
+    }
+
+    #[test]
+    fn a_pipe_is_written_to_as_it_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let pipe = directory.path().join("pipe.jsonl");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        let outputs = [pipe.clone()];
+        check_outputs(&outputs).unwrap();
+        let reader = std::thread::spawn({
+            let pipe = pipe.clone();
+            move || fs::read_to_string(pipe).unwrap()
+        });
+        write(&outputs, &rows()).unwrap();
+        assert_eq!(reader.join().unwrap().lines().count(), rows().len());
+        assert!(fs::metadata(&pipe).unwrap().file_type().is_fifo());
+        assert_eq!(files(&directory), ["pipe.jsonl"]);
+    }
+
+    #[test]
+    fn what_cannot_hold_a_report_is_found_beforehand_and_named() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("file"), "").unwrap();
+        fs::create_dir(directory.path().join("directory.csv")).unwrap();
+        for (name, reason) in [
+            ("report.xlsx", "no known kind of report (the name must end in .csv, .json, .jsonl)"),
+            ("directory.csv", "is a directory, not a file"),
+            ("missing/report.csv", "the directory DIR/missing does not exist"),
+            ("file/report.csv", "cannot be written"),
+        ] {
+            let path = directory.path().join(name);
+            let expected = format!("DIR/{name}: {reason}");
+            for error in [
+                check_outputs(std::slice::from_ref(&path)).unwrap_err(),
+                Reports::create(std::slice::from_ref(&path), &run(), &summary(&[])).unwrap_err(),
+            ] {
+                let shown = error.to_string().replace(&directory.path().display().to_string(), "DIR");
+                assert_eq!(shown, expected);
+            }
+        }
+        let nowhere = check_outputs(&["-".into()]).unwrap_err().to_string();
+        assert_eq!(nowhere, "-: a report goes to a file; standard output holds the recap alone");
+        assert_eq!(files(&directory), ["directory.csv", "file"]);
+    }
+
+    #[test]
+    fn a_directory_that_takes_no_file_is_found_beforehand() {
+        let error = check_outputs(&["/proc/report.csv".into()]).unwrap_err();
+        assert_eq!(error.to_string(), "/proc/report.csv: cannot be written");
+    }
+
+    #[test]
+    fn no_output_at_all_is_no_report() {
+        assert_eq!(write(&[], &rows()).unwrap(), Vec::<PathBuf>::new());
     }
 }

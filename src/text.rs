@@ -45,13 +45,11 @@ pub fn cell(text: &str) -> Cow<'_, str> {
 /// and behind anything that they skip.
 fn starts_like_a_formula(text: &str) -> bool {
     let skipped = |c: char| {
-        c.is_whitespace()
-            || is_deceptive(c)
-            || matches!(c, '\u{200b}'..='\u{200d}' | '\u{2060}' | '\u{feff}')
+        c.is_whitespace() || is_deceptive(c) || matches!(c, '\u{200b}'..='\u{200d}' | '\u{2060}' | '\u{feff}')
     };
-    let starts = text.trim_start_matches(skipped).starts_with([
-        '=', '+', '-', '@', '＝', '＋', '－', '＠', '﹦', '﹢', '﹣', '﹫',
-    ]);
+    let starts = text
+        .trim_start_matches(skipped)
+        .starts_with(['=', '+', '-', '@', '＝', '＋', '－', '＠', '﹦', '﹢', '﹣', '﹫']);
     text.starts_with(['\t', '\r', '\n']) || (starts && !is_plain_number(text))
 }
 
@@ -141,15 +139,39 @@ mod tests {
     #[test]
     fn cells_that_a_spreadsheet_would_run_are_quoted() {
         for formula in [
-            "=1+1", "+1+1", "-1+1", "@SUM(A1)", " =1", "\u{a0}=1", "\u{200b}=1", "\u{feff}@a", "-", "+", "-5-", "--5", "-.",
-            "-5.", "- 5", " -5", "-1e3", "＝1", "＋1", "－1", "＠a", "﹦1",
+            "=1+1",
+            "+1+1",
+            "-1+1",
+            "@SUM(A1)",
+            " =1",
+            "\u{a0}=1",
+            "\u{200b}=1",
+            "\u{feff}@a",
+            "-",
+            "+",
+            "-5-",
+            "--5",
+            "-.",
+            "-5.",
+            "- 5",
+            " -5",
+            "-1e3",
+            "＝1",
+            "＋1",
+            "－1",
+            "＠a",
+            "﹦1",
         ] {
             assert_eq!(cell(formula), format!("'{formula}"));
         }
-        for (control, shown) in [("\t=1", r"'\t=1"), ("\rx", r"'\rx"), ("\n-", r"'\n-"), ("\u{1b}=1", r"'\u{1b}=1")] {
+        for (control, shown) in
+            [("\t=1", r"'\t=1"), ("\rx", r"'\rx"), ("\n-", r"'\n-"), ("\u{1b}=1", r"'\u{1b}=1")]
+        {
             assert_eq!(cell(control), shown);
         }
-        for plain in ["", "-5", "+46701234567", "-0.25", "5", "a=1", "2001:db8::/48", "'=1", "a -b", "field: 1 → -2"] {
+        for plain in
+            ["", "-5", "+46701234567", "-0.25", "5", "a=1", "2001:db8::/48", "'=1", "a -b", "field: 1 → -2"]
+        {
             assert_eq!(cell(plain), plain);
         }
     }

@@ -17,25 +17,26 @@ const WIDTH: u16 = 80;
 pub struct Screen {
     bar: ProgressBar,
     out: Out,
+    width: fn() -> u16,
 }
 
 impl Screen {
     /// Without a bar, until a [`super::Progress`] shows one.
     pub fn stderr() -> Self {
-        Self::on(io::stderr())
+        Self::on(io::stderr(), stderr_width)
     }
 
-    fn on(out: impl Write + Send + 'static) -> Self {
-        Self { bar: ProgressBar::hidden(), out: Out(Arc::new(Mutex::new(out))) }
+    fn on(out: impl Write + Send + 'static, width: fn() -> u16) -> Self {
+        Self { bar: ProgressBar::hidden(), out: Out(Arc::new(Mutex::new(out))), width }
     }
 
     /// Monochrome, so that `NO_COLOR` has nothing to switch off.
     pub(super) fn show_bar(&self, length: u64) {
-        let style = ProgressStyle::with_template("{bar:24} {wide_msg}");
-        let style = style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━━ ");
+        let style = ProgressStyle::with_template("{bar:16} {wide_msg}");
+        let style = style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━ ");
         self.bar.set_style(style);
         self.bar.set_length(length);
-        let terminal = Terminal { out: self.out.clone(), pending: Mutex::default() };
+        let terminal = Terminal { out: self.out.clone(), width: self.width, pending: Mutex::default() };
         self.bar.set_draw_target(ProgressDrawTarget::term_like(Box::new(terminal)));
     }
 
@@ -70,6 +71,11 @@ impl<'a> MakeWriter<'a> for Screen {
     }
 }
 
+fn stderr_width() -> u16 {
+    let size = rustix::termios::tcgetwinsize(io::stderr());
+    size.map(|size| size.ws_col).ok().filter(|&columns| columns > 0).unwrap_or(WIDTH)
+}
+
 #[derive(Clone)]
 struct Out(Arc<Mutex<dyn Write + Send>>);
 
@@ -98,56 +104,61 @@ fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Debug)]
 struct Terminal {
     out: Out,
+    width: fn() -> u16,
     pending: Mutex<String>,
 }
 
 impl Terminal {
-    fn push(&self, text: &str) -> io::Result<()> {
+    fn push(&self, text: &str) {
         lock(&self.pending).push_str(text);
-        Ok(())
     }
 
-    fn move_cursor(&self, n: usize, direction: char) -> io::Result<()> {
-        match n {
-            0 => Ok(()),
-            _ => self.push(&format!("\x1b[{n}{direction}")),
+    fn move_cursor(&self, n: usize, direction: char) {
+        if n > 0 {
+            self.push(&format!("\x1b[{n}{direction}"));
         }
     }
 }
 
 impl TermLike for Terminal {
     fn width(&self) -> u16 {
-        let size = rustix::termios::tcgetwinsize(io::stderr());
-        size.map(|size| size.ws_col).ok().filter(|&columns| columns > 0).unwrap_or(WIDTH)
+        (self.width)()
     }
 
     fn move_cursor_up(&self, n: usize) -> io::Result<()> {
-        self.move_cursor(n, 'A')
+        self.move_cursor(n, 'A');
+        Ok(())
     }
 
     fn move_cursor_down(&self, n: usize) -> io::Result<()> {
-        self.move_cursor(n, 'B')
+        self.move_cursor(n, 'B');
+        Ok(())
     }
 
     fn move_cursor_right(&self, n: usize) -> io::Result<()> {
-        self.move_cursor(n, 'C')
+        self.move_cursor(n, 'C');
+        Ok(())
     }
 
     fn move_cursor_left(&self, n: usize) -> io::Result<()> {
-        self.move_cursor(n, 'D')
+        self.move_cursor(n, 'D');
+        Ok(())
     }
 
     fn write_line(&self, text: &str) -> io::Result<()> {
-        self.push(text)?;
-        self.push("\n")
+        self.push(text);
+        self.push("\n");
+        Ok(())
     }
 
     fn write_str(&self, text: &str) -> io::Result<()> {
-        self.push(text)
+        self.push(text);
+        Ok(())
     }
 
     fn clear_line(&self) -> io::Result<()> {
-        self.push("\r\x1b[2K")
+        self.push("\r\x1b[2K");
+        Ok(())
     }
 
     fn flush(&self) -> io::Result<()> {
@@ -188,7 +199,7 @@ pub(super) mod tests {
     impl Screen {
         pub(in crate::progress) fn captured() -> (Self, Captured) {
             let out = Captured::default();
-            (Self::on(out.clone()), out)
+            (Self::on(out.clone(), || WIDTH), out)
         }
     }
 
@@ -229,7 +240,7 @@ pub(super) mod tests {
         screen.draw(2, "half".into());
         out.take();
         log(&screen, "hello");
-        let bar = format!("{}{} half", "━".repeat(12), " ".repeat(12));
+        let bar = format!("{}{} half", "━".repeat(8), " ".repeat(8));
         assert_eq!(out.take(), format!("\r\u{1b}[2K INFO hello\n{bar:<80}"));
         screen.hide_bar();
         assert_eq!(out.take(), "\r\u{1b}[2K");
@@ -239,7 +250,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_screen_that_is_gone_stops_nobody() {
-        let screen = Screen::on(Gone);
+        let screen = Screen::on(Gone, || WIDTH);
         screen.show_bar(4);
         screen.draw(2, "half".into());
         log(&screen, "hello");

@@ -1,5 +1,6 @@
 //! Rows of every outcome and every failure, and what they add up to, for the tests of the formats.
 
+use proptest::prelude::*;
 use serde_json::json;
 
 use crate::allocation::{Change, Drift, Field};
@@ -55,7 +56,7 @@ fn row(vmid: u64, outcome: Outcome) -> Row {
 /// A VM whose call was answered with an allocation.
 fn answered(vmid: u64, outcome: Outcome, basis: Basis) -> Row {
     Row {
-        name: Some(format!("web-{vmid}")),
+        name: Some("web-1".into()),
         rack_id: Some("dc1r28".into()),
         basis: Some(basis),
         prefix: Some("2001:db8::1/48".into()),
@@ -73,7 +74,8 @@ fn answered(vmid: u64, outcome: Outcome, basis: Basis) -> Row {
 }
 
 fn updated() -> Row {
-    let change = |field, before: &str, after: &str| Change { field, before: before.into(), after: after.into() };
+    let change =
+        |field, before: &str, after: &str| Change { field, before: before.into(), after: after.into() };
     Row {
         prefix: Some("2001:db8:9::1/48".into()),
         next_hop: Some("2001:db8::2".into()),
@@ -113,7 +115,10 @@ fn failed(vmid: u64, failure: Failure) -> Row {
     Row {
         rack_id: Some("dc1r29".into()),
         failure: Some(failure),
-        may_have_applied: matches!(failure, Failure::ServerError | Failure::Timeout | Failure::MalformedAnswer),
+        may_have_applied: matches!(
+            failure,
+            Failure::ServerError | Failure::Timeout | Failure::MalformedAnswer
+        ),
         http_status,
         error: Some(error.into()),
         attempts: 5,
@@ -176,6 +181,38 @@ pub(super) fn summary(rows: &[Row]) -> Summary {
         stopped_by: None,
         exit_code: 3,
     }
+}
+
+/// A row with the text wherever a text can be.
+pub(super) fn with_text(text: &str) -> Row {
+    let some = || Some(text.to_owned());
+    Row {
+        vmid: text.into(),
+        name: some(),
+        rack_id: some(),
+        prefix: some(),
+        next_hop: some(),
+        status: some(),
+        previous_prefix: some(),
+        previous_next_hop: some(),
+        changes: vec![Change { field: Field::Status, before: text.into(), after: text.into() }],
+        drift: vec![Drift { field: Field::RackId, expected: text.into(), actual: text.into() }],
+        error: some(),
+        request_id: some(),
+        warnings: vec![text.into()],
+        labels: vec![("any".into(), text.into())],
+        ..row(1, Outcome::Created)
+    }
+}
+
+/// Anything, and much of what formats, terminals and spreadsheets stumble over.
+pub(super) fn any_text() -> impl Strategy<Value = String> {
+    let evil = proptest::sample::select(
+        "=+-@＝＋－＠\t\r\n \u{a0}\u{200b}\u{feff}'\",;\\\0\u{1b}\u{7f}\u{85}\u{9b}\u{2028}\u{202e}\u{2066}09.aå🦀"
+            .chars()
+            .collect::<Vec<_>>(),
+    );
+    proptest::collection::vec(prop_oneof![evil, any::<char>()], 0..12).prop_map(String::from_iter)
 }
 
 #[test]

@@ -26,3 +26,24 @@ impl<W: Write> JsonLinesReport<W> {
         self.to
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::report::fixtures::rows;
+
+    #[test]
+    fn each_line_is_one_vm_as_the_json_report_has_it() {
+        let rows = rows();
+        let mut report = JsonLinesReport::begin(Vec::new());
+        for row in &rows {
+            report.row(row).unwrap();
+        }
+        let written = String::from_utf8(report.finish()).unwrap();
+        let lines: Vec<Value> = written.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let expected: Vec<Value> = rows.iter().map(|row| serde_json::to_value(row).unwrap()).collect();
+        assert_eq!(lines, expected);
+    }
+}

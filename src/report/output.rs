@@ -59,11 +59,9 @@ impl Place {
             Self::Direct { path } => {
                 Output::Direct(BufWriter::new(OpenOptions::new().write(true).open(path)?))
             }
-            Self::File { destination, directory } => Output::Staged {
-                file: BufWriter::new(temporary_file(&directory)?),
-                destination,
-                directory,
-            },
+            Self::File { destination, directory } => {
+                Output::Staged { file: BufWriter::new(temporary_file(&directory)?), destination, directory }
+            }
         })
     }
 }
