@@ -103,13 +103,25 @@ impl Ledger {
         racks.collect::<Result<_, _>>().map_err(self.sqlite())
     }
 
+    /// How many VMs of a run are pending, by rack.
+    pub fn pending(&self, run: &RunKey) -> Result<Vec<u64>, LedgerError> {
+        let sql = "SELECT (SELECT count(*) FROM items i WHERE i.run = r.run AND rack = no AND state = 0)
+                   FROM racks r WHERE run = ?1 ORDER BY no";
+        let mut racks = self.db.prepare(sql).map_err(self.sqlite())?;
+        let racks = racks
+            .query_map([run.no], |row| Ok(row.get::<_, i64>(0)?.unsigned_abs()))
+            .map_err(self.sqlite())?;
+        racks.collect::<Result<_, _>>().map_err(self.sqlite())
+    }
+
     /// Hands the ledger to a thread of its own that writes `run` as it goes on.
     pub fn write(self, run: &RunKey) -> Result<Writer, LedgerError> {
         Writer::start(self, run.no, run.base)
     }
 
-    /// Notes how a run ended.
-    pub fn end(&self, run: &RunKey, stopped_by: Option<Stop>, exit_code: u8) -> Result<(), LedgerError> {
+    /// Notes how a run ended. What is still claimed then has an unanswered attempt.
+    pub fn end(&mut self, run: &RunKey, stopped_by: Option<Stop>, exit_code: u8) -> Result<(), LedgerError> {
+        self.bury_the_dead()?;
         let now = micros(Timestamp::now());
         let end = "UPDATE runs SET ended_at = ?2, stopped_by = ?3, exit_code = ?4 WHERE no = ?1";
         let stopped_by = stopped_by.map(Stop::as_str);
@@ -131,7 +143,7 @@ fn bury(db: &rusqlite::Transaction<'_>) -> Result<(), rusqlite::Error> {
     let mut free = db.prepare(
         "UPDATE items SET state = 0, claimed_at = NULL, attempts = attempts + 1, may_have_applied = 1,
             first_sent_at = coalesce(first_sent_at, ?3), failure = coalesce(failure, 'not_attempted'),
-            error = 'the program died while a call for this VM was in flight, or about to leave'
+            error = 'the run ended while a call for this VM was in flight, or about to leave'
          WHERE run = ?1 AND position = ?2",
     )?;
     let mut rows = claimed.query([])?;

@@ -12,6 +12,7 @@ pub mod ledger;
 pub mod outcome;
 pub mod pace;
 pub mod progress;
+pub mod reconcile;
 pub mod report;
 pub mod retry;
 pub mod stop;

@@ -352,7 +352,7 @@ mod tests {
         assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30]);
         pace.accepted();
         let zero = Some(Duration::ZERO);
-        now += Duration::from_secs(60);
+        now += Duration::from_mins(1);
         let ticket = pace.next(now).unwrap();
         assert_eq!(pace.throttled(ticket, zero, now), now + UNSTATED_PAUSE);
     }

@@ -49,8 +49,6 @@ pub struct Claimed {
     /// Items that were claimed afresh.
     pub again: Vec<i64>,
     pub items: Vec<Item>,
-    /// Racks that had fewer pending VMs than asked for.
-    pub exhausted: Vec<RackNo>,
 }
 
 /// A settled VM, as far as counting it goes.
@@ -206,11 +204,7 @@ impl Book {
     ) -> Result<Claimed, WriteError> {
         let mut claimed = Claimed { again, ..Claimed::default() };
         for take in take {
-            let before = claimed.items.len();
             self.next_of_rack(db, take, &mut claimed.items)?;
-            if claimed.items.len() - before < take.vms as usize {
-                claimed.exhausted.push(take.rack);
-            }
         }
         let now = micros(Timestamp::now());
         let mut mark = db

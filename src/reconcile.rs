@@ -1,0 +1,479 @@
+//! The loop: claim → pace → call → classify → settle. The one owner of a run's state.
+//!
+//! Every VM is in exactly one place: pending in the ledger, being claimed, ready, in flight, waiting for another
+//! call, in doubt, or on its way to the disk with its outcome. Decisions are made elsewhere; this carries them out.
+
+mod turn;
+mod work;
+
+use std::collections::{HashMap, VecDeque};
+use std::future::Future;
+use std::num::NonZeroU32;
+use std::pin::Pin;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::mpsc;
+use tracing::{debug, info, warn};
+
+use crate::api::{Api, Attempt, Fault, ServerClock};
+use crate::brake::{Brake, Trust};
+use crate::inventory::VmId;
+use crate::ledger::{
+    Claimed, Counted, Item, LastCall, LedgerError, Reply, Setback, Settled, Settlement, Writer,
+};
+use crate::outcome::{Answer, Evidence, Failure, Unanswered, classify};
+use crate::pace::{Pace, Ticket};
+use crate::progress::Progress;
+use crate::retry::{self, Decision, Policy};
+use crate::stop::Stop;
+use turn::Turn;
+use work::{Waiting, Work};
+
+/// How long calls in flight may go on after a stop.
+const DRAIN: Duration = Duration::from_secs(30);
+
+/// How far ahead of their calls VMs are claimed. What a crash leaves claimed may have been called.
+const CLAIM_AHEAD: Duration = Duration::from_millis(50);
+
+/// VMs that wait for another call, per slot; beyond it no new VM is started.
+const WAITING_PER_SLOT: usize = 16;
+
+/// Outcomes on their way to the disk; beyond it no call leaves.
+const UNSETTLED_CAP: usize = 4096;
+
+/// How often somebody who watches is told how it goes.
+const TICK: Duration = Duration::from_millis(250);
+
+/// How a run is to be carried out.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub concurrency: NonZeroU32,
+    pub rack_concurrency: Option<NonZeroU32>,
+    pub policy: Policy,
+    /// Of one call: how long an attempt without an answer lasted.
+    pub timeout: Duration,
+    /// No new call leaves after it.
+    pub deadline: Option<Duration>,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Every VM has its outcome.
+    Complete,
+    /// Stopped, and everything that was in flight is accounted for.
+    Stopped(Stop),
+    /// Told a second time to stop: out at once.
+    Abandoned(Stop),
+}
+
+/// Everything that a run works with.
+#[derive(Debug)]
+pub struct Parts<'a> {
+    pub api: &'a Api,
+    pub pace: Pace,
+    pub brake: Brake,
+    pub progress: &'a mut Progress,
+    /// Pending VMs by rack.
+    pub pending: Vec<u64>,
+}
+
+type Call = Pin<Box<dyn Future<Output = (Work, Ticket, Attempt)>>>;
+
+/// Calls the API for every pending VM of a run, until all are settled or `signals` or a brake says stop.
+pub async fn reconcile(
+    settings: &Settings,
+    parts: Parts<'_>,
+    writer: &mut Writer,
+    signals: &mut mpsc::UnboundedReceiver<Stop>,
+) -> Result<Ending, LedgerError> {
+    let begun = Instant::now();
+    let rack_slots = settings.rack_concurrency.map(NonZeroU32::get);
+    let mut run = Run {
+        turn: Turn::new(settings.concurrency.get(), rack_slots, &parts.pending),
+        settings,
+        parts,
+        writer,
+        clock: ServerClock::default(),
+        trust: Trust::default(),
+        ready: VecDeque::new(),
+        claiming: None,
+        in_flight: FuturesUnordered::new(),
+        waiting: Waiting::default(),
+        in_doubt: Vec::new(),
+        started: 0,
+        unsettled: 0,
+        successes: 0,
+        hindered_since: None,
+        deadline: settings.deadline.map(|deadline| begun + deadline),
+        stop: None,
+        drained_by: None,
+    };
+    run.go(signals).await
+}
+
+struct Run<'a> {
+    settings: &'a Settings,
+    parts: Parts<'a>,
+    writer: &'a mut Writer,
+    clock: ServerClock,
+    trust: Trust,
+    turn: Turn,
+    /// Claimed, and waiting for their slot.
+    ready: VecDeque<Work>,
+    /// The claim on its way to the disk, with the VMs that it claims again.
+    claiming: Option<HashMap<i64, Work>>,
+    in_flight: FuturesUnordered<Call>,
+    waiting: Waiting,
+    /// Key or certificate refused: what that means, the next answers tell.
+    in_doubt: Vec<Work>,
+    /// VMs claimed for their first call.
+    started: u64,
+    /// Outcomes on their way to the disk.
+    unsettled: usize,
+    successes: u64,
+    /// Since when it is the API, not our own pace, that keeps the run from settling a VM.
+    hindered_since: Option<Instant>,
+    deadline: Option<Instant>,
+    stop: Option<Stop>,
+    drained_by: Option<Instant>,
+}
+
+impl Run<'_> {
+    async fn go(&mut self, signals: &mut mpsc::UnboundedReceiver<Stop>) -> Result<Ending, LedgerError> {
+        loop {
+            let now = Instant::now();
+            self.check_time(now);
+            self.claim(now);
+            let next_slot = self.send_ready(now);
+            if self.is_idle() && !self.resolve_doubts() {
+                break;
+            }
+            if self.drained_by.is_some_and(|by| now >= by) {
+                warn!(calls = self.in_flight.len(), "stopped without waiting any longer for calls in flight");
+                break;
+            }
+            let wake = tokio::time::Instant::from_std(self.wake(now, next_slot));
+            tokio::select! {
+                biased;
+                Some(stop) = signals.recv() => {
+                    if self.drained_by.is_some() {
+                        return Ok(Ending::Abandoned(stop));
+                    }
+                    info!("no new calls; waiting up to {} s for those in flight, stop again to leave at once", DRAIN.as_secs());
+                    self.stop(stop);
+                }
+                reply = self.writer.reply() => self.written(reply)?,
+                Some((work, ticket, attempt)) = self.in_flight.next(), if !self.in_flight.is_empty() => {
+                    self.answered(work, ticket, attempt);
+                }
+                () = tokio::time::sleep_until(wake) => {}
+            }
+            self.parts.progress.tick(Instant::now());
+        }
+        Ok(self.stop.map_or(Ending::Complete, Ending::Stopped))
+    }
+
+    /// Nothing is under way, and nothing will be by itself.
+    fn is_idle(&self) -> bool {
+        let under_way = self.claiming.is_some() || !self.ready.is_empty() || !self.in_flight.is_empty();
+        let to_come = self.turn.pending() || !self.waiting.is_empty();
+        !under_way && self.unsettled == 0 && (self.stop.is_some() || !to_come)
+    }
+
+    /// The next moment at which something is to be done without anything having happened.
+    fn wake(&self, now: Instant, next_slot: Option<Instant>) -> Instant {
+        let retry = self.waiting.next_due().filter(|_| self.stop.is_none() && self.claiming.is_none());
+        // A VM that is due but finds no room waits for whatever makes room.
+        let retry = retry.filter(|&due| due > now);
+        [next_slot, retry, self.deadline.filter(|_| self.stop.is_none()), self.drained_by]
+            .into_iter()
+            .flatten()
+            .fold(now + TICK, Instant::min)
+    }
+
+    fn check_time(&mut self, now: Instant) {
+        if self.deadline.is_some_and(|deadline| now >= deadline) {
+            self.stop(Stop::Deadline);
+        }
+        let hindered = self.hindered_since.map(|since| now.saturating_duration_since(since));
+        if hindered.is_some_and(|hindered| hindered > self.settings.policy.max_wait) {
+            self.stop(Stop::MaxWait);
+        }
+    }
+
+    /// No new calls from here on; the gravest reason is kept.
+    fn stop(&mut self, stop: Stop) {
+        if self.stop.is_none() {
+            self.drained_by = Some(Instant::now() + DRAIN);
+            let ready = self.ready.iter().map(|work| work.item.position);
+            self.writer.release(ready.chain(self.waiting.positions()).collect());
+            self.ready.drain(..).for_each(|work| self.turn.given_back(work.item.rack));
+        }
+        self.stop = self.stop.max(Some(stop));
+    }
+
+    /// Claims as many VMs as may leave soon: first those whose wait is over, then new ones.
+    fn claim(&mut self, now: Instant) {
+        if self.stop.is_some() || self.claiming.is_some() {
+            return;
+        }
+        let ahead = self.ahead();
+        let leaving = self.ready.iter().filter(|work| self.turn.has_room(work.item.rack)).count();
+        let mut room = ahead.saturating_sub(u32::try_from(leaving).unwrap_or(u32::MAX));
+        let mut again = HashMap::new();
+        while room > 0
+            && let Some(mut work) = self.waiting.pop_due(now)
+        {
+            if work.is_struck_out(self.successes) {
+                self.fail(work);
+                continue;
+            }
+            self.turn.renewed(work.item.rack);
+            again.insert(work.item.position, work);
+            room -= 1;
+        }
+        let take = self.turn.take(self.startable(room), ahead);
+        self.started += take.iter().map(|take| u64::from(take.vms)).sum::<u64>();
+        if !again.is_empty() || !take.is_empty() {
+            self.writer.claim(again.keys().copied().collect(), take);
+            self.claiming = Some(again);
+        }
+    }
+
+    /// How many of `room` may be VMs that were not called yet.
+    fn startable(&self, room: u32) -> u32 {
+        let most_waiting = WAITING_PER_SLOT * self.settings.concurrency.get() as usize;
+        if self.waiting.len() >= most_waiting {
+            return 0;
+        }
+        let allowance = self.parts.brake.allowance().map(|vms| vms.saturating_sub(self.started));
+        allowance.map_or(room, |vms| room.min(u32::try_from(vms).unwrap_or(u32::MAX)))
+    }
+
+    /// How many VMs to have claimed ahead of their calls.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float cast saturates")]
+    fn ahead(&self) -> u32 {
+        let most = self.settings.concurrency.get().saturating_mul(2);
+        let soon = self.parts.pace.per_second().map(|rate| (rate * CLAIM_AHEAD.as_secs_f64()).ceil() as u32);
+        soon.unwrap_or(most).clamp(1, most)
+    }
+
+    /// Sends what may leave now. Returns when the next call may, if it is the pace that holds it.
+    fn send_ready(&mut self, now: Instant) -> Option<Instant> {
+        while self.in_flight.len() < self.settings.concurrency.get() as usize
+            && self.unsettled < UNSETTLED_CAP
+        {
+            let next = self.ready.iter().position(|work| self.turn.has_room(work.item.rack))?;
+            if self.ready[next].is_stale(now) {
+                self.renew(next);
+                continue;
+            }
+            let ticket = match self.parts.pace.next(now) {
+                Ok(ticket) => ticket,
+                Err(at) => return Some(at),
+            };
+            let Some(work) = self.ready.remove(next) else { break };
+            self.turn.left(work.item.rack);
+            self.hindered_since.get_or_insert(now);
+            self.in_flight.push(call(self.parts.api.clone(), work, ticket));
+        }
+        None
+    }
+
+    /// A claim that is too old is made again: the next claim takes this VM first.
+    fn renew(&mut self, index: usize) {
+        if let Some(work) = self.ready.remove(index) {
+            self.turn.given_back(work.item.rack);
+            self.waiting.push(work, Instant::now());
+        }
+    }
+
+    fn written(&mut self, reply: Option<Reply>) -> Result<(), LedgerError> {
+        match reply {
+            Some(Reply::Claimed(claimed)) => self.claimed(claimed),
+            Some(Reply::Settled(counted)) => counted.into_iter().for_each(|vm| self.count(vm)),
+            Some(Reply::Failed(error)) => return Err(error),
+            None => return Err(LedgerError::WriterGone),
+        }
+        Ok(())
+    }
+
+    fn claimed(&mut self, claimed: Claimed) {
+        let now = Instant::now();
+        let mut again = self.claiming.take().unwrap_or_default();
+        let renewed = claimed.again.into_iter().filter_map(|position| again.remove(&position));
+        let renewed = renewed.map(|work| work.claimed(now));
+        let fresh = claimed.items.into_iter().map(|item| Work::new(item, now));
+        let works: Vec<Work> = renewed.chain(fresh).collect();
+        if self.stop.is_none() {
+            self.ready.extend(works);
+            return;
+        }
+        for work in &works {
+            self.turn.given_back(work.item.rack);
+        }
+        self.writer.release(works.iter().map(|work| work.item.position).collect());
+    }
+
+    /// Counts a VM whose outcome is on disk.
+    fn count(&mut self, vm: Counted) {
+        let now = Instant::now();
+        self.unsettled -= 1;
+        self.parts.progress.settled(vm.outcome, now);
+        let waits = !self.in_flight.is_empty() || !self.waiting.is_empty();
+        self.hindered_since = waits.then_some(now);
+        if let Some(stop) = self.parts.brake.settled(vm.outcome, vm.drifted) {
+            self.stop(stop);
+        }
+    }
+
+    fn answered(&mut self, mut work: Work, ticket: Ticket, attempt: Attempt) {
+        self.turn.came_back(work.item.rack);
+        self.clock.observe(&attempt);
+        self.note(&mut work, &attempt);
+        match attempt.result {
+            Ok(answer) => self.succeed(work, &answer),
+            Err(fault) => self.suffer(work, ticket, &fault),
+        }
+    }
+
+    /// What every attempt leaves behind, whatever came of it.
+    fn note(&self, work: &mut Work, attempt: &Attempt) {
+        work.last = LastCall {
+            http_status: attempt.status,
+            request_id: attempt.request_id.clone(),
+            latency: attempt.latency,
+        };
+        let throttled = attempt.status == Some(429);
+        work.attempts += u32::from(!throttled);
+        let tally = work.tally();
+        tally.first_sent.get_or_insert(attempt.sent_at);
+        match throttled {
+            true => tally.throttled += 1,
+            false => tally.attempts += 1,
+        }
+        if attempt.may_have_applied() {
+            let lasted = SignedDuration::try_from(self.settings.timeout).unwrap_or(SignedDuration::MAX);
+            let until = attempt.sent_at.saturating_add(lasted).unwrap_or(Timestamp::MAX);
+            Unanswered::record(&mut work.item.unanswered, Unanswered { from: attempt.sent_at, until });
+        }
+        debug!(vm = %work.item.vm, status = attempt.status, latency = ?attempt.latency, "answered");
+    }
+
+    fn succeed(&mut self, work: Work, answer: &Answer) {
+        self.successes += 1;
+        self.parts.pace.accepted();
+        self.trust.proved();
+        self.key_is_good();
+        let Item { before, unanswered, expected, tally, .. } = &work.item;
+        let evidence = Evidence {
+            before: before.as_ref(),
+            unanswered,
+            first_sent: tally.first_sent.unwrap_or_default(),
+            clock_offset: self.clock.offset(),
+        };
+        let verdict = classify(answer, &evidence);
+        let drift = expected.drift(&answer.allocation);
+        let allocation = Box::new(answer.allocation.clone());
+        self.settle(work, Settlement::Success { verdict, allocation, drift });
+    }
+
+    fn suffer(&mut self, mut work: Work, ticket: Ticket, fault: &Fault) {
+        let now = Instant::now();
+        debug!(vm = %work.item.vm, failure = %fault.failure, error = fault.message, "no success");
+        let setback = Setback { failure: fault.failure, error: fault.message.clone() };
+        let decision = retry::decide(self.settings.policy, work.attempts, fault, fastrand::f64());
+        work.setback = Some(setback.clone());
+        if decision != Decision::InDoubt {
+            self.trust.neutral();
+        }
+        match decision {
+            Decision::Fail => self.fail(work),
+            Decision::Again(wait) => self.wait(work, setback, now + wait),
+            Decision::Throttled(wait) => self.throttled(work, setback, ticket, wait),
+            Decision::InDoubt => self.doubt(work, setback),
+        }
+        let proves_the_key = fault.json && matches!(fault.status, Some(404 | 409));
+        if proves_the_key {
+            self.key_is_good();
+        }
+    }
+
+    fn fail(&mut self, work: Work) {
+        let unknown = || Setback { failure: Failure::NotAttempted, error: String::new() };
+        let setback = work.setback.clone().unwrap_or_else(unknown);
+        self.settle(work, Settlement::Failed(setback));
+    }
+
+    fn settle(&mut self, work: Work, settlement: Settlement) {
+        self.unsettled += 1;
+        let Work { item, last, .. } = work;
+        self.writer.settle(Settled { item, last, at: Timestamp::now(), settlement });
+    }
+
+    /// The VM waits, in the ledger too: if we go, what it has been through stays.
+    fn wait(&mut self, work: Work, setback: Setback, until: Instant) {
+        self.writer.defer(work.deferred(setback));
+        self.waiting.push(work, until);
+    }
+
+    fn throttled(&mut self, mut work: Work, setback: Setback, ticket: Ticket, wait: Option<Duration>) {
+        let now = Instant::now();
+        work.struck(self.successes);
+        let until = self.parts.pace.throttled(ticket, wait, now);
+        let pause = until.saturating_duration_since(now);
+        debug!(seconds = pause.as_secs_f64(), "the API asks everybody to wait");
+        if pause > self.settings.policy.max_wait {
+            warn!(seconds = pause.as_secs(), "the API asks for a longer wait than --max-wait allows");
+            self.stop(Stop::MaxWait);
+        }
+        let seconds = pause.as_secs_f64().ceil();
+        self.parts.progress.message(Some(format!("paused {seconds} s: the API asked for it")));
+        self.wait(work, setback, until);
+    }
+
+    fn doubt(&mut self, work: Work, setback: Setback) {
+        let stop = self.trust.refused(setback.failure);
+        self.writer.defer(work.deferred(setback));
+        self.in_doubt.push(work);
+        if let Some(stop) = stop {
+            self.stop(stop);
+        }
+    }
+
+    /// The key works: who was refused all the same was refused for good.
+    fn key_is_good(&mut self) {
+        for work in std::mem::take(&mut self.in_doubt) {
+            self.fail(work);
+        }
+    }
+
+    /// At the end, what is still in doubt is settled, unless nothing but refusals came. Returns whether it was.
+    fn resolve_doubts(&mut self) -> bool {
+        if self.stop.is_some() || self.in_doubt.is_empty() {
+            return false;
+        }
+        match self.trust.verdict() {
+            Some(stop) => {
+                self.stop(stop);
+                false
+            }
+            None => {
+                self.key_is_good();
+                true
+            }
+        }
+    }
+}
+
+fn call(api: Api, work: Work, ticket: Ticket) -> Call {
+    Box::pin(async move {
+        let vm: &VmId = &work.item.vm;
+        let attempt = api.call(vm, work.item.action).await;
+        (work, ticket, attempt)
+    })
+}

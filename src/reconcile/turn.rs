@@ -1,0 +1,179 @@
+//! Whose turn it is: racks one after another, and none with more slots than is fair. Pure.
+
+use std::collections::VecDeque;
+
+use crate::ledger::{RackNo, Take};
+
+/// The racks of a run: what waits in them, and what they hold.
+#[derive(Debug)]
+pub(super) struct Turn {
+    slots: u32,
+    rack_slots: Option<u32>,
+    racks: Vec<Rack>,
+    /// Racks with pending VMs, the next one first.
+    order: VecDeque<RackNo>,
+    /// Racks with VMs that wait for a slot.
+    waiting_racks: u32,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Rack {
+    /// Not claimed yet.
+    pending: u64,
+    /// Claimed, and waiting for a slot.
+    ready: u32,
+    /// Holding a slot.
+    flying: u32,
+}
+
+impl Rack {
+    fn waits(self) -> bool {
+        self.pending > 0 || self.ready > 0
+    }
+}
+
+impl Turn {
+    /// `pending` is the number of VMs by rack; `rack_slots` the most slots that one rack may ever hold.
+    pub(super) fn new(slots: u32, rack_slots: Option<u32>, pending: &[u64]) -> Self {
+        let racks: Vec<Rack> = pending.iter().map(|&pending| Rack { pending, ..Rack::default() }).collect();
+        let order: VecDeque<RackNo> =
+            (0..).map(RackNo).zip(pending).filter(|(_, n)| **n > 0).map(|(no, _)| no).collect();
+        let waiting_racks = u32::try_from(order.len()).unwrap_or(u32::MAX);
+        Self { slots, rack_slots, racks, order, waiting_racks }
+    }
+
+    pub(super) fn pending(&self) -> bool {
+        !self.order.is_empty()
+    }
+
+    /// The most slots that a rack may hold now: half of all while others wait.
+    fn share(&self, rack: Rack) -> u32 {
+        let most = self.rack_slots.unwrap_or(self.slots).min(self.slots);
+        let others_wait = self.waiting_racks > u32::from(rack.waits());
+        if others_wait { most.min(self.slots.div_ceil(2)) } else { most }
+    }
+
+    pub(super) fn has_room(&self, no: RackNo) -> bool {
+        let rack = self.racks[no.0 as usize];
+        rack.flying < self.share(rack)
+    }
+
+    /// Picks up to `vms` pending VMs to claim, each rack in turn, so that at most `ahead` are ready in any rack.
+    pub(super) fn take(&mut self, vms: u32, ahead: u32) -> Vec<Take> {
+        let mut picked: Vec<Take> = Vec::new();
+        let (mut left, mut passed_over) = (vms, 0);
+        while left > 0 && passed_over < self.order.len() {
+            let Some(no) = self.order.pop_front() else { break };
+            let rack = self.racks[no.0 as usize];
+            if rack.ready < ahead.min(self.share(rack)) {
+                self.change(no, |rack| {
+                    rack.pending -= 1;
+                    rack.ready += 1;
+                });
+                match picked.iter_mut().find(|take| take.rack == no) {
+                    Some(take) => take.vms += 1,
+                    None => picked.push(Take { rack: no, vms: 1 }),
+                }
+                (left, passed_over) = (left - 1, 0);
+            } else {
+                passed_over += 1;
+            }
+            if self.racks[no.0 as usize].pending > 0 {
+                self.order.push_back(no);
+            }
+        }
+        picked
+    }
+
+    /// A VM that waited for another call is ready again.
+    pub(super) fn renewed(&mut self, no: RackNo) {
+        self.change(no, |rack| rack.ready += 1);
+    }
+
+    /// A ready VM takes a slot.
+    pub(super) fn left(&mut self, no: RackNo) {
+        self.change(no, |rack| {
+            rack.ready -= 1;
+            rack.flying += 1;
+        });
+    }
+
+    /// A ready VM does not leave after all.
+    pub(super) fn given_back(&mut self, no: RackNo) {
+        self.change(no, |rack| rack.ready -= 1);
+    }
+
+    /// A slot is free again.
+    pub(super) fn came_back(&mut self, no: RackNo) {
+        self.change(no, |rack| rack.flying -= 1);
+    }
+
+    fn change(&mut self, no: RackNo, change: impl FnOnce(&mut Rack)) {
+        let rack = &mut self.racks[no.0 as usize];
+        let waited = rack.waits();
+        change(rack);
+        let waits = rack.waits();
+        self.waiting_racks = self.waiting_racks + u32::from(waits) - u32::from(waited);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn racks(takes: &[Take]) -> Vec<(u32, u32)> {
+        takes.iter().map(|take| (take.rack.0, take.vms)).collect()
+    }
+
+    #[test]
+    fn racks_are_taken_in_turn() {
+        let mut turn = Turn::new(16, None, &[3, 1, 5]);
+        assert_eq!(racks(&turn.take(4, 16)), [(0, 2), (1, 1), (2, 1)]);
+        assert_eq!(racks(&turn.take(4, 16)), [(2, 3), (0, 1)]);
+        assert_eq!(racks(&turn.take(4, 16)), [(2, 1)]);
+        assert!(!turn.pending());
+    }
+
+    #[test]
+    fn one_rack_holds_at_most_half_of_the_slots_while_others_wait() {
+        let mut turn = Turn::new(16, None, &[100, 1]);
+        let rack = RackNo(0);
+        turn.take(16, 16);
+        for _ in 0..8 {
+            assert!(turn.has_room(rack));
+            turn.left(rack);
+        }
+        assert!(!turn.has_room(rack));
+        turn.left(RackNo(1));
+        assert!(turn.has_room(rack), "nobody else waits any more");
+    }
+
+    #[test]
+    fn a_racks_own_limit_always_holds() {
+        let mut turn = Turn::new(16, Some(2), &[100]);
+        turn.take(16, 16);
+        turn.left(RackNo(0));
+        turn.left(RackNo(0));
+        assert!(!turn.has_room(RackNo(0)));
+        turn.came_back(RackNo(0));
+        assert!(turn.has_room(RackNo(0)));
+    }
+
+    #[test]
+    fn no_more_is_claimed_ahead_of_a_rack_than_it_may_use_soon() {
+        let mut turn = Turn::new(16, None, &[100, 100]);
+        assert_eq!(racks(&turn.take(50, 3)), [(0, 3), (1, 3)]);
+        assert!(turn.take(50, 3).is_empty());
+        turn.left(RackNo(1));
+        assert_eq!(racks(&turn.take(50, 3)), [(1, 1)]);
+    }
+
+    #[test]
+    fn a_single_slot_is_everybodys_in_turn() {
+        let mut turn = Turn::new(1, None, &[2, 2]);
+        assert_eq!(racks(&turn.take(1, 1)), [(0, 1)]);
+        assert!(turn.has_room(RackNo(0)));
+        turn.left(RackNo(0));
+        assert_eq!(racks(&turn.take(1, 1)), [(1, 1)]);
+    }
+}

@@ -1,0 +1,189 @@
+//! One VM on its way through the loop.
+
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+use std::time::Instant;
+
+use crate::ledger::{CLAIM_LIFE, Deferred, Item, LastCall, Setback, Tally};
+
+/// A VM that draws this many 429s, each with another VM's success after it, has failed.
+const STRIKES: u32 = 10;
+
+/// A claimed VM, and what its calls have come to in this sitting.
+#[derive(Debug)]
+pub(super) struct Work {
+    pub(super) item: Item,
+    pub(super) claimed_at: Instant,
+    /// Attempts since the start or the last resume: what `--max-attempts` counts.
+    pub(super) attempts: u32,
+    pub(super) last: LastCall,
+    pub(super) setback: Option<Setback>,
+    strikes: u32,
+    /// The run's successes when the last 429 came that has not been counted yet.
+    struck_at: Option<u64>,
+}
+
+impl Work {
+    pub(super) fn new(item: Item, claimed_at: Instant) -> Self {
+        Self {
+            item,
+            claimed_at,
+            attempts: 0,
+            last: LastCall::default(),
+            setback: None,
+            strikes: 0,
+            struck_at: None,
+        }
+    }
+
+    pub(super) fn claimed(self, at: Instant) -> Self {
+        Self { claimed_at: at, ..self }
+    }
+
+    /// Whether the claim is too old to tell when the call left.
+    pub(super) fn is_stale(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.claimed_at) > CLAIM_LIFE
+    }
+
+    /// Notes a 429; `successes` is the whole run's count.
+    pub(super) fn struck(&mut self, successes: u64) {
+        self.struck_at.get_or_insert(successes);
+    }
+
+    /// Whether the API refuses this VM for its rate while it serves others.
+    pub(super) fn is_struck_out(&mut self, successes: u64) -> bool {
+        if self.struck_at.is_some_and(|then| successes > then) {
+            self.struck_at = None;
+            self.strikes += 1;
+        }
+        self.strikes >= STRIKES
+    }
+
+    /// What goes into the ledger while this VM waits.
+    pub(super) fn deferred(&self, setback: Setback) -> Deferred {
+        Deferred {
+            position: self.item.position,
+            vm: self.item.vm.clone(),
+            tally: self.item.tally,
+            unanswered: self.item.unanswered.clone(),
+            last: self.last.clone(),
+            setback,
+        }
+    }
+
+    pub(super) fn tally(&mut self) -> &mut Tally {
+        &mut self.item.tally
+    }
+}
+
+/// VMs that wait for another call; they hold no slot.
+#[derive(Debug, Default)]
+pub(super) struct Waiting(BinaryHeap<Due>);
+
+#[derive(Debug)]
+struct Due {
+    at: Instant,
+    work: Work,
+}
+
+impl Waiting {
+    pub(super) fn push(&mut self, work: Work, at: Instant) {
+        self.0.push(Due { at, work });
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn positions(&self) -> impl Iterator<Item = i64> {
+        self.0.iter().map(|due| due.work.item.position)
+    }
+
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.0.peek().map(|due| due.at)
+    }
+
+    /// The VM that has been due for longest.
+    pub(super) fn pop_due(&mut self, now: Instant) -> Option<Work> {
+        let due = self.next_due().is_some_and(|at| at <= now);
+        due.then(|| self.0.pop())?.map(|due| due.work)
+    }
+}
+
+impl Ord for Due {
+    /// The earliest is the greatest: a `BinaryHeap` gives that first.
+    fn cmp(&self, other: &Self) -> Ordering {
+        other.at.cmp(&self.at).then_with(|| other.work.item.position.cmp(&self.work.item.position))
+    }
+}
+
+impl PartialOrd for Due {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Due {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Due {}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::allocation::Expected;
+    use crate::inventory::Action;
+    use crate::ledger::RackNo;
+
+    fn work(position: i64) -> Work {
+        let item = Item {
+            position,
+            rack: RackNo(0),
+            vm: "10000".parse().unwrap(),
+            action: Action::Allocate,
+            expected: Expected::default(),
+            before: None,
+            unanswered: vec![],
+            tally: Tally::default(),
+        };
+        Work::new(item, Instant::now())
+    }
+
+    #[test]
+    fn waiting_vms_come_back_in_the_order_in_which_they_are_due() {
+        let now = Instant::now();
+        let mut waiting = Waiting::default();
+        for (position, seconds) in [(1, 5), (2, 1), (3, 1), (4, 9)] {
+            waiting.push(work(position), now + Duration::from_secs(seconds));
+        }
+        assert!(waiting.pop_due(now).is_none());
+        let later = now + Duration::from_secs(5);
+        let due: Vec<i64> =
+            std::iter::from_fn(|| waiting.pop_due(later)).map(|work| work.item.position).collect();
+        assert_eq!(due, [2, 3, 1]);
+        assert_eq!((waiting.len(), waiting.next_due()), (1, Some(now + Duration::from_secs(9))));
+    }
+
+    #[test]
+    fn a_vm_is_struck_out_by_ten_429s_each_with_anothers_success_after_it() {
+        let mut work = work(1);
+        for successes in 0..9 {
+            work.struck(successes);
+            assert!(!work.is_struck_out(successes), "nobody has succeeded since");
+            assert!(!work.is_struck_out(successes + 1));
+        }
+        assert!(!work.is_struck_out(100), "one success counts for one 429");
+        work.struck(100);
+        work.struck(105);
+        assert!(work.is_struck_out(106));
+    }
+}
