@@ -8,5 +8,8 @@ pub mod allocation;
 pub mod inventory;
 pub mod ledger;
 pub mod outcome;
+pub mod progress;
+pub mod report;
 pub mod stop;
+pub mod text;
 mod words;

@@ -1,7 +1,7 @@
 //! One VM's line in a report, as the ledger holds it.
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::allocation::{Change, Drift};
 use crate::inventory::Action;
@@ -41,5 +41,10 @@ pub struct Row {
     pub request_id: Option<String>,
     pub warnings: Vec<String>,
     /// The inventory's other columns, in the order of [`super::RunInfo::label_columns`] where the VM has them.
+    #[serde(serialize_with = "as_object")]
     pub labels: Vec<(String, String)>,
+}
+
+fn as_object<S: Serializer>(labels: &[(String, String)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(labels.iter().map(|(column, value)| (column, value)))
 }

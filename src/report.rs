@@ -1,0 +1,364 @@
+//! Reports: every row of a run, in each format that was asked for, and the recap of the whole.
+//!
+//! A report is a pure function of the ledger's rows and summary: nothing here knows the network or decides an
+//! outcome. All outputs are written in one pass in constant memory, and an old report stays until the new is whole.
+
+mod csv;
+#[cfg(test)]
+mod fixtures;
+mod json;
+mod jsonl;
+mod output;
+pub mod recap;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use crate::ledger::{Counts, Row, RunInfo, Summary};
+use crate::text::counted;
+
+use self::csv::CsvReport;
+use self::json::JsonReport;
+use self::jsonl::JsonLinesReport;
+use self::output::{Output, Place};
+
+/// The formats of a report, told apart by the name of the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    Csv,
+    Json,
+    JsonLines,
+}
+
+/// Why a file's name is not that of a report.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no known kind of report (the name must end in {})", Format::ALL.map(Format::extension).join(", "))]
+pub struct UnknownFormat;
+
+impl Format {
+    pub const ALL: [Self; 3] = [Self::Csv, Self::Json, Self::JsonLines];
+
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Csv => ".csv",
+            Self::Json => ".json",
+            Self::JsonLines => ".jsonl",
+        }
+    }
+}
+
+impl FromStr for Format {
+    type Err = UnknownFormat;
+
+    /// Reads the end of a file's name, in upper or lower case.
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let name = name.to_ascii_lowercase();
+        Self::ALL.into_iter().find(|format| name.ends_with(format.extension())).ok_or(UnknownFormat)
+    }
+}
+
+/// Why a report could not be written. What the system said is the error's source.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    #[error("{}: {reason}", path.display())]
+    UnknownFormat { path: PathBuf, reason: UnknownFormat },
+    #[error("-: a report goes to a file; standard output holds the recap alone")]
+    StandardOutput,
+    #[error("{}: is a directory, not a file", path.display())]
+    IsDirectory { path: PathBuf },
+    #[error("{}: the directory {} does not exist", path.display(), directory.display())]
+    MissingDirectory { path: PathBuf, directory: PathBuf },
+    #[error("{}: cannot be written", path.display())]
+    Write { path: PathBuf, source: io::Error },
+    /// The rows and the summary tell of different runs: neither can be believed.
+    #[error(
+        "the rows ({}) do not add up to the summary ({}); no report was written",
+        told(rows),
+        told(summary)
+    )]
+    Miscounted { rows: Counts, summary: Counts },
+}
+
+impl ReportError {
+    fn write(path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
+        let path = path.to_owned();
+        move |source| Self::Write { path, source }
+    }
+}
+
+fn told(counts: &Counts) -> String {
+    let Counts { selected, created, unchanged, updated, failed } = counts;
+    let vms = counted(*selected, "VM", "VMs");
+    format!("{vms}: {created} created, {unchanged} unchanged, {updated} updated, {failed} failed")
+}
+
+/// Finds, before the first call, what would keep a report from being written after the last one.
+///
+/// Leaves nothing behind, and does not open pipes and devices.
+pub fn check_outputs(outputs: &[PathBuf]) -> Result<(), ReportError> {
+    for path in outputs {
+        let (_, place) = Place::of(path)?;
+        place.check().map_err(ReportError::write(path))?;
+    }
+    Ok(())
+}
+
+/// The reports of one run while they are being written.
+///
+/// Dropped before [`Self::finish`], it takes its temporary files with it and old reports stay as they are.
+#[derive(Debug)]
+pub struct Reports {
+    open: Vec<Report>,
+    summary: Counts,
+    rows: Counts,
+}
+
+#[derive(Debug)]
+struct Report {
+    path: PathBuf,
+    body: Body,
+}
+
+#[derive(Debug)]
+enum Body {
+    Csv(Box<CsvReport<Output>>),
+    Json(JsonReport<Output>),
+    JsonLines(JsonLinesReport<Output>),
+}
+
+impl Reports {
+    /// Opens every output and writes what stands before the rows. A directory that is missing is an error.
+    pub fn create(outputs: &[PathBuf], run: &RunInfo, summary: &Summary) -> Result<Self, ReportError> {
+        let open = outputs.iter().map(|path| Report::create(path, run, summary)).collect::<Result<_, _>>()?;
+        Ok(Self { open, summary: summary.counts, rows: Counts::default() })
+    }
+
+    /// Appends one VM to every output. Rows come in inventory order.
+    pub fn row(&mut self, row: &Row) -> Result<(), ReportError> {
+        self.rows.selected += 1;
+        self.rows.add(row.outcome, 1);
+        self.open.iter_mut().try_for_each(|report| report.row(row))
+    }
+
+    /// Puts every output in its place, none of them before all of them are on disk, and says where they are.
+    pub fn finish(self) -> Result<Vec<PathBuf>, ReportError> {
+        if self.rows != self.summary {
+            return Err(ReportError::Miscounted { rows: self.rows, summary: self.summary });
+        }
+        let whole = self.open.into_iter().map(Report::finish).collect::<Result<Vec<_>, _>>()?;
+        let mut paths = Vec::with_capacity(whole.len());
+        for (path, output) in whole {
+            output.publish().map_err(ReportError::write(&path))?;
+            paths.push(path);
+        }
+        Ok(paths)
+    }
+}
+
+impl Report {
+    fn create(path: &Path, run: &RunInfo, summary: &Summary) -> Result<Self, ReportError> {
+        let (format, place) = Place::of(path)?;
+        let body = place.open().and_then(|output| Body::begin(format, output, run, summary));
+        Ok(Self { path: path.to_owned(), body: body.map_err(ReportError::write(path))? })
+    }
+
+    fn row(&mut self, row: &Row) -> Result<(), ReportError> {
+        let written = match &mut self.body {
+            Body::Csv(report) => report.row(row),
+            Body::Json(report) => report.row(row),
+            Body::JsonLines(report) => report.row(row),
+        };
+        written.map_err(ReportError::write(&self.path))
+    }
+
+    /// Writes what stands after the rows, and waits until all of it is on disk.
+    fn finish(self) -> Result<(PathBuf, Output), ReportError> {
+        let output = match self.body {
+            Body::Csv(report) => report.finish(),
+            Body::Json(report) => report.finish(),
+            Body::JsonLines(report) => Ok(report.finish()),
+        };
+        match output.and_then(Output::sync) {
+            Ok(output) => Ok((self.path, output)),
+            Err(error) => Err(ReportError::write(&self.path)(error)),
+        }
+    }
+}
+
+impl Body {
+    fn begin(format: Format, output: Output, run: &RunInfo, summary: &Summary) -> io::Result<Self> {
+        Ok(match format {
+            Format::Csv => Self::Csv(CsvReport::begin(output, &run.label_columns)?.into()),
+            Format::Json => Self::Json(JsonReport::begin(output, run, summary)?),
+            Format::JsonLines => Self::JsonLines(JsonLinesReport::begin(output)),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
+
+    use tempfile::TempDir;
+
+    use super::fixtures::{rows, run, summary};
+    use super::*;
+
+    fn files(directory: &TempDir) -> Vec<String> {
+        let names = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<_> = names.map(|name| name.into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    fn write(outputs: &[PathBuf], rows: &[Row]) -> Result<Vec<PathBuf>, ReportError> {
+        let mut reports = Reports::create(outputs, &run(), &summary(rows))?;
+        rows.iter().try_for_each(|row| reports.row(row))?;
+        reports.finish()
+    }
+
+    #[test]
+    fn the_name_of_a_file_tells_its_format() {
+        for (name, format) in
+            [("report.csv", Format::Csv), ("a.b.JSON", Format::Json), ("/tmp/x.jsonl", Format::JsonLines)]
+        {
+            assert_eq!(name.parse(), Ok(format), "{name}");
+        }
+        for name in ["", "report", "csv", "report.xlsx", "report.csv.gz", "/dev/stdout"] {
+            assert_eq!(name.parse::<Format>(), Err(UnknownFormat), "{name}");
+        }
+        assert_eq!(
+            UnknownFormat.to_string(),
+            "no known kind of report (the name must end in .csv, .json, .jsonl)"
+        );
+    }
+
+    #[test]
+    fn all_formats_are_written_in_one_pass_and_hold_every_row() {
+        let directory = tempfile::tempdir().unwrap();
+        let outputs =
+            Format::ALL.map(|format| directory.path().join(format!("report{}", format.extension())));
+        let rows = rows();
+        check_outputs(&outputs).unwrap();
+        assert_eq!(files(&directory), Vec::<String>::new());
+        assert_eq!(write(&outputs, &rows).unwrap(), outputs);
+        assert_eq!(files(&directory), ["report.csv", "report.json", "report.jsonl"]);
+        for (output, vm) in outputs.iter().zip(["\n@,", "{\"vmid\":\"@\",", "{\"vmid\":\"@\","]) {
+            let report = fs::read_to_string(output).unwrap();
+            for row in &rows {
+                let lines = report.matches(&vm.replace('@', &row.vmid)).count();
+                assert_eq!(lines, 1, "{} in {}", row.vmid, output.display());
+            }
+        }
+    }
+
+    #[test]
+    fn a_report_has_the_rights_of_any_other_new_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let [report, other] = ["report.csv", "other"].map(|name| directory.path().join(name));
+        write(std::slice::from_ref(&report), &[]).unwrap();
+        fs::write(&other, "").unwrap();
+        let mode = |path| fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode(report), mode(other));
+    }
+
+    #[test]
+    fn until_it_is_finished_the_old_report_stays_and_afterwards_nothing_else_does() {
+        let directory = tempfile::tempdir().unwrap();
+        let report = directory.path().join("report.json");
+        fs::write(&report, "old").unwrap();
+        let outputs = [report.clone()];
+        let rows = rows();
+        let mut reports = Reports::create(&outputs, &run(), &summary(&rows)).unwrap();
+        reports.row(&rows[0]).unwrap();
+        assert_eq!(files(&directory).len(), 2);
+        drop(reports);
+        assert_eq!(files(&directory), ["report.json"]);
+        assert_eq!(fs::read_to_string(&report).unwrap(), "old");
+        write(&outputs, &rows).unwrap();
+        assert_eq!(files(&directory), ["report.json"]);
+        assert!(fs::read_to_string(&report).unwrap().starts_with("{\"schema\":\"v6fleet.report/1\","));
+    }
+
+    #[test]
+    fn rows_that_do_not_add_up_to_the_summary_are_no_report() {
+        let directory = tempfile::tempdir().unwrap();
+        let outputs = [directory.path().join("report.csv")];
+        let rows = rows();
+        let mut reports = Reports::create(&outputs, &run(), &summary(&rows)).unwrap();
+        reports.row(&rows[2]).unwrap();
+        assert_eq!(
+            reports.finish().unwrap_err().to_string(),
+            "the rows (1 VM: 0 created, 1 unchanged, 0 updated, 0 failed) do not add up to the summary \
+             (20 VMs: 2 created, 2 unchanged, 2 updated, 14 failed); no report was written"
+        );
+        assert_eq!(files(&directory), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_link_is_followed_and_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let [latest, target] = ["latest.csv", "report.csv"].map(|name| directory.path().join(name));
+        fs::write(&target, "old").unwrap();
+        symlink("report.csv", &latest).unwrap();
+        write(std::slice::from_ref(&latest), &[]).unwrap();
+        assert!(fs::symlink_metadata(&latest).unwrap().is_symlink());
+        assert!(fs::read_to_string(&target).unwrap().starts_with("vmid,"));
+    }
+
+    #[test]
+    fn a_pipe_is_written_to_as_it_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let pipe = directory.path().join("pipe.jsonl");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        let outputs = [pipe.clone()];
+        check_outputs(&outputs).unwrap();
+        let reader = std::thread::spawn({
+            let pipe = pipe.clone();
+            move || fs::read_to_string(pipe).unwrap()
+        });
+        write(&outputs, &rows()).unwrap();
+        assert_eq!(reader.join().unwrap().lines().count(), rows().len());
+        assert!(fs::metadata(&pipe).unwrap().file_type().is_fifo());
+        assert_eq!(files(&directory), ["pipe.jsonl"]);
+    }
+
+    #[test]
+    fn what_cannot_hold_a_report_is_found_beforehand_and_named() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("file"), "").unwrap();
+        fs::create_dir(directory.path().join("directory.csv")).unwrap();
+        for (name, reason) in [
+            ("report.xlsx", "no known kind of report (the name must end in .csv, .json, .jsonl)"),
+            ("directory.csv", "is a directory, not a file"),
+            ("missing/report.csv", "the directory DIR/missing does not exist"),
+            ("file/report.csv", "cannot be written"),
+        ] {
+            let path = directory.path().join(name);
+            let expected = format!("DIR/{name}: {reason}");
+            for error in [
+                check_outputs(std::slice::from_ref(&path)).unwrap_err(),
+                Reports::create(std::slice::from_ref(&path), &run(), &summary(&[])).unwrap_err(),
+            ] {
+                let shown = error.to_string().replace(&directory.path().display().to_string(), "DIR");
+                assert_eq!(shown, expected);
+            }
+        }
+        let nowhere = check_outputs(&["-".into()]).unwrap_err().to_string();
+        assert_eq!(nowhere, "-: a report goes to a file; standard output holds the recap alone");
+        assert_eq!(files(&directory), ["directory.csv", "file"]);
+    }
+
+    #[test]
+    fn a_directory_that_takes_no_file_is_found_beforehand() {
+        let error = check_outputs(&["/proc/report.csv".into()]).unwrap_err();
+        assert_eq!(error.to_string(), "/proc/report.csv: cannot be written");
+    }
+
+    #[test]
+    fn no_output_at_all_is_no_report() {
+        assert_eq!(write(&[], &rows()).unwrap(), Vec::<PathBuf>::new());
+    }
+}

@@ -1,0 +1,586 @@
+//! The recap: what a person or a script needs to know of a run, on standard output.
+//!
+//! The verdict comes first, what to do about it last. A pure function of the summary: two recaps of one run are equal.
+
+use std::cmp::Reverse;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
+use serde::Serialize;
+
+use crate::ledger::{Counts, FailureCount, RackCounts, RunInfo, Summary};
+use crate::outcome::Failure;
+use crate::stop::Stop;
+use crate::text::{count, counted, duration, escape, shortened};
+
+use super::json;
+
+/// Racks in the table; of more, those with the most failures and changes.
+const RACKS: usize = 20;
+
+/// VMs named for each kind of failure.
+const EXAMPLES: usize = 5;
+
+/// Characters of one text from outside.
+const TEXT: usize = 160;
+const NAME: usize = 40;
+
+/// The commands that take a run further, ready to be typed.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Next<'a> {
+    /// Calls the failed VMs again, in a run of its own.
+    pub rerun: Option<&'a str>,
+    /// Goes on with a run that stopped.
+    pub resume: Option<&'a str>,
+}
+
+/// The recap for people, ending in a line break.
+pub fn text(run: &RunInfo, summary: &Summary, reports: &[PathBuf], next: Next<'_>, color: bool) -> String {
+    Recap { run, summary, reports, next, color }.to_string()
+}
+
+/// The recap for programs: one JSON object on one line, ending in a line break.
+pub fn json(run: &RunInfo, summary: &Summary, reports: &[PathBuf]) -> serde_json::Result<String> {
+    #[derive(Serialize)]
+    struct Object<'a> {
+        run: &'a RunInfo,
+        summary: &'a Summary,
+        reports: Vec<String>,
+    }
+    let reports = reports.iter().map(|path| path.display().to_string()).collect();
+    let mut line = Vec::new();
+    json::write(&mut line, &Object { run, summary, reports }).map_err(serde_json::Error::io)?;
+    line.push(b'\n');
+    Ok(String::from_utf8_lossy(&line).into_owned())
+}
+
+struct Recap<'a> {
+    run: &'a RunInfo,
+    summary: &'a Summary,
+    reports: &'a [PathBuf],
+    next: Next<'a>,
+    color: bool,
+}
+
+impl fmt::Display for Recap<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.verdict(f)?;
+        self.run(f)?;
+        self.racks(f)?;
+        self.failures(f)?;
+        self.findings(f)?;
+        self.effort(f)?;
+        self.whereabouts(f)
+    }
+}
+
+impl Recap<'_> {
+    fn verdict(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Counts { selected, created, unchanged, updated, failed } = self.summary.counts;
+        let (color, word, why) = match (self.summary.stopped_by, self.summary.complete) {
+            (Some(stop), _) => (RED, "Stopped", Some(reason(stop))),
+            (None, false) => (YELLOW, "Not finished", Some("it is still running, or its process died")),
+            (None, true) if failed > 0 => (YELLOW, "Complete", None),
+            (None, true) => (GREEN, "Complete", None),
+        };
+        write!(f, "{}", self.paint(color, word))?;
+        if let Some(why) = why {
+            write!(f, " ({why})")?;
+        }
+        writeln!(
+            f,
+            ": {}, {} created, {} unchanged, {} updated, {} failed",
+            counted(selected, "VM", "VMs"),
+            count(created),
+            count(unchanged),
+            count(updated),
+            count(failed),
+        )
+    }
+
+    fn run(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let RunInfo { id, base_url, action, resumes, .. } = self.run;
+        let action = action.map_or("the inventory's actions", |action| action.as_str());
+        write!(f, "Run {}: {action}, {}", escape(id), shortened(base_url, TEXT))?;
+        match resumes {
+            0 => writeln!(f),
+            1 => writeln!(f, ", resumed once"),
+            _ => writeln!(f, ", resumed {resumes} times"),
+        }
+    }
+
+    fn racks(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.summary.racks.as_slice() {
+            [] | [RackCounts { rack_id: None, .. }] => Ok(()),
+            racks => writeln!(f, "\n{}", table(racks)),
+        }
+    }
+
+    fn failures(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut failures: Vec<_> = self.summary.failures.iter().filter(|failure| failure.vms > 0).collect();
+        failures.sort_by_key(|FailureCount { failure, vms, .. }| {
+            (*failure == Failure::NotAttempted, Reverse(*vms), *failure)
+        });
+        if failures.is_empty() {
+            return Ok(());
+        }
+        writeln!(f, "\n{}", self.paint(RED, "Failed"))?;
+        failures.into_iter().try_for_each(|failure| write_failure(f, failure))
+    }
+
+    fn findings(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Summary { skipped, drifted, warned, warnings, failures, .. } = self.summary;
+        let unsure: u64 = failures.iter().map(|failure| failure.may_have_applied).sum();
+        writeln!(f)?;
+        match unsure {
+            0 => {}
+            1 => writeln!(f, "1 failed VM may have changed all the same: its answer was lost.")?,
+            n => writeln!(
+                f,
+                "{} failed VMs may have changed all the same: their answers were lost.",
+                count(n)
+            )?,
+        }
+        let drift = match drifted {
+            0 => "No VM drifted from the inventory".into(),
+            n => format!("{} drifted from the inventory", counted(*n, "VM", "VMs")),
+        };
+        let warned = match warned {
+            0 => "none has a warning".into(),
+            1 => "1 has a warning".into(),
+            n => format!("{} have warnings", count(*n)),
+        };
+        writeln!(f, "{drift}; {warned}.")?;
+        if *skipped > 0 {
+            let rows =
+                counted(*skipped, "invalid row of the inventory was", "invalid rows of the inventory were");
+            writeln!(f, "{rows} skipped, and not called.")?;
+        }
+        warnings.iter().try_for_each(|warning| writeln!(f, "Warning: {}", shortened(warning, TEXT)))
+    }
+
+    fn effort(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Summary { calls, retries, throttled, duration_s, calls_per_s, .. } = self.summary;
+        writeln!(
+            f,
+            "{} in {}, {calls_per_s:.1}/s; {}, {} answered 429.",
+            counted(*calls, "call", "calls"),
+            duration(*duration_s),
+            counted(*retries, "retry", "retries"),
+            count(*throttled),
+        )
+    }
+
+    fn whereabouts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |path: &Path| escape(&path.display().to_string()).into_owned();
+        let rerun = self.next.rerun.filter(|_| self.summary.counts.failed > 0);
+        let mut lines: Vec<(&str, String)> = Vec::new();
+        for (i, path) in self.reports.iter().enumerate() {
+            lines.push((if i == 0 { "Reports:" } else { "" }, shown(path)));
+        }
+        lines.extend(self.next.resume.map(|command| ("Go on:", escape(command).into_owned())));
+        lines.extend(rerun.map(|command| ("Failed again:", escape(command).into_owned())));
+        if !lines.is_empty() {
+            writeln!(f)?;
+        }
+        lines.into_iter().try_for_each(|(what, text)| writeln!(f, "{what:<13} {text}"))
+    }
+
+    fn paint(&self, color: &str, text: &str) -> String {
+        match self.color {
+            true => format!("{color}{text}{PLAIN}"),
+            false => text.into(),
+        }
+    }
+}
+
+const RED: &str = "\x1b[1;31m";
+const GREEN: &str = "\x1b[1;32m";
+const YELLOW: &str = "\x1b[1;33m";
+const PLAIN: &str = "\x1b[0m";
+
+fn write_failure(f: &mut fmt::Formatter<'_>, failure: &FailureCount) -> fmt::Result {
+    let FailureCount { failure, vms, may_have_applied, examples, error } = failure;
+    write!(f, "  {failure}: {}", counted(*vms, "VM", "VMs"))?;
+    if *may_have_applied > 0 {
+        write!(f, " ({} may have changed all the same)", count(*may_have_applied))?;
+    }
+    let named: Vec<_> = examples.iter().take(EXAMPLES).map(|vm| shortened(vm, NAME)).collect();
+    if !named.is_empty() {
+        let more = if *vms > named.len() as u64 { ", …" } else { "" };
+        write!(f, ": {}{more}", named.join(", "))?;
+    }
+    writeln!(f)?;
+    if let Some(error) = error {
+        writeln!(f, "    {}", shortened(error, TEXT))?;
+    }
+    writeln!(f, "    → {}", advice(*failure))
+}
+
+/// One line a rack, the inventory's order kept where all of them fit.
+fn table(racks: &[RackCounts]) -> String {
+    let mut order: Vec<&RackCounts> = racks.iter().collect();
+    if racks.len() > RACKS {
+        order.sort_by_key(|rack| (Reverse(rack.counts.failed), Reverse(rack.counts.changed())));
+    }
+    let (shown, rest) = order.split_at(RACKS.min(order.len()));
+
+    let mut table = Table::new();
+    table.load_style(TableStyle::new().header_separator(LineStyle::none().fill('─')));
+    table.set_header(["Rack", "VMs", "created", "unchanged", "updated", "failed"]);
+    for rack in shown {
+        let name = rack.rack_id.as_deref().map_or("(unknown)".into(), |rack| shortened(rack, NAME));
+        table.add_row(line(name, rack.counts));
+    }
+    if !rest.is_empty() {
+        table.add_row(line(
+            format!("and {}", counted(rest.len() as u64, "more rack", "more racks")),
+            total(rest),
+        ));
+    }
+    if racks.len() > 1 {
+        table.add_row(line("all".into(), total(&order)));
+    }
+    for numbers in table.column_iter_mut().skip(1) {
+        numbers.set_cell_alignment(CellAlignment::Right);
+    }
+    table.trim_fmt()
+}
+
+fn line(name: String, counts: Counts) -> [String; 6] {
+    let Counts { selected, created, unchanged, updated, failed } = counts;
+    [name, count(selected), count(created), count(unchanged), count(updated), count(failed)]
+}
+
+fn total(racks: &[&RackCounts]) -> Counts {
+    racks.iter().fold(Counts::default(), |sum, rack| Counts {
+        selected: sum.selected + rack.counts.selected,
+        created: sum.created + rack.counts.created,
+        unchanged: sum.unchanged + rack.counts.unchanged,
+        updated: sum.updated + rack.counts.updated,
+        failed: sum.failed + rack.counts.failed,
+    })
+}
+
+fn reason(stop: Stop) -> &'static str {
+    match stop {
+        Stop::MaxWait => "the API kept it waiting for longer than --max-wait",
+        Stop::Deadline => "its --deadline was reached",
+        Stop::MaxDrift => "more VMs drifted than --max-drift allows",
+        Stop::MaxChanged => "more VMs changed than --max-changed allows",
+        Stop::MaxFailed => "more VMs failed than --max-failed allows",
+        Stop::Canary => "a VM of the canary failed",
+        Stop::AllFailed => "the first VMs all failed",
+        Stop::CertificateRefused => "the API's certificate was refused",
+        Stop::KeyRefused => "the API refused the key",
+        Stop::Interrupted => "interrupted",
+        Stop::Terminated => "asked to terminate",
+    }
+}
+
+/// What a person can do about a failure.
+fn advice(failure: Failure) -> &'static str {
+    match failure {
+        Failure::Rejected => "the API takes the request for invalid: check these VMs' rows and their action",
+        Failure::Unauthorized => {
+            "the API does not know the key: check that it is whole, current and not revoked"
+        }
+        Failure::Forbidden => {
+            "the key may not do this: check its rights and that these VMs are of its account"
+        }
+        Failure::NotFound => {
+            "the API knows no such VM: check that the column holds HostUp's vmid, not NetBox's or Proxmox's"
+        }
+        Failure::Conflict => {
+            "the VM's state is in the way: is it still being built, or without an allocation to refresh?"
+        }
+        Failure::RateLimited => "the API is asked for too much: run them again later, or with a lower --rate",
+        Failure::ServerError => {
+            "the API failed: run them again later; if it lasts, give HostUp the request ids of the report"
+        }
+        Failure::Timeout => "no answer came in time: run them again, with a longer --timeout if it lasts",
+        Failure::Connect => "the API cannot be reached: check network, name service, firewall and proxy",
+        Failure::Tls => {
+            "the certificate cannot be trusted: check --base-url, --ca-file, the clock and any proxy"
+        }
+        Failure::Redirected => "redirects are never followed, they could leak the key: check --base-url",
+        Failure::MalformedAnswer => {
+            "this is not how the API answers: check --base-url, and whether a proxy answers in its place"
+        }
+        Failure::RefusedByApi => "the API answered, and refused: its words above say why",
+        Failure::NotAttempted => "the run stopped before their turn: nothing was sent for them",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::fixtures::{rows, run, summary};
+
+    const NEXT: Next<'_> = Next {
+        rerun: Some("v6fleet run fleet.csv --action allocate --only-failed=20261123T021500Z-7f3a"),
+        resume: None,
+    };
+
+    fn reports() -> Vec<PathBuf> {
+        ["csv", "json"].map(|kind| format!("reports/20261123T021500Z-7f3a/report.{kind}").into()).to_vec()
+    }
+
+    fn recap(summary: &Summary, next: Next<'_>) -> String {
+        text(&run(), summary, &reports(), next, false)
+    }
+
+    fn rack(rack_id: Option<&str>, created: u64, unchanged: u64, failed: u64) -> RackCounts {
+        let counts = Counts {
+            selected: created + unchanged + failed,
+            created,
+            unchanged,
+            failed,
+            ..Counts::default()
+        };
+        RackCounts { rack_id: rack_id.map(Into::into), counts }
+    }
+
+    /// A summary of the racks alone.
+    fn of_racks(racks: Vec<RackCounts>) -> Summary {
+        let counts = total(&racks.iter().collect::<Vec<_>>());
+        Summary { counts, racks, ..summary(&[]) }
+    }
+
+    #[test]
+    fn all_four_outcomes_and_every_failure_with_what_to_do() {
+        insta::assert_snapshot!(recap(&summary(&rows()), NEXT), @r"
+        Complete: 20 VMs, 2 created, 2 unchanged, 2 updated, 14 failed
+        Run 20261123T021500Z-7f3a: allocate, https://cloud.hostup.se
+
+         Rack       VMs  created  unchanged  updated  failed
+        ─────────────────────────────────────────────────────
+         dc1r28       6        2          2        2       0
+         dc1r29      13        0          0        0      13
+         (unknown)    1        0          0        0       1
+         all         20        2          2        2      14
+
+        Failed
+          rejected: 1 VM: 10010
+            prefix exhausted
+            → the API takes the request for invalid: check these VMs' rows and their action
+          unauthorized: 1 VM: 10011
+            invalid key
+            → the API does not know the key: check that it is whole, current and not revoked
+          forbidden: 1 VM: 10012
+            not your VM
+            → the key may not do this: check its rights and that these VMs are of its account
+          not_found: 1 VM: 10013
+            no such VM
+            → the API knows no such VM: check that the column holds HostUp's vmid, not NetBox's or Proxmox's
+          conflict: 1 VM: 10014
+            VPS not ready
+            → the VM's state is in the way: is it still being built, or without an allocation to refresh?
+          rate_limited: 1 VM: 10015
+            too many requests
+            → the API is asked for too much: run them again later, or with a lower --rate
+          server_error: 1 VM (1 may have changed all the same): 10016
+            upstream\nunavailable \u{1b}[31m
+            → the API failed: run them again later; if it lasts, give HostUp the request ids of the report
+          timeout: 1 VM (1 may have changed all the same): 10017
+            no answer within 30 s
+            → no answer came in time: run them again, with a longer --timeout if it lasts
+          connect: 1 VM: 10018
+            connection refused
+            → the API cannot be reached: check network, name service, firewall and proxy
+          tls: 1 VM: 10019
+            certificate expired
+            → the certificate cannot be trusted: check --base-url, --ca-file, the clock and any proxy
+          redirected: 1 VM: 10020
+            redirected to https://example.net/
+            → redirects are never followed, they could leak the key: check --base-url
+          malformed_answer: 1 VM (1 may have changed all the same): 10021
+            not JSON
+            → this is not how the API answers: check --base-url, and whether a proxy answers in its place
+          refused_by_api: 1 VM: 10022
+            success is false
+            → the API answered, and refused: its words above say why
+          not_attempted: 1 VM: 10023
+            → the run stopped before their turn: nothing was sent for them
+
+        3 failed VMs may have changed all the same: their answers were lost.
+        1 VM drifted from the inventory; 1 has a warning.
+        71 calls in 6.3 s, 11.3/s; 52 retries, 3 answered 429.
+
+        Reports:      reports/20261123T021500Z-7f3a/report.csv
+                      reports/20261123T021500Z-7f3a/report.json
+        Failed again: v6fleet run fleet.csv --action allocate --only-failed=20261123T021500Z-7f3a
+        ");
+    }
+
+    #[test]
+    fn nothing_failed() {
+        let unchanged = of_racks(vec![rack(Some("dc1r28"), 0, 6_000, 0)]);
+        insta::assert_snapshot!(recap(&unchanged, NEXT), @r"
+        Complete: 6,000 VMs, 0 created, 6,000 unchanged, 0 updated, 0 failed
+        Run 20261123T021500Z-7f3a: allocate, https://cloud.hostup.se
+
+         Rack      VMs  created  unchanged  updated  failed
+        ────────────────────────────────────────────────────
+         dc1r28  6,000        0      6,000        0       0
+
+        No VM drifted from the inventory; none has a warning.
+        71 calls in 6.3 s, 11.3/s; 52 retries, 3 answered 429.
+
+        Reports:      reports/20261123T021500Z-7f3a/report.csv
+                      reports/20261123T021500Z-7f3a/report.json
+        ");
+    }
+
+    #[test]
+    fn stopped_by_a_brake() {
+        let stopped = Summary {
+            failures: vec![
+                FailureCount {
+                    failure: Failure::Timeout,
+                    vms: 30,
+                    may_have_applied: 30,
+                    examples: (1..=7).map(|vmid| vmid.to_string()).collect(),
+                    error: Some("no answer within 30 s".into()),
+                },
+                FailureCount {
+                    failure: Failure::NotAttempted,
+                    vms: 1_470,
+                    may_have_applied: 0,
+                    examples: vec!["31".into()],
+                    error: None,
+                },
+            ],
+            complete: false,
+            stopped_by: Some(Stop::MaxFailed),
+            skipped: 2,
+            drifted: 1,
+            warned: 1_200,
+            warnings: vec!["12 rows ask for another action than --action".into()],
+            ..of_racks(vec![rack(Some("dc1r28"), 4, 1_200, 1_400), rack(None, 0, 0, 100)])
+        };
+        let next = Next { resume: Some("v6fleet resume 20261123T021500Z-7f3a"), ..NEXT };
+        let run = RunInfo { action: None, base_url: "sandbox".into(), resumes: 2, ..run() };
+        insta::assert_snapshot!(text(&run, &stopped, &reports(), next, false), @r"
+        Stopped (more VMs failed than --max-failed allows): 2,704 VMs, 4 created, 1,200 unchanged, 0 updated, 1,500 failed
+        Run 20261123T021500Z-7f3a: the inventory's actions, sandbox, resumed 2 times
+
+         Rack         VMs  created  unchanged  updated  failed
+        ───────────────────────────────────────────────────────
+         dc1r28     2,604        4      1,200        0   1,400
+         (unknown)    100        0          0        0     100
+         all        2,704        4      1,200        0   1,500
+
+        Failed
+          timeout: 30 VMs (30 may have changed all the same): 1, 2, 3, 4, 5, …
+            no answer within 30 s
+            → no answer came in time: run them again, with a longer --timeout if it lasts
+          not_attempted: 1,470 VMs: 31, …
+            → the run stopped before their turn: nothing was sent for them
+
+        30 failed VMs may have changed all the same: their answers were lost.
+        1 VM drifted from the inventory; 1,200 have warnings.
+        2 invalid rows of the inventory were skipped, and not called.
+        Warning: 12 rows ask for another action than --action
+        71 calls in 6.3 s, 11.3/s; 52 retries, 3 answered 429.
+
+        Reports:      reports/20261123T021500Z-7f3a/report.csv
+                      reports/20261123T021500Z-7f3a/report.json
+        Go on:        v6fleet resume 20261123T021500Z-7f3a
+        Failed again: v6fleet run fleet.csv --action allocate --only-failed=20261123T021500Z-7f3a
+        ");
+    }
+
+    #[test]
+    fn of_many_racks_the_worst_are_shown_and_the_rest_added_up() {
+        let racks = (0..33).map(|n| rack(Some(&format!("r{n:02}")), n % 3, 1_000, u64::from(n == 30)));
+        insta::assert_snapshot!(table(&racks.collect::<Vec<_>>()), @r"
+         Rack                  VMs  created  unchanged  updated  failed
+        ────────────────────────────────────────────────────────────────
+         r30                 1,001        0      1,000        0       1
+         r02                 1,002        2      1,000        0       0
+         r05                 1,002        2      1,000        0       0
+         r08                 1,002        2      1,000        0       0
+         r11                 1,002        2      1,000        0       0
+         r14                 1,002        2      1,000        0       0
+         r17                 1,002        2      1,000        0       0
+         r20                 1,002        2      1,000        0       0
+         r23                 1,002        2      1,000        0       0
+         r26                 1,002        2      1,000        0       0
+         r29                 1,002        2      1,000        0       0
+         r32                 1,002        2      1,000        0       0
+         r01                 1,001        1      1,000        0       0
+         r04                 1,001        1      1,000        0       0
+         r07                 1,001        1      1,000        0       0
+         r10                 1,001        1      1,000        0       0
+         r13                 1,001        1      1,000        0       0
+         r16                 1,001        1      1,000        0       0
+         r19                 1,001        1      1,000        0       0
+         r22                 1,001        1      1,000        0       0
+         and 13 more racks  13,003        3     13,000        0       0
+         all                33,034       33     33,000        0       1
+        ");
+    }
+
+    #[test]
+    fn without_racks_there_is_no_table_and_without_reports_no_paths() {
+        let unknown = Summary { complete: false, ..of_racks(vec![rack(None, 0, 1, 0)]) };
+        insta::assert_snapshot!(text(&run(), &unknown, &[], Next::default(), false), @r"
+        Not finished (it is still running, or its process died): 1 VM, 0 created, 1 unchanged, 0 updated, 0 failed
+        Run 20261123T021500Z-7f3a: allocate, https://cloud.hostup.se
+
+        No VM drifted from the inventory; none has a warning.
+        71 calls in 6.3 s, 11.3/s; 52 retries, 3 answered 429.
+        ");
+    }
+
+    #[test]
+    fn text_from_outside_is_escaped_and_cut() {
+        let evil = "\u{1b}]0;gone\u{7}\n".repeat(50);
+        let mut summary = summary(&rows());
+        summary.warnings = vec![evil.clone()];
+        summary.racks[0].rack_id = Some(evil.clone());
+        for failure in &mut summary.failures {
+            failure.error = Some(evil.clone());
+            failure.examples = vec![evil.clone(); 9];
+        }
+        let run = RunInfo { id: evil.clone(), base_url: evil.clone(), ..run() };
+        let paths = [PathBuf::from("a\u{1b}.csv")];
+        let recap = text(&run, &summary, &paths, Next { rerun: Some(&evil), resume: Some(&evil) }, false);
+        assert!(!recap.contains(|c: char| c != '\n' && crate::text::is_deceptive(c)), "{recap:?}");
+        let json = json(&run, &summary, &paths).unwrap();
+        assert_eq!(json.find(crate::text::is_deceptive), Some(json.len() - 1));
+    }
+
+    #[test]
+    fn colors_mark_the_verdict_and_nothing_is_said_by_color_alone() {
+        let summary = summary(&rows());
+        let colored = text(&run(), &summary, &reports(), NEXT, true);
+        let plain =
+            [RED, GREEN, YELLOW, PLAIN].iter().fold(colored.clone(), |text, color| text.replace(color, ""));
+        assert!(colored.starts_with(YELLOW));
+        assert_eq!(plain, recap(&summary, NEXT));
+    }
+
+    #[test]
+    fn every_stop_and_every_failure_has_its_own_words() {
+        let mut words: Vec<_> = Stop::ALL.iter().map(|&stop| reason(stop)).collect();
+        words.extend(Failure::ALL.iter().map(|&failure| advice(failure)));
+        let said = words.len();
+        words.sort_unstable();
+        words.dedup();
+        assert_eq!(words.len(), said);
+    }
+
+    #[test]
+    fn for_programs_it_is_one_object_on_one_line() {
+        let summary = summary(&rows());
+        let json = json(&run(), &summary, &reports()).unwrap();
+        assert_eq!(json.lines().count(), 1);
+        let read: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(read["run"], serde_json::to_value(run()).unwrap());
+        assert_eq!(read["summary"], serde_json::to_value(&summary).unwrap());
+        assert_eq!(read["reports"][1], "reports/20261123T021500Z-7f3a/report.json");
+    }
+}
