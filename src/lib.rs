@@ -5,8 +5,15 @@
 //! ```
 
 pub mod allocation;
+/// Stands in for `src/cli.rs`.
+pub mod cli {
+    mod sandbox;
+    pub use sandbox::{SandboxArgs, TypedLimitKind, TypedRateLimitHeaders, TypedRetryAfter};
+}
+pub mod command;
 pub mod inventory;
 pub mod ledger;
 pub mod outcome;
+pub mod sandbox;
 pub mod stop;
 mod words;
