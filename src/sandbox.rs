@@ -113,7 +113,7 @@ impl Latency {
     pub const NONE: Self = Self { least: Duration::ZERO, most: Duration::ZERO };
 
     fn draw(self, chance: &mut fastrand::Rng) -> Duration {
-        let spread = u64::try_from((self.most - self.least).as_nanos()).unwrap_or(u64::MAX);
+        let spread = u64::try_from(self.most.saturating_sub(self.least).as_nanos()).unwrap_or(u64::MAX);
         self.least + Duration::from_nanos(chance.u64(0..=spread))
     }
 }

@@ -141,12 +141,10 @@ fn read_lines(
             }
             (1, _) => return Err(InvalidState::Foreign { path: path.into() }),
             _ if torn => return Ok(()),
-            (_, Ok(entry)) => {
-                apply(entry).map_err(|reason| InvalidState::Line { path: path.into(), line, reason })?
-            }
-            (_, Err(error)) => {
-                return Err(InvalidState::Line { path: path.into(), line, reason: error.to_string() });
-            }
+            (_, entry) => entry
+                .map_err(|error| error.to_string())
+                .and_then(&mut apply)
+                .map_err(|reason| InvalidState::Line { path: path.into(), line, reason })?,
         }
     }
     Ok(())

@@ -141,11 +141,11 @@ fn token_bucket(quota: Quota, burst: u32, full_at: &mut i128, now: Timestamp) ->
     let scaled_now = now.as_nanosecond() * calls;
     let missing = (*full_at).max(scaled_now) - scaled_now;
     let lacking = missing + cost - capacity;
-    let passes = lacking <= 0;
-    let missing = if passes { missing + cost } else { missing };
+    let through = lacking <= 0;
+    let missing = if through { missing + cost } else { missing };
     *full_at = scaled_now + missing;
     Standing {
-        wait: (!passes).then(|| duration(ceil(lacking, calls))),
+        wait: (!through).then(|| duration(ceil(lacking, calls))),
         limit: burst,
         remaining: count((capacity - missing) / cost),
         reset_at: after(now, ceil(missing, calls)),
@@ -159,11 +159,11 @@ fn fixed_window(quota: Quota, number: &mut i128, passed: &mut u32, now: Timestam
     if *number != current {
         (*number, *passed) = (current, 0);
     }
-    let passes = *passed < quota.calls.get();
-    *passed += u32::from(passes);
+    let through = *passed < quota.calls.get();
+    *passed += u32::from(through);
     let rest = (current + 1) * window - at;
     Standing {
-        wait: (!passes).then(|| duration(rest)),
+        wait: (!through).then(|| duration(rest)),
         limit: quota.calls.get(),
         remaining: quota.calls.get() - *passed,
         reset_at: after(now, rest),
@@ -177,15 +177,15 @@ fn sliding_window(quota: Quota, passed: &mut VecDeque<i128>, now: Timestamp) -> 
         passed.pop_front();
     }
     let used = u32::try_from(passed.len()).unwrap_or(u32::MAX);
-    let passes = used < quota.calls.get();
-    if passes {
+    let through = used < quota.calls.get();
+    if through {
         passed.push_back(at);
     }
     let rest = passed.front().map_or(0, |first| first + window - at);
     Standing {
-        wait: (!passes).then(|| duration(rest)),
+        wait: (!through).then(|| duration(rest)),
         limit: quota.calls.get(),
-        remaining: quota.calls.get() - used - u32::from(passes),
+        remaining: quota.calls.get() - used - u32::from(through),
         reset_at: after(now, rest),
     }
 }

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use super::limit::Standing;
 use super::state::{Allocation, Effect, Refusal, State};
-use super::wire::{AllocationText, Problem, Success, SuccessData, TooMany, rfc3339};
+use super::wire::{AllocationText, Envelope, EnvelopeData, Problem, TooMany, rfc3339};
 use super::world::number;
 use super::{Keys, RateLimitHeaders, RetryAfter};
 use crate::inventory::Action;
@@ -193,8 +193,8 @@ impl Answer {
         let timestamp = rfc3339(now);
         match &self.content {
             Content::Allocation { created, allocation } => {
-                let data = SuccessData { created: *created, allocation };
-                json(&Success { success: true, timestamp, request_id, data })
+                let data = EnvelopeData { created: *created, allocation };
+                json(&Envelope { success: true, timestamp, request_id, data })
             }
             &Content::Error { code, message } => {
                 json(&Problem { error, message, code, timestamp, request_id })

@@ -279,3 +279,104 @@ fn microseconds(at: Timestamp) -> Timestamp {
     let rest = SignedDuration::from_nanos(i64::from(at.subsec_nanosecond() % 1_000));
     at.checked_sub(rest).unwrap_or(at)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sandbox::world::tests::parse;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + seconds).unwrap()
+    }
+
+    fn all(state: &State) -> Vec<(u64, Allocation)> {
+        state.allocations_after(None).map(|(vmid, &allocation)| (vmid, allocation)).collect()
+    }
+
+    #[test]
+    fn allocations_and_maintenance_survive_and_old_prefixes_do_not_move() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state");
+        let start = || State::restore(World::built_in(), None, &path).unwrap();
+        let mut state = start();
+        state.allocate(10_000, at(0)).unwrap();
+        state.allocate(10_006, at(1)).unwrap();
+        let rack = state.rack_named("dc1r27").unwrap();
+        state.maintain(rack, "fd00::9".parse().unwrap()).unwrap();
+        state.refresh(10_006, at(2)).unwrap();
+        let before = all(&state);
+        assert_eq!(before[1].1.updated_at, at(2));
+        for _ in 0..2 {
+            drop(state);
+            state = start();
+            assert_eq!(all(&state), before);
+        }
+        let (effect, new) = state.allocate(10_001, at(3)).unwrap();
+        assert_eq!((effect, new.id), (Effect::Created, 3));
+        assert_eq!(new.next_hop, "fd00::9".parse::<Ipv6Addr>().unwrap());
+    }
+
+    #[test]
+    fn a_rack_from_the_state_that_an_inventory_named_is_found_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state");
+        let mut world = World::built_in();
+        world.take_in("10000", Some("fra3-07"));
+        let mut state = State::restore(world, None, &path).unwrap();
+        let (_, made) = state.allocate(10_000, at(0)).unwrap();
+        drop(state);
+        let mut state = State::restore(World::built_in(), None, &path).unwrap();
+        let (effect, found) = state.allocate(10_000, at(1)).unwrap();
+        assert_eq!((effect, found.prefix), (Effect::Nothing, made.prefix));
+        assert_eq!(&*state.rack(found.rack).name, "fra3-07");
+    }
+
+    #[test]
+    fn the_state_of_another_world_is_refused_and_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state");
+        let mut state = State::restore(World::built_in(), None, &path).unwrap();
+        state.allocate(10_000, at(0)).unwrap();
+        drop(state);
+        let text = std::fs::read(&path).unwrap();
+        let strict = parse("[racks.a]\npool = \"fd00::/48\"\nnext_hop = \"fd00::1\"").unwrap();
+        let error = State::restore(strict, None, &path).unwrap_err().to_string();
+        assert!(error.ends_with(":2: VM 10000 is not in this world"), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), text);
+    }
+
+    #[test]
+    fn vms_of_a_file_that_are_allocated_keep_their_prefix_when_the_file_grows() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state");
+        let world = |allocated: &str| {
+            let text = format!(
+                "[racks.a]\npool = \"fd00::/48\"\nnext_hop = \"fd00::1\"\nvms = [\"3\"]\nallocated = [{allocated}]"
+            );
+            parse(&text).unwrap()
+        };
+        let mut state = State::restore(world("\"259\""), None, &path).unwrap();
+        state.allocate(3, at(0)).unwrap();
+        let before = all(&state);
+        drop(state);
+        let state = State::restore(world("\"2-2\", \"259\", \"515\""), None, &path).unwrap();
+        let after = all(&state);
+        for kept in &before {
+            assert!(after.contains(kept), "{kept:?}");
+        }
+        assert_eq!(after.len(), 4);
+        let prefixes: HashSet<Ipv6Net> = after.iter().map(|(_, allocation)| allocation.prefix).collect();
+        assert_eq!(prefixes.len(), 4);
+    }
+
+    #[test]
+    fn a_vm_is_put_on_a_rack_only_before_it_has_an_allocation() {
+        let mut state = State::new(World::built_in(), None);
+        let rack = state.rack_named("dc2r01").unwrap();
+        assert!(state.place(10_000, rack));
+        assert!(!state.place(10_099, rack));
+        let (_, made) = state.allocate(10_000, at(0)).unwrap();
+        assert_eq!(made.rack, rack);
+        assert!(!state.place(10_000, rack));
+    }
+}

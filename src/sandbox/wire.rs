@@ -14,15 +14,15 @@ use crate::inventory::Action;
 /// The success envelope.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Success<'a> {
+pub(super) struct Envelope<'a> {
     pub(super) success: bool,
     pub(super) timestamp: String,
     pub(super) request_id: &'a str,
-    pub(super) data: SuccessData<'a>,
+    pub(super) data: EnvelopeData<'a>,
 }
 
 #[derive(Serialize)]
-pub(super) struct SuccessData<'a> {
+pub(super) struct EnvelopeData<'a> {
     pub(super) created: bool,
     pub(super) allocation: &'a AllocationText,
 }

@@ -95,7 +95,7 @@ impl Rack {
         Self::new(name, (pool, PREFIX_LENGTH), next_hop, router(1))
     }
 
-    /// A rack that only an inventory knows: its pool follows from its name, a /36 of fd00::/8.
+    /// A rack that only an inventory knows: its pool follows from its name, a /36 of `fd00::/8`.
     fn named(name: &str) -> Self {
         let digest = Sha256::digest(name.as_bytes());
         let bits = u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]) >> 4;
