@@ -7,6 +7,12 @@
 pub mod allocation;
 pub mod api;
 pub mod brake;
+/// Stands in for the real command line.
+pub mod cli {
+    mod sandbox;
+    pub use sandbox::{SandboxArgs, TypedLimitKind, TypedRateLimitHeaders, TypedRetryAfter};
+}
+pub mod command;
 pub mod inventory;
 pub mod ledger;
 pub mod outcome;
@@ -15,6 +21,7 @@ pub mod progress;
 pub mod reconcile;
 pub mod report;
 pub mod retry;
+pub mod sandbox;
 pub mod stop;
 pub mod text;
 mod words;

@@ -1,0 +1,3 @@
+//! What each verb of the command line does, one file a verb.
+
+pub mod sandbox;

@@ -1,0 +1,98 @@
+//! `v6fleet sandbox`: serves the documented API until it is told to stop.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use secrecy::SecretString;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::cli::{SandboxArgs, TypedLimitKind, TypedRateLimitHeaders, TypedRetryAfter};
+use crate::sandbox::{
+    InvalidWorld, Keys, Latency, Limit, LimitKind, Quota, RateLimitHeaders, RetryAfter, Sandbox, Settings,
+    StartError, World,
+};
+
+/// Why the sandbox did not come up, or did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    #[error("--limit-burst is for --limit-kind token-bucket only")]
+    BurstWithoutBucket,
+    #[error("cannot read the key file {path}", path = path.display())]
+    UnreadableKeys { path: PathBuf, source: io::Error },
+    #[error("there is no key in {path}", path = path.display())]
+    NoKeys { path: PathBuf },
+    #[error(transparent)]
+    World(#[from] InvalidWorld),
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error("cannot wait for signals")]
+    Signals(#[source] io::Error),
+    #[error("cannot say where the sandbox listens")]
+    Announce(#[source] io::Error),
+    #[error("the sandbox ended badly")]
+    End(#[source] io::Error),
+}
+
+/// Serves until SIGINT or SIGTERM; says on `stdout` where, once it does.
+pub fn sandbox(args: SandboxArgs, stdout: &mut dyn Write) -> Result<(), SandboxError> {
+    let world = args.world.as_deref().map_or_else(|| Ok(World::built_in()), World::read)?;
+    let settings = settings(args)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(SandboxError::Signals)?;
+    let told_to_stop = {
+        // Caught from before the line is printed: whoever reads it may send one at once.
+        let _inside = runtime.enter();
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(SandboxError::Signals)?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(SandboxError::Signals)?;
+        async move {
+            tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+        }
+    };
+    let running = Sandbox::start(settings, world)?;
+    writeln!(stdout, "listening on {}", running.base_url())
+        .and_then(|()| stdout.flush())
+        .map_err(SandboxError::Announce)?;
+    runtime.block_on(told_to_stop);
+    running.stop().map_err(SandboxError::End)
+}
+
+fn settings(args: SandboxArgs) -> Result<Settings, SandboxError> {
+    let limit = args.limit.map(|quota| limit(&args, quota)).transpose()?;
+    let retry_after = match args.retry_after {
+        TypedRetryAfter::Seconds => RetryAfter::Seconds,
+        TypedRetryAfter::Date => RetryAfter::Date,
+        TypedRetryAfter::None => RetryAfter::None,
+    };
+    let rate_limit_headers = match args.rate_limit_headers {
+        TypedRateLimitHeaders::Never => RateLimitHeaders::Never,
+        TypedRateLimitHeaders::On429 => RateLimitHeaders::On429,
+        TypedRateLimitHeaders::Always => RateLimitHeaders::Always,
+    };
+    Ok(Settings {
+        listen: args.listen,
+        keys: args.key_file.as_deref().map_or(Ok(Keys::Any), read_keys)?,
+        latency: args.latency.unwrap_or(Latency::NONE),
+        seed: args.seed,
+        limit,
+        retry_after,
+        rate_limit_headers,
+        state: args.state,
+    })
+}
+
+fn limit(args: &SandboxArgs, quota: Quota) -> Result<Limit, SandboxError> {
+    match (args.limit_kind, args.limit_burst) {
+        (TypedLimitKind::TokenBucket, burst) => Ok(Limit::token_bucket(quota, burst)),
+        (_, Some(_)) => Err(SandboxError::BurstWithoutBucket),
+        (TypedLimitKind::FixedWindow, None) => Ok(Limit::new(quota, LimitKind::FixedWindow)),
+        (TypedLimitKind::SlidingWindow, None) => Ok(Limit::new(quota, LimitKind::SlidingWindow)),
+    }
+}
+
+fn read_keys(path: &Path) -> Result<Keys, SandboxError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| SandboxError::UnreadableKeys { path: path.into(), source })?;
+    let keys: Vec<SecretString> =
+        text.lines().map(str::trim).filter(|key| !key.is_empty()).map(Into::into).collect();
+    if keys.is_empty() { Err(SandboxError::NoKeys { path: path.into() }) } else { Ok(Keys::Only(keys)) }
+}

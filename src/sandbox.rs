@@ -1,0 +1,181 @@
+//! The documented API as an HTTP server on loopback, for rehearsals and tests.
+//!
+//! It answers as `POST /api/vm/{vmid}/routed-ipv6` is documented to, keeps a record of every call under
+//! `/_sandbox/`, and never listens anywhere but on a loopback address. Nothing but the `sandbox` command and
+//! `--sandbox` may use it.
+
+mod journal;
+mod limit;
+mod respond;
+mod server;
+mod state;
+mod wire;
+mod world;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use secrecy::{ExposeSecret, SecretString};
+
+pub use journal::InvalidState;
+pub use limit::{InvalidQuota, Limit, LimitKind, Quota};
+pub use server::{Running, Sandbox, StartError};
+pub use world::{InvalidWorld, RackFault, World};
+
+/// How the server behaves, beyond its [`World`].
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// A loopback address; port 0 takes any free one.
+    pub listen: SocketAddr,
+    pub keys: Keys,
+    /// Between a call's arrival, when it takes effect, and its answer.
+    pub latency: Latency,
+    /// Of the latencies and request ids.
+    pub seed: u64,
+    pub limit: Option<Limit>,
+    pub retry_after: RetryAfter,
+    pub rate_limit_headers: RateLimitHeaders,
+    /// The file in which allocations outlive the process.
+    pub state: Option<PathBuf>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            keys: Keys::Any,
+            latency: Latency::NONE,
+            seed: 0,
+            limit: None,
+            retry_after: RetryAfter::Seconds,
+            rate_limit_headers: RateLimitHeaders::On429,
+            state: None,
+        }
+    }
+}
+
+/// How a 429 says when to come back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetryAfter {
+    Seconds,
+    Date,
+    /// Neither a header nor the body's `retryAfter`.
+    None,
+}
+
+/// Which answers carry `X-RateLimit-*`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RateLimitHeaders {
+    Never,
+    On429,
+    Always,
+}
+
+/// Which API keys are accepted.
+#[derive(Debug, Clone)]
+pub enum Keys {
+    /// Any that is not empty, but for [`Self::WRONG`].
+    Any,
+    Only(Vec<SecretString>),
+}
+
+impl Keys {
+    /// Refused by [`Self::Any`], so that a refused key can be rehearsed.
+    pub const WRONG: &'static str = "wrong-key";
+
+    fn accept(&self, key: Option<&[u8]>) -> bool {
+        let Some(key) = key.filter(|key| !key.is_empty()) else {
+            return false;
+        };
+        match self {
+            Self::Any => key != Self::WRONG.as_bytes(),
+            Self::Only(keys) => keys.iter().any(|accepted| accepted.expose_secret().as_bytes() == key),
+        }
+    }
+}
+
+/// How long an answer takes: `20ms`, or `10ms..50ms` for any time between, equally likely.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Latency {
+    least: Duration,
+    most: Duration,
+}
+
+/// Why a text is not a [`Latency`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a latency such as 20ms or 10ms..50ms")]
+pub struct InvalidLatency;
+
+impl Latency {
+    pub const NONE: Self = Self { least: Duration::ZERO, most: Duration::ZERO };
+
+    fn draw(self, chance: &mut fastrand::Rng) -> Duration {
+        let spread = u64::try_from(self.most.saturating_sub(self.least).as_nanos()).unwrap_or(u64::MAX);
+        self.least + Duration::from_nanos(chance.u64(0..=spread))
+    }
+}
+
+impl FromStr for Latency {
+    type Err = InvalidLatency;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (least, most) = text.split_once("..").unwrap_or((text, text));
+        match (duration(least), duration(most)) {
+            (Some(least), Some(most)) if least <= most => Ok(Self { least, most }),
+            _ => Err(InvalidLatency),
+        }
+    }
+}
+
+/// `20ms`, `1.5s`, `1m30s`: no sign, no white space.
+fn duration(text: &str) -> Option<Duration> {
+    let plain = text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'.');
+    let duration: SignedDuration = text.parse().ok().filter(|_| plain)?;
+    duration.try_into().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_latency_is_one_duration_or_a_range() {
+        let ms = Duration::from_millis;
+        for (text, least, most) in [("20ms", 20, 20), ("0s", 0, 0), ("10ms..1.5s", 10, 1_500)] {
+            assert_eq!(text.parse(), Ok(Latency { least: ms(least), most: ms(most) }), "{text}");
+        }
+        for text in ["", "20", "-1s", "1 s", "2s..1s", "..", "1s..", "1s..2s..3s", "1s ago"] {
+            assert_eq!(text.parse::<Latency>(), Err(InvalidLatency), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_drawn_latency_lies_in_its_range_and_follows_from_the_seed() {
+        let latency: Latency = "10ms..12ms".parse().unwrap();
+        let draw = |seed| {
+            let mut chance = fastrand::Rng::with_seed(seed);
+            (0..100).map(|_| latency.draw(&mut chance)).collect::<Vec<_>>()
+        };
+        assert_eq!(draw(7), draw(7));
+        assert_ne!(draw(7), draw(8));
+        assert!(draw(7).iter().all(|drawn| (latency.least..=latency.most).contains(drawn)));
+    }
+
+    #[test]
+    fn any_key_is_accepted_but_an_empty_or_the_wrong_one_unless_keys_are_named() {
+        let only = Keys::Only(vec!["one".into(), "two".into()]);
+        for (key, any, named) in [
+            (None, false, false),
+            (Some(""), false, false),
+            (Some("wrong-key"), false, false),
+            (Some("three"), true, false),
+            (Some("two"), true, true),
+        ] {
+            let key = key.map(str::as_bytes);
+            assert_eq!((Keys::Any.accept(key), only.accept(key)), (any, named), "{key:?}");
+        }
+    }
+}
