@@ -10,5 +10,5 @@ enum Command {
 
 fn main() -> anyhow::Result<()> {
     let Command::Sandbox(args) = Command::parse();
-    Ok(v6fleet::command::sandbox::sandbox(args, &mut std::io::stdout())?)
+    Ok(v6fleet::command::sandbox::serve(args, &mut std::io::stdout())?)
 }

@@ -34,7 +34,7 @@ pub enum SandboxError {
 }
 
 /// Serves until SIGINT or SIGTERM; says on `stdout` where, once it does.
-pub fn sandbox(args: SandboxArgs, stdout: &mut dyn Write) -> Result<(), SandboxError> {
+pub fn serve(args: SandboxArgs, stdout: &mut dyn Write) -> Result<(), SandboxError> {
     let world = args.world.as_deref().map_or_else(|| Ok(World::built_in()), World::read)?;
     let settings = settings(args)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -31,7 +31,9 @@ use crate::allocation::NextHop;
 /// In-flight answers have so long when the server stops.
 const GRACE: Duration = Duration::from_secs(5);
 /// Records are read from the state so many at a time, and streamed.
-const BATCH: usize = 1_000;
+const BATCH: usize = 100;
+/// So much of a body is read in all: a client that is still sending would lose its 413 to a reset.
+const DRAINED: usize = 1 << 20;
 const LONGEST_RECORDED_VMID: usize = 64;
 
 /// Why the sandbox does not start.
@@ -238,11 +240,13 @@ async fn call(Shared(api): Shared<Arc<Api>>, request: Request<Body>) -> Response
 async fn read_body(body: Body) -> Option<Bytes> {
     let mut chunks = body.into_data_stream();
     let mut bytes = Vec::new();
+    let mut received = 0;
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.ok()?;
+        received += chunk.len();
         let room = BODY_LIMIT + 1 - bytes.len();
         bytes.extend_from_slice(&chunk[..chunk.len().min(room)]);
-        if bytes.len() > BODY_LIMIT {
+        if received > DRAINED {
             break;
         }
     }

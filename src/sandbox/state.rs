@@ -114,15 +114,19 @@ impl State {
         match entry {
             Entry::Sandbox { .. } => Err("a second first line".into()),
             Entry::Rack { name, next_hop } => {
-                let rack =
-                    self.world.rack_or_new(&name).ok_or(format!("rack {name} is not in this world"))?;
+                let rack = self
+                    .world
+                    .rack_or_new(&name)
+                    .ok_or_else(|| format!("rack {name} is not in this world"))?;
                 self.world.rack_mut(rack).maintain(next_hop);
                 Ok(())
             }
             Entry::Allocation { vmid, id, rack, prefix, next_hop, allocated_at, updated_at } => {
-                self.world.resident(vmid).ok_or(format!("VM {vmid} is not in this world"))?;
-                let rack =
-                    self.world.rack_or_new(&rack).ok_or(format!("rack {rack} is not in this world"))?;
+                self.world.resident(vmid).ok_or_else(|| format!("VM {vmid} is not in this world"))?;
+                let rack = self
+                    .world
+                    .rack_or_new(&rack)
+                    .ok_or_else(|| format!("rack {rack} is not in this world"))?;
                 let prefix = prefix.parse().map_err(|_| format!("{prefix} is no prefix"))?;
                 self.keep(vmid, Allocation { id, rack, prefix, next_hop, allocated_at, updated_at });
                 Ok(())

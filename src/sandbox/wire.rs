@@ -80,6 +80,7 @@ impl AllocationText {
     /// The next hop is plain, or `…/128` in the answer that made the allocation.
     pub(super) fn new(vmid: u64, allocation: &Allocation, rack: &str, created: bool) -> Self {
         let next_hop = allocation.next_hop;
+        let allocated_at = postgresql(allocation.allocated_at);
         Self {
             id: allocation.id,
             rack_id: rack.into(),
@@ -90,12 +91,15 @@ impl AllocationText {
             prefix_length: allocation.prefix.prefix_len(),
             next_hop: if created { format!("{next_hop}/128") } else { next_hop.to_string() },
             status: "active",
-            allocated_at: postgresql(allocation.allocated_at),
+            allocated_at: allocated_at.clone(),
             released_at: None,
             cooldown_until: None,
             metadata: Metadata { updated_at: rfc3339(allocation.updated_at), updated_by: "1" },
-            created_at: postgresql(allocation.allocated_at),
-            updated_at: postgresql(allocation.updated_at),
+            updated_at: match allocation.updated_at == allocation.allocated_at {
+                true => allocated_at.clone(),
+                false => postgresql(allocation.updated_at),
+            },
+            created_at: allocated_at,
         }
     }
 }
