@@ -1,3 +1,189 @@
-//! What each verb of the command line does, one file a verb.
+//! What each verb of the command line does, one file a verb; and the exit code that comes of it.
 
-pub mod sandbox;
+mod dry_run;
+mod execution;
+mod report;
+mod run;
+mod sandbox;
+mod staging;
+
+use std::ffi::OsString;
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap_mangen::Man;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::api::ClientError;
+use crate::cli::{self, Command, CommonArgs, LogFormat};
+use crate::config::{Config, ConfigError};
+use crate::ledger::LedgerError;
+use crate::progress::Screen;
+use crate::report::ReportError;
+use crate::text::colored;
+
+/// Exit codes that are no [`crate::stop::Stop`].
+mod exit {
+    pub(super) const COMPLETE: u8 = 0;
+    pub(super) const INTERNAL: u8 = 1;
+    pub(super) const USAGE: u8 = 2;
+    pub(super) const FAILED: u8 = 3;
+    pub(super) const LOCKED: u8 = 6;
+    pub(super) const NOTHING: u8 = 7;
+    pub(super) const CHANGES: u8 = 10;
+    pub(super) const DRIFT: u8 = 11;
+}
+
+/// Why a command did not get to its end, and its exit code.
+#[derive(Debug)]
+struct CommandError {
+    exit_code: u8,
+    error: anyhow::Error,
+}
+
+impl CommandError {
+    /// What was asked for cannot be done: nothing was called.
+    fn usage(error: impl Into<anyhow::Error>) -> Self {
+        Self { exit_code: exit::USAGE, error: error.into() }
+    }
+
+    fn internal(error: impl Into<anyhow::Error>) -> Self {
+        Self { exit_code: exit::INTERNAL, error: error.into() }
+    }
+
+    fn nothing(message: impl Display) -> Self {
+        Self { exit_code: exit::NOTHING, error: anyhow::anyhow!("{message}") }
+    }
+}
+
+impl From<LedgerError> for CommandError {
+    fn from(error: LedgerError) -> Self {
+        let exit_code = match &error {
+            LedgerError::Locked { .. } => exit::LOCKED,
+            LedgerError::Missing(_)
+            | LedgerError::NotALedger(_)
+            | LedgerError::Newer { .. }
+            | LedgerError::UnfitFileSystem { .. }
+            | LedgerError::Unusable { .. }
+            | LedgerError::UnknownRun(_)
+            | LedgerError::AmbiguousRun(_)
+            | LedgerError::Mixed { .. } => exit::USAGE,
+            LedgerError::Io { .. }
+            | LedgerError::Sqlite { .. }
+            | LedgerError::Miscounted { .. }
+            | LedgerError::WriterGone
+            | LedgerError::SettledTwice(_) => exit::INTERNAL,
+        };
+        Self { exit_code, error: error.into() }
+    }
+}
+
+impl From<ReportError> for CommandError {
+    fn from(error: ReportError) -> Self {
+        Self::internal(error)
+    }
+}
+
+impl From<ConfigError> for CommandError {
+    fn from(error: ConfigError) -> Self {
+        Self::usage(error)
+    }
+}
+
+impl From<ClientError> for CommandError {
+    fn from(error: ClientError) -> Self {
+        Self::usage(error)
+    }
+}
+
+/// Before the first call, whatever is wrong with a file is the configuration's fault.
+trait BeforeTheFirstCall<T> {
+    fn before_the_first_call(self) -> Result<T, CommandError>;
+}
+
+impl<T, E: Into<CommandError>> BeforeTheFirstCall<T> for Result<T, E> {
+    fn before_the_first_call(self) -> Result<T, CommandError> {
+        self.map_err(Into::into).map_err(|error: CommandError| match error.exit_code {
+            exit::INTERNAL => CommandError { exit_code: exit::USAGE, ..error },
+            _ => error,
+        })
+    }
+}
+
+/// Does what the command line says.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let config = match Config::read(args) {
+        Ok(config) => config,
+        Err(ConfigError::Arguments(error)) => {
+            // Nobody is left to be told that the terminal is gone.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(exit::USAGE));
+        }
+        Err(error) => return complain(&CommandError::usage(error), &Screen::stderr()),
+    };
+    let screen = Screen::stderr();
+    log_to(&screen, &config.cli.common);
+    match dispatch(config, &screen) {
+        Ok(exit_code) => ExitCode::from(exit_code),
+        Err(error) => complain(&error, &screen),
+    }
+}
+
+fn complain(error: &CommandError, mut screen: &Screen) -> ExitCode {
+    // The causes stand in one line each message; without a terminal nobody is left to be told.
+    let _ = writeln!(screen, "error: {:#}", error.error);
+    ExitCode::from(error.exit_code)
+}
+
+fn dispatch(config: Config, screen: &Screen) -> Result<u8, CommandError> {
+    let Config { cli, options } = config;
+    match cli.command {
+        Command::Run(args) if args.dry_run => dry_run::dry_run(&cli.common, &args),
+        Command::Run(args) => run::run(&cli.common, &args, options, screen),
+        Command::Report(args) => report::report(&cli.common, &args),
+        Command::Sandbox(args) => sandbox::sandbox(*args),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut cli::command(), "v6fleet", &mut script);
+            print(&script)
+        }
+        Command::Man => {
+            let mut page = Vec::new();
+            Man::new(cli::command()).render(&mut page).map_err(CommandError::internal)?;
+            print(&page)
+        }
+    }
+}
+
+/// Writes to standard output; a reader that has gone away is no error.
+fn print(text: &[u8]) -> Result<u8, CommandError> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(CommandError::internal(anyhow::Error::new(error).context("standard output")))
+        }
+        Ok(()) | Err(_) => Ok(exit::COMPLETE),
+    }
+}
+
+/// Our own log lines only: other crates log what they please, headers included.
+fn log_to(screen: &Screen, common: &CommonArgs) {
+    let level = match i16::from(common.verbose) - i16::from(common.quiet) {
+        ..=-2 => LevelFilter::ERROR,
+        -1 => LevelFilter::WARN,
+        0 => LevelFilter::INFO,
+        1 => LevelFilter::DEBUG,
+        2.. => LevelFilter::TRACE,
+    };
+    let ours = Targets::new().with_target(env!("CARGO_PKG_NAME"), level);
+    let lines = tracing_subscriber::fmt::layer().with_writer(screen.clone()).with_target(false);
+    let registry = tracing_subscriber::registry().with(ours);
+    match common.log_format {
+        LogFormat::Text => registry.with(lines.with_ansi(colored(io::stderr().is_terminal()))).init(),
+        LogFormat::Json => registry.with(lines.json().with_ansi(false)).init(),
+    }
+}

@@ -7,12 +7,9 @@
 pub mod allocation;
 pub mod api;
 pub mod brake;
-/// Stands in for the real command line.
-pub mod cli {
-    mod sandbox;
-    pub use sandbox::{SandboxArgs, TypedLimitKind, TypedRateLimitHeaders, TypedRetryAfter};
-}
-pub mod command;
+//pub mod cli;
+//pub mod command;
+//mod config;
 pub mod inventory;
 pub mod ledger;
 pub mod outcome;

@@ -1,14 +1,7 @@
-//! Stands in for the real command line: `v6fleet sandbox …` only.
+//! `v6fleet`: see the library's documentation.
 
-use clap::Parser;
-use v6fleet::cli::SandboxArgs;
+use std::process::ExitCode;
 
-#[derive(Parser)]
-enum Command {
-    Sandbox(SandboxArgs),
-}
-
-fn main() -> anyhow::Result<()> {
-    let Command::Sandbox(args) = Command::parse();
-    Ok(v6fleet::command::sandbox::serve(args, &mut std::io::stdout())?)
+fn main() -> ExitCode {
+    v6fleet::command::main(std::env::args_os())
 }

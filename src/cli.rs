@@ -1,0 +1,391 @@
+//! What was typed: clap types, no I/O.
+//!
+//! Every option of `run` is also an environment variable and a key of the configuration file;
+//! clap itself gives them their order: flag, environment, file, default.
+
+mod sandbox;
+
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Arg, ArgAction, Args, Command as Clap, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+pub use sandbox::{SandboxArgs, TypedLimitKind, TypedRateLimitHeaders, TypedRetryAfter};
+
+use crate::api::BaseUrl;
+use crate::brake::Threshold;
+use crate::inventory::{Action, Format, Mapping, RackPattern, VmPattern, WherePattern};
+use crate::pace::Ceiling;
+use crate::progress::ProgressMode;
+
+/// The prefix of an option's environment variable.
+const ENV: &str = "V6FLEET_";
+
+/// Reconcile the routed IPv6 prefixes of a whole VM fleet
+///
+/// One call per VM, one truthful row per VM: created, unchanged, updated or failed.
+#[derive(Debug, Parser)]
+#[command(name = "v6fleet", version, propagate_version = true, max_term_width = 100)]
+#[command(after_help = "Start with a rehearsal, which needs no key and no network:\n  \
+    v6fleet run inventories/demo.csv --sandbox")]
+pub struct Cli {
+    #[command(flatten)]
+    pub common: CommonArgs,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Run(Box<RunArgs>),
+    Report(ReportArgs),
+    Sandbox(Box<SandboxArgs>),
+    /// Print a completion script for a shell
+    Completions {
+        shell: Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+#[derive(Debug, Args)]
+pub struct CommonArgs {
+    /// Configuration file (TOML: option = value)
+    /// [default: $XDG_CONFIG_HOME/v6fleet/config.toml]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Common options")]
+    pub config: Option<PathBuf>,
+
+    /// File in which runs and last-known allocations are kept
+    /// [default: $XDG_STATE_HOME/v6fleet/ledger.db, for a rehearsal sandbox.db beside it]
+    #[arg(long, global = true, value_name = "PATH", help_heading = "Common options")]
+    pub ledger: Option<PathBuf>,
+
+    /// Form of log lines
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORM",
+        default_value = "text",
+        help_heading = "Common options"
+    )]
+    pub log_format: LogFormat,
+
+    /// Log more; twice for every call
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Common options")]
+    pub verbose: u8,
+
+    /// Log warnings only; twice for errors only
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Common options")]
+    pub quiet: u8,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum RecapFormat {
+    Text,
+    Json,
+}
+
+/// Call the API once for every selected VM, and report what came of it
+///
+/// Reads the inventory, checks every row before the first call, makes one paced and retried call per VM, and writes
+/// a report in which every selected VM has exactly one row. Whatever stops a run, nothing that was settled is lost.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    v6fleet run inventories/demo.csv --sandbox            a rehearsal: no key, no network\n  \
+    v6fleet run fleet.csv --action allocate --dry-run     what would be called, and for how long\n  \
+    v6fleet run fleet.csv --action allocate               nightly\n  \
+    v6fleet run fleet.csv --action refresh_next_hop --rack dc1r28 --canary 5\n                                                        after a maintenance of one rack\n\n\
+    Every option is also an environment variable (V6FLEET_RATE=20/s) and a key of the configuration\n\
+    file (rate = \"20/s\"): flag, then environment, then file, then default. The API key comes from\n\
+    --api-key-file, else $CREDENTIALS_DIRECTORY/api-key, else HOSTUP_API_KEY.\n\n\
+    Exit codes: 0 complete, 1 internal error, 2 usage, configuration or inventory, 3 some VMs failed\n\
+    or were skipped, 4 stopped by a brake, 5 --deadline or --max-wait, 6 the ledger is in use,\n\
+    7 nothing selected, 8 key or certificate refused, 10 changes and 11 drift (with\n\
+    --detailed-exitcode), 130 and 143 stopped by a signal.")]
+pub struct RunArgs {
+    /// Inventory files (CSV, JSON or JSON Lines); several make one fleet, - is standard input
+    #[arg(required = true, value_name = "INVENTORY")]
+    pub inventory: Vec<PathBuf>,
+
+    /// What to ask of the API: allocate or refresh_next_hop [default: each row's own action]
+    #[arg(long, value_name = "ACTION")]
+    pub action: Option<Action>,
+
+    /// Check the inventory and show what would be called; call nothing
+    #[arg(long)]
+    pub dry_run: bool,
+
+    #[command(flatten)]
+    pub inventory_options: InventoryArgs,
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    #[command(flatten)]
+    pub pace: PaceArgs,
+    #[command(flatten)]
+    pub brakes: BrakeArgs,
+    #[command(flatten)]
+    pub reports: ReportingArgs,
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Inventory")]
+pub struct InventoryArgs {
+    /// Format of the inventory: csv, json or jsonl [default: by file extension]
+    #[arg(long, value_name = "FORMAT")]
+    pub inventory_format: Option<Format>,
+
+    /// Read a field from another column, such as vmid=cf_hostup_vmid (repeatable)
+    #[arg(long, value_name = "FIELD=HEADER")]
+    pub column: Vec<Mapping>,
+
+    /// Go on without invalid rows; they are listed in skipped.csv beside the report
+    #[arg(long)]
+    pub skip_invalid: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Selection (repeatable; a leading ! excludes; different options all must match)")]
+pub struct SelectionArgs {
+    /// VMs of these racks: the inventory's rack, or the one last seen where it has none
+    #[arg(long, value_name = "GLOB")]
+    pub rack: Vec<RackPattern>,
+
+    /// VMs by id: 10000,10010-10020 or @FILE
+    #[arg(long, value_name = "IDS")]
+    pub vmid: Vec<String>,
+
+    /// VMs by a label (or by name)
+    #[arg(long = "where", value_name = "LABEL=GLOB")]
+    pub r#where: Vec<WherePattern>,
+
+    /// The first N of the selected VMs only
+    #[arg(long, value_name = "N")]
+    pub limit: Option<u64>,
+
+    /// VMs that failed in a run, or were left without an outcome (with =, RUN is a run id) [default RUN: latest]
+    #[arg(long, value_name = "RUN", num_args = 0..=1, require_equals = true, default_missing_value = "latest")]
+    pub only_failed: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Pace and retries")]
+pub struct PaceArgs {
+    /// Most calls that leave: N/s, N/m, N/h, or none
+    #[arg(long, value_name = "RATE", default_value = "10/s")]
+    pub rate: Ceiling,
+
+    /// Most calls in flight
+    #[arg(long, value_name = "N", default_value = "16", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub concurrency: u32,
+
+    /// Most calls in flight for any one rack [default: none, but half of all while other racks wait]
+    #[arg(long, value_name = "N")]
+    pub rack_concurrency: Option<NonZeroU32>,
+
+    /// Attempts for a VM in all; a 429 is not an attempt
+    #[arg(long, value_name = "N", default_value = "5")]
+    pub max_attempts: NonZeroU32,
+
+    /// Longest that one call may take
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = positive)]
+    pub timeout: Duration,
+
+    /// Longest that connecting may take
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = positive)]
+    pub connect_timeout: Duration,
+
+    /// No new calls after this long [default: none]
+    #[arg(long, value_name = "DURATION", value_parser = positive)]
+    pub deadline: Option<Duration>,
+
+    /// Longest that the API may keep the run from settling one more VM; then it stops
+    #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = positive)]
+    pub max_wait: Duration,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Brakes (\"more than\" stops; P% is of the selected VMs)")]
+pub struct BrakeArgs {
+    /// The first N VMs must all succeed before the rest starts; 0 for no such check
+    /// [default: stop if the first 20 settled VMs all failed]
+    #[arg(long, value_name = "N")]
+    pub canary: Option<u32>,
+
+    /// Stop when more VMs than this have failed [default: none]
+    #[arg(long, value_name = "N|P%")]
+    pub max_failed: Option<Threshold>,
+
+    /// Stop when more VMs than this were created or updated [default: none]
+    #[arg(long, value_name = "N|P%")]
+    pub max_changed: Option<Threshold>,
+
+    /// Stop when more VMs than this differ from what the inventory expects [default: none]
+    #[arg(long, value_name = "N|P%")]
+    pub max_drift: Option<Threshold>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Reports")]
+pub struct ReportingArgs {
+    /// Write a report to this file: .csv, .json or .jsonl by its name (repeatable)
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Vec<PathBuf>,
+
+    /// Write report.csv and report.json to DIR/RUN; none for no such directory
+    #[arg(long, value_name = "DIR", default_value = "reports")]
+    pub output_dir: PathBuf,
+
+    /// Form of the recap on standard output
+    #[arg(long, value_name = "FORM", default_value = "text")]
+    pub format: RecapFormat,
+
+    /// Progress: a bar on a terminal, log lines elsewhere
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub progress: ProgressMode,
+
+    /// Exit with 10 if anything changed, with 11 if anything is not as the inventory expects
+    #[arg(long)]
+    pub detailed_exitcode: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Connection and rehearsal")]
+pub struct ConnectionArgs {
+    /// Where the API is; plain http is for loopback addresses only
+    #[arg(long, value_name = "URL", default_value = "https://cloud.hostup.se")]
+    pub base_url: BaseUrl,
+
+    /// File that holds the API key
+    #[arg(long, value_name = "FILE")]
+    pub api_key_file: Option<PathBuf>,
+
+    /// Trust the PEM certificates in this file too
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+
+    /// Proxy to use [default: HTTPS_PROXY and NO_PROXY]; never for loopback
+    #[arg(long, value_name = "URL")]
+    pub proxy: Option<String>,
+
+    /// Longest to wait for another run to end
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
+    pub lock_timeout: Duration,
+
+    /// Rehearse against an embedded API on loopback, with a ledger and a memory of its own
+    #[arg(long)]
+    pub sandbox: bool,
+
+    /// World file of the rehearsal [default: a built-in world with every VM of the inventory]
+    #[arg(long, value_name = "FILE", requires = "sandbox")]
+    pub world: Option<PathBuf>,
+}
+
+/// Write a run's report again, from the ledger
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    v6fleet report                          the latest run's recap\n  \
+    v6fleet report 20261123T02 -o mail.csv  a run by the start of its id, as CSV")]
+pub struct ReportArgs {
+    /// Run id, the start of one, or latest
+    #[arg(value_name = "RUN", default_value = "latest")]
+    pub run: String,
+
+    /// Write a report to this file: .csv, .json or .jsonl by its name (repeatable)
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Vec<PathBuf>,
+
+    /// Form of the recap on standard output
+    #[arg(long, value_name = "FORM", default_value = "text")]
+    pub format: RecapFormat,
+
+    /// Look in the rehearsals' ledger
+    #[arg(long)]
+    pub sandbox: bool,
+}
+
+impl SelectionArgs {
+    /// The ids of `--vmid`; `read` gives the content of an `@FILE`.
+    pub fn vm_patterns(&self) -> impl Iterator<Item = &str> {
+        self.vmid.iter().map(String::as_str)
+    }
+}
+
+/// The whole command line, each option of `run` with its environment variable.
+pub fn command() -> Clap {
+    let command = Cli::command().mut_args(with_env);
+    ["run", "report"].into_iter().fold(command, |command, verb| {
+        command.mut_subcommand(verb, |verb| verb.mut_args(with_env))
+    })
+}
+
+fn with_env(arg: Arg) -> Arg {
+    match arg.get_long().filter(|&long| long != "config" || arg.is_global_set()) {
+        Some(long) => {
+            let name = format!("{ENV}{}", long.replace('-', "_").to_uppercase());
+            arg.env(name).hide_env(true)
+        }
+        None => arg,
+    }
+}
+
+/// Makes `values` the default of the option `key`. `None` where there is no such option.
+pub fn with_default(command: Clap, key: &str, values: &[String]) -> Option<Clap> {
+    let known = |command: &Clap| command.get_arguments().any(|arg| arg.get_long() == Some(key));
+    let set = |arg: Arg| match arg.get_long() == Some(key) {
+        true => arg.default_values(values.to_vec()),
+        false => arg,
+    };
+    let verbs = ["run", "report"];
+    let has = known(&command) || verbs.iter().any(|verb| command.find_subcommand(verb).is_some_and(known));
+    let command = verbs.into_iter().fold(command.mut_args(set), |command, verb| {
+        command.mut_subcommand(verb, |verb| verb.mut_args(set))
+    });
+    (has && key != "config").then_some(command)
+}
+
+/// `30s`, `15m`, `1h30m`, or 0.
+fn duration(text: &str) -> Result<Duration, String> {
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    let duration: Option<jiff::SignedDuration> = text.parse().ok();
+    duration.and_then(|duration| duration.try_into().ok()).ok_or_else(|| "not a duration such as 30s, 15m or 1h30m".into())
+}
+
+fn positive(text: &str) -> Result<Duration, String> {
+    match duration(text) {
+        Ok(Duration::ZERO) => Err("must be longer than nothing".into()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn durations_are_written_with_a_unit() {
+        for (text, seconds) in [("30s", 30.0), ("1h30m", 5400.0), ("500ms", 0.5), ("0", 0.0), ("0s", 0.0)] {
+            assert!((duration(text).unwrap().as_secs_f64() - seconds).abs() < 1e-9, "{text}");
+        }
+        for text in ["", "30", "-1s", "1 fortnight", "s"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+        assert!(positive("0s").is_err());
+    }
+}

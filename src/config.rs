@@ -1,0 +1,324 @@
+//! Flags, environment and file → settings that cannot be wrong; and the API key.
+//!
+//! The key is read here and handed on as a secret: it is never an argument, and nothing prints it.
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, FromArgMatches};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use crate::cli::{self, Cli, CommonArgs};
+use crate::text::escape;
+
+/// Options that may hold a secret (a password in a URL), or say nothing of how a run was carried out.
+const UNRECORDED: [&str; 5] = ["inventory", "proxy", "verbose", "quiet", "log_format"];
+
+/// What is wrong with a configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Clap's own words; asking for help is one of them.
+    #[error(transparent)]
+    Arguments(#[from] clap::Error),
+    #[error("{}: {source}", path.display())]
+    File { path: PathBuf, source: io::Error },
+    #[error("{}: {reason}", path.display())]
+    Syntax { path: PathBuf, reason: String },
+    #[error("{}: there is no option {key:?}", path.display())]
+    UnknownKey { path: PathBuf, key: String },
+    #[error("{}: {key} must be a text, a number, true or false, or a list of such", path.display())]
+    UnfitValue { path: PathBuf, key: String },
+    #[error("{}: {error}", path.display())]
+    InFile { path: PathBuf, error: clap::Error },
+    #[error("no API key: name a file with --api-key-file, or set HOSTUP_API_KEY (or rehearse with --sandbox)")]
+    NoKey,
+    #[error("the API key from {0} is empty")]
+    EmptyKey(String),
+    #[error("the API key from {0} is not text")]
+    UnreadableKey(String),
+    #[error("neither XDG_STATE_HOME nor HOME is set: name a ledger with --ledger")]
+    NoHome,
+}
+
+/// A command line with everything that stands behind it.
+#[derive(Debug)]
+pub struct Config {
+    pub cli: Cli,
+    /// The options in force, by name, as a run records them.
+    pub options: Map<String, Value>,
+}
+
+impl Config {
+    /// Reads the arguments, the environment and the configuration file.
+    pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Self, ConfigError> {
+        let args: Vec<OsString> = args.into_iter().collect();
+        let file = config_file(&args)?;
+        let mut command = cli::command();
+        if let Some((path, table)) = &file {
+            for (key, value) in table {
+                let key = key.replace('_', "-");
+                let values =
+                    texts(value).ok_or_else(|| ConfigError::UnfitValue { path: path.clone(), key: key.clone() })?;
+                command = cli::with_default(command, &key, &values)
+                    .ok_or_else(|| ConfigError::UnknownKey { path: path.clone(), key })?;
+            }
+        }
+        let matches = command.try_get_matches_from(&args).map_err(|error| blame(error, file))?;
+        let cli = Cli::from_arg_matches(&matches)?;
+        let options = matches.subcommand().map(|(_, verb)| options(verb)).unwrap_or_default();
+        Ok(Self { cli, options })
+    }
+}
+
+type Table = toml::Table;
+
+/// The configuration file that was named, or the one in its usual place if there is one.
+fn config_file(args: &[OsString]) -> Result<Option<(PathBuf, Table)>, ConfigError> {
+    let early = cli::command().ignore_errors(true).try_get_matches_from(args);
+    let named = early.ok().and_then(|matches| named_config(&matches)).or_else(|| path_in("V6FLEET_CONFIG", ""));
+    let (path, must_exist) = match named {
+        Some(path) => (path, true),
+        None => match home("XDG_CONFIG_HOME", ".config") {
+            Some(dir) => (dir.join("v6fleet/config.toml"), false),
+            None => return Ok(None),
+        },
+    };
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !must_exist => return Ok(None),
+        Err(source) => return Err(ConfigError::File { path, source }),
+    };
+    match text.parse() {
+        Ok(table) => Ok(Some((path, table))),
+        Err(error) => Err(ConfigError::Syntax { path, reason: error.to_string() }),
+    }
+}
+
+fn named_config(matches: &ArgMatches) -> Option<PathBuf> {
+    let own = matches.try_get_one::<PathBuf>("config").ok().flatten().cloned();
+    own.or_else(|| matches.subcommand().and_then(|(_, verb)| named_config(verb)))
+}
+
+/// An option's values as they would have been typed.
+fn texts(value: &toml::Value) -> Option<Vec<String>> {
+    let scalar = |value: &toml::Value| match value {
+        toml::Value::String(text) => Some(text.clone()),
+        toml::Value::Integer(number) => Some(number.to_string()),
+        toml::Value::Boolean(flag) => Some(flag.to_string()),
+        toml::Value::Float(_) | toml::Value::Datetime(_) | toml::Value::Array(_) | toml::Value::Table(_) => None,
+    };
+    match value {
+        toml::Value::Array(list) => list.iter().map(scalar).collect(),
+        value => scalar(value).map(|text| vec![text]),
+    }
+}
+
+/// A value that clap refuses may stand in the file: then the error names it.
+fn blame(error: clap::Error, file: Option<(PathBuf, Table)>) -> ConfigError {
+    use clap::error::{ContextKind, ContextValue};
+    let refused = match error.get(ContextKind::InvalidValue) {
+        Some(ContextValue::String(text)) => Some(text.clone()),
+        _ => None,
+    };
+    let holds = |table: &Table| {
+        refused.is_some_and(|text| table.values().filter_map(texts).flatten().any(|value| value == text))
+    };
+    match file {
+        Some((path, table)) if holds(&table) => ConfigError::InFile { path, error },
+        _ => ConfigError::Arguments(error),
+    }
+}
+
+/// Every option that has a value, as it was written.
+fn options(matches: &ArgMatches) -> Map<String, Value> {
+    let mut options = Map::new();
+    for id in matches.ids() {
+        let name = id.as_str();
+        let known = matches.try_contains_id(name).unwrap_or(false) && !UNRECORDED.contains(&name);
+        let off = matches.value_source(name) == Some(ValueSource::DefaultValue)
+            && matches.try_get_one::<bool>(name).is_ok_and(|flag| flag == Some(&false));
+        if !known || off {
+            continue;
+        }
+        let values: Vec<Value> = match matches.try_get_raw(name) {
+            Ok(Some(values)) => values.map(|value| value.to_string_lossy().into_owned().into()).collect(),
+            _ => continue,
+        };
+        let value = if values.len() == 1 { values.into_iter().next().unwrap_or_default() } else { values.into() };
+        options.insert(name.replace('_', "-"), value);
+    }
+    options
+}
+
+/// Where the ledger is: as named, else in the user's state directory, a rehearsal's apart from the real one.
+pub fn ledger_path(common: &CommonArgs, sandbox: bool) -> Result<PathBuf, ConfigError> {
+    if let Some(path) = &common.ledger {
+        return Ok(path.clone());
+    }
+    let dir = home("XDG_STATE_HOME", ".local/state").ok_or(ConfigError::NoHome)?;
+    Ok(dir.join("v6fleet").join(if sandbox { "sandbox.db" } else { "ledger.db" }))
+}
+
+/// An XDG base directory: the variable, if it is an absolute path, else its place in the home directory.
+fn home(variable: &str, fallback: &str) -> Option<PathBuf> {
+    let absolute = |path: PathBuf| path.is_absolute().then_some(path);
+    path_in(variable, "").and_then(absolute).or_else(|| path_in("HOME", fallback).and_then(absolute))
+}
+
+fn path_in(variable: &str, below: &str) -> Option<PathBuf> {
+    let value = env::var_os(variable).filter(|value| !value.is_empty())?;
+    Some(if below.is_empty() { PathBuf::from(value) } else { Path::new(&value).join(below) })
+}
+
+/// The API key, and where it came from.
+#[derive(Debug)]
+pub struct ApiKey {
+    pub secret: SecretString,
+    /// For the log: never the key.
+    pub source: String,
+    /// All may read the file that holds it.
+    pub exposed: bool,
+}
+
+impl ApiKey {
+    /// From the named file, else the service manager's credentials, else the environment.
+    pub fn find(file: Option<&Path>) -> Result<Self, ConfigError> {
+        if let Some(path) = file {
+            return Self::from_file(path);
+        }
+        let credential = path_in("CREDENTIALS_DIRECTORY", "api-key").filter(|path| path.exists());
+        if let Some(path) = credential {
+            return Self::from_file(&path);
+        }
+        let source = "HOSTUP_API_KEY".to_owned();
+        let key = env::var_os("HOSTUP_API_KEY").ok_or(ConfigError::NoKey)?;
+        let key = key.into_string().map_err(|_| ConfigError::UnreadableKey(source.clone()))?;
+        Self::new(&key, source, false)
+    }
+
+    /// The rehearsal's: the real one has no business there.
+    pub fn of_sandbox() -> Self {
+        Self { secret: SecretString::from("rehearsal"), source: "the rehearsal".into(), exposed: false }
+    }
+
+    fn from_file(path: &Path) -> Result<Self, ConfigError> {
+        let io = |source| ConfigError::File { path: path.to_owned(), source };
+        let exposed = fs::metadata(path).map_err(io)?.permissions().mode() & 0o004 != 0;
+        let key = fs::read(path).map_err(io)?;
+        let source = escape(&path.display().to_string()).into_owned();
+        match String::from_utf8(key) {
+            Ok(key) => Self::new(&key, source, exposed),
+            Err(_) => Err(ConfigError::UnreadableKey(source)),
+        }
+    }
+
+    fn new(key: &str, source: String, exposed: bool) -> Result<Self, ConfigError> {
+        match key.trim() {
+            "" => Err(ConfigError::EmptyKey(source)),
+            key => Ok(Self { secret: SecretString::from(key), source, exposed }),
+        }
+    }
+
+    /// The first 8 hex digits of its SHA-256: tells keys apart, and gives none away.
+    pub fn fingerprint(&self) -> String {
+        let digest = Sha256::digest(self.secret.expose_secret());
+        digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// `none` stands for no directory.
+pub fn output_dir(dir: &Path) -> Option<&Path> {
+    (dir.as_os_str() != OsStr::new("none")).then_some(dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::Command;
+
+    /// The settings of `v6fleet run fleet.csv` with a configuration file and more arguments.
+    fn read(file: &str, args: &[&str]) -> Result<Config, ConfigError> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.toml");
+        fs::write(&path, file).unwrap();
+        let all = ["v6fleet", "run", "fleet.csv", "--config", path.to_str().unwrap()];
+        Config::read(all.iter().chain(args).map(OsString::from))
+    }
+
+    fn rate(config: Config) -> String {
+        let Command::Run(run) = config.cli.command else { panic!("not a run") };
+        run.pace.rate.to_string()
+    }
+
+    #[test]
+    fn a_flag_goes_before_the_file_and_the_file_before_the_default() {
+        assert_eq!(rate(read("", &[]).unwrap()), "10/s");
+        assert_eq!(rate(read("rate = '20/s'", &[]).unwrap()), "20/s");
+        assert_eq!(rate(read("rate = '20/s'", &["--rate", "30/s"]).unwrap()), "30/s");
+    }
+
+    #[test]
+    fn numbers_flags_and_lists_are_values_too_and_either_spelling_is_a_key() {
+        let config = read("max_attempts = 7\nsandbox = true\nrack = ['a*', '!ab']\nlog-format = 'json'", &[]).unwrap();
+        let Command::Run(run) = config.cli.command else { panic!("not a run") };
+        assert_eq!((run.pace.max_attempts.get(), run.connection.sandbox, run.selection.rack.len()), (7, true, 2));
+        assert_eq!(config.cli.common.log_format, cli::LogFormat::Json);
+    }
+
+    #[test]
+    fn a_wrong_file_is_named_with_what_is_wrong_in_it() {
+        for (file, word) in [
+            ("rat = '20/s'", "rat"),
+            ("rate = '20/d'", "20/d"),
+            ("rate = 1.5", "rate"),
+            ("rate = ", "line 1"),
+            ("config = 'x'", "config"),
+            ("listen = 'x'", "listen"),
+        ] {
+            let error = read(file, &[]).unwrap_err().to_string();
+            assert!(error.contains("config.toml") && error.contains(word), "{file}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_options_in_force_are_recorded_by_name_and_secrets_are_not() {
+        let config = read("rate = '20/s'", &["--proxy", "http://user:secret@proxy:3128", "--rack", "a", "--rack", "b"]);
+        let options = config.unwrap().options;
+        assert_eq!(options["rate"], "20/s");
+        assert_eq!(options["rack"], serde_json::json!(["a", "b"]));
+        assert_eq!(options["max-wait"], "15m");
+        assert!(!serde_json::to_string(&options).unwrap().contains("secret"));
+        assert!(!options.contains_key("sandbox"));
+    }
+
+    #[test]
+    fn a_key_is_trimmed_and_an_empty_one_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        fs::write(&path, " secret-marker\r\n").unwrap();
+        let key = ApiKey::find(Some(&path)).unwrap();
+        assert_eq!(key.secret.expose_secret(), "secret-marker");
+        assert!(!format!("{key:?}").contains("secret-marker"));
+        assert_eq!(key.fingerprint().len(), 8);
+        fs::write(&path, " \n").unwrap();
+        assert!(matches!(ApiKey::find(Some(&path)), Err(ConfigError::EmptyKey(_))));
+    }
+
+    #[test]
+    fn a_key_file_that_all_may_read_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        fs::write(&path, "k").unwrap();
+        for (mode, exposed) in [(0o600, false), (0o640, false), (0o644, true)] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(ApiKey::find(Some(&path)).unwrap().exposed, exposed, "{mode:o}");
+        }
+    }
+}
