@@ -83,7 +83,11 @@ fn setback() -> Setback {
 
 fn rows(ledger: &Ledger, run: &RunKey) -> Vec<Row> {
     let mut rows = Vec::new();
-    ledger.each_row(run, |row| Ok::<_, LedgerError>(rows.push(row.clone()))).unwrap();
+    let each = |row: &Row| {
+        rows.push(row.clone());
+        Ok::<_, LedgerError>(())
+    };
+    ledger.each_row(run, each).unwrap();
     rows
 }
 
@@ -129,7 +133,8 @@ fn what_is_settled_is_counted_remembered_and_reported_in_inventory_order() {
     });
     writer.settle(success(first, Outcome::Created, Basis::CreatedFlag));
     let (ledger, replies) = writer.close();
-    let counted = replies.iter().map(|r| if let Reply::Settled(vms) = r { vms.len() } else { 0 }).sum::<usize>();
+    let counted =
+        replies.iter().map(|r| if let Reply::Settled(vms) = r { vms.len() } else { 0 }).sum::<usize>();
     assert_eq!(counted, 2);
     let mut ledger = ledger.unwrap();
     ledger.end(&run, None, 3).unwrap();

@@ -22,8 +22,7 @@ pub struct Quota {
 pub struct InvalidQuota;
 
 impl Quota {
-    const WINDOWS: std::ops::RangeInclusive<Duration> =
-        Duration::from_millis(1)..=Duration::from_secs(24 * 3600);
+    const WINDOWS: std::ops::RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_hours(24);
 
     /// The calls of one second, rounded up.
     fn per_second(self) -> NonZeroU32 {
