@@ -3,6 +3,8 @@
 //! Every option of `run` is also an environment variable and a key of the configuration file;
 //! clap itself gives them their order: flag, environment, file, default.
 
+#![expect(clippy::doc_markdown, reason = "doc comments here are help texts")]
+
 mod sandbox;
 
 use std::num::NonZeroU32;
@@ -16,7 +18,7 @@ pub use sandbox::{SandboxArgs, TypedLimitKind, TypedRateLimitHeaders, TypedRetry
 
 use crate::api::BaseUrl;
 use crate::brake::Threshold;
-use crate::inventory::{Action, Format, Mapping, RackPattern, VmPattern, WherePattern};
+use crate::inventory::{Action, Format, Mapping, RackPattern, WherePattern};
 use crate::pace::Ceiling;
 use crate::progress::ProgressMode;
 
@@ -63,13 +65,7 @@ pub struct CommonArgs {
     pub ledger: Option<PathBuf>,
 
     /// Form of log lines
-    #[arg(
-        long,
-        global = true,
-        value_name = "FORM",
-        default_value = "text",
-        help_heading = "Common options"
-    )]
+    #[arg(long, global = true, value_name = "FORM", default_value = "text", help_heading = "Common options")]
     pub log_format: LogFormat,
 
     /// Log more; twice for every call
@@ -154,7 +150,9 @@ pub struct InventoryArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Selection (repeatable; a leading ! excludes; different options all must match)")]
+#[command(
+    next_help_heading = "Selection (repeatable; a leading ! excludes; different options all must match)"
+)]
 pub struct SelectionArgs {
     /// VMs of these racks: the inventory's rack, or the one last seen where it has none
     #[arg(long, value_name = "GLOB")]
@@ -313,19 +311,12 @@ pub struct ReportArgs {
     pub sandbox: bool,
 }
 
-impl SelectionArgs {
-    /// The ids of `--vmid`; `read` gives the content of an `@FILE`.
-    pub fn vm_patterns(&self) -> impl Iterator<Item = &str> {
-        self.vmid.iter().map(String::as_str)
-    }
-}
-
 /// The whole command line, each option of `run` with its environment variable.
 pub fn command() -> Clap {
     let command = Cli::command().mut_args(with_env);
-    ["run", "report"].into_iter().fold(command, |command, verb| {
-        command.mut_subcommand(verb, |verb| verb.mut_args(with_env))
-    })
+    ["run", "report"]
+        .into_iter()
+        .fold(command, |command, verb| command.mut_subcommand(verb, |verb| verb.mut_args(with_env)))
 }
 
 fn with_env(arg: Arg) -> Arg {
@@ -347,9 +338,9 @@ pub fn with_default(command: Clap, key: &str, values: &[String]) -> Option<Clap>
     };
     let verbs = ["run", "report"];
     let has = known(&command) || verbs.iter().any(|verb| command.find_subcommand(verb).is_some_and(known));
-    let command = verbs.into_iter().fold(command.mut_args(set), |command, verb| {
-        command.mut_subcommand(verb, |verb| verb.mut_args(set))
-    });
+    let command = verbs
+        .into_iter()
+        .fold(command.mut_args(set), |command, verb| command.mut_subcommand(verb, |verb| verb.mut_args(set)));
     (has && key != "config").then_some(command)
 }
 
@@ -359,7 +350,9 @@ fn duration(text: &str) -> Result<Duration, String> {
         return Ok(Duration::ZERO);
     }
     let duration: Option<jiff::SignedDuration> = text.parse().ok();
-    duration.and_then(|duration| duration.try_into().ok()).ok_or_else(|| "not a duration such as 30s, 15m or 1h30m".into())
+    duration
+        .and_then(|duration| duration.try_into().ok())
+        .ok_or_else(|| "not a duration such as 30s, 15m or 1h30m".into())
 }
 
 fn positive(text: &str) -> Result<Duration, String> {

@@ -25,6 +25,7 @@ use crate::ledger::LedgerError;
 use crate::progress::Screen;
 use crate::report::ReportError;
 use crate::text::colored;
+use sandbox::SandboxError;
 
 /// Exit codes that are no [`crate::stop::Stop`].
 mod exit {
@@ -100,6 +101,21 @@ impl From<ClientError> for CommandError {
     }
 }
 
+impl From<SandboxError> for CommandError {
+    fn from(error: SandboxError) -> Self {
+        match error {
+            SandboxError::Signals(_) | SandboxError::Announce(_) | SandboxError::End(_) => {
+                Self::internal(error)
+            }
+            SandboxError::BurstWithoutBucket
+            | SandboxError::UnreadableKeys { .. }
+            | SandboxError::NoKeys { .. }
+            | SandboxError::World(_)
+            | SandboxError::Start(_) => Self::usage(error),
+        }
+    }
+}
+
 /// Before the first call, whatever is wrong with a file is the configuration's fault.
 trait BeforeTheFirstCall<T> {
     fn before_the_first_call(self) -> Result<T, CommandError>;
@@ -145,7 +161,10 @@ fn dispatch(config: Config, screen: &Screen) -> Result<u8, CommandError> {
         Command::Run(args) if args.dry_run => dry_run::dry_run(&cli.common, &args),
         Command::Run(args) => run::run(&cli.common, &args, options, screen),
         Command::Report(args) => report::report(&cli.common, &args),
-        Command::Sandbox(args) => sandbox::sandbox(*args),
+        Command::Sandbox(args) => {
+            sandbox::serve(*args, &mut io::stdout())?;
+            Ok(exit::COMPLETE)
+        }
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut cli::command(), "v6fleet", &mut script);

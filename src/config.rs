@@ -23,7 +23,7 @@ const UNRECORDED: [&str; 5] = ["inventory", "proxy", "verbose", "quiet", "log_fo
 
 /// What is wrong with a configuration.
 #[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
+pub(crate) enum ConfigError {
     /// Clap's own words; asking for help is one of them.
     #[error(transparent)]
     Arguments(#[from] clap::Error),
@@ -37,7 +37,9 @@ pub enum ConfigError {
     UnfitValue { path: PathBuf, key: String },
     #[error("{}: {error}", path.display())]
     InFile { path: PathBuf, error: clap::Error },
-    #[error("no API key: name a file with --api-key-file, or set HOSTUP_API_KEY (or rehearse with --sandbox)")]
+    #[error(
+        "no API key: name a file with --api-key-file, or set HOSTUP_API_KEY (or rehearse with --sandbox)"
+    )]
     NoKey,
     #[error("the API key from {0} is empty")]
     EmptyKey(String),
@@ -49,23 +51,23 @@ pub enum ConfigError {
 
 /// A command line with everything that stands behind it.
 #[derive(Debug)]
-pub struct Config {
-    pub cli: Cli,
+pub(crate) struct Config {
+    pub(crate) cli: Cli,
     /// The options in force, by name, as a run records them.
-    pub options: Map<String, Value>,
+    pub(crate) options: Map<String, Value>,
 }
 
 impl Config {
     /// Reads the arguments, the environment and the configuration file.
-    pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Self, ConfigError> {
+    pub(crate) fn read(args: impl IntoIterator<Item = OsString>) -> Result<Self, ConfigError> {
         let args: Vec<OsString> = args.into_iter().collect();
         let file = config_file(&args)?;
         let mut command = cli::command();
         if let Some((path, table)) = &file {
             for (key, value) in table {
                 let key = key.replace('_', "-");
-                let values =
-                    texts(value).ok_or_else(|| ConfigError::UnfitValue { path: path.clone(), key: key.clone() })?;
+                let values = texts(value)
+                    .ok_or_else(|| ConfigError::UnfitValue { path: path.clone(), key: key.clone() })?;
                 command = cli::with_default(command, &key, &values)
                     .ok_or_else(|| ConfigError::UnknownKey { path: path.clone(), key })?;
             }
@@ -82,7 +84,8 @@ type Table = toml::Table;
 /// The configuration file that was named, or the one in its usual place if there is one.
 fn config_file(args: &[OsString]) -> Result<Option<(PathBuf, Table)>, ConfigError> {
     let early = cli::command().ignore_errors(true).try_get_matches_from(args);
-    let named = early.ok().and_then(|matches| named_config(&matches)).or_else(|| path_in("V6FLEET_CONFIG", ""));
+    let named =
+        early.ok().and_then(|matches| named_config(&matches)).or_else(|| path_in("V6FLEET_CONFIG", ""));
     let (path, must_exist) = match named {
         Some(path) => (path, true),
         None => match home("XDG_CONFIG_HOME", ".config") {
@@ -112,7 +115,9 @@ fn texts(value: &toml::Value) -> Option<Vec<String>> {
         toml::Value::String(text) => Some(text.clone()),
         toml::Value::Integer(number) => Some(number.to_string()),
         toml::Value::Boolean(flag) => Some(flag.to_string()),
-        toml::Value::Float(_) | toml::Value::Datetime(_) | toml::Value::Array(_) | toml::Value::Table(_) => None,
+        toml::Value::Float(_) | toml::Value::Datetime(_) | toml::Value::Array(_) | toml::Value::Table(_) => {
+            None
+        }
     };
     match value {
         toml::Value::Array(list) => list.iter().map(scalar).collect(),
@@ -151,14 +156,15 @@ fn options(matches: &ArgMatches) -> Map<String, Value> {
             Ok(Some(values)) => values.map(|value| value.to_string_lossy().into_owned().into()).collect(),
             _ => continue,
         };
-        let value = if values.len() == 1 { values.into_iter().next().unwrap_or_default() } else { values.into() };
+        let value =
+            if values.len() == 1 { values.into_iter().next().unwrap_or_default() } else { values.into() };
         options.insert(name.replace('_', "-"), value);
     }
     options
 }
 
 /// Where the ledger is: as named, else in the user's state directory, a rehearsal's apart from the real one.
-pub fn ledger_path(common: &CommonArgs, sandbox: bool) -> Result<PathBuf, ConfigError> {
+pub(crate) fn ledger_path(common: &CommonArgs, sandbox: bool) -> Result<PathBuf, ConfigError> {
     if let Some(path) = &common.ledger {
         return Ok(path.clone());
     }
@@ -179,17 +185,17 @@ fn path_in(variable: &str, below: &str) -> Option<PathBuf> {
 
 /// The API key, and where it came from.
 #[derive(Debug)]
-pub struct ApiKey {
-    pub secret: SecretString,
+pub(crate) struct ApiKey {
+    pub(crate) secret: SecretString,
     /// For the log: never the key.
-    pub source: String,
+    pub(crate) source: String,
     /// All may read the file that holds it.
-    pub exposed: bool,
+    pub(crate) exposed: bool,
 }
 
 impl ApiKey {
     /// From the named file, else the service manager's credentials, else the environment.
-    pub fn find(file: Option<&Path>) -> Result<Self, ConfigError> {
+    pub(crate) fn find(file: Option<&Path>) -> Result<Self, ConfigError> {
         if let Some(path) = file {
             return Self::from_file(path);
         }
@@ -204,7 +210,7 @@ impl ApiKey {
     }
 
     /// The rehearsal's: the real one has no business there.
-    pub fn of_sandbox() -> Self {
+    pub(crate) fn of_sandbox() -> Self {
         Self { secret: SecretString::from("rehearsal"), source: "the rehearsal".into(), exposed: false }
     }
 
@@ -227,14 +233,14 @@ impl ApiKey {
     }
 
     /// The first 8 hex digits of its SHA-256: tells keys apart, and gives none away.
-    pub fn fingerprint(&self) -> String {
-        let digest = Sha256::digest(self.secret.expose_secret());
-        digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+    pub(crate) fn fingerprint(&self) -> String {
+        let digest = format!("{:x}", Sha256::digest(self.secret.expose_secret()));
+        digest[..8].to_owned()
     }
 }
 
 /// `none` stands for no directory.
-pub fn output_dir(dir: &Path) -> Option<&Path> {
+pub(crate) fn output_dir(dir: &Path) -> Option<&Path> {
     (dir.as_os_str() != OsStr::new("none")).then_some(dir)
 }
 
@@ -266,9 +272,13 @@ mod tests {
 
     #[test]
     fn numbers_flags_and_lists_are_values_too_and_either_spelling_is_a_key() {
-        let config = read("max_attempts = 7\nsandbox = true\nrack = ['a*', '!ab']\nlog-format = 'json'", &[]).unwrap();
+        let config =
+            read("max_attempts = 7\nsandbox = true\nrack = ['a*', '!ab']\nlog-format = 'json'", &[]).unwrap();
         let Command::Run(run) = config.cli.command else { panic!("not a run") };
-        assert_eq!((run.pace.max_attempts.get(), run.connection.sandbox, run.selection.rack.len()), (7, true, 2));
+        assert_eq!(
+            (run.pace.max_attempts.get(), run.connection.sandbox, run.selection.rack.len()),
+            (7, true, 2)
+        );
         assert_eq!(config.cli.common.log_format, cli::LogFormat::Json);
     }
 
@@ -289,7 +299,10 @@ mod tests {
 
     #[test]
     fn the_options_in_force_are_recorded_by_name_and_secrets_are_not() {
-        let config = read("rate = '20/s'", &["--proxy", "http://user:secret@proxy:3128", "--rack", "a", "--rack", "b"]);
+        let config = read(
+            "rate = '20/s'",
+            &["--proxy", "http://user:secret@proxy:3128", "--rack", "a", "--rack", "b"],
+        );
         let options = config.unwrap().options;
         assert_eq!(options["rate"], "20/s");
         assert_eq!(options["rack"], serde_json::json!(["a", "b"]));

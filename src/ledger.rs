@@ -26,7 +26,7 @@ pub use draft::{Draft, NewRun, RunKey};
 pub use item::{Deferred, Item, LastCall, RackNo, Setback, Settled, Settlement, Tally};
 pub use read::Skipped;
 pub use row::Row;
-pub use store::{LedgerError, Lock};
+pub use store::{LedgerError, Lock, beside};
 pub use summary::{Counts, FailureCount, InventoryFile, RackCounts, RunInfo, Summary};
 pub use writer::{Claimed, Counted, Reply, Take, Writer};
 
@@ -62,6 +62,17 @@ impl Ledger {
     /// Opens `path` for reading only.
     pub fn open_read_only(path: &Path) -> Result<Self, LedgerError> {
         Ok(Self { db: store::open_read_only(path)?, path: path.to_owned(), lock: None })
+    }
+
+    /// Lets `read` see one state of the ledger, whatever a run writes meanwhile.
+    pub fn as_of_now<T, E: From<LedgerError>>(
+        &self,
+        read: impl FnOnce(&Self) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.db.execute_batch("BEGIN").map_err(self.sqlite())?;
+        let result = read(self);
+        self.db.execute_batch("COMMIT").map_err(self.sqlite())?;
+        result
     }
 
     pub fn path(&self) -> &Path {

@@ -7,9 +7,9 @@
 pub mod allocation;
 pub mod api;
 pub mod brake;
-//pub mod cli;
-//pub mod command;
-//mod config;
+pub mod cli;
+pub mod command;
+mod config;
 pub mod inventory;
 pub mod ledger;
 pub mod outcome;

@@ -115,17 +115,10 @@ impl Execution<'_> {
 
 /// The command that calls the failed VMs of a run again.
 fn rerun(info: &RunInfo, ledger_args: &str) -> String {
-    let mut command = "v6fleet run".to_owned();
-    for file in &info.inventory {
-        command.push(' ');
-        command.push_str(&quoted(&file.path));
-    }
-    if let Some(action) = info.action {
-        command.push_str(&format!(" --action {action}"));
-    }
-    command.push_str(ledger_args);
-    command.push_str(&format!(" --only-failed={}", info.id));
-    command
+    let files = info.inventory.iter().map(|file| quoted(&file.path));
+    let action = info.action.map(|action| format!("--action {action}"));
+    let words: Vec<String> = ["v6fleet run".to_owned()].into_iter().chain(files).chain(action).collect();
+    format!("{}{ledger_args} --only-failed={}", words.join(" "), info.id)
 }
 
 /// A word as a shell would need it.
@@ -145,9 +138,7 @@ pub(super) fn print_recap(
     next: recap::Next<'_>,
 ) -> Result<(), CommandError> {
     let text = match format {
-        RecapFormat::Text => {
-            recap::text(info, summary, reports, next, colored(io::stdout().is_terminal()))
-        }
+        RecapFormat::Text => recap::text(info, summary, reports, next, colored(io::stdout().is_terminal())),
         RecapFormat::Json => recap::json(info, summary, reports).map_err(CommandError::internal)?,
     };
     print(text.as_bytes()).map(drop)

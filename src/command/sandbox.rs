@@ -14,7 +14,7 @@ use crate::sandbox::{
 
 /// Why the sandbox did not come up, or did not end well.
 #[derive(Debug, thiserror::Error)]
-pub enum SandboxError {
+pub(super) enum SandboxError {
     #[error("--limit-burst is for --limit-kind token-bucket only")]
     BurstWithoutBucket,
     #[error("cannot read the key file {path}", path = path.display())]
@@ -34,7 +34,7 @@ pub enum SandboxError {
 }
 
 /// Serves until SIGINT or SIGTERM; says on `stdout` where, once it does.
-pub fn serve(args: SandboxArgs, stdout: &mut dyn Write) -> Result<(), SandboxError> {
+pub(super) fn serve(args: SandboxArgs, stdout: &mut dyn Write) -> Result<(), SandboxError> {
     let world = args.world.as_deref().map_or_else(|| Ok(World::built_in()), World::read)?;
     let settings = settings(args)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -53,7 +53,8 @@ impl Format {
 fn is_row(line: &[u8]) -> bool {
     let object: Result<serde_json::Map<String, serde_json::Value>, _> = serde_json::from_slice(line);
     object.is_ok_and(|object| {
-        !super::json::ENVELOPES.iter().any(|key| object.get(*key).is_some_and(|v| v.is_array()))
+        let holds_a_list = |key: &&str| object.get(*key).is_some_and(serde_json::Value::is_array);
+        !super::json::ENVELOPES.iter().any(holds_a_list)
     })
 }
 

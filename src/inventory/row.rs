@@ -53,7 +53,7 @@ impl Values {
     pub(super) fn set(&mut self, field: Option<Field>, header: &str, value: &str) {
         match field {
             Some(field) => {
-                self.known[field as usize] = Some(value.trim().to_owned()).filter(|v| !v.is_empty())
+                self.known[field as usize] = Some(value.trim().to_owned()).filter(|v| !v.is_empty());
             }
             None => self.labels.push((header.to_owned(), value.to_owned())),
         }

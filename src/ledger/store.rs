@@ -110,8 +110,8 @@ fn holder() -> String {
     format!("pid {} on {host} since {since}", std::process::id())
 }
 
-/// `ledger.db` → `ledger.db.lock`.
-pub(super) fn beside(ledger: &Path, suffix: &str) -> PathBuf {
+/// The file beside a ledger: `ledger.db` and `.lock` → `ledger.db.lock`.
+pub fn beside(ledger: &Path, suffix: &str) -> PathBuf {
     let mut name = ledger.as_os_str().to_owned();
     name.push(suffix);
     name.into()

@@ -1,0 +1,23 @@
+//! `v6fleet report`: a run's reports and recap again, from the ledger.
+
+use super::execution::{print_recap, write_reports};
+use super::{BeforeTheFirstCall, CommandError, exit};
+use crate::cli::{CommonArgs, ReportArgs};
+use crate::config::ledger_path;
+use crate::ledger::Ledger;
+use crate::report::{check_outputs, recap};
+
+/// Does what `args` say. Returns the exit code.
+pub(super) fn report(common: &CommonArgs, args: &ReportArgs) -> Result<u8, CommandError> {
+    check_outputs(&args.output).before_the_first_call()?;
+    let ledger = Ledger::open_read_only(&ledger_path(common, args.sandbox)?)?;
+    let run = ledger.find_run(&args.run)?;
+    // One view for all of it: a run that is on goes on meanwhile.
+    let (info, summary, written) = ledger.as_of_now(|ledger| {
+        let (info, summary) = (ledger.run_info(&run)?, ledger.summary(&run)?);
+        let written = write_reports(ledger, &run, &info, &summary, &args.output)?;
+        Ok::<_, CommandError>((info, summary, written))
+    })?;
+    print_recap(args.format, &info, &summary, &written, recap::Next::default())?;
+    Ok(exit::COMPLETE)
+}
