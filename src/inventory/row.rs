@@ -68,7 +68,7 @@ impl Values {
         let shown = || escape(&shortened(&text, SHOWN)).into_owned();
         text.parse()
             .map(Some)
-            .map_err(|error| Fault::new(field.as_str(), format!("{:?} is {error}", shown())))
+            .map_err(|error| Fault::new(field.as_str(), format!("\"{}\": {error}", shown())))
     }
 
     /// The VM, or the first thing that is wrong with it. `action_given`: a typed `--action` holds for every VM.
