@@ -22,6 +22,9 @@ use crate::inventory::{Action, Format, Mapping, RackPattern, WherePattern};
 use crate::pace::Ceiling;
 use crate::progress::ProgressMode;
 
+/// The verbs whose options the environment and the configuration file know.
+const CONFIGURED: [&str; 3] = ["run", "resume", "report"];
+
 /// The prefix of an option's environment variable.
 const ENV: &str = "V6FLEET_";
 
@@ -42,6 +45,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Run(Box<RunArgs>),
+    Resume(Box<ResumeArgs>),
     Report(ReportArgs),
     Sandbox(Box<SandboxArgs>),
     /// Print a completion script for a shell
@@ -119,6 +123,14 @@ pub struct RunArgs {
     #[arg(long)]
     pub dry_run: bool,
 
+    /// Go on with the unfinished run of this inventory and action, if there is one; else start anew
+    #[arg(long, conflicts_with = "dry_run")]
+    pub resume: bool,
+
+    /// Where the API is; plain http is for loopback addresses only
+    #[arg(long, value_name = "URL", default_value = "https://cloud.hostup.se", help_heading = "Connection")]
+    pub base_url: BaseUrl,
+
     #[command(flatten)]
     pub inventory_options: InventoryArgs,
     #[command(flatten)]
@@ -131,6 +143,36 @@ pub struct RunArgs {
     pub reports: ReportingArgs,
     #[command(flatten)]
     pub connection: ConnectionArgs,
+    #[command(flatten)]
+    pub rehearsal: RehearsalArgs,
+}
+
+/// Go on with a run that was stopped, or that died
+///
+/// Everything comes from the ledger: the selected VMs, the action and the base URL are the run's own, whatever has
+/// become of the inventory; VMs that are settled are not called again. Pace, brakes and outputs are the run's own too
+/// unless they are given anew. Brakes, deadline and attempts count from here on; the report is of the whole run.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    v6fleet resume                            the latest unfinished run\n  \
+    v6fleet resume 20261123T02 --rate 5/s     a run by the start of its id, more gently\n\n\
+    Schedulers that cannot know whether a run is unfinished use `v6fleet run --resume`.")]
+pub struct ResumeArgs {
+    /// Run id, or the start of one
+    /// [default: the latest unfinished run that no newer one of the same inventory and action has superseded]
+    #[arg(value_name = "RUN")]
+    pub run: Option<String>,
+
+    #[command(flatten)]
+    pub pace: PaceArgs,
+    #[command(flatten)]
+    pub brakes: BrakeArgs,
+    #[command(flatten)]
+    pub reports: ReportingArgs,
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+    #[command(flatten)]
+    pub rehearsal: RehearsalArgs,
 }
 
 #[derive(Debug, Args)]
@@ -257,12 +299,8 @@ pub struct ReportingArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Connection and rehearsal")]
+#[command(next_help_heading = "Connection")]
 pub struct ConnectionArgs {
-    /// Where the API is; plain http is for loopback addresses only
-    #[arg(long, value_name = "URL", default_value = "https://cloud.hostup.se")]
-    pub base_url: BaseUrl,
-
     /// File that holds the API key
     #[arg(long, value_name = "FILE")]
     pub api_key_file: Option<PathBuf>,
@@ -278,7 +316,11 @@ pub struct ConnectionArgs {
     /// Longest to wait for another run to end
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
     pub lock_timeout: Duration,
+}
 
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Rehearsal")]
+pub struct RehearsalArgs {
     /// Rehearse against an embedded API on loopback, with a ledger and a memory of its own
     #[arg(long)]
     pub sandbox: bool,
@@ -332,16 +374,24 @@ fn with_env(arg: Arg) -> Arg {
 /// Makes `values` the default of the option `key`. `None` where there is no such option.
 pub fn with_default(command: Clap, key: &str, values: &[String]) -> Option<Clap> {
     let known = |command: &Clap| command.get_arguments().any(|arg| arg.get_long() == Some(key));
-    let set = |arg: Arg| match arg.get_long() == Some(key) {
+    let has =
+        known(&command) || CONFIGURED.iter().any(|verb| command.find_subcommand(verb).is_some_and(known));
+    let command = CONFIGURED.into_iter().fold(set_default(command, key, values), |command, verb| {
+        command.mut_subcommand(verb, |verb| set_default(verb, key, values))
+    });
+    (has && key != "config").then_some(command)
+}
+
+fn set_default(command: Clap, key: &str, values: &[String]) -> Clap {
+    command.mut_args(|arg| match arg.get_long() == Some(key) {
         true => arg.default_values(values.to_vec()),
         false => arg,
-    };
-    let verbs = ["run", "report"];
-    let has = known(&command) || verbs.iter().any(|verb| command.find_subcommand(verb).is_some_and(known));
-    let command = verbs
-        .into_iter()
-        .fold(command.mut_args(set), |command, verb| command.mut_subcommand(verb, |verb| verb.mut_args(set)));
-    (has && key != "config").then_some(command)
+    })
+}
+
+/// Makes what a run recorded of itself the default of `resume`, before the file and after flags and environment.
+pub fn with_recorded(command: Clap, key: &str, values: &[String]) -> Clap {
+    command.mut_subcommand("resume", |verb| set_default(verb, key, values))
 }
 
 /// `30s`, `15m`, `1h30m`, or 0.

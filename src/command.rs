@@ -3,9 +3,11 @@
 mod dry_run;
 mod execution;
 mod report;
+mod resume;
 mod run;
 mod sandbox;
 mod staging;
+mod target;
 
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -156,18 +158,19 @@ fn complain(error: &CommandError, mut screen: &Screen) -> ExitCode {
 }
 
 fn dispatch(config: Config, screen: &Screen) -> Result<u8, CommandError> {
-    let Config { cli, options } = config;
-    match cli.command {
-        Command::Run(args) if args.dry_run => dry_run::dry_run(&cli.common, &args),
-        Command::Run(args) => run::run(&cli.common, &args, options, screen),
-        Command::Report(args) => report::report(&cli.common, &args),
+    let common = &config.cli.common;
+    match &config.cli.command {
+        Command::Run(args) if args.dry_run => dry_run::dry_run(common, args),
+        Command::Run(args) => run::run(common, args, config.options.clone(), screen),
+        Command::Resume(_) => resume::resume(config, screen),
+        Command::Report(args) => report::report(common, args),
         Command::Sandbox(args) => {
-            sandbox::serve(*args, &mut io::stdout())?;
+            sandbox::serve(args, &mut io::stdout())?;
             Ok(exit::COMPLETE)
         }
         Command::Completions { shell } => {
             let mut script = Vec::new();
-            clap_complete::generate(shell, &mut cli::command(), "v6fleet", &mut script);
+            clap_complete::generate(*shell, &mut cli::command(), "v6fleet", &mut script);
             print(&script)
         }
         Command::Man => {

@@ -55,6 +55,8 @@ pub(crate) struct Config {
     pub(crate) cli: Cli,
     /// The options in force, by name, as a run records them.
     pub(crate) options: Map<String, Value>,
+    args: Vec<OsString>,
+    file: Option<(PathBuf, Table)>,
 }
 
 impl Config {
@@ -62,20 +64,44 @@ impl Config {
     pub(crate) fn read(args: impl IntoIterator<Item = OsString>) -> Result<Self, ConfigError> {
         let args: Vec<OsString> = args.into_iter().collect();
         let file = config_file(&args)?;
+        Self::parse(args, file, &Map::new())
+    }
+
+    /// The same command line, where a run's own options stand in for those that are not given anew.
+    pub(crate) fn with_recorded(self, recorded: &Map<String, Value>) -> Result<Self, ConfigError> {
+        Self::parse(self.args, self.file, recorded)
+    }
+
+    fn parse(
+        args: Vec<OsString>,
+        file: Option<(PathBuf, Table)>,
+        recorded: &Map<String, Value>,
+    ) -> Result<Self, ConfigError> {
         let mut command = cli::command();
         if let Some((path, table)) = &file {
             for (key, value) in table {
                 let key = key.replace('_', "-");
-                let values = texts(value)
-                    .ok_or_else(|| ConfigError::UnfitValue { path: path.clone(), key: key.clone() })?;
+                let unfit = || ConfigError::UnfitValue { path: path.clone(), key: key.clone() };
+                let values = texts(value).ok_or_else(unfit)?;
                 command = cli::with_default(command, &key, &values)
-                    .ok_or_else(|| ConfigError::UnknownKey { path: path.clone(), key })?;
+                    .ok_or_else(|| ConfigError::UnknownKey { path: path.clone(), key: key.clone() })?;
             }
         }
-        let matches = command.try_get_matches_from(&args).map_err(|error| blame(error, file))?;
+        for (key, value) in recorded {
+            command = cli::with_recorded(command, key, &recorded_texts(value));
+        }
+        let matches = command.try_get_matches_from(&args).map_err(|error| blame(error, file.as_ref()))?;
         let cli = Cli::from_arg_matches(&matches)?;
         let options = matches.subcommand().map(|(_, verb)| options(verb)).unwrap_or_default();
-        Ok(Self { cli, options })
+        Ok(Self { cli, options, args, file })
+    }
+}
+
+/// An option's values as [`options`] recorded them.
+fn recorded_texts(value: &Value) -> Vec<String> {
+    match value {
+        Value::Array(list) => list.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        value => value.as_str().map(str::to_owned).into_iter().collect(),
     }
 }
 
@@ -126,7 +152,7 @@ fn texts(value: &toml::Value) -> Option<Vec<String>> {
 }
 
 /// A value that clap refuses may stand in the file: then the error names it.
-fn blame(error: clap::Error, file: Option<(PathBuf, Table)>) -> ConfigError {
+fn blame(error: clap::Error, file: Option<&(PathBuf, Table)>) -> ConfigError {
     use clap::error::{ContextKind, ContextValue};
     let refused = match error.get(ContextKind::InvalidValue) {
         Some(ContextValue::String(text)) => Some(text.clone()),
@@ -136,7 +162,7 @@ fn blame(error: clap::Error, file: Option<(PathBuf, Table)>) -> ConfigError {
         refused.is_some_and(|text| table.values().filter_map(texts).flatten().any(|value| value == text))
     };
     match file {
-        Some((path, table)) if holds(&table) => ConfigError::InFile { path, error },
+        Some((path, table)) if holds(table) => ConfigError::InFile { path: path.clone(), error },
         _ => ConfigError::Arguments(error),
     }
 }
@@ -276,7 +302,7 @@ mod tests {
             read("max_attempts = 7\nsandbox = true\nrack = ['a*', '!ab']\nlog-format = 'json'", &[]).unwrap();
         let Command::Run(run) = config.cli.command else { panic!("not a run") };
         assert_eq!(
-            (run.pace.max_attempts.get(), run.connection.sandbox, run.selection.rack.len()),
+            (run.pace.max_attempts.get(), run.rehearsal.sandbox, run.selection.rack.len()),
             (7, true, 2)
         );
         assert_eq!(config.cli.common.log_format, cli::LogFormat::Json);

@@ -7,6 +7,7 @@ mod draft;
 mod item;
 mod json;
 mod read;
+mod resume;
 mod row;
 mod store;
 mod summary;

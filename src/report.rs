@@ -10,6 +10,7 @@ mod json;
 mod jsonl;
 mod output;
 pub mod recap;
+mod skipped;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,8 @@ use std::str::FromStr;
 
 use crate::ledger::{Counts, Row, RunInfo, Summary};
 use crate::text::counted;
+
+pub use skipped::write_skipped;
 
 use self::csv::CsvReport;
 use self::json::JsonReport;

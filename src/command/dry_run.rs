@@ -20,8 +20,8 @@ const RACKS: usize = 50;
 
 /// Does what `args` say. Returns the exit code.
 pub(super) fn dry_run(common: &CommonArgs, args: &RunArgs) -> Result<u8, CommandError> {
-    let sandbox = args.connection.sandbox;
-    let base_url = if sandbox { SANDBOX } else { args.connection.base_url.as_str() };
+    let sandbox = args.rehearsal.sandbox;
+    let base_url = if sandbox { SANDBOX } else { args.base_url.as_str() };
     let ledger = match Ledger::open_read_only(&ledger_path(common, sandbox)?) {
         Ok(ledger) => Some(ledger),
         Err(LedgerError::Missing(_)) => None,

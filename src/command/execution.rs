@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::info;
@@ -18,7 +19,7 @@ use crate::ledger::{Counts, Ledger, Reply, RunInfo, RunKey, Summary};
 use crate::pace::Pace;
 use crate::progress::{Progress, Screen};
 use crate::reconcile::{Ending, Parts, Settings, reconcile};
-use crate::report::{Reports, recap};
+use crate::report::{Reports, recap, write_skipped};
 use crate::retry::Policy;
 use crate::stop::Stop;
 use crate::text::colored;
@@ -49,7 +50,10 @@ impl Execution<'_> {
         let info = ledger.run_info(run)?;
         let summary = ledger.summary(run)?;
         let outputs = outputs(self.reports, &info.id);
-        let reports = write_reports(&ledger, run, &info, &summary, &outputs)?;
+        let mut reports = write_reports(&ledger, run, &info, &summary, &outputs)?;
+        if summary.skipped > 0 {
+            reports.extend(self.list_skipped(&ledger, run)?);
+        }
         self.recap(&info, &summary, &reports)?;
         Ok(exit_code)
     }
@@ -64,7 +68,8 @@ impl Execution<'_> {
         let now = Instant::now();
         let pending = ledger.pending(run)?;
         let terminal = io::stderr().is_terminal();
-        let begun = Counts { failed: 0, ..counts };
+        // What is pending counts as failed in a summary, and is not done for the progress.
+        let begun = Counts { failed: counts.failed - pending.iter().sum::<u64>(), ..counts };
         let mut progress = Progress::new(self.reports.progress, begun, terminal, self.screen, now);
         let parts = Parts {
             api,
@@ -106,18 +111,42 @@ impl Execution<'_> {
         }
     }
 
+    /// Lists the rows that were skipped beside the first report. Without a report, the log has named them.
+    fn list_skipped(&self, ledger: &Ledger, run: &RunKey) -> Result<Option<PathBuf>, CommandError> {
+        let own = output_dir(&self.reports.output_dir).map(|dir| dir.join(&run.id).join("report.csv"));
+        let Some(report) = own.or_else(|| self.reports.output.first().cloned()) else { return Ok(None) };
+        let path = report.with_file_name("skipped.csv");
+        write_skipped(&path, &ledger.skipped(run)?)?;
+        Ok(Some(path))
+    }
+
     fn recap(&self, info: &RunInfo, summary: &Summary, reports: &[PathBuf]) -> Result<(), CommandError> {
         let rerun = rerun(info, self.ledger_args);
-        let next = recap::Next { rerun: Some(&rerun), resume: None };
+        let resume = format!("v6fleet resume {}{}", info.id, self.ledger_args);
+        let resume = (!summary.complete).then_some(resume.as_str());
+        let next = recap::Next { rerun: Some(&rerun), resume };
         print_recap(self.reports.format, info, summary, reports, next)
     }
 }
+
+/// The options without which an inventory would not read the same.
+const READING: [&str; 3] = ["inventory-format", "column", "skip-invalid"];
 
 /// The command that calls the failed VMs of a run again.
 fn rerun(info: &RunInfo, ledger_args: &str) -> String {
     let files = info.inventory.iter().map(|file| quoted(&file.path));
     let action = info.action.map(|action| format!("--action {action}"));
-    let words: Vec<String> = ["v6fleet run".to_owned()].into_iter().chain(files).chain(action).collect();
+    let reading = READING.iter().flat_map(|name| {
+        let values =
+            info.options.get(*name).map(|value| value.as_array().cloned().unwrap_or(vec![value.clone()]));
+        let typed = |value: &Value| match value.as_str() {
+            Some("true") | None => format!("--{name}"),
+            Some(text) => format!("--{name} {}", quoted(text)),
+        };
+        values.unwrap_or_default().iter().map(typed).collect::<Vec<_>>()
+    });
+    let begin = std::iter::once("v6fleet run".to_owned());
+    let words: Vec<String> = begin.chain(files).chain(reading).chain(action).collect();
     format!("{}{ledger_args} --only-failed={}", words.join(" "), info.id)
 }
 

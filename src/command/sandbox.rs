@@ -34,7 +34,7 @@ pub(super) enum SandboxError {
 }
 
 /// Serves until SIGINT or SIGTERM; says on `stdout` where, once it does.
-pub(super) fn serve(args: SandboxArgs, stdout: &mut dyn Write) -> Result<(), SandboxError> {
+pub(super) fn serve(args: &SandboxArgs, stdout: &mut dyn Write) -> Result<(), SandboxError> {
     let world = args.world.as_deref().map_or_else(|| Ok(World::built_in()), World::read)?;
     let settings = settings(args)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -56,8 +56,8 @@ pub(super) fn serve(args: SandboxArgs, stdout: &mut dyn Write) -> Result<(), San
     running.stop().map_err(SandboxError::End)
 }
 
-fn settings(args: SandboxArgs) -> Result<Settings, SandboxError> {
-    let limit = args.limit.map(|quota| limit(&args, quota)).transpose()?;
+fn settings(args: &SandboxArgs) -> Result<Settings, SandboxError> {
+    let limit = args.limit.map(|quota| limit(args, quota)).transpose()?;
     let retry_after = match args.retry_after {
         TypedRetryAfter::Seconds => RetryAfter::Seconds,
         TypedRetryAfter::Date => RetryAfter::Date,
@@ -76,7 +76,7 @@ fn settings(args: SandboxArgs) -> Result<Settings, SandboxError> {
         limit,
         retry_after,
         rate_limit_headers,
-        state: args.state,
+        state: args.state.clone(),
     })
 }
 

@@ -41,6 +41,8 @@ pub(super) struct Staged {
     pub(super) fleet: Fleet,
     pub(super) selected: u64,
     pub(super) skipped: u64,
+    /// The first of the skipped rows.
+    pub(super) shown: Vec<InvalidRow>,
     pub(super) warnings: Vec<String>,
 }
 
@@ -76,7 +78,7 @@ pub(super) fn stage(args: &RunArgs, past: &Past<'_>, stage: &mut impl Stage) -> 
     };
     let mut reading = Reading { args, past, selection, stage, tally: Tally::default() };
     let fleet = read(&args.inventory, &options, |event| reading.take(event))?;
-    let Tally { selected, invalid, shown, overridden, elsewhere, .. } = reading.tally;
+    let Tally { selected, invalid, shown, overridden, elsewhere } = reading.tally;
     if invalid > 0 && !args.inventory_options.skip_invalid {
         return Err(refuse(&shown, invalid));
     }
@@ -94,7 +96,7 @@ pub(super) fn stage(args: &RunArgs, past: &Past<'_>, stage: &mut impl Stage) -> 
     warn(overridden, "with another action in the inventory than --action");
     warn(elsewhere, "last seen in a selected rack, but not selected: the inventory puts them elsewhere");
     warn(fleet.repeats, "named more than once, with the same contents");
-    Ok(Staged { fleet, selected, skipped: invalid, warnings })
+    Ok(Staged { fleet, selected, skipped: invalid, shown, warnings })
 }
 
 fn selection(args: &RunArgs) -> Result<Selection, CommandError> {

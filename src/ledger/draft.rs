@@ -27,6 +27,19 @@ pub struct NewRun {
     pub timeout: Duration,
 }
 
+impl NewRun {
+    /// What makes two runs the same job: the files, and the action.
+    pub(super) fn fleet(&self) -> String {
+        let mut hash = Sha256::new();
+        for file in &self.files {
+            hash.update(file.as_bytes());
+            hash.update([0]);
+        }
+        hash.update(self.action.map_or("", Action::as_str));
+        format!("{:x}", hash.finalize())
+    }
+}
+
 /// Names a run within its ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunKey {
@@ -95,7 +108,7 @@ impl Draft<'_> {
                 base,
                 env!("CARGO_PKG_VERSION"),
                 new.action.map(Action::as_str),
-                fleet(new),
+                new.fleet(),
                 json::write(&new.options),
                 new.key_fingerprint,
                 i64::try_from(new.timeout.as_micros()).unwrap_or(i64::MAX),
@@ -184,15 +197,4 @@ impl Drop for Draft<'_> {
             let _ = self.ledger.db.execute_batch("ROLLBACK");
         }
     }
-}
-
-/// What makes two runs the same job: the files, and the action.
-fn fleet(new: &NewRun) -> String {
-    let mut hash = Sha256::new();
-    for file in &new.files {
-        hash.update(file.as_bytes());
-        hash.update([0]);
-    }
-    hash.update(new.action.map_or("", Action::as_str));
-    format!("{:x}", hash.finalize())
 }

@@ -22,7 +22,7 @@ const OUTCOME: &str = "CASE state WHEN 2 THEN outcome ELSE 'failed' END";
 pub struct Skipped {
     pub file: String,
     pub line: i64,
-    pub field: String,
+    pub column: String,
     pub reason: String,
 }
 
@@ -102,16 +102,25 @@ impl Ledger {
         if rows != counts.settled() {
             return Err(LedgerError::Miscounted { expected: rows, found: counts.settled() });
         }
-        let ending = "SELECT coalesce(resumed_at, started_at), ended_at, stopped_by, exit_code, warnings
+        let ending =
+            "SELECT coalesce(resumed_at, started_at), ended_at, stopped_by, exit_code, warnings, calls_before
                       FROM runs WHERE no = ?1";
-        let (begun, ended, stopped_by, exit_code, warnings) = self
+        let (begun, ended, stopped_by, exit_code, warnings, calls_before) = self
             .db
             .query_row(ending, [run.no], |row| {
                 let ended: Option<i64> = row.get(1)?;
                 let stopped_by: Option<String> = row.get(2)?;
                 let exit_code: Option<u8> = row.get(3)?;
                 let warnings: Vec<String> = json::read(row, 4)?.unwrap_or_default();
-                Ok((timestamp(row.get(0)?), ended.map(timestamp), stopped_by, exit_code, warnings))
+                let calls_before = row.get::<_, i64>(5)?.unsigned_abs();
+                Ok((
+                    timestamp(row.get(0)?),
+                    ended.map(timestamp),
+                    stopped_by,
+                    exit_code,
+                    warnings,
+                    calls_before,
+                ))
             })
             .map_err(sqlite)?;
         let stopped_by = stopped_by.and_then(|word| Stop::from_word(&word));
@@ -128,7 +137,7 @@ impl Ledger {
             retries,
             throttled,
             duration_s,
-            calls_per_s: per_second(calls, duration_s),
+            calls_per_s: per_second(calls.saturating_sub(calls_before), duration_s),
             complete: stopped_by.is_none() && settled == rows,
             stopped_by,
             exit_code: exit_code.unwrap_or_default(),
@@ -215,7 +224,7 @@ impl Ledger {
         let mut rows = self.db.prepare(sql).map_err(self.sqlite())?;
         let rows = rows
             .query_map([run.no], |row| {
-                Ok(Skipped { file: row.get(0)?, line: row.get(1)?, field: row.get(2)?, reason: row.get(3)? })
+                Ok(Skipped { file: row.get(0)?, line: row.get(1)?, column: row.get(2)?, reason: row.get(3)? })
             })
             .map_err(self.sqlite())?;
         rows.collect::<Result<_, _>>().map_err(self.sqlite())

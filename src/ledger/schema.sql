@@ -21,6 +21,7 @@ CREATE TABLE runs (
     started_at      INTEGER NOT NULL,
     resumed_at      INTEGER,
     resumes         INTEGER NOT NULL DEFAULT 0,
+    calls_before    INTEGER NOT NULL DEFAULT 0, -- calls made before the last resume
     ended_at        INTEGER,
     stopped_by      TEXT,
     exit_code       INTEGER

@@ -115,7 +115,7 @@ pub struct Summary {
     pub throttled: u64,
     /// From the start (or the last resume) to the end.
     pub duration_s: f64,
-    /// Calls sent a second, over [`Self::duration_s`].
+    /// Calls sent a second, in [`Self::duration_s`].
     pub calls_per_s: f64,
     /// Every selected VM had its turn and was settled.
     pub complete: bool,

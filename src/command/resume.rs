@@ -1,0 +1,94 @@
+//! `v6fleet resume`: a run goes on where it stopped, from the ledger alone.
+
+use tracing::{info, warn};
+
+use super::execution::Execution;
+use super::target::{Target, api_key, check_reports, ledger_args, world};
+use super::{BeforeTheFirstCall, CommandError};
+use crate::api::BaseUrl;
+use crate::cli::{Command, RehearsalArgs, ResumeArgs};
+use crate::config::{Config, ledger_path};
+use crate::ledger::{Ledger, NewRun, RunKey, SANDBOX};
+use crate::progress::Screen;
+
+/// Does what the command line says. Returns the exit code.
+pub(super) fn resume(config: Config, screen: &Screen) -> Result<u8, CommandError> {
+    let Command::Resume(args) = &config.cli.command else {
+        return Err(CommandError::nothing("not a resume"));
+    };
+    let path = ledger_path(&config.cli.common, args.rehearsal.sandbox)?;
+    // Opened for reading first: where there is no ledger, none is made.
+    drop(Ledger::open_read_only(&path)?);
+    let ledger = Ledger::open(&path, args.connection.lock_timeout).before_the_first_call()?;
+    let run = find(&ledger, args)?;
+    let info = ledger.run_info(&run).before_the_first_call()?;
+    let config = config.with_recorded(&info.options)?;
+    let Command::Resume(args) = &config.cli.command else {
+        return Err(CommandError::nothing("not a resume"));
+    };
+    check_reports(&args.reports)?;
+    let sandbox = info.base_url == SANDBOX;
+    let key = api_key(&args.connection, sandbox)?;
+    let fingerprint = (!sandbox).then(|| key.fingerprint());
+    if fingerprint != info.key_fingerprint {
+        warn!("this is not the API key that the run began with");
+    }
+    let job = NewRun {
+        base_url: info.base_url,
+        action: info.action,
+        files: vec![],
+        options: config.options.clone(),
+        key_fingerprint: fingerprint,
+        timeout: args.pace.timeout,
+    };
+    let execution = Execution {
+        pace: &args.pace,
+        brakes: &args.brakes,
+        reports: &args.reports,
+        screen,
+        ledger_args: &ledger_args(&config.cli.common, args.rehearsal.sandbox),
+    };
+    let target = Target { connection: &args.connection, pace: &args.pace, key: &key };
+    go_on(ledger, &run, &job, &target, &args.rehearsal, &execution)
+}
+
+fn find(ledger: &Ledger, args: &ResumeArgs) -> Result<RunKey, CommandError> {
+    let Some(named) = &args.run else {
+        let latest = ledger.latest_unfinished().before_the_first_call()?;
+        return latest.ok_or_else(|| CommandError::nothing("nothing to resume: every run is finished"));
+    };
+    let run = ledger.find_run(named).before_the_first_call()?;
+    match ledger.is_unfinished(&run).before_the_first_call()? {
+        true => Ok(run),
+        false => Err(CommandError::nothing(format!("nothing to resume: run {} is finished", run.id))),
+    }
+}
+
+/// Goes on with `run`; what `job` has of it that may change is noted.
+pub(super) fn go_on(
+    ledger: Ledger,
+    run: &RunKey,
+    job: &NewRun,
+    target: &Target<'_>,
+    rehearsal: &RehearsalArgs,
+    execution: &Execution<'_>,
+) -> Result<u8, CommandError> {
+    let begin = |ledger: &Ledger| {
+        ledger.resume(run, job).before_the_first_call()?;
+        info!(run = run.id, "run goes on");
+        Ok::<_, CommandError>(())
+    };
+    if job.base_url != SANDBOX {
+        let base_url: BaseUrl = job.base_url.parse().map_err(CommandError::usage)?;
+        let api = target.api(&base_url)?;
+        begin(&ledger)?;
+        return execution.carry_out(ledger, run, &api);
+    }
+    let mut world = world(rehearsal)?;
+    if rehearsal.world.is_none() {
+        ledger.each_vm(run, |vmid, rack| world.take_in(vmid, rack)).before_the_first_call()?;
+    }
+    let rehearsal = target.rehearse(ledger.path(), world)?;
+    begin(&ledger)?;
+    execution.carry_out(ledger, run, &rehearsal.api)
+}

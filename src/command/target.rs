@@ -1,0 +1,98 @@
+//! Whom a run calls, with which key, and where its reports go: what `run` and `resume` find out first.
+
+use std::fs;
+use std::path::Path;
+
+use tracing::{info, warn};
+
+use super::execution::quoted;
+use super::{BeforeTheFirstCall, CommandError};
+use crate::api::{Api, BaseUrl, Endpoint};
+use crate::cli::{CommonArgs, ConnectionArgs, PaceArgs, RehearsalArgs, ReportingArgs};
+use crate::config::{ApiKey, output_dir};
+use crate::ledger::beside;
+use crate::report::check_outputs;
+use crate::sandbox::{Running, Sandbox, Settings, World};
+
+/// How the API is reached.
+pub(super) struct Target<'a> {
+    pub(super) connection: &'a ConnectionArgs,
+    pub(super) pace: &'a PaceArgs,
+    pub(super) key: &'a ApiKey,
+}
+
+/// The embedded API, and a client of it.
+pub(super) struct Rehearsal {
+    pub(super) api: Api,
+    #[expect(dead_code, reason = "the server lasts as long as this")]
+    running: Running,
+}
+
+impl Target<'_> {
+    pub(super) fn api(&self, base_url: &BaseUrl) -> Result<Api, CommandError> {
+        let roots = self.connection.ca_file.as_deref().map(|path| {
+            let named =
+                |error| CommandError::usage(anyhow::Error::new(error).context(path.display().to_string()));
+            fs::read(path).map_err(named)
+        });
+        let endpoint = Endpoint {
+            base_url: base_url.clone(),
+            key: self.key.secret.clone(),
+            timeout: self.pace.timeout,
+            connect_timeout: self.pace.connect_timeout,
+            pool: self.pace.concurrency as usize,
+            extra_roots: roots.transpose()?.unwrap_or_default(),
+            proxy: self.connection.proxy.clone(),
+        };
+        Ok(Api::new(&endpoint)?)
+    }
+
+    /// Starts the embedded API; what it remembers lies beside the ledger.
+    pub(super) fn rehearse(&self, ledger: &Path, world: World) -> Result<Rehearsal, CommandError> {
+        let settings = Settings { state: Some(beside(ledger, ".world")), ..Settings::default() };
+        let running = Sandbox::start(settings, world).map_err(CommandError::usage)?;
+        let url = running.base_url();
+        info!(url, "rehearsal: the embedded API answers, and nothing else is called");
+        let api = self.api(&url.parse().map_err(CommandError::internal)?)?;
+        Ok(Rehearsal { api, running })
+    }
+}
+
+/// The world that a rehearsal is played in.
+pub(super) fn world(rehearsal: &RehearsalArgs) -> Result<World, CommandError> {
+    match &rehearsal.world {
+        None => Ok(World::built_in()),
+        Some(path) => World::read(path).map_err(CommandError::usage),
+    }
+}
+
+/// The key of the API; a rehearsal has one of its own.
+pub(super) fn api_key(connection: &ConnectionArgs, sandbox: bool) -> Result<ApiKey, CommandError> {
+    let key = match sandbox {
+        true => ApiKey::of_sandbox(),
+        false => ApiKey::find(connection.api_key_file.as_deref())?,
+    };
+    info!(source = key.source, fingerprint = key.fingerprint(), "API key");
+    if key.exposed {
+        warn!(file = key.source, "everybody on this machine may read the API key file");
+    }
+    Ok(key)
+}
+
+/// Finds now what would keep the reports from being written at the end.
+pub(super) fn check_reports(reports: &ReportingArgs) -> Result<(), CommandError> {
+    if let Some(dir) = output_dir(&reports.output_dir) {
+        let named = |error| CommandError::usage(anyhow::Error::new(error).context(dir.display().to_string()));
+        fs::create_dir_all(dir).map_err(named)?;
+        check_outputs(&[dir.join("report.csv")]).before_the_first_call()?;
+    }
+    check_outputs(&reports.output).before_the_first_call()
+}
+
+/// The arguments that name the ledger, for commands shown to the user.
+pub(super) fn ledger_args(common: &CommonArgs, sandbox: bool) -> String {
+    let ledger =
+        common.ledger.as_ref().map(|path| format!(" --ledger {}", quoted(&path.display().to_string())));
+    let sandbox = if sandbox { " --sandbox" } else { "" };
+    format!("{}{sandbox}", ledger.unwrap_or_default())
+}
