@@ -111,10 +111,12 @@ impl Ledger {
         bury(&burial).and_then(|()| burial.commit()).map_err(sqlite)
     }
 
-    fn racks(&self, run: i64) -> Result<Vec<Option<Arc<str>>>, LedgerError> {
+    /// The racks of a run, by number; `None` stands for VMs whose rack nobody knows.
+    pub fn racks(&self, run: &RunKey) -> Result<Vec<Option<Arc<str>>>, LedgerError> {
         let mut racks =
             self.db.prepare("SELECT rack_id FROM racks WHERE run = ?1 ORDER BY no").map_err(self.sqlite())?;
-        let racks = racks.query_map([run], |row| row.get::<_, Option<Arc<str>>>(0)).map_err(self.sqlite())?;
+        let racks =
+            racks.query_map([run.no], |row| row.get::<_, Option<Arc<str>>>(0)).map_err(self.sqlite())?;
         racks.collect::<Result<_, _>>().map_err(self.sqlite())
     }
 
@@ -131,7 +133,7 @@ impl Ledger {
 
     /// Hands the ledger to a thread of its own that writes `run` as it goes on.
     pub fn write(self, run: &RunKey) -> Result<Writer, LedgerError> {
-        Writer::start(self, run.no, run.base)
+        Writer::start(self, run)
     }
 
     /// Notes how a run ended. What is still claimed then has an unanswered attempt.

@@ -7,6 +7,7 @@
 pub mod allocation;
 pub mod api;
 pub mod brake;
+pub mod breaker;
 pub mod cli;
 pub mod command;
 mod config;

@@ -3,6 +3,7 @@
 //! Every VM is in exactly one place: pending in the ledger, being claimed, ready, in flight, waiting for another
 //! call, in doubt, or on its way to the disk with its outcome. Decisions are made elsewhere; this carries them out.
 
+mod breakers;
 mod turn;
 mod work;
 
@@ -10,6 +11,7 @@ use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::num::NonZeroU32;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
@@ -22,13 +24,15 @@ use crate::api::{Api, Attempt, Fault, ServerClock};
 use crate::brake::{Brake, Trust};
 use crate::inventory::VmId;
 use crate::ledger::{
-    Claimed, Counted, Item, LastCall, LedgerError, Reply, Setback, Settled, Settlement, Writer,
+    Claimed, Counted, Item, LastCall, LedgerError, RackNo, Reply, Setback, Settled, Settlement, Writer,
 };
 use crate::outcome::{Answer, Evidence, Failure, Unanswered, classify};
 use crate::pace::{Pace, Ticket};
 use crate::progress::Progress;
 use crate::retry::{self, Decision, Policy};
 use crate::stop::Stop;
+use crate::text::escape;
+use breakers::{Breakers, Opened, Purposes};
 use turn::Turn;
 use work::{Waiting, Work};
 
@@ -79,9 +83,19 @@ pub struct Parts<'a> {
     pub progress: &'a mut Progress,
     /// Pending VMs by rack.
     pub pending: Vec<u64>,
+    /// The racks' names, by number.
+    pub racks: Vec<Option<Arc<str>>>,
 }
 
-type Call = Pin<Box<dyn Future<Output = (Work, Ticket, Attempt)>>>;
+/// A call that came back.
+struct Answered {
+    work: Work,
+    ticket: Ticket,
+    purposes: Purposes,
+    attempt: Attempt,
+}
+
+type Call = Pin<Box<dyn Future<Output = Answered>>>;
 
 /// Calls the API for every pending VM of a run, until all are settled or `signals` or a brake says stop.
 pub async fn reconcile(
@@ -94,6 +108,7 @@ pub async fn reconcile(
     let rack_slots = settings.rack_concurrency.map(NonZeroU32::get);
     let mut run = Run {
         turn: Turn::new(settings.concurrency.get(), rack_slots, &parts.pending),
+        breakers: Breakers::new(parts.racks.len()),
         settings,
         parts,
         writer,
@@ -111,6 +126,7 @@ pub async fn reconcile(
         deadline: settings.deadline.map(|deadline| begun + deadline),
         stop: None,
         drained_by: None,
+        told: begun,
     };
     run.go(signals).await
 }
@@ -122,6 +138,7 @@ struct Run<'a> {
     clock: ServerClock,
     trust: Trust,
     turn: Turn,
+    breakers: Breakers,
     /// Claimed, and waiting for their slot.
     ready: VecDeque<Work>,
     /// The claim on its way to the disk, with the VMs that it claims again.
@@ -140,6 +157,8 @@ struct Run<'a> {
     deadline: Option<Instant>,
     stop: Option<Stop>,
     drained_by: Option<Instant>,
+    /// When the progress last heard what hinders the run.
+    told: Instant,
 }
 
 impl Run<'_> {
@@ -147,8 +166,8 @@ impl Run<'_> {
         loop {
             let now = Instant::now();
             self.check_time(now);
-            self.claim(now);
             let next_slot = self.send_ready(now);
+            self.claim(now);
             if self.is_idle() && !self.resolve_doubts() {
                 break;
             }
@@ -167,14 +186,34 @@ impl Run<'_> {
                     self.stop(stop);
                 }
                 reply = self.writer.reply() => self.written(reply)?,
-                Some((work, ticket, attempt)) = self.in_flight.next(), if !self.in_flight.is_empty() => {
-                    self.answered(work, ticket, attempt);
-                }
+                Some(answered) = self.in_flight.next(), if !self.in_flight.is_empty() => self.answered(answered),
                 () = tokio::time::sleep_until(wake) => {}
             }
-            self.parts.progress.tick(Instant::now());
+            self.tell_progress(Instant::now());
         }
         Ok(self.stop.map_or(Ending::Complete, Ending::Stopped))
+    }
+
+    fn tell_progress(&mut self, now: Instant) {
+        if now.saturating_duration_since(self.told) >= TICK {
+            self.told = now;
+            let hindrance = self.hindrance(now);
+            self.parts.progress.message(hindrance);
+        }
+        self.parts.progress.tick(now);
+    }
+
+    /// What keeps the run from its pace, for whoever watches.
+    fn hindrance(&self, now: Instant) -> Option<String> {
+        if let Some(until) = self.parts.pace.paused_until(now) {
+            let seconds = until.saturating_duration_since(now).as_secs_f64().ceil();
+            return Some(format!("paused {seconds} s: the API asked for it"));
+        }
+        if !self.breakers.api_is_closed() {
+            return Some("the API fails: probing".into());
+        }
+        let rack = self.breakers.open_racks().next().filter(|_| !self.breakers.all_are_closed())?;
+        Some(format!("rack {} fails: probing", self.rack(rack)))
     }
 
     /// Nothing is under way, and nothing will be by itself.
@@ -200,7 +239,9 @@ impl Run<'_> {
             self.stop(Stop::Deadline);
         }
         let hindered = self.hindered_since.map(|since| now.saturating_duration_since(since));
-        if hindered.is_some_and(|hindered| hindered > self.settings.policy.max_wait) {
+        if self.stop.is_none() && hindered.is_some_and(|hindered| hindered > self.settings.policy.max_wait) {
+            let racks = self.breakers.open_racks().map(|no| self.rack(no)).collect::<Vec<_>>().join(", ");
+            warn!(racks, "no VM could be settled for longer than --max-wait");
             self.stop(Stop::MaxWait);
         }
     }
@@ -221,22 +262,27 @@ impl Run<'_> {
         if self.stop.is_some() || self.claiming.is_some() {
             return;
         }
-        let ahead = self.ahead();
+        let ahead = if self.breakers.api_is_closed() { self.ahead() } else { 1 };
         let leaving = self.ready.iter().filter(|work| self.turn.has_room(work.item.rack)).count();
         let mut room = ahead.saturating_sub(u32::try_from(leaving).unwrap_or(u32::MAX));
         let mut again = HashMap::new();
         while room > 0
             && let Some(mut work) = self.waiting.pop_due(now)
         {
+            let rack = work.item.rack;
             if work.is_struck_out(self.successes) {
                 self.fail(work);
-                continue;
+            } else if !self.breakers.rack_is_closed(rack) && self.turn.ready(rack) > 0 {
+                // One VM at a time tries a sick rack; this one asks again later.
+                self.waiting.push(work, now + TICK);
+            } else {
+                self.turn.renewed(rack);
+                again.insert(work.item.position, work);
+                room -= 1;
             }
-            self.turn.renewed(work.item.rack);
-            again.insert(work.item.position, work);
-            room -= 1;
         }
-        let take = self.turn.take(self.startable(room), ahead);
+        let vms = self.startable(room);
+        let take = self.turn.take(vms, |no| if self.breakers.rack_is_closed(no) { ahead } else { 1 });
         self.started += take.iter().map(|take| u64::from(take.vms)).sum::<u64>();
         if !again.is_empty() || !take.is_empty() {
             self.writer.claim(again.keys().copied().collect(), take);
@@ -262,12 +308,15 @@ impl Run<'_> {
         soon.unwrap_or(most).clamp(1, most)
     }
 
-    /// Sends what may leave now. Returns when the next call may, if it is the pace that holds it.
+    /// Sends what may leave now. Returns when the next call may, if it is the time that holds it.
     fn send_ready(&mut self, now: Instant) -> Option<Instant> {
         while self.in_flight.len() < self.settings.concurrency.get() as usize
             && self.unsettled < UNSETTLED_CAP
         {
-            let next = self.ready.iter().position(|work| self.turn.has_room(work.item.rack))?;
+            let next = match self.next_ready(now) {
+                Ok(next) => next,
+                Err(at) => return at,
+            };
             if self.ready[next].is_stale(now) {
                 self.renew(next);
                 continue;
@@ -279,9 +328,23 @@ impl Run<'_> {
             let Some(work) = self.ready.remove(next) else { break };
             self.turn.left(work.item.rack);
             self.hindered_since.get_or_insert(now);
-            self.in_flight.push(call(self.parts.api.clone(), work, ticket));
+            let purposes = self.breakers.left(work.item.rack, now);
+            self.in_flight.push(call(self.parts.api.clone(), work, ticket, purposes));
         }
         None
+    }
+
+    /// The first ready VM whose rack has room and may be called, or the earliest moment at which one may.
+    fn next_ready(&self, now: Instant) -> Result<usize, Option<Instant>> {
+        let mut earliest: Option<Instant> = None;
+        let next = self.ready.iter().position(|work| {
+            let allowed = self.breakers.allows(work.item.rack, now);
+            if let Err(Some(at)) = allowed {
+                earliest = Some(earliest.map_or(at, |earliest| earliest.min(at)));
+            }
+            allowed.is_ok() && self.turn.has_room(work.item.rack)
+        });
+        next.ok_or(earliest)
     }
 
     /// A claim that is too old is made again: the next claim takes this VM first.
@@ -324,21 +387,41 @@ impl Run<'_> {
         let now = Instant::now();
         self.unsettled -= 1;
         self.parts.progress.settled(vm.outcome, now);
-        let waits = !self.in_flight.is_empty() || !self.waiting.is_empty();
+        let waits = !self.in_flight.is_empty() || !self.waiting.is_empty() || !self.breakers.all_are_closed();
         self.hindered_since = waits.then_some(now);
         if let Some(stop) = self.parts.brake.settled(vm.outcome, vm.drifted) {
             self.stop(stop);
         }
     }
 
-    fn answered(&mut self, mut work: Work, ticket: Ticket, attempt: Attempt) {
-        self.turn.came_back(work.item.rack);
+    fn answered(&mut self, Answered { mut work, ticket, purposes, attempt }: Answered) {
+        let rack = work.item.rack;
+        self.turn.came_back(rack);
         self.clock.observe(&attempt);
+        let opened = self.breakers.came_back(rack, purposes, work.is_new(), &attempt, Instant::now());
+        self.tell_opened(rack, opened);
         self.note(&mut work, &attempt);
         match attempt.result {
             Ok(answer) => self.succeed(work, &answer),
             Err(fault) => self.suffer(work, ticket, &fault),
         }
+    }
+
+    fn tell_opened(&self, no: RackNo, opened: Opened) {
+        if opened.rack {
+            warn!(
+                rack = self.rack(no),
+                "most first calls to this rack fail: leaving it alone, but for single probes"
+            );
+        }
+        if opened.api {
+            warn!("most calls fail: leaving the API alone, but for single probes");
+        }
+    }
+
+    fn rack(&self, no: RackNo) -> String {
+        let name = self.parts.racks.get(no.0 as usize).and_then(Option::as_deref);
+        name.map_or_else(|| "unknown".to_owned(), |name| escape(name).into_owned())
     }
 
     /// What every attempt leaves behind, whatever came of it.
@@ -431,8 +514,6 @@ impl Run<'_> {
             warn!(seconds = pause.as_secs(), "the API asks for a longer wait than --max-wait allows");
             self.stop(Stop::MaxWait);
         }
-        let seconds = pause.as_secs_f64().ceil();
-        self.parts.progress.message(Some(format!("paused {seconds} s: the API asked for it")));
         self.wait(work, setback, until);
     }
 
@@ -470,10 +551,10 @@ impl Run<'_> {
     }
 }
 
-fn call(api: Api, work: Work, ticket: Ticket) -> Call {
+fn call(api: Api, work: Work, ticket: Ticket, purposes: Purposes) -> Call {
     Box::pin(async move {
         let vm: &VmId = &work.item.vm;
         let attempt = api.call(vm, work.item.action).await;
-        (work, ticket, attempt)
+        Answered { work, ticket, purposes, attempt }
     })
 }

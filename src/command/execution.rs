@@ -77,6 +77,7 @@ impl Execution<'_> {
             brake: Brake::new(limits(self.brakes), counts.selected),
             progress: &mut progress,
             pending,
+            racks: ledger.racks(run)?,
         };
         let settings = settings(self.pace);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

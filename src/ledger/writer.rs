@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, Transaction, params};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use super::draft::RunKey;
 use super::item::{Deferred, Item, RackNo, Setback, Settled, Settlement, Tally};
 use super::store::LedgerError;
 use super::{Ledger, json, micros, timestamp};
@@ -68,13 +69,13 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Moves `ledger` into a thread of its own, for run number `run`.
-    pub(super) fn start(ledger: Ledger, run: i64, base: i64) -> Result<Self, LedgerError> {
+    /// Moves `ledger` into a thread of its own, for one run.
+    pub(super) fn start(ledger: Ledger, run: &RunKey) -> Result<Self, LedgerError> {
         let racks = ledger.racks(run)?;
         let cursors = vec![-1; racks.len()];
         let (requests, inbox) = std::sync::mpsc::channel();
         let (outbox, replies) = unbounded_channel();
-        let book = Book { run, base, racks, cursors };
+        let book = Book { run: run.no, base: run.base, racks, cursors };
         let thread = std::thread::spawn(move || serve(ledger, book, &inbox, &outbox));
         Ok(Self { requests, replies, thread })
     }

@@ -58,14 +58,18 @@ impl Turn {
         rack.flying < self.share(rack)
     }
 
-    /// Picks up to `vms` pending VMs to claim, each rack in turn, so that at most `ahead` are ready in any rack.
-    pub(super) fn take(&mut self, vms: u32, ahead: u32) -> Vec<Take> {
+    pub(super) fn ready(&self, no: RackNo) -> u32 {
+        self.racks[no.0 as usize].ready
+    }
+
+    /// Picks up to `vms` pending VMs to claim, each rack in turn, so that no rack has more ready than `ahead` says.
+    pub(super) fn take(&mut self, vms: u32, ahead: impl Fn(RackNo) -> u32) -> Vec<Take> {
         let mut picked: Vec<Take> = Vec::new();
         let (mut left, mut passed_over) = (vms, 0);
         while left > 0 && passed_over < self.order.len() {
             let Some(no) = self.order.pop_front() else { break };
             let rack = self.racks[no.0 as usize];
-            if rack.ready < ahead.min(self.share(rack)) {
+            if rack.ready < ahead(no).min(self.share(rack)) {
                 self.change(no, |rack| {
                     rack.pending -= 1;
                     rack.ready += 1;
@@ -128,9 +132,9 @@ mod tests {
     #[test]
     fn racks_are_taken_in_turn() {
         let mut turn = Turn::new(16, None, &[3, 1, 5]);
-        assert_eq!(racks(&turn.take(4, 16)), [(0, 2), (1, 1), (2, 1)]);
-        assert_eq!(racks(&turn.take(4, 16)), [(2, 3), (0, 1)]);
-        assert_eq!(racks(&turn.take(4, 16)), [(2, 1)]);
+        assert_eq!(racks(&turn.take(4, |_| 16)), [(0, 2), (1, 1), (2, 1)]);
+        assert_eq!(racks(&turn.take(4, |_| 16)), [(2, 3), (0, 1)]);
+        assert_eq!(racks(&turn.take(4, |_| 16)), [(2, 1)]);
         assert!(!turn.pending());
     }
 
@@ -138,7 +142,7 @@ mod tests {
     fn one_rack_holds_at_most_half_of_the_slots_while_others_wait() {
         let mut turn = Turn::new(16, None, &[100, 1]);
         let rack = RackNo(0);
-        turn.take(16, 16);
+        turn.take(16, |_| 16);
         for _ in 0..8 {
             assert!(turn.has_room(rack));
             turn.left(rack);
@@ -151,7 +155,7 @@ mod tests {
     #[test]
     fn a_racks_own_limit_always_holds() {
         let mut turn = Turn::new(16, Some(2), &[100]);
-        turn.take(16, 16);
+        turn.take(16, |_| 16);
         turn.left(RackNo(0));
         turn.left(RackNo(0));
         assert!(!turn.has_room(RackNo(0)));
@@ -162,18 +166,18 @@ mod tests {
     #[test]
     fn no_more_is_claimed_ahead_of_a_rack_than_it_may_use_soon() {
         let mut turn = Turn::new(16, None, &[100, 100]);
-        assert_eq!(racks(&turn.take(50, 3)), [(0, 3), (1, 3)]);
-        assert!(turn.take(50, 3).is_empty());
+        assert_eq!(racks(&turn.take(50, |_| 3)), [(0, 3), (1, 3)]);
+        assert!(turn.take(50, |_| 3).is_empty());
         turn.left(RackNo(1));
-        assert_eq!(racks(&turn.take(50, 3)), [(1, 1)]);
+        assert_eq!(racks(&turn.take(50, |_| 3)), [(1, 1)]);
     }
 
     #[test]
     fn a_single_slot_is_everybodys_in_turn() {
         let mut turn = Turn::new(1, None, &[2, 2]);
-        assert_eq!(racks(&turn.take(1, 1)), [(0, 1)]);
+        assert_eq!(racks(&turn.take(1, |_| 1)), [(0, 1)]);
         assert!(turn.has_room(RackNo(0)));
         turn.left(RackNo(0));
-        assert_eq!(racks(&turn.take(1, 1)), [(1, 1)]);
+        assert_eq!(racks(&turn.take(1, |_| 1)), [(1, 1)]);
     }
 }

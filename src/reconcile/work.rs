@@ -36,6 +36,11 @@ impl Work {
         }
     }
 
+    /// Whether the VM has not been called in this run.
+    pub(super) fn is_new(&self) -> bool {
+        self.item.tally.attempts == 0 && self.item.tally.throttled == 0
+    }
+
     pub(super) fn claimed(self, at: Instant) -> Self {
         Self { claimed_at: at, ..self }
     }
