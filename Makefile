@@ -1,0 +1,55 @@
+# `make` lists what there is to make.
+
+CARGO ?= cargo
+DEMO := target/demo
+CARGO_DENY := 0.20.2
+CARGO_NEXTEST := 0.9.143
+
+.PHONY: help demo test check fmt clippy deny advisories bench tools install clean
+
+help: ## list these targets
+	@sed -n 's/^\([a-z]*\):.*## /  make \1@/p' Makefile | awk -F@ '{ printf "%-18s %s\n", $$1, $$2 }'
+
+# Some VMs of the demo fleet cannot succeed: the program ends with 3, and with anything else it is wrong.
+demo: ## build, and run the job over the demo fleet against the embedded sandbox; state in target/demo
+	$(CARGO) build --locked
+	@status=0; ( set -x; $(CARGO) run --locked --quiet -- run inventories/demo.csv --sandbox \
+		--ledger $(DEMO)/ledger.db --output-dir $(DEMO)/reports ) || status=$$?; \
+	if [ $$status -ne 3 ]; then echo "make demo: exit code $$status, where 3 was expected" >&2; exit 1; fi
+
+test: ## run the whole test suite: with cargo-nextest where it is installed, else with cargo test
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then set -x; $(CARGO) nextest run --locked; \
+	else set -x; $(CARGO) test --locked; fi
+
+check: fmt clippy deny ## check the form of the code (fmt), its lints (clippy) and its dependencies (deny)
+
+fmt:
+	$(CARGO) fmt --check
+
+clippy:
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+deny:
+	@$(CARGO) deny --version >/dev/null 2>&1 || { echo "cargo-deny is not installed: make tools" >&2; exit 1; }
+	$(CARGO) deny --locked check --hide-inclusion-graph bans licenses sources
+
+advisories: ## look the dependencies up in the RustSec database, which has to be fetched
+	@$(CARGO) deny --version >/dev/null 2>&1 || { echo "cargo-deny is not installed: make tools" >&2; exit 1; }
+	@$(CARGO) deny fetch db || \
+		{ echo "advisories: the database cannot be fetched from here, so nothing was looked up" >&2; exit 1; }
+	$(CARGO) deny --locked check --disable-fetch advisories
+
+bench: ## run the benchmarks in benches/
+	@ls benches/*.rs >/dev/null 2>&1 || { echo "bench: there are no benchmarks in benches/" >&2; exit 1; }
+	$(CARGO) bench --locked
+
+tools: ## install cargo-deny and cargo-nextest where they are missing (takes minutes)
+	@$(CARGO) deny --version >/dev/null 2>&1 || { set -x; $(CARGO) install --locked cargo-deny@$(CARGO_DENY); }
+	@$(CARGO) nextest --version >/dev/null 2>&1 || { set -x; $(CARGO) install --locked \
+		cargo-nextest@$(CARGO_NEXTEST) --no-default-features --features default-no-update; }
+
+install: ## build for use, and install v6fleet in cargo's bin directory
+	$(CARGO) install --locked --path .
+
+clean: ## remove all that was built, and the demo's state
+	$(CARGO) clean
