@@ -401,6 +401,9 @@ impl Run<'_> {
         self.clock.observe(&attempt);
         let opened = self.breakers.came_back(rack, purposes, work.is_new(), &attempt, Instant::now());
         self.tell_opened(rack, opened);
+        if attempt.status.is_some_and(|status| status != 429) {
+            self.parts.pace.accepted();
+        }
         self.note(&mut work, &attempt);
         match attempt.result {
             Ok(answer) => self.succeed(work, &answer),
@@ -450,7 +453,6 @@ impl Run<'_> {
 
     fn succeed(&mut self, work: Work, answer: &Answer) {
         self.successes += 1;
-        self.parts.pace.accepted();
         self.trust.proved();
         self.key_is_good();
         let Item { before, unanswered, expected, tally, .. } = &work.item;
