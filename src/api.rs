@@ -151,9 +151,8 @@ impl Api {
         Ok(Self { client, base: endpoint.base_url.as_str().to_owned() })
     }
 
-    /// Makes one call. Every way in which it can end is an [`Attempt`].
-    pub async fn call(&self, vm: &VmId, action: Action) -> Attempt {
-        let sent_at = Timestamp::now();
+    /// Makes one call, let go at `sent_at`. Every way in which it can end is an [`Attempt`].
+    pub async fn call(&self, vm: &VmId, action: Action, sent_at: Timestamp) -> Attempt {
         let begun = std::time::Instant::now();
         let mut attempt = Attempt::unanswered(sent_at);
         let sent = self.client.post(v1::url(&self.base, vm)).body(v1::body(action)).send().await;

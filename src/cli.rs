@@ -18,7 +18,7 @@ pub use sandbox::{SandboxArgs, TypedLimitKind, TypedRateLimitHeaders, TypedRetry
 
 use crate::api::BaseUrl;
 use crate::brake::Threshold;
-use crate::inventory::{Action, Format, Mapping, RackPattern, WherePattern};
+use crate::inventory::{Action, Format, Mapping, RackPattern, VmidPattern, WherePattern};
 use crate::pace::Ceiling;
 use crate::progress::ProgressMode;
 
@@ -202,9 +202,9 @@ pub struct SelectionArgs {
 
     /// VMs by id: 10000,10010-10020 or @FILE
     #[arg(long, value_name = "IDS")]
-    pub vmid: Vec<String>,
+    pub vmid: Vec<VmidPattern>,
 
-    /// VMs by a label (or by name)
+    /// VMs by a label or another column; LABEL=* is those that have one
     #[arg(long = "where", value_name = "LABEL=GLOB")]
     pub r#where: Vec<WherePattern>,
 

@@ -152,9 +152,18 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn complain(error: &CommandError, mut screen: &Screen) -> ExitCode {
-    // The causes stand in one line each message; without a terminal nobody is left to be told.
-    let _ = writeln!(screen, "error: {:#}", error.error);
+    // Without a terminal nobody is left to be told.
+    let _ = writeln!(screen, "error: {}", in_words(&error.error));
     ExitCode::from(error.exit_code)
+}
+
+/// An error and its causes, each once: some errors tell their cause themselves.
+fn in_words(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |told, cause| match told.as_str() {
+        "" => cause,
+        _ if told.ends_with(&cause) => told,
+        _ => format!("{told}: {cause}"),
+    })
 }
 
 fn dispatch(config: Config, screen: &Screen) -> Result<u8, CommandError> {

@@ -1,24 +1,23 @@
 //! Inventory files → checked [`Vm`] records, one at a time; every bad row named.
 //!
-//! Nothing here calls anything or knows of earlier runs, and no fleet is held in memory.
+//! One pass over each file, in memory that does not grow with the fleet. Nothing here calls the API, and
+//! nothing stops at a bad row: the caller decides what an [`InvalidRow`] means for the run.
 
 mod columns;
 mod csv;
+mod error;
 mod format;
-mod input;
 mod json;
 mod read;
 mod row;
 mod seen;
 mod selection;
+mod source;
 mod vm;
 
-#[cfg(test)]
-mod tests;
-
-pub use columns::{InvalidColumns, InvalidMapping, Mapping};
+pub use columns::{Column, ColumnMap, InvalidColumnMap, InvalidMapping, Mapping};
+pub use error::{InvalidRow, InventoryError};
 pub use format::{Format, InvalidFormat};
-pub use read::{Event, Fleet, InventoryError, ReadOptions, read};
-pub use row::InvalidRow;
-pub use selection::{InvalidPattern, RackPattern, Selection, VmPattern, WherePattern};
+pub use read::{Event, Place, ReadOptions, Reading, read};
+pub use selection::{InvalidPattern, RackPattern, Selection, SelectionError, VmidPattern, WherePattern};
 pub use vm::{Action, InvalidAction, InvalidVmId, Vm, VmId};

@@ -310,6 +310,7 @@ impl Run<'_> {
 
     /// Sends what may leave now. Returns when the next call may, if it is the time that holds it.
     fn send_ready(&mut self, now: Instant) -> Option<Instant> {
+        let sent_at = Timestamp::now();
         while self.in_flight.len() < self.settings.concurrency.get() as usize
             && self.unsettled < UNSETTLED_CAP
         {
@@ -329,7 +330,7 @@ impl Run<'_> {
             self.turn.left(work.item.rack);
             self.hindered_since.get_or_insert(now);
             let purposes = self.breakers.left(work.item.rack, now);
-            self.in_flight.push(call(self.parts.api.clone(), work, ticket, purposes));
+            self.in_flight.push(call(self.parts.api.clone(), work, ticket, purposes, sent_at));
         }
         None
     }
@@ -551,10 +552,10 @@ impl Run<'_> {
     }
 }
 
-fn call(api: Api, work: Work, ticket: Ticket, purposes: Purposes) -> Call {
+fn call(api: Api, work: Work, ticket: Ticket, purposes: Purposes, sent_at: Timestamp) -> Call {
     Box::pin(async move {
         let vm: &VmId = &work.item.vm;
-        let attempt = api.call(vm, work.item.action).await;
+        let attempt = api.call(vm, work.item.action, sent_at).await;
         Answered { work, ticket, purposes, attempt }
     })
 }

@@ -77,7 +77,7 @@ fn record(
     let past = Past { ledger: Some(ledger), base_url: &job.base_url, only_failed };
     let draft = ledger.draft(job).before_the_first_call()?;
     let mut recording = Recording { draft, world, takes_in: args.rehearsal.world.is_none() };
-    let Staged { fleet, selected, skipped, shown, warnings } = stage(args, &past, &mut recording)?;
+    let Staged { reading, selected, skipped, shown, warnings } = stage(args, &past, &mut recording)?;
     for row in &shown {
         warn!("skipped {row}");
     }
@@ -85,7 +85,7 @@ fn record(
         warn!("{warning}");
     }
     let Recording { draft, world, .. } = recording;
-    let run = draft.commit(&fleet.files, &fleet.label_columns, &warnings).before_the_first_call()?;
+    let run = draft.commit(&reading.files, &reading.label_columns, &warnings).before_the_first_call()?;
     info!(run = run.id, selected, skipped, "run begins");
     Ok((run, world))
 }

@@ -1,14 +1,14 @@
 //! The inventory, read and selected: what `run` writes into the ledger and `--dry-run` only counts.
 
-use std::fs;
+use std::io;
 
 use super::{CommandError, exit};
 use crate::cli::RunArgs;
 use crate::inventory::{
-    Action, Event, Fleet, InvalidRow, InventoryError, ReadOptions, Selection, Vm, VmPattern, read,
+    Action, ColumnMap, Event, InvalidRow, InventoryError, ReadOptions, Reading, Selection, Vm, read,
 };
 use crate::ledger::{Ledger, LedgerError, RunKey};
-use crate::text::counted;
+use crate::text::{counted, escape};
 
 /// How many invalid rows are shown before they are only counted.
 const SHOWN: usize = 20;
@@ -38,7 +38,7 @@ pub(super) trait Stage {
 /// What the whole inventory came to.
 #[derive(Debug, Default)]
 pub(super) struct Staged {
-    pub(super) fleet: Fleet,
+    pub(super) reading: Reading,
     pub(super) selected: u64,
     pub(super) skipped: u64,
     /// The first of the skipped rows.
@@ -70,50 +70,46 @@ impl Past<'_> {
 /// Reads the inventory of `args` onto a stage. With an invalid row and no `--skip-invalid`, or nothing selected,
 /// it ends in an error.
 pub(super) fn stage(args: &RunArgs, past: &Past<'_>, stage: &mut impl Stage) -> Result<Staged, CommandError> {
-    let selection = selection(args)?;
-    let options = ReadOptions {
-        format: args.inventory_options.inventory_format,
-        mappings: args.inventory_options.column.clone(),
-        action_given: args.action.is_some(),
-    };
-    let mut reading = Reading { args, past, selection, stage, tally: Tally::default() };
-    let fleet = read(&args.inventory, &options, |event| reading.take(event))?;
-    let Tally { selected, invalid, shown, overridden, elsewhere } = reading.tally;
-    if invalid > 0 && !args.inventory_options.skip_invalid {
-        return Err(refuse(&shown, invalid));
+    let columns =
+        ColumnMap::new(args.inventory_options.column.iter().cloned()).map_err(CommandError::usage)?;
+    let format = args.inventory_options.inventory_format;
+    let options = ReadOptions { format, columns, action_given: args.action.is_some() };
+    let mut selecting = Selecting { args, past, selection: selection(args)?, stage, tally: Tally::default() };
+    let reading = read(&args.inventory, &mut io::stdin(), &options, &mut |event| selecting.take(event))?;
+    let Selecting { selection, tally, .. } = selecting;
+    if reading.invalid > 0 && !args.inventory_options.skip_invalid {
+        return Err(refuse(&tally.shown, reading.invalid));
     }
-    if selected == 0 {
-        return Err(CommandError::nothing(
-            "nothing selected: no VM of the inventory matches; nothing was called",
-        ));
+    let warnings = warnings(&tally, &reading, &selection);
+    if tally.selected == 0 {
+        let nothing = "nothing selected: no VM of the inventory matches; nothing was called".to_owned();
+        let lines: Vec<String> = std::iter::once(nothing).chain(warnings).collect();
+        return Err(CommandError::nothing(lines.join("\n")));
     }
-    let mut warnings = Vec::new();
-    let mut warn = |vms: u64, what: &str| {
-        if vms > 0 {
-            warnings.push(format!("{} {what}", counted(vms, "VM", "VMs")));
-        }
-    };
-    warn(overridden, "with another action in the inventory than --action");
-    warn(elsewhere, "last seen in a selected rack, but not selected: the inventory puts them elsewhere");
-    warn(fleet.repeats, "named more than once, with the same contents");
-    Ok(Staged { fleet, selected, skipped: invalid, shown, warnings })
+    Ok(Staged { selected: tally.selected, skipped: reading.invalid, shown: tally.shown, reading, warnings })
+}
+
+fn warnings(tally: &Tally, reading: &Reading, selection: &Selection) -> Vec<String> {
+    let counts = [
+        (tally.overridden, "with another action in the inventory than --action"),
+        (
+            tally.elsewhere,
+            "last seen in a selected rack, but not selected: the inventory puts them elsewhere",
+        ),
+        (reading.repeats, "named more than once, with the same contents"),
+    ];
+    let counts = counts.into_iter().filter(|(vms, _)| *vms > 0);
+    let counts = counts.map(|(vms, what)| format!("{} {what}", counted(vms, "VM", "VMs")));
+    let known = |label: &&str| reading.label_columns.iter().any(|column| column == label);
+    let unknown = selection.labels().filter(|label| !known(label));
+    let unknown = unknown.map(|label| format!("--where {}: no VM has such a column", escape(label)));
+    counts.chain(unknown).collect()
 }
 
 fn selection(args: &RunArgs) -> Result<Selection, CommandError> {
-    let vms = args.selection.vmid.iter().map(|text| vm_pattern(text)).collect::<Result<_, _>>()?;
-    Ok(Selection { racks: args.selection.rack.clone(), vms, wheres: args.selection.r#where.clone() })
-}
-
-fn vm_pattern(text: &str) -> Result<VmPattern, CommandError> {
-    let context = |error: anyhow::Error| CommandError::usage(error.context(format!("--vmid {text}")));
-    let (exclude, spec) = text.strip_prefix('!').map_or((false, text), |spec| (true, spec));
-    match spec.strip_prefix('@') {
-        Some(path) => {
-            let text = fs::read_to_string(path).map_err(|error| context(error.into()))?;
-            VmPattern::from_file(exclude, &text).map_err(|error| context(error.into()))
-        }
-        None => text.parse().map_err(|error: crate::inventory::InvalidPattern| context(error.into())),
-    }
+    let flags = &args.selection;
+    let (racks, vmids, wheres) = (flags.rack.clone(), flags.vmid.clone(), flags.r#where.clone());
+    Selection::new(racks, vmids, wheres).map_err(CommandError::usage)
 }
 
 fn refuse(shown: &[InvalidRow], invalid: u64) -> CommandError {
@@ -130,7 +126,7 @@ fn refuse(shown: &[InvalidRow], invalid: u64) -> CommandError {
     CommandError { exit_code: exit::USAGE, error }
 }
 
-struct Reading<'a, S> {
+struct Selecting<'a, S> {
     args: &'a RunArgs,
     past: &'a Past<'a>,
     selection: Selection,
@@ -141,18 +137,17 @@ struct Reading<'a, S> {
 #[derive(Default)]
 struct Tally {
     selected: u64,
-    invalid: u64,
     shown: Vec<InvalidRow>,
     overridden: u64,
     elsewhere: u64,
 }
 
-impl<S: Stage> Reading<'_, S> {
+impl<S: Stage> Selecting<'_, S> {
     fn take(&mut self, event: Event) -> Result<(), CommandError> {
         match event {
             Event::Vm(vm) => self.vm(&vm),
+            Event::Repeat { .. } => Ok(()),
             Event::Invalid(row) => {
-                self.tally.invalid += 1;
                 self.stage.skip(&row)?;
                 if self.tally.shown.len() < SHOWN {
                     self.tally.shown.push(row);
@@ -166,7 +161,7 @@ impl<S: Stage> Reading<'_, S> {
         self.stage.see(vm);
         let own_rack = vm.expected.rack_id.as_deref();
         let last_rack = match own_rack {
-            Some(_) if !self.selection.is_by_rack() => None,
+            Some(_) if self.args.selection.rack.is_empty() => None,
             _ => self.past.last_rack(vm)?,
         };
         let rack = own_rack.or(last_rack.as_deref());

@@ -1,13 +1,16 @@
-//! Which column of a file holds which field of a VM.
+//! Which of a file's columns means what: the known names, their aliases, and `--column` for other people's.
 
 use std::str::FromStr;
 
-use crate::text::escape;
+use super::error::{listed, shown};
 
-/// A field of a VM that we know the meaning of.
+/// The most columns one file, or the labels of one fleet, may have.
+pub(super) const MAX_COLUMNS: usize = 1000;
+
+/// A column that the program knows. Every other one is a label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Field {
-    VmId,
+pub enum Column {
+    Vmid,
     Name,
     RackId,
     Action,
@@ -18,9 +21,9 @@ pub enum Field {
     AccountId,
 }
 
-impl Field {
-    pub(super) const ALL: [Self; 9] = [
-        Self::VmId,
+impl Column {
+    pub const ALL: [Self; 9] = [
+        Self::Vmid,
         Self::Name,
         Self::RackId,
         Self::Action,
@@ -31,162 +34,278 @@ impl Field {
         Self::AccountId,
     ];
 
-    pub(super) fn as_str(self) -> &'static str {
-        self.headers()[0]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Vmid => "vmid",
+            Self::Name => "name",
+            Self::RackId => "rack_id",
+            Self::Action => "action",
+            Self::Prefix => "prefix",
+            Self::NextHop => "next_hop",
+            Self::ProxmoxVmId => "proxmox_vm_id",
+            Self::ClientId => "client_id",
+            Self::AccountId => "account_id",
+        }
     }
 
-    /// The headers that stand for the field by themselves.
-    fn headers(self) -> &'static [&'static str] {
+    /// The other name that the column may have.
+    pub fn alias(self) -> Option<&'static str> {
         match self {
-            Self::VmId => &["vmid", "vm_id"],
-            Self::Name => &["name", "hostname"],
-            Self::RackId => &["rack_id", "rack"],
-            Self::Action => &["action"],
-            Self::Prefix => &["prefix"],
-            Self::NextHop => &["next_hop"],
-            Self::ProxmoxVmId => &["proxmox_vm_id"],
-            Self::ClientId => &["client_id"],
-            Self::AccountId => &["account_id"],
+            Self::Vmid => Some("vm_id"),
+            Self::Name => Some("hostname"),
+            Self::RackId => Some("rack"),
+            Self::Action
+            | Self::Prefix
+            | Self::NextHop
+            | Self::ProxmoxVmId
+            | Self::ClientId
+            | Self::AccountId => None,
         }
+    }
+
+    /// The column that `name`, or its alias, stands for. Case counts: `Name` is a label.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|column| column.as_str() == name || column.alias() == Some(name))
     }
 }
 
-/// One `--column FIELD=HEADER`.
+/// One `--column FIELD=HEADER`: where a file that names its columns otherwise has one of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mapping {
-    pub(super) field: Field,
-    pub(super) header: String,
+    pub column: Column,
+    pub header: String,
 }
 
 /// Why a text is not a [`Mapping`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidMapping {
-    #[error("write FIELD=HEADER, such as vmid=cf_hostup_vmid")]
-    Form,
+    #[error("not FIELD=HEADER, such as vmid=cf_hostup_vmid")]
+    NoPair,
     #[error(
-        "unknown field {0:?} (vmid, name, rack_id, action, prefix, next_hop, proxmox_vm_id, client_id, account_id)"
+        "no such field: {} (vmid, name, rack_id, action, prefix, next_hop, proxmox_vm_id, client_id or account_id; \
+         every other column is a label and needs no mapping)",
+        shown(.0)
     )]
-    Field(String),
+    UnknownField(String),
 }
 
 impl FromStr for Mapping {
     type Err = InvalidMapping;
 
+    /// The header is what follows the first `=`, white space around it aside.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (name, header) = text.split_once('=').ok_or(InvalidMapping::Form)?;
-        let field = Field::ALL.into_iter().find(|field| field.headers().contains(&name.trim()));
-        let field = field.ok_or_else(|| InvalidMapping::Field(name.to_owned()))?;
-        match header.trim() {
-            "" => Err(InvalidMapping::Form),
-            header => Ok(Self { field, header: header.to_owned() }),
+        let (field, header) = text.split_once('=').ok_or(InvalidMapping::NoPair)?;
+        let (field, header) = (field.trim(), header.trim());
+        if field.is_empty() || header.is_empty() {
+            return Err(InvalidMapping::NoPair);
         }
+        let column = Column::named(field).ok_or_else(|| InvalidMapping::UnknownField(field.into()))?;
+        Ok(Self { column, header: header.into() })
     }
 }
 
-/// What is wrong with a file's headers.
+/// All of `--column`: at most one header for a column, and one column for a header.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ColumnMap(Vec<Mapping>);
+
+/// Why mappings do not go together.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidColumns {
-    #[error("no vmid column (found: {0}); name the one with HostUp's VM id: --column vmid=HEADER")]
-    NoVmId(String),
-    #[error("--column {field}={header}: there is no such column (found: {found})", field = field.as_str(), header = escape(header))]
-    NoSuchColumn { field: Field, header: String, found: String },
-    #[error("both {} and {} stand for the same field; name one with --column", escape(first), escape(second))]
-    Ambiguous { first: String, second: String },
-    #[error("two columns are called {0:?}")]
-    Duplicate(String),
+pub enum InvalidColumnMap {
+    #[error("{} is mapped twice: from {} and from {}", .column.as_str(), shown(.first), shown(.second))]
+    ColumnTwice { column: Column, first: String, second: String },
+    #[error("{} is mapped to {} and to {}: it can be only one of them", shown(.header), .first.as_str(), .second.as_str())]
+    HeaderTwice { header: String, first: Column, second: Column },
 }
 
-/// What the column called `header` holds: a field, or (`None`) a label.
-///
-/// A mapped header is its field alone, and the field's own header is a label then.
-pub(super) fn field_of(header: &str, mappings: &[Mapping]) -> Option<Field> {
-    if let Some(mapping) = mappings.iter().find(|mapping| mapping.header == header) {
-        return Some(mapping.field);
+impl ColumnMap {
+    pub fn new(mappings: impl IntoIterator<Item = Mapping>) -> Result<Self, InvalidColumnMap> {
+        let mut map = Self::default();
+        for Mapping { column, header } in mappings {
+            if let Some(first) = map.header_of(column) {
+                return Err(InvalidColumnMap::ColumnTwice { column, first: first.into(), second: header });
+            }
+            if let Some(first) = map.0.iter().find(|mapping| mapping.header == header) {
+                return Err(InvalidColumnMap::HeaderTwice { header, first: first.column, second: column });
+            }
+            map.0.push(Mapping { column, header });
+        }
+        Ok(map)
     }
-    let own = Field::ALL.into_iter().find(|field| field.headers().contains(&header))?;
-    mappings.iter().all(|mapping| mapping.field != own).then_some(own)
+
+    pub(super) fn mappings(&self) -> &[Mapping] {
+        &self.0
+    }
+
+    pub(super) fn header_of(&self, column: Column) -> Option<&str> {
+        self.0.iter().find(|mapping| mapping.column == column).map(|mapping| mapping.header.as_str())
+    }
+
+    /// What a header means; `None` is a label. A column that is mapped from elsewhere leaves its own name free.
+    pub(super) fn column_of(&self, header: &str) -> Option<Column> {
+        let mapped = self.0.iter().find(|mapping| mapping.header == header);
+        mapped
+            .map(|mapping| mapping.column)
+            .or_else(|| Column::named(header).filter(|&column| self.header_of(column).is_none()))
+    }
 }
 
-/// What every column of a file holds, by its place.
-pub(super) fn resolve(
-    headers: &[String],
-    mappings: &[Mapping],
-) -> Result<Vec<Option<Field>>, InvalidColumns> {
-    let found = || headers.iter().map(|header| escape(header).into_owned()).collect::<Vec<_>>().join(", ");
-    for (index, header) in headers.iter().enumerate() {
-        if headers[..index].contains(header) {
-            return Err(InvalidColumns::Duplicate(header.clone()));
+/// What each column of a CSV file means, in the file's order.
+#[derive(Debug)]
+pub(super) struct Header {
+    names: Vec<String>,
+    meanings: Vec<Option<Column>>,
+}
+
+impl Header {
+    /// `Err` says what is wrong with the header row and what to do about it.
+    pub(super) fn new(names: Vec<String>, map: &ColumnMap) -> Result<Self, String> {
+        for (index, name) in names.iter().enumerate() {
+            if name.is_empty() {
+                return Err(format!("column {} has no name", index + 1));
+            }
+            if names[..index].contains(name) {
+                return Err(format!("two columns are named {}", shown(name)));
+            }
+        }
+        if let Some(absent) = map.mappings().iter().find(|mapping| !names.contains(&mapping.header)) {
+            return Err(no_such_column(absent, &listed(names.iter().map(String::as_str))));
+        }
+        let meanings: Vec<_> = names.iter().map(|name| map.column_of(name)).collect();
+        for column in Column::ALL {
+            let mut same = names.iter().zip(&meanings).filter(|(_, meaning)| **meaning == Some(column));
+            if let (Some((first, _)), Some((second, _))) = (same.next(), same.next()) {
+                return Err(two_names(column, first, second));
+            }
+        }
+        let header = Self { names, meanings };
+        match header.meanings.contains(&Some(Column::Vmid)) {
+            true => Ok(header),
+            false => Err(no_vmid(header.names())),
         }
     }
-    if let Some(missing) = mappings.iter().find(|mapping| !headers.contains(&mapping.header)) {
-        let Mapping { field, header } = missing.clone();
-        return Err(InvalidColumns::NoSuchColumn { field, header, found: found() });
+
+    pub(super) fn len(&self) -> usize {
+        self.names.len()
     }
-    let fields: Vec<Option<Field>> = headers.iter().map(|header| field_of(header, mappings)).collect();
-    for (index, field) in fields.iter().enumerate().filter(|(_, field)| field.is_some()) {
-        if let Some(first) = fields[..index].iter().position(|other| other == field) {
-            return Err(InvalidColumns::Ambiguous {
-                first: headers[first].clone(),
-                second: headers[index].clone(),
-            });
-        }
+
+    pub(super) fn name(&self, index: usize) -> &str {
+        &self.names[index]
     }
-    match fields.contains(&Some(Field::VmId)) {
-        true => Ok(fields),
-        false => Err(InvalidColumns::NoVmId(found())),
+
+    pub(super) fn columns(&self) -> impl Iterator<Item = (&str, Option<Column>)> {
+        self.names().zip(self.meanings.iter().copied())
     }
+
+    pub(super) fn labels(&self) -> impl Iterator<Item = &str> {
+        self.columns().filter(|(_, meaning)| meaning.is_none()).map(|(name, _)| name)
+    }
+
+    fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(String::as_str)
+    }
+}
+
+/// Why a header or an object has no vmid, and how to help it to one.
+pub(super) fn no_vmid<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    format!(
+        "no column is named vmid (or vm_id): if another holds HostUp's id of the VM, add --column vmid=NAME; \
+         the columns are: {}",
+        listed(names)
+    )
+}
+
+pub(super) fn no_such_column(mapping: &Mapping, found: &str) -> String {
+    let (header, column) = (shown(&mapping.header), mapping.column.as_str());
+    format!("no column is named {header} (--column {column}={header}); the columns are: {found}")
+}
+
+pub(super) fn two_names(column: Column, first: &str, second: &str) -> String {
+    let column = column.as_str();
+    format!("both {first} and {second} mean {column}: say which with --column {column}={first}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn resolved(headers: &str, mappings: &[&str]) -> Result<Vec<Option<Field>>, InvalidColumns> {
-        let headers: Vec<String> = headers.split(',').map(str::to_owned).collect();
-        let mappings: Vec<Mapping> = mappings.iter().map(|text| text.parse().unwrap()).collect();
-        resolve(&headers, &mappings)
+    fn map(pairs: &[&str]) -> ColumnMap {
+        ColumnMap::new(pairs.iter().map(|pair| pair.parse().unwrap())).unwrap()
+    }
+
+    fn header(names: &[&str], pairs: &[&str]) -> Result<Header, String> {
+        Header::new(names.iter().map(|&name| name.to_owned()).collect(), &map(pairs))
     }
 
     #[test]
-    fn headers_and_their_aliases_are_fields_and_all_others_labels() {
-        use Field::{Name, RackId, VmId};
-        for headers in ["vmid,name,rack_id,role", "vm_id,hostname,rack,role"] {
-            assert_eq!(
-                resolved(headers, &[]),
-                Ok(vec![Some(VmId), Some(Name), Some(RackId), None]),
-                "{headers}"
-            );
+    fn columns_have_their_name_and_some_an_alias() {
+        for column in Column::ALL {
+            assert_eq!(Column::named(column.as_str()), Some(column));
+            assert!(column.alias().is_none_or(|alias| Column::named(alias) == Some(column)));
+        }
+        for label in ["ID", "Name", "VMID", "role", ""] {
+            assert_eq!(Column::named(label), None);
         }
     }
 
     #[test]
-    fn a_mapped_header_takes_the_place_of_the_fields_own() {
-        use Field::{ProxmoxVmId, VmId};
-        let proxmox = resolved("vmid,hostup", &["vmid=hostup", "proxmox_vm_id=vmid"]);
-        assert_eq!(proxmox, Ok(vec![Some(ProxmoxVmId), Some(VmId)]));
-        let netbox = resolved("vmid,cf_hostup_vmid", &["vmid=cf_hostup_vmid"]);
-        assert_eq!(netbox, Ok(vec![None, Some(VmId)]));
-    }
-
-    #[test]
-    fn headers_that_leave_a_doubt_are_refused_with_what_was_found() {
-        for (headers, mappings, word) in [
-            ("ID,name", vec![], "found: ID, name"),
-            ("VMID", vec![], "found: VMID"),
-            ("vmid,vm_id", vec![], "both vmid and vm_id"),
-            ("vmid,a,a", vec![], "two columns"),
-            ("vmid", vec!["name=title"], "no such column"),
-        ] {
-            let error = resolved(headers, &mappings).unwrap_err().to_string();
-            assert!(error.contains(word), "{headers}: {error}");
+    fn a_mapping_is_a_field_and_a_header() {
+        let mapping = |text: &str| text.parse::<Mapping>();
+        let expected = Mapping { column: Column::Vmid, header: "HostUp = id".into() };
+        assert_eq!(mapping("vmid=HostUp = id"), Ok(expected.clone()));
+        assert_eq!(mapping(" vm_id = HostUp = id "), Ok(expected));
+        for text in ["vmid", "=x", "vmid=", ""] {
+            assert_eq!(mapping(text), Err(InvalidMapping::NoPair), "{text}");
         }
+        assert!(mapping("role=Role").unwrap_err().to_string().starts_with("no such field: role (vmid, "));
     }
 
     #[test]
-    fn mappings_name_a_known_field() {
-        assert_eq!("vm_id=ID".parse::<Mapping>().unwrap().field, Field::VmId);
-        assert_eq!("vmid".parse::<Mapping>(), Err(InvalidMapping::Form));
-        assert_eq!("vmid=".parse::<Mapping>(), Err(InvalidMapping::Form));
-        assert!(matches!("vm=ID".parse::<Mapping>(), Err(InvalidMapping::Field(_))));
+    fn a_column_or_a_header_mapped_twice_is_refused() {
+        let refused = |pairs: [&str; 2]| {
+            ColumnMap::new(pairs.map(|pair| pair.parse().unwrap())).unwrap_err().to_string()
+        };
+        assert_eq!(refused(["vmid=a", "vm_id=b"]), "vmid is mapped twice: from a and from b");
+        assert_eq!(
+            refused(["vmid=a", "name=a"]),
+            "a is mapped to vmid and to name: it can be only one of them"
+        );
+    }
+
+    #[test]
+    fn a_mapped_column_leaves_its_own_name_to_a_label() {
+        let header =
+            header(&["vmid", "hostup", "rack"], &["proxmox_vm_id=vmid", "vmid=hostup", "rack_id=rack"]);
+        let meanings: Vec<_> = header.unwrap().columns().map(|(_, meaning)| meaning).collect();
+        assert_eq!(meanings, [Some(Column::ProxmoxVmId), Some(Column::Vmid), Some(Column::RackId)]);
+        let map = map(&["vmid=hostup"]);
+        assert_eq!((map.column_of("vmid"), map.column_of("vm_id")), (None, None));
+    }
+
+    #[test]
+    fn a_header_that_cannot_be_right_is_refused_with_the_remedy() {
+        let cases: [(&[&str], &[&str], &str); 6] = [
+            (
+                &["ID", "Name"],
+                &[],
+                "no column is named vmid (or vm_id): if another holds HostUp's id of the VM, \
+                 add --column vmid=NAME; the columns are: ID, Name",
+            ),
+            (&["vmid", "vm_id"], &[], "both vmid and vm_id mean vmid: say which with --column vmid=vmid"),
+            (
+                &["vmid", "rack", "rack_id"],
+                &[],
+                "both rack and rack_id mean rack_id: say which with --column rack_id=rack",
+            ),
+            (&["vmid", "role", "role"], &[], "two columns are named role"),
+            (&["vmid", "", "role"], &[], "column 2 has no name"),
+            (
+                &["vmid", "role"],
+                &["name=Label"],
+                "no column is named Label (--column name=Label); the columns are: vmid, role",
+            ),
+        ];
+        for (names, pairs, expected) in cases {
+            assert_eq!(header(names, pairs).unwrap_err(), expected);
+        }
     }
 }

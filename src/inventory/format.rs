@@ -1,89 +1,120 @@
-//! How an inventory file is written.
+//! Which format a file is in: said, told by its name, or by its first bytes.
 
+use std::io;
 use std::path::Path;
 use std::str::FromStr;
 
-/// CSV with a header row (RFC 4180), a JSON document, or one JSON object a line.
+use super::json::{ENVELOPES, Element};
+use super::source::{MAX_ROW_BYTES, Source};
+
+/// A format that inventories come in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     Csv,
+    /// An array of objects, or an object that holds one under `vms`, `results` or `data`.
     Json,
-    JsonLines,
+    /// One object a line.
+    Jsonl,
 }
 
 /// Why a text is not a [`Format`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown inventory format (csv, json or jsonl)")]
+#[error("unknown format (csv, json or jsonl)")]
 pub struct InvalidFormat;
+
+impl Format {
+    /// By the file's extension, upper case or lower.
+    pub(super) fn of_name(path: &Path) -> Option<Self> {
+        match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
+            "csv" => Some(Self::Csv),
+            "json" => Some(Self::Json),
+            "jsonl" | "ndjson" => Some(Self::Jsonl),
+            _ => None,
+        }
+    }
+
+    /// By the first byte that is no white space: `[` is JSON, `{` is JSON Lines if the first line is an object of
+    /// its own that holds no list of VMs, else JSON; all else is CSV.
+    pub(super) fn of_content(source: &mut Source<'_>) -> io::Result<Self> {
+        let mut wanted = 1;
+        loop {
+            let head = source.peek(wanted)?;
+            let whole = head.len() < wanted || head.len() > MAX_ROW_BYTES;
+            let text = head.trim_ascii_start();
+            let line_end = text.iter().position(|&byte| byte == b'\n');
+            match (text.first(), line_end) {
+                (Some(b'['), _) => return Ok(Self::Json),
+                (Some(b'{'), Some(end)) => return Ok(Self::of_object(&text[..end])),
+                (Some(b'{'), None) if whole => return Ok(Self::of_object(text)),
+                (None, _) if whole => return Ok(Self::Csv),
+                (Some(b'{') | None, _) => wanted = head.len() + 1,
+                (Some(_), _) => return Ok(Self::Csv),
+            }
+        }
+    }
+
+    fn of_object(line: &[u8]) -> Self {
+        let holds_list = |fields: &[(String, serde_json::Value)]| {
+            fields.iter().any(|(key, value)| value.is_array() && ENVELOPES.contains(&key.as_str()))
+        };
+        match serde_json::from_slice(line) {
+            Ok(Element::Object(fields)) if !holds_list(&fields) => Self::Jsonl,
+            Ok(Element::Object(_) | Element::TooWide | Element::Other(_)) | Err(_) => Self::Json,
+        }
+    }
+}
 
 impl FromStr for Format {
     type Err = InvalidFormat;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.to_ascii_lowercase().as_str() {
+        match text {
             "csv" => Ok(Self::Csv),
             "json" => Ok(Self::Json),
-            "jsonl" | "ndjson" => Ok(Self::JsonLines),
+            "jsonl" => Ok(Self::Jsonl),
             _ => Err(InvalidFormat),
         }
     }
 }
 
-impl Format {
-    /// What the file's extension says.
-    pub(super) fn of(path: &Path) -> Option<Self> {
-        path.extension()?.to_str()?.parse().ok()
-    }
-
-    /// What standard input begins with: `[` is a JSON document, `{` a JSON document or lines of them, else CSV.
-    ///
-    /// An object whose first line is a whole object is taken for JSON Lines.
-    pub(super) fn sniff(begin: &[u8]) -> Self {
-        let text = begin.strip_prefix(b"\xef\xbb\xbf").unwrap_or(begin).trim_ascii_start();
-        let first_line = text.split(|&byte| byte == b'\n').next().unwrap_or_default();
-        match text.first() {
-            Some(b'{') if is_row(first_line) => Self::JsonLines,
-            Some(b'[' | b'{') => Self::Json,
-            _ => Self::Csv,
-        }
-    }
-}
-
-/// A whole JSON object on one line that holds no list of VMs.
-fn is_row(line: &[u8]) -> bool {
-    let object: Result<serde_json::Map<String, serde_json::Value>, _> = serde_json::from_slice(line);
-    object.is_ok_and(|object| {
-        let holds_a_list = |key: &&str| object.get(*key).is_some_and(serde_json::Value::is_array);
-        !super::json::ENVELOPES.iter().any(holds_a_list)
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::source::tests::Trickle;
     use super::*;
 
     #[test]
-    fn a_format_is_told_by_extension_and_standard_input_by_its_beginning() {
-        for (path, format) in [
-            ("fleet.csv", Some(Format::Csv)),
-            ("a/FLEET.JSON", Some(Format::Json)),
-            ("fleet.ndjson", Some(Format::JsonLines)),
-            ("fleet.txt", None),
-            ("fleet", None),
+    fn a_name_or_a_word_says_the_format() {
+        for (name, format) in [
+            ("a/fleet.csv", Some(Format::Csv)),
+            ("FLEET.CSV", Some(Format::Csv)),
+            ("fleet.csv.json", Some(Format::Json)),
+            ("fleet.jsonl", Some(Format::Jsonl)),
+            ("fleet.ndjson", Some(Format::Jsonl)),
+            ("fleet.xlsx", None),
+            ("csv", None),
         ] {
-            assert_eq!(Format::of(Path::new(path)), format, "{path}");
+            assert_eq!(Format::of_name(Path::new(name)), format, "{name}");
         }
-        for (begin, format) in [
-            ("vmid,name\n1,a\n", Format::Csv),
-            ("\u{feff}vmid\n", Format::Csv),
+        assert_eq!("jsonl".parse(), Ok(Format::Jsonl));
+        assert_eq!("xml".parse::<Format>(), Err(InvalidFormat));
+    }
+
+    #[test]
+    fn the_first_bytes_say_the_format() {
+        for (text, format) in [
+            ("vmid,name\n1,a", Format::Csv),
             ("", Format::Csv),
-            (" \n[{\"vmid\":1}]", Format::Json),
-            ("{\"vmid\":1}\n{\"vmid\":2}\n", Format::JsonLines),
-            ("{\"vmid\":1}", Format::JsonLines),
-            ("{\"vms\":[{\"vmid\":1}]}", Format::Json),
-            ("{\n \"vms\": []}", Format::Json),
+            (" \n [\n{}", Format::Json),
+            ("{\n\"vms\": []}", Format::Json),
+            ("{\"vms\": [{\"vmid\": 1}]}\n", Format::Json),
+            ("{\"vms\": 3, \"vmid\": 1}\n{}", Format::Jsonl),
+            ("\n{\"vmid\": 1}", Format::Jsonl),
+            ("{\"vmid\": 1}\nrubbish", Format::Jsonl),
+            ("{\"vms\": [", Format::Json),
         ] {
-            assert_eq!(Format::sniff(begin.as_bytes()), format, "{begin}");
+            let mut source = Source::new(Box::new(Trickle(text.as_bytes())));
+            assert_eq!(Format::of_content(&mut source).unwrap(), format, "{text}");
+            assert!(text.as_bytes().starts_with(source.peek(1).unwrap()), "peeking read nothing away");
         }
     }
 }

@@ -1,174 +1,482 @@
-//! Several files → one fleet: every row checked, each VM once.
+//! Several files, one after another, as one fleet.
+//!
+//! A single pass, because standard input cannot be read twice: the caller gets events as they come and decides at
+//! the end whether they make a run.
 
 use std::collections::HashSet;
-use std::io::{self, BufRead};
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::columns::{InvalidColumns, Mapping};
+use super::columns::{ColumnMap, MAX_COLUMNS};
+use super::csv::Table;
+use super::error::{Fault, FileFault, InvalidRow, InventoryError, shown};
 use super::format::Format;
-use super::input::{Gauge, Input};
-use super::row::{Fault, InvalidRow, Values};
-use super::seen::{Seen, Sight};
-use super::vm::Vm;
-use super::{csv, json};
+use super::json::{self, Halt, Keys, Lines};
+use super::row::Cells;
+use super::seen::{Position, Seen, Sight};
+use super::source::Source;
+use super::vm::{Vm, VmId};
 use crate::ledger::InventoryFile;
-use crate::text::escape;
 
-/// How to read an inventory.
+/// How an inventory is to be read.
 #[derive(Debug, Clone, Default)]
 pub struct ReadOptions {
-    /// `None`: by file extension, standard input by its beginning.
+    /// Of every file; `None` goes by each file's name, and for standard input by its first bytes.
     pub format: Option<Format>,
-    pub mappings: Vec<Mapping>,
-    /// A typed `--action` holds for every VM: no row needs its own.
+    pub columns: ColumnMap,
+    /// An action was typed: rows need none of their own.
     pub action_given: bool,
 }
 
-/// What a row turned out to be.
-#[derive(Debug)]
+/// A line of one of the files, counted from 1.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    pub file: String,
+    pub line: u64,
+}
+
+/// One row of the inventory, in its order.
+#[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     Vm(Vm),
+    /// The same VM again, with the same contents: it is one VM.
+    Repeat {
+        vmid: VmId,
+        at: Place,
+        first: Place,
+    },
     Invalid(InvalidRow),
 }
 
-/// What was read, all files together.
-#[derive(Debug, Default)]
-pub struct Fleet {
+/// What the rows add up to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reading {
     pub files: Vec<InventoryFile>,
-    /// In the order of first appearance.
+    /// Every label column, in the order of first appearance.
     pub label_columns: Vec<String>,
-    /// Rows that say again, in every column, what an earlier one said.
+    pub vms: u64,
     pub repeats: u64,
+    pub invalid: u64,
 }
 
-/// What makes a whole file unusable.
-#[derive(Debug, thiserror::Error)]
-pub enum InventoryError {
-    #[error("{}: {source}", escape(file))]
-    Unreadable { file: String, source: io::Error },
-    #[error("{}: its name does not tell the format: give --inventory-format csv, json or jsonl", escape(.0))]
-    UnknownFormat(String),
-    #[error("{}: {error}", escape(file))]
-    Columns { file: String, error: InvalidColumns },
-    #[error("{}:{line}: {}", escape(file), escape(reason))]
-    Syntax { file: String, line: u64, reason: String },
-    #[error("cannot keep track of the VMs: {0}")]
-    Seen(#[from] rusqlite::Error),
-}
-
-/// [`InventoryError`], before the file is named.
-pub(super) enum FileError {
-    Columns(InvalidColumns),
-    Syntax { line: u64, reason: String },
-}
-
-/// The label columns seen so far.
-#[derive(Default)]
-pub(super) struct Labels {
-    order: Vec<String>,
-    known: HashSet<String>,
-}
-
-impl Labels {
-    pub(super) fn note(&mut self, name: &str) {
-        if !self.known.contains(name) {
-            self.known.insert(name.to_owned());
-            self.order.push(name.to_owned());
-        }
+impl Reading {
+    /// All rows: VMs, repeats and invalid ones.
+    pub fn rows(&self) -> u64 {
+        self.vms + self.repeats + self.invalid
     }
 }
 
-/// Reads `paths` one after another (`-` is standard input), and calls `each` for every row as it comes.
+/// Reads `files` (`-` is `stdin`) and gives every row to `on_event`, whose error ends the reading.
 ///
-/// Stops at the first error of `each`, or at a file that cannot be read on; an invalid row stops nothing.
+/// An invalid row is an event like others; an error is a file that cannot be read as an inventory at all. Events
+/// may have been given before it.
 pub fn read<E: From<InventoryError>>(
-    paths: &[PathBuf],
+    files: &[PathBuf],
+    stdin: &mut dyn Read,
     options: &ReadOptions,
-    mut each: impl FnMut(Event) -> Result<(), E>,
-) -> Result<Fleet, E> {
+    on_event: &mut dyn FnMut(Event) -> Result<(), E>,
+) -> Result<Reading, E> {
+    let is_stdin = |file: &Path| file == Path::new("-");
+    if files.iter().filter(|file| is_stdin(file)).count() > 1 {
+        return Err(InventoryError::StdinTwice.into());
+    }
+    let names = files.iter().map(|file| file.display().to_string()).collect();
     let seen = Seen::new().map_err(InventoryError::from)?;
-    let mut fleet = Fleet::default();
-    let mut labels = Labels::default();
-    let names: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
-    for (number, path) in paths.iter().enumerate() {
-        let name = &names[number];
-        let repeats = &mut fleet.repeats;
-        let row = |line: u64, values: Result<Values, Fault>| -> Result<(), Halt<E>> {
-            let vm = values.and_then(|values| values.into_vm(options.action_given));
-            let vm = vm.and_then(|vm| match seen.note(&vm, number, line) {
-                Ok(Sight::First) => Ok(Some(vm)),
-                Ok(Sight::Again) => Ok(None),
-                Ok(Sight::Otherwise { file, line }) => Err(contradiction(&vm, &names[file], line)),
-                Err(error) => Err(Fault::new("vmid", error)),
-            });
-            let event = match vm {
-                Ok(Some(vm)) => Event::Vm(vm),
-                Ok(None) => {
-                    *repeats += 1;
-                    return Ok(());
-                }
-                Err(Fault { column, reason }) => {
-                    Event::Invalid(InvalidRow { file: name.clone(), line, column, reason })
-                }
-            };
-            each(event).map_err(Halt::Caller)
+    let mut fleet =
+        Fleet { options, on_event, names, seen, labels: HashSet::new(), reading: Reading::default() };
+    for (index, file) in files.iter().enumerate() {
+        let digest = if is_stdin(file) {
+            fleet.file(index, None, Box::new(&mut *stdin))?
+        } else {
+            let name = &fleet.names[index];
+            let format = options.format.or_else(|| Format::of_name(file));
+            let format = format.ok_or_else(|| InventoryError::UnknownFormat { file: name.clone() })?;
+            let opened = File::open(file).map_err(|error| FileFault::from(error).of(name))?;
+            fleet.file(index, Some(format), Box::new(opened))?
         };
-        let gauge = read_file(path, name, options, &mut labels, row)?;
-        fleet.files.push(InventoryFile { path: name.clone(), sha256: gauge.sha256() });
+        let path = fleet.names[index].clone();
+        fleet.reading.files.push(InventoryFile { path, sha256: digest });
     }
-    fleet.label_columns = labels.order;
-    Ok(fleet)
+    Ok(fleet.reading)
 }
 
-/// Why the reading of a file stopped.
-enum Halt<E> {
-    Caller(E),
-    File(FileError),
+/// The fleet as far as it was read.
+struct Fleet<'a, E> {
+    options: &'a ReadOptions,
+    on_event: &'a mut dyn FnMut(Event) -> Result<(), E>,
+    names: Vec<String>,
+    seen: Seen,
+    /// [`Reading::label_columns`] again, to look names up in.
+    labels: HashSet<String>,
+    reading: Reading,
 }
 
-impl<E> From<FileError> for Halt<E> {
-    fn from(error: FileError) -> Self {
-        Self::File(error)
+impl<E: From<InventoryError>> Fleet<'_, E> {
+    /// Reads one file to its end. Returns the SHA-256 of its bytes.
+    fn file(&mut self, file: usize, format: Option<Format>, bytes: Box<dyn Read + '_>) -> Result<String, E> {
+        let mut source = Source::new(bytes);
+        let result = self
+            .rows(file, format, &mut source)
+            .and_then(|()| Ok(source.finish().map_err(FileFault::from)?));
+        result.map_err(|halt| match halt {
+            Halt::File(fault) => fault.of(&self.names[file]).into(),
+            Halt::Caller(error) => error,
+        })
     }
-}
 
-fn contradiction(vm: &Vm, file: &str, line: u64) -> Fault {
-    Fault::new(
-        "vmid",
-        format!("{} stands at {}:{line} already, with different contents", vm.id, escape(file)),
-    )
-}
-
-fn read_file<E: From<InventoryError>>(
-    path: &Path,
-    name: &str,
-    options: &ReadOptions,
-    labels: &mut Labels,
-    row: impl FnMut(u64, Result<Values, Fault>) -> Result<(), Halt<E>>,
-) -> Result<Gauge, E> {
-    let unreadable = |source| InventoryError::Unreadable { file: name.to_owned(), source };
-    let input = Input::open(path).map_err(unreadable)?;
-    let gauge = input.gauge();
-    let mut text = input.into_text().map_err(unreadable)?;
-    let format = match options.format.or_else(|| Format::of(path)) {
-        Some(format) => format,
-        None if name == "-" => Format::sniff(text.fill_buf().map_err(unreadable)?),
-        None => return Err(InventoryError::UnknownFormat(name.to_owned()).into()),
-    };
-    let mappings = &options.mappings;
-    let read = match format {
-        Format::Csv => csv::read(text, &gauge, mappings, labels, row),
-        Format::Json => json::read_document(text, &gauge, mappings, labels, row),
-        Format::JsonLines => json::read_lines(text, &gauge, mappings, labels, row),
-    };
-    match read {
-        Ok(()) => Ok(gauge),
-        Err(Halt::Caller(error)) => Err(error),
-        Err(Halt::File(FileError::Columns(error))) => {
-            Err(InventoryError::Columns { file: name.to_owned(), error }.into())
+    fn rows(&mut self, file: usize, format: Option<Format>, source: &mut Source<'_>) -> Result<(), Halt<E>> {
+        source.skip_byte_order_mark()?;
+        let format = match format.or(self.options.format) {
+            Some(format) => format,
+            None => Format::of_content(source)?,
+        };
+        match format {
+            Format::Csv => self.csv(file, source),
+            Format::Json => self.json(file, source),
+            Format::Jsonl => self.jsonl(file, source),
         }
-        Err(Halt::File(FileError::Syntax { line, reason })) => {
-            Err(InventoryError::Syntax { file: name.to_owned(), line, reason }.into())
+    }
+
+    fn csv(&mut self, file: usize, source: &mut Source<'_>) -> Result<(), Halt<E>> {
+        let mut table = Table::open(source, &self.options.columns)?;
+        self.add_labels(table.labels()).map_err(|fault| FileFault::Columns(fault.reason))?;
+        while let Some((line, cells)) = table.next_row()? {
+            self.row(Position { file, line }, cells).map_err(Halt::Caller)?;
+        }
+        Ok(())
+    }
+
+    fn json(&mut self, file: usize, source: &mut Source<'_>) -> Result<(), Halt<E>> {
+        let mut keys = Keys::new(&self.options.columns);
+        let mut each = |line, element| self.row(Position { file, line }, keys.cells(element));
+        json::read_document(source, &mut each)?;
+        Ok(keys.finish()?)
+    }
+
+    fn jsonl(&mut self, file: usize, source: &mut Source<'_>) -> Result<(), Halt<E>> {
+        let mut keys = Keys::new(&self.options.columns);
+        let mut lines = Lines::new(source);
+        while let Some((line, element)) = lines.next_element()? {
+            let cells = element.and_then(|element| keys.cells(element));
+            self.row(Position { file, line }, cells).map_err(Halt::Caller)?;
+        }
+        Ok(keys.finish()?)
+    }
+
+    fn row(&mut self, at: Position, cells: Result<Cells<'_>, Fault>) -> Result<(), E> {
+        let checked = cells.and_then(|cells| cells.into_vm(self.options.action_given)).and_then(|vm| {
+            self.add_labels(vm.labels.iter().map(|(name, _)| name.as_str()))?;
+            Ok(vm)
+        });
+        let vm = match checked {
+            Ok(vm) => vm,
+            Err(fault) => return self.invalid(at, fault),
+        };
+        match self.seen.note(&vm, at).map_err(InventoryError::from)? {
+            Sight::First => {
+                self.reading.vms += 1;
+                (self.on_event)(Event::Vm(vm))
+            }
+            Sight::Repeat(first) => {
+                self.reading.repeats += 1;
+                let (at, first) = (self.place(at), self.place(first));
+                (self.on_event)(Event::Repeat { vmid: vm.id, at, first })
+            }
+            Sight::Conflict(first) => {
+                let Place { file, line } = self.place(first);
+                let reason = format!("{} is in {}:{line} already, with other contents", vm.id, shown(&file));
+                self.invalid(at, Fault::in_column("vmid", reason))
+            }
+        }
+    }
+
+    fn invalid(&mut self, at: Position, fault: Fault) -> Result<(), E> {
+        self.reading.invalid += 1;
+        let Place { file, line } = self.place(at);
+        let Fault { column, reason } = fault;
+        (self.on_event)(Event::Invalid(InvalidRow { file, line, column, reason }))
+    }
+
+    fn place(&self, Position { file, line }: Position) -> Place {
+        Place { file: self.names[file].clone(), line }
+    }
+
+    /// Notes label columns that are new. Their number is bounded: each is a column of every report.
+    fn add_labels<'n>(&mut self, names: impl Iterator<Item = &'n str>) -> Result<(), Fault> {
+        for name in names {
+            if self.labels.contains(name) {
+                continue;
+            }
+            if self.labels.len() == MAX_COLUMNS {
+                let reason = format!("one label column too many: the fleet has {MAX_COLUMNS} others already");
+                return Err(Fault::in_column(name, reason));
+            }
+            self.labels.insert(name.to_owned());
+            self.reading.label_columns.push(name.to_owned());
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Write};
+
+    use super::super::{Action, Mapping};
+    use super::*;
+
+    /// What a reading gave: the VMs, the repeats as text, the invalid rows as text, and the sum.
+    #[derive(Debug, Default)]
+    struct Given {
+        vms: Vec<Vm>,
+        repeats: Vec<String>,
+        invalid: Vec<String>,
+        reading: Reading,
+    }
+
+    fn options(pairs: &[&str], action_given: bool) -> ReadOptions {
+        let mappings = pairs.iter().map(|pair| pair.parse::<Mapping>().unwrap());
+        ReadOptions { format: None, columns: ColumnMap::new(mappings).unwrap(), action_given }
+    }
+
+    fn reading(files: &[&Path], stdin: &str, options: &ReadOptions) -> Result<Given, InventoryError> {
+        let mut given = Given::default();
+        let files: Vec<PathBuf> = files.iter().map(|&file| file.into()).collect();
+        given.reading = read(&files, &mut stdin.as_bytes(), options, &mut |event| {
+            match event {
+                Event::Vm(vm) => given.vms.push(vm),
+                Event::Repeat { vmid, at, first } => {
+                    given.repeats.push(format!("{vmid} at {} as at {}", at.line, first.line));
+                }
+                Event::Invalid(row) => given.invalid.push(row.to_string()),
+            }
+            Ok::<(), InventoryError>(())
+        })?;
+        let reading = &given.reading;
+        let counted = (given.vms.len(), given.repeats.len(), given.invalid.len());
+        let sum =
+            [reading.vms, reading.repeats, reading.invalid].map(|count| usize::try_from(count).unwrap());
+        assert_eq!(counted, (sum[0], sum[1], sum[2]));
+        assert_eq!(reading.rows(), reading.vms + reading.repeats + reading.invalid);
+        Ok(given)
+    }
+
+    fn example(name: &str, options: &ReadOptions) -> Given {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("inventories").join(name);
+        reading(&[&file], "", options).unwrap()
+    }
+
+    fn piped(text: &str, options: &ReadOptions) -> Result<Given, InventoryError> {
+        reading(&[Path::new("-")], text, options)
+    }
+
+    fn file(suffix: &str, text: &str) -> tempfile::NamedTempFile {
+        let mut file = tempfile::Builder::new().suffix(suffix).tempfile().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        file
+    }
+
+    fn rack(vm: &Vm) -> &str {
+        vm.expected.rack_id.as_deref().unwrap_or_default()
+    }
+
+    #[test]
+    fn the_demo_has_an_action_in_every_row_and_sixty_vms_on_four_racks() {
+        let demo = example("demo.csv", &options(&[], false));
+        assert_eq!((demo.vms.len(), demo.reading.rows()), (60, 60));
+        let racks: HashSet<_> = demo.vms.iter().map(rack).collect();
+        assert_eq!(racks, HashSet::from(["dc1r27", "dc1r28", "dc1r29", "dc2r01"]));
+        let refreshed = demo.vms.iter().filter(|vm| vm.action == Some(Action::RefreshNextHop)).count();
+        assert_eq!(refreshed, 5);
+        assert_eq!(demo.reading.label_columns, ["role", "owner"]);
+    }
+
+    #[test]
+    fn the_json_fleet_is_read_from_under_vms() {
+        let fleet = example("fleet.json", &options(&[], true));
+        assert_eq!((fleet.vms.len(), fleet.reading.rows()), (12, 12));
+        assert!(fleet.vms.iter().all(|vm| vm.expected.account_id.as_deref() == Some("20000")));
+        assert_eq!(fleet.vms.iter().filter(|vm| vm.expected.prefix.is_some()).count(), 1);
+        assert_eq!(fleet.vms.iter().filter(|vm| vm.name.is_none()).count(), 1);
+        assert_eq!(fleet.reading.label_columns, ["env", "tags", "monitored"]);
+        assert_eq!(fleet.vms[1].labels[1], ("tags".into(), r#"["shop","eu"]"#.into()));
+    }
+
+    #[test]
+    fn a_netbox_export_needs_its_custom_field_mapped() {
+        let pairs = ["vmid=cf_hostup_vmid", "rack_id=cf_hostup_rack", "name=Name"];
+        let export = example("netbox-export.csv", &options(&pairs, true));
+        assert_eq!((export.vms.len(), export.reading.rows()), (14, 14));
+        let (first, third) = (&export.vms[0], &export.vms[2]);
+        assert_eq!(
+            (first.id.as_str(), rack(first), first.name.as_deref()),
+            ("12000", "dc1r27", Some("crm-app01"))
+        );
+        assert!(first.labels.contains(&("ID".into(), "301".into())), "NetBox's own id is but a label");
+        assert!(third.labels.iter().any(|(name, text)| name == "Comments" && text.contains('\n')));
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("inventories/netbox-export.csv");
+        let unmapped = reading(&[&file], "", &options(&[], true)).unwrap_err().to_string();
+        assert!(unmapped.contains("netbox-export.csv:1: no column is named vmid (or vm_id)"), "{unmapped}");
+        assert!(
+            unmapped.contains("--column vmid=NAME") && unmapped.ends_with("cf_hostup_vmid"),
+            "{unmapped}"
+        );
+    }
+
+    #[test]
+    fn proxmoxs_own_vmid_is_an_expectation() {
+        let pairs = ["vmid=hostup.vmid", "proxmox_vm_id=vmid", "rack_id=hostup.rack"];
+        let resources = example("proxmox.json", &options(&pairs, true));
+        assert_eq!((resources.vms.len(), resources.reading.rows()), (8, 8));
+        let last = resources.vms.last().unwrap();
+        assert_eq!((last.id.as_str(), last.expected.proxmox_vm_id.as_deref()), ("13007", Some("108")));
+        assert_eq!(rack(last), "dc1r28");
+    }
+
+    #[test]
+    fn a_file_from_windows_keeps_its_byte_order_mark_and_line_ends() {
+        let windows = Path::new(env!("CARGO_MANIFEST_DIR")).join("inventories/windows.csv");
+        let bytes = std::fs::read(&windows).unwrap();
+        assert!(bytes.starts_with(b"\xEF\xBB\xBFvmid") && bytes.windows(2).any(|pair| pair == b"\r\n"));
+        let given = example("windows.csv", &options(&[], false));
+        assert_eq!((given.vms.len(), given.reading.rows()), (6, 6));
+        assert_eq!((given.vms[0].name.as_deref(), rack(&given.vms[0])), (Some("filserver1"), "dc1r29"));
+        assert_eq!(given.vms[3].labels, [("anmärkning".to_owned(), "två\r\nrader".to_owned())]);
+    }
+
+    #[test]
+    fn every_bad_row_of_the_bad_example_is_named_with_its_line() {
+        let bad = example("bad.csv", &options(&[], false));
+        let ids: Vec<_> = bad.vms.iter().map(|vm| vm.id.as_str()).collect();
+        assert_eq!(ids, ["15000", "15010", "15012"]);
+        assert_eq!(bad.repeats, ["15000 at 18 as at 2"]);
+        let id = "not a HostUp VM id (an integer from 1 to 9223372036854775807, such as 10000)";
+        let cidr = "not an IPv6 network in CIDR notation such as 2001:db8::/48";
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("inventories/bad.csv").display().to_string();
+        let expected = [
+            "3: vmid: is empty".to_owned(),
+            format!("4: vmid: \"web-3\": {id}"),
+            format!("5: vmid: \"0\": {id}"),
+            format!("6: vmid: \"15001.0\": {id}"),
+            format!("7: vmid: \"9223372036854775808\": {id}"),
+            format!("8: prefix: \"2001:db8:2::/129\": {cidr}"),
+            format!("9: prefix: \"192.0.2.0/24\": {cidr}"),
+            "10: next_hop: \"gateway\": not an IPv6 address such as 2001:db8::1".to_owned(),
+            "11: action: \"release\": unknown action (allocate or refresh_next_hop)".to_owned(),
+            "12: action: is empty, and no --action was given".to_owned(),
+            "13: row: 4 fields, where the header has 7".to_owned(),
+            "14: row: 8 fields, where the header has 7".to_owned(),
+            "15: name: not UTF-8".to_owned(),
+            format!("19: vmid: 15000 is in {path}:2 already, with other contents"),
+            format!("20: vmid: \"\\u{{1b}}[2J15011\": {id}"),
+        ];
+        assert_eq!(bad.invalid, expected.map(|row| format!("{path}:{row}")));
+        assert_eq!(example("bad.csv", &options(&[], true)).invalid.len(), 14, "one only lacks an action");
+    }
+
+    #[test]
+    fn several_files_and_standard_input_are_one_fleet() {
+        let csv = file(".csv", "vmid,role\n1,web\n2,db\n");
+        let jsonl = file(".jsonl", "{\"vm_id\": 2, \"role\": \"db\"}\n{\"vmid\": 3, \"owner\": \"ann\"}\n");
+        let stdin = "[{\"vmid\": 1, \"role\": \"mail\"}, {\"vmid\": 4}]";
+        let files = [csv.path(), Path::new("-"), jsonl.path()];
+        let fleet = reading(&files, stdin, &options(&[], true)).unwrap();
+        let ids: Vec<_> = fleet.vms.iter().map(|vm| vm.id.as_str()).collect();
+        assert_eq!(ids, ["1", "2", "4", "3"]);
+        assert_eq!(fleet.repeats, ["2 at 1 as at 3"]);
+        let first = csv.path().display();
+        assert_eq!(fleet.invalid, [format!("-:1: vmid: 1 is in {first}:2 already, with other contents")]);
+        assert_eq!(fleet.reading.label_columns, ["role", "owner"]);
+        let paths: Vec<_> = fleet.reading.files.iter().map(|file| file.path.as_str()).collect();
+        assert_eq!(paths, files.map(|file| file.to_str().unwrap()));
+    }
+
+    #[test]
+    fn each_files_sha_256_is_taken_of_all_its_bytes() {
+        // As `printf '\xEF\xBB\xBFvmid\n1\n' | sha256sum` has it.
+        let given = piped("\u{feff}vmid\n1\n", &options(&[], true)).unwrap();
+        let expected = "01432f0a0f9128511715e29da5df52e4861a228f0f985d4af5d15713e5590826";
+        assert_eq!(given.reading.files[0].sha256, expected);
+    }
+
+    #[test]
+    fn the_format_said_holds_for_all_files_and_a_name_that_says_none_is_refused() {
+        let odd = file(".txt", "vmid\n1\n");
+        let error = reading(&[odd.path()], "", &options(&[], true)).unwrap_err().to_string();
+        assert!(error.ends_with("add --inventory-format csv, json or jsonl"), "{error}");
+        let csv = ReadOptions { format: Some(Format::Csv), ..options(&[], true) };
+        assert_eq!(reading(&[odd.path()], "", &csv).unwrap().vms.len(), 1);
+        let jsonl = ReadOptions { format: Some(Format::Jsonl), ..options(&[], true) };
+        assert_eq!(piped("{\"vmid\": 1, \"data\": [1]}\n", &jsonl).unwrap().vms.len(), 1);
+    }
+
+    #[test]
+    fn what_is_no_inventory_is_an_error_that_names_the_file() {
+        let pairs = options(&["name=Label"], true);
+        for (suffix, text, options, expected) in [
+            (".csv", "", options(&[], true), ":1: the file is empty"),
+            (".csv", "vmid\n1\n", pairs.clone(), ":1: no column is named Label"),
+            (".json", "[{\"vmid\": 1}]", pairs.clone(), ": no column is named Label"),
+            (".jsonl", "{\"vmid\": 1}", pairs, ": no column is named Label"),
+            (".json", "{\"vmid\": 1}\n", options(&[], true), ":1: an object without a list of VMs"),
+            (".csv", "vmid\n\"1\n2\n", options(&[], true), ":2: a quotation mark is opened"),
+        ] {
+            let file = file(suffix, text);
+            let error = reading(&[file.path()], "", &options).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("{}{expected}", file.path().display())), "{error}");
+        }
+        let absent = reading(&[Path::new("no/such.csv")], "", &options(&[], true)).unwrap_err().to_string();
+        assert!(absent.starts_with("no/such.csv: "), "{absent}");
+        let twice = reading(&[Path::new("-"), Path::new("-")], "", &options(&[], true));
+        assert!(matches!(twice, Err(InventoryError::StdinTwice)));
+    }
+
+    #[test]
+    fn labels_are_bounded_because_each_is_a_column_of_every_report() {
+        let lines: Vec<_> =
+            (0..=MAX_COLUMNS).map(|n| format!("{{\"vmid\": {}, \"l{n}\": 1}}", n + 1)).collect();
+        let given = piped(&lines.join("\n"), &options(&[], true)).unwrap();
+        assert_eq!(given.vms.len(), MAX_COLUMNS);
+        assert_eq!(
+            given.invalid,
+            ["-:1001: l1000: one label column too many: the fleet has 1000 others already"]
+        );
+    }
+
+    #[test]
+    fn the_callers_error_ends_the_reading_in_every_format() {
+        #[derive(Debug)]
+        struct Enough;
+        impl From<InventoryError> for Enough {
+            fn from(error: InventoryError) -> Self {
+                panic!("{error}")
+            }
+        }
+        for text in ["vmid\n1\n2\n", "[{\"vmid\": 1}, {\"vmid\": 2}]", "{\"vmid\": 1}\n{\"vmid\": 2}\n"] {
+            let mut events = 0;
+            let result: Result<Reading, Enough> =
+                read(&["-".into()], &mut text.as_bytes(), &options(&[], true), &mut |_| {
+                    events += 1;
+                    Err(Enough)
+                });
+            assert!(result.is_err() && events == 1, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_breaks_off_is_an_error() {
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::Error::other("the disk is gone"))
+            }
+        }
+        for text in ["vmid\n1\n", "[{\"vmid\": 1}", "{\"vmid\": 1}\n"] {
+            let mut stdin = text.as_bytes().chain(Broken);
+            let result: Result<Reading, InventoryError> =
+                read(&["-".into()], &mut stdin, &options(&[], true), &mut |_| Ok(()));
+            assert_eq!(result.unwrap_err().to_string(), "-: the disk is gone", "{text}");
         }
     }
 }

@@ -1,110 +1,135 @@
-//! Which VMs an inventory has named already. The memory it needs does not grow with the fleet.
+//! Which VMs the fleet has had so far, and with what contents, so that no VM is called for twice.
+//!
+//! Kept in a private temporary database, which spills to disk: memory does not grow with the fleet.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, Error};
 use sha2::{Digest, Sha256};
 
-use super::vm::Vm;
+use super::vm::{InvalidVmId, Vm};
+use crate::allocation::Expected;
 
-/// The VMs read so far, in a temporary database of SQLite's own.
-pub(super) struct Seen {
-    db: Connection,
+/// Where a VM's row is: the number of its file, and its line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Position {
+    pub(super) file: usize,
+    pub(super) line: u64,
 }
 
-/// What an earlier row said of a VM.
+/// What [`Seen::note`] says of a VM.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Sight {
     First,
-    /// The same in every column.
-    Again,
-    /// Something else, at this place.
-    Otherwise {
-        file: usize,
-        line: u64,
-    },
+    /// Seen before, there, with the same contents.
+    Repeat(Position),
+    /// Seen before, there, with other contents.
+    Conflict(Position),
+}
+
+pub(super) struct Seen {
+    database: Connection,
+    /// For [`digest`], kept for its capacity.
+    scratch: Vec<u8>,
 }
 
 impl Seen {
-    pub(super) fn new() -> Result<Self, rusqlite::Error> {
-        // An empty name is a temporary file that is deleted when it is closed.
-        let db = Connection::open("")?;
-        db.execute_batch(
-            "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA locking_mode = EXCLUSIVE;
-             PRAGMA cache_size = -4096;
-             CREATE TABLE seen (vmid TEXT PRIMARY KEY, contents INTEGER, file INTEGER, line INTEGER)
-                STRICT, WITHOUT ROWID;
+    pub(super) fn new() -> rusqlite::Result<Self> {
+        let database = Connection::open("")?;
+        database.execute_batch(
+            "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -8192;
+             CREATE TABLE seen (vmid INTEGER PRIMARY KEY, contents INTEGER, file INTEGER, line INTEGER);
              BEGIN",
         )?;
-        Ok(Self { db })
+        Ok(Self { database, scratch: Vec::new() })
     }
 
-    /// Notes that a VM stands at `line` of file number `file`.
-    pub(super) fn note(&self, vm: &Vm, file: usize, line: u64) -> Result<Sight, rusqlite::Error> {
-        let contents = contents(vm);
-        let line_no = i64::try_from(line).unwrap_or(i64::MAX);
-        let file_no = i64::try_from(file).unwrap_or(i64::MAX);
-        let mut insert = self.db.prepare_cached(
-            "INSERT INTO seen (vmid, contents, file, line) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
-        )?;
-        if insert.execute(params![vm.id.as_str(), contents, file_no, line_no])? == 1 {
+    /// Notes a VM where it is the first of its id.
+    pub(super) fn note(&mut self, vm: &Vm, at: Position) -> rusqlite::Result<Sight> {
+        // An integer key makes the whole twice as fast as the id's text; v1 has no other ids.
+        let vmid: i64 =
+            vm.id.as_str().parse().map_err(|_| Error::ToSqlConversionFailure(InvalidVmId.into()))?;
+        let contents = digest(vm, &mut self.scratch);
+        let mut insert =
+            self.database.prepare_cached("INSERT OR IGNORE INTO seen VALUES (?1, ?2, ?3, ?4)")?;
+        if insert.execute((vmid, contents, at.file.cast_signed(), at.line.cast_signed()))? == 1 {
             return Ok(Sight::First);
         }
-        let mut first = self.db.prepare_cached("SELECT contents, file, line FROM seen WHERE vmid = ?1")?;
-        let first = first.query_row([vm.id.as_str()], |row| {
-            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
-        });
-        match first.optional()? {
-            Some((earlier, _, _)) if earlier == contents => Ok(Sight::Again),
-            Some((_, file, line)) => Ok(Sight::Otherwise {
-                file: usize::try_from(file).unwrap_or_default(),
-                line: line.unsigned_abs(),
-            }),
-            None => Ok(Sight::First),
-        }
+        let mut select =
+            self.database.prepare_cached("SELECT contents, file, line FROM seen WHERE vmid = ?1")?;
+        let (first, position): (i64, _) = select.query_row([vmid], |row| {
+            let (file, line): (isize, i64) = (row.get(1)?, row.get(2)?);
+            Ok((row.get(0)?, Position { file: file.cast_unsigned(), line: line.cast_unsigned() }))
+        })?;
+        Ok(if first == contents { Sight::Repeat(position) } else { Sight::Conflict(position) })
     }
 }
 
-/// A fingerprint of everything a row says but its id, whatever the order of its labels.
-fn contents(vm: &Vm) -> i64 {
-    let mut hash = Sha256::new();
-    let mut add = |text: &str| {
-        hash.update(text.len().to_le_bytes());
-        hash.update(text);
+/// Equal for equal contents, whatever the order of the labels and the way an address is written. 64 bits will do:
+/// only rows of the same VM are compared.
+fn digest(vm: &Vm, scratch: &mut Vec<u8>) -> i64 {
+    scratch.clear();
+    let mut add = |bytes: Option<&[u8]>| {
+        // The length keeps neighbours apart; an absent text is not an empty one.
+        let length = bytes.map_or(u64::MAX, |bytes| bytes.len() as u64);
+        scratch.extend_from_slice(&length.to_le_bytes());
+        scratch.extend_from_slice(bytes.unwrap_or_default());
     };
-    let Vm { id: _, name, action, expected, labels } = vm;
-    add(name.as_deref().unwrap_or_default());
-    add(action.map_or("", |action| action.as_str()));
-    add(&serde_json::to_string(expected).unwrap_or_default());
-    let mut labels: Vec<_> = labels.iter().filter(|(_, value)| !value.is_empty()).collect();
-    labels.sort();
-    for (name, value) in labels {
-        add(name);
-        add(value);
+    let Expected { prefix, next_hop, rack_id, account_id, client_id, proxmox_vm_id } = &vm.expected;
+    let network = prefix.as_ref().map(|prefix| prefix.network().network().octets());
+    let address = next_hop.as_ref().map(|hop| hop.address().octets());
+    add(network.as_ref().map(<[u8; 16]>::as_slice));
+    add(prefix.as_ref().map(|prefix| [prefix.length()]).as_ref().map(<[u8; 1]>::as_slice));
+    add(address.as_ref().map(<[u8; 16]>::as_slice));
+    add(vm.action.map(|action| action.as_str().as_bytes()));
+    for text in [&vm.name, rack_id, account_id, client_id, proxmox_vm_id] {
+        add(text.as_deref().map(str::as_bytes));
     }
-    let digest = hash.finalize();
-    let mut first = [0; 8];
-    first.copy_from_slice(&digest[..8]);
-    i64::from_le_bytes(first)
+    let mut labels: Vec<_> = vm.labels.iter().collect();
+    labels.sort_unstable();
+    for (name, text) in labels {
+        add(Some(name.as_bytes()));
+        add(Some(text.as_bytes()));
+    }
+    let mut short = [0; 8];
+    short.copy_from_slice(&Sha256::digest(scratch)[..8]);
+    i64::from_le_bytes(short)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::allocation::Expected;
 
-    fn vm(id: &str, labels: &[(&str, &str)]) -> Vm {
-        let labels = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Vm { id: id.parse().unwrap(), name: None, action: None, expected: Expected::default(), labels }
+    fn vm(edit: impl FnOnce(&mut Vm)) -> Vm {
+        let expected = Expected { prefix: "2001:db8::1/48".parse().ok(), ..Expected::default() };
+        let labels = [("role", "db"), ("owner", "ann")].map(|(name, text)| (name.into(), text.into())).into();
+        let mut vm = Vm { id: "1".parse().unwrap(), name: None, action: None, expected, labels };
+        edit(&mut vm);
+        vm
+    }
+
+    fn at(file: usize, line: u64) -> Position {
+        Position { file, line }
     }
 
     #[test]
-    fn the_same_contents_are_one_vm_and_others_are_a_contradiction() {
-        let seen = Seen::new().unwrap();
-        let both = [("a", "1"), ("b", "2")];
-        assert_eq!(seen.note(&vm("1", &both), 0, 2).unwrap(), Sight::First);
-        assert_eq!(seen.note(&vm("2", &both), 0, 3).unwrap(), Sight::First);
-        assert_eq!(seen.note(&vm("1", &[("b", "2"), ("a", "1")]), 0, 4).unwrap(), Sight::Again);
-        let other = Sight::Otherwise { file: 0, line: 2 };
-        assert_eq!(seen.note(&vm("1", &[("a", "12")]), 1, 2).unwrap(), other);
-        assert_eq!(seen.note(&vm("1", &[("a", "1b"), ("2", "")]), 1, 3).unwrap(), other);
+    fn a_vm_is_first_once_and_then_a_repeat_or_a_conflict() {
+        let mut seen = Seen::new().unwrap();
+        assert_eq!(seen.note(&vm(|_| ()), at(0, 2)).unwrap(), Sight::First);
+        let same = vm(|vm| {
+            vm.labels.reverse();
+            vm.expected.prefix = "2001:0DB8::/48".parse().ok();
+        });
+        assert_eq!(seen.note(&same, at(1, 3)).unwrap(), Sight::Repeat(at(0, 2)));
+        let edits: [fn(&mut Vm); 6] = [
+            |vm| vm.name = Some(String::new()),
+            |vm| vm.action = Some(super::super::Action::Allocate),
+            |vm| vm.expected.prefix = None,
+            |vm| vm.expected.next_hop = "2001:db8::1".parse().ok(),
+            |vm| vm.expected.client_id = Some("3".into()),
+            |vm| vm.labels[0].1 = "web".into(),
+        ];
+        for edit in edits {
+            assert_eq!(seen.note(&vm(edit), at(1, 4)).unwrap(), Sight::Conflict(at(0, 2)));
+        }
+        assert_eq!(seen.note(&vm(|vm| vm.id = "2".parse().unwrap()), at(1, 5)).unwrap(), Sight::First);
     }
 }

@@ -1,251 +1,483 @@
-//! Which VMs of an inventory a run is about. Pure: a VM and its rack in, yes or no out.
+//! Which VMs of the fleet a run is for: `--rack`, `--vmid` and `--where`.
+//!
+//! Values of one flag are alternatives, flags narrow each other, and an exclusion (a leading `!`) always wins.
+//! Says nothing of how many, or of what failed last time.
 
-use std::ops::RangeInclusive;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use globset::{Glob, GlobMatcher};
 
+use super::columns::Column;
+use super::error::shown;
 use super::vm::{Vm, VmId};
+use crate::allocation::{NextHop, Prefix};
 
-/// Several values of one option: any of them admits, unless one that begins with `!` excludes.
-#[derive(Debug, Clone)]
-struct Pattern<T> {
-    exclude: bool,
-    what: T,
-}
-
-impl<T> Pattern<T> {
-    fn parse<E>(text: &str, what: impl FnOnce(&str) -> Result<T, E>) -> Result<Self, E> {
-        let (exclude, rest) = text.strip_prefix('!').map_or((false, text), |rest| (true, rest));
-        Ok(Self { exclude, what: what(rest)? })
-    }
-}
-
-/// Without a value that admits, everything is admitted that none excludes.
-fn admits<'a, T: 'a>(patterns: impl Iterator<Item = &'a Pattern<T>>, is_match: impl Fn(&T) -> bool) -> bool {
-    let (mut any_admits, mut admitted) = (false, false);
-    for pattern in patterns {
-        match (pattern.exclude, is_match(&pattern.what)) {
-            (true, true) => return false,
-            (true, false) => {}
-            (false, matched) => {
-                any_admits = true;
-                admitted |= matched;
-            }
-        }
-    }
-    admitted || !any_admits
-}
-
-/// Why a text selects nothing.
+/// Why a text selects nothing that could be meant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidPattern {
-    #[error("not a pattern: {0}")]
+    #[error("is empty: name a rack, or a pattern such as dc1r*")]
+    NoRack,
+    #[error("not a pattern (* any text, ? one character, [ab] one of them, {{x,y}} either): {0}")]
     Glob(String),
-    #[error("not VM ids: write 10000,10010-10020 or @FILE")]
-    Ids,
-    #[error("write LABEL=GLOB, such as role=web*")]
-    Where,
+    #[error("not LABEL=PATTERN, such as role=db* (labels are the inventory's own columns)")]
+    NoLabel,
+    #[error(
+        "an empty pattern matches nothing: {label}=* is every VM that has a {label}, !{label}=* every one without"
+    )]
+    NoPattern { label: String },
+    #[error(
+        "\"{}\" is no VM id and no range of them, such as 10000,10010-10020 (or @FILE, with one or more a line)",
+        shown(.0)
+    )]
+    NoVmId(String),
+    #[error("the range {0} runs backwards")]
+    Backwards(String),
+    #[error("@ needs the name of a file, such as @failed.txt")]
+    NoFile,
 }
 
+/// Why a selection cannot be made: the file of a `--vmid @FILE`.
+#[derive(Debug, thiserror::Error)]
+pub enum SelectionError {
+    #[error("{}: {source}", .file.display())]
+    Unreadable { file: PathBuf, source: io::Error },
+    #[error("{}:{line}: {reason}", .file.display())]
+    Invalid { file: PathBuf, line: usize, reason: InvalidPattern },
+}
+
+/// Splits off a leading `!`.
+fn exclusion(text: &str) -> (bool, &str) {
+    text.strip_prefix('!').map_or((false, text), |rest| (true, rest))
+}
+
+/// Case counts, and `*` matches any text, a `/` too.
 fn glob(text: &str) -> Result<GlobMatcher, InvalidPattern> {
-    Glob::new(text).map(|glob| glob.compile_matcher()).map_err(|e| InvalidPattern::Glob(e.kind().to_string()))
+    let glob = Glob::new(text).map_err(|error| InvalidPattern::Glob(error.kind().to_string()))?;
+    Ok(glob.compile_matcher())
 }
 
-/// `--rack GLOB`: `*` stands for any text; upper and lower case differ.
+/// A `--rack [!]GLOB`.
 #[derive(Debug, Clone)]
-pub struct RackPattern(Pattern<GlobMatcher>);
+pub struct RackPattern {
+    excludes: bool,
+    glob: GlobMatcher,
+}
 
 impl FromStr for RackPattern {
     type Err = InvalidPattern;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Pattern::parse(text, glob).map(Self)
+        match exclusion(text) {
+            (_, "") => Err(InvalidPattern::NoRack),
+            (excludes, pattern) => Ok(Self { excludes, glob: glob(pattern)? }),
+        }
     }
 }
 
-/// `--vmid 10000,10010-10020`: ids and ranges of ids, both ends included.
+/// A `--vmid [!]SPEC`: ids and ranges, or a file of them.
 #[derive(Debug, Clone)]
-pub struct VmPattern(Pattern<Vec<RangeInclusive<u64>>>);
+pub struct VmidPattern {
+    excludes: bool,
+    ids: Ids,
+}
 
-impl FromStr for VmPattern {
+#[derive(Debug, Clone)]
+enum Ids {
+    Listed(Vec<Range>),
+    File(PathBuf),
+}
+
+/// The first and the last VM id of a range.
+type Range = (u64, u64);
+
+impl FromStr for VmidPattern {
     type Err = InvalidPattern;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Pattern::parse(text, |text| text.split(',').map(ids).collect()).map(Self)
+        let (excludes, spec) = exclusion(text);
+        let ids = match spec.strip_prefix('@') {
+            Some("") => return Err(InvalidPattern::NoFile),
+            Some(file) => Ids::File(file.into()),
+            None => Ids::Listed(ranges(spec)?),
+        };
+        Ok(Self { excludes, ids })
     }
 }
 
-impl VmPattern {
-    /// The content of an `@FILE`: ids and ranges, separated by commas or lines; `#` begins a comment.
-    pub fn from_file(exclude: bool, content: &str) -> Result<Self, InvalidPattern> {
-        let lines = content.lines().map(|line| line.split('#').next().unwrap_or_default());
-        let specs = lines.flat_map(|line| line.split(',')).map(str::trim).filter(|spec| !spec.is_empty());
-        Ok(Self(Pattern { exclude, what: specs.map(ids).collect::<Result<_, _>>()? }))
+/// The ids and ranges of a list with commas.
+fn ranges(commas: &str) -> Result<Vec<Range>, InvalidPattern> {
+    let id = |text: &str, part: &str| {
+        let id = VmId::from_str(text.trim()).ok().and_then(|id| number(&id));
+        id.ok_or_else(|| InvalidPattern::NoVmId(part.into()))
+    };
+    let range = |part: &str| {
+        let part = part.trim();
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        match (id(first, part)?, id(last, part)?) {
+            (first, last) if first > last => Err(InvalidPattern::Backwards(part.into())),
+            range => Ok(range),
+        }
+    };
+    commas.split(',').map(range).collect()
+}
+
+fn number(id: &VmId) -> Option<u64> {
+    id.as_str().parse().ok()
+}
+
+impl VmidPattern {
+    fn ranges(self) -> Result<Vec<Range>, SelectionError> {
+        match self.ids {
+            Ids::Listed(ranges) => Ok(ranges),
+            Ids::File(file) => ranges_of_file(&file),
+        }
     }
 }
 
-fn ids(text: &str) -> Result<RangeInclusive<u64>, InvalidPattern> {
-    let number = |text: &str| text.trim().parse::<VmId>().ok()?.as_str().parse().ok();
-    let (first, last) = text.split_once('-').unwrap_or((text, text));
-    match (number(first), number(last)) {
-        (Some(first), Some(last)) if first <= last => Ok(first..=last),
-        _ => Err(InvalidPattern::Ids),
+/// One list a line; `#` starts a comment.
+fn ranges_of_file(file: &Path) -> Result<Vec<Range>, SelectionError> {
+    let unreadable = |source| SelectionError::Unreadable { file: file.into(), source };
+    let mut all = Vec::new();
+    for (index, line) in BufReader::new(File::open(file).map_err(unreadable)?).lines().enumerate() {
+        let line = line.map_err(unreadable)?;
+        let list = line.split('#').next().unwrap_or_default().trim_start_matches('\u{feff}').trim();
+        if !list.is_empty() {
+            let invalid = |reason| SelectionError::Invalid { file: file.into(), line: index + 1, reason };
+            all.extend(ranges(list).map_err(invalid)?);
+        }
+    }
+    Ok(all)
+}
+
+/// Ids as ranges, sorted and apart.
+#[derive(Debug, Clone, Default)]
+struct Ranges(Vec<Range>);
+
+impl Ranges {
+    fn new(mut ranges: Vec<Range>) -> Self {
+        ranges.sort_unstable();
+        let mut apart: Vec<Range> = Vec::new();
+        for (first, last) in ranges {
+            match apart.last_mut() {
+                Some(previous) if first <= previous.1.saturating_add(1) => previous.1 = previous.1.max(last),
+                _ => apart.push((first, last)),
+            }
+        }
+        Self(apart)
+    }
+
+    fn contains(&self, id: &VmId) -> bool {
+        number(id).is_some_and(|id| {
+            let behind = self.0.partition_point(|&(first, _)| first <= id);
+            behind > 0 && id <= self.0[behind - 1].1
+        })
     }
 }
 
-/// `--where LABEL=GLOB`; `name` stands for the VM's name.
+/// A `--where [!]LABEL=GLOB`. A known column's name stands for that column, else it is a label.
 #[derive(Debug, Clone)]
 pub struct WherePattern {
-    label: String,
-    glob: Pattern<GlobMatcher>,
+    excludes: bool,
+    subject: Subject,
+    glob: GlobMatcher,
+}
+
+#[derive(Debug, Clone)]
+enum Subject {
+    Column(Column),
+    Label(String),
 }
 
 impl FromStr for WherePattern {
     type Err = InvalidPattern;
 
-    /// The `!` may stand before the label or before the pattern.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (label, value) = text.split_once('=').ok_or(InvalidPattern::Where)?;
-        let (outer, label) = label.strip_prefix('!').map_or((false, label), |label| (true, label));
-        if label.is_empty() {
-            return Err(InvalidPattern::Where);
+        let (excludes, condition) = exclusion(text);
+        let (label, pattern) = condition.split_once('=').ok_or(InvalidPattern::NoLabel)?;
+        match (label, pattern) {
+            ("", _) => Err(InvalidPattern::NoLabel),
+            (_, "") => Err(InvalidPattern::NoPattern { label: label.into() }),
+            _ => Ok(Self { excludes, subject: Subject::named(label), glob: glob(pattern)? }),
         }
-        let mut glob = Pattern::parse(value, glob)?;
-        glob.exclude |= outer;
-        Ok(Self { label: label.to_owned(), glob })
     }
 }
 
-/// All selection options together: different ones must all admit a VM.
+impl Subject {
+    fn named(name: &str) -> Self {
+        Column::named(name).map_or_else(|| Self::Label(name.into()), Self::Column)
+    }
+
+    fn of<'v>(&self, vm: &'v Vm, rack: Option<&'v str>) -> Option<&'v str> {
+        let expected = &vm.expected;
+        match self {
+            Self::Label(name) => {
+                vm.labels.iter().find(|(label, _)| label == name).map(|(_, text)| text.as_str())
+            }
+            Self::Column(Column::Vmid) => Some(vm.id.as_str()),
+            Self::Column(Column::Name) => vm.name.as_deref(),
+            Self::Column(Column::RackId) => rack,
+            Self::Column(Column::Action) => vm.action.map(super::Action::as_str),
+            Self::Column(Column::Prefix) => expected.prefix.as_ref().map(Prefix::as_str),
+            Self::Column(Column::NextHop) => expected.next_hop.as_ref().map(NextHop::as_str),
+            Self::Column(Column::ProxmoxVmId) => expected.proxmox_vm_id.as_deref(),
+            Self::Column(Column::ClientId) => expected.client_id.as_deref(),
+            Self::Column(Column::AccountId) => expected.account_id.as_deref(),
+        }
+    }
+}
+
+impl WherePattern {
+    fn matches(&self, vm: &Vm, rack: Option<&str>) -> bool {
+        self.subject.of(vm, rack).is_some_and(|text| self.glob.is_match(text))
+    }
+}
+
+/// All that was typed to select VMs; nothing typed selects every one.
 #[derive(Debug, Clone, Default)]
 pub struct Selection {
-    pub racks: Vec<RackPattern>,
-    pub vms: Vec<VmPattern>,
-    pub wheres: Vec<WherePattern>,
+    racks: Vec<RackPattern>,
+    /// `None` where no `--vmid` includes anything: all ids are.
+    ids: Option<Ranges>,
+    excluded_ids: Ranges,
+    wheres: Vec<WherePattern>,
 }
 
 impl Selection {
-    /// `rack` is the inventory's, else the one last seen; a VM of unknown rack has the empty one.
+    /// Reads the files of `--vmid @FILE`.
+    pub fn new(
+        racks: Vec<RackPattern>,
+        vmids: Vec<VmidPattern>,
+        wheres: Vec<WherePattern>,
+    ) -> Result<Self, SelectionError> {
+        let (mut included, mut excluded) = (None::<Vec<Range>>, Vec::new());
+        for pattern in vmids {
+            match pattern.excludes {
+                true => excluded.extend(pattern.ranges()?),
+                false => included.get_or_insert_default().extend(pattern.ranges()?),
+            }
+        }
+        Ok(Self { racks, ids: included.map(Ranges::new), excluded_ids: Ranges::new(excluded), wheres })
+    }
+
+    /// Whether a VM is selected. `rack` is the inventory's or, where it has none, the one last seen for the VM.
+    ///
+    /// What a VM lacks, a rack or a label, no pattern matches: `*` neither.
     pub fn matches(&self, vm: &Vm, rack: Option<&str>) -> bool {
-        self.matches_rack(rack) && self.matches_id(&vm.id) && self.matches_labels(vm)
+        let by_rack = self
+            .racks
+            .iter()
+            .map(|pattern| (pattern.excludes, rack.is_some_and(|rack| pattern.glob.is_match(rack))));
+        self.ids.as_ref().is_none_or(|ids| ids.contains(&vm.id))
+            && !self.excluded_ids.contains(&vm.id)
+            && passes(by_rack)
+            && passes(self.wheres.iter().map(|pattern| (pattern.excludes, pattern.matches(vm, rack))))
     }
 
-    pub fn is_by_rack(&self) -> bool {
-        !self.racks.is_empty()
-    }
-
-    fn matches_rack(&self, rack: Option<&str>) -> bool {
-        admits(self.racks.iter().map(|pattern| &pattern.0), |glob| glob.is_match(rack.unwrap_or_default()))
-    }
-
-    fn matches_id(&self, id: &VmId) -> bool {
-        let Ok(number) = id.as_str().parse::<u64>() else { return self.vms.is_empty() };
-        admits(self.vms.iter().map(|pattern| &pattern.0), |ranges| {
-            ranges.iter().any(|ids| ids.contains(&number))
-        })
-    }
-
-    /// Each label is an option of its own: `--where role=web --where owner=ops` means both.
-    fn matches_labels(&self, vm: &Vm) -> bool {
-        self.wheres.iter().all(|pattern| {
-            let same_label = self.wheres.iter().filter(|other| other.label == pattern.label);
-            admits(same_label.map(|other| &other.glob), |glob| glob.is_match(label(vm, &pattern.label)))
+    /// The labels that `--where` names, so that one which no inventory has can be warned about.
+    pub fn labels(&self) -> impl Iterator<Item = &str> {
+        self.wheres.iter().filter_map(|pattern| match &pattern.subject {
+            Subject::Label(name) => Some(name.as_str()),
+            Subject::Column(_) => None,
         })
     }
 }
 
-fn label<'a>(vm: &'a Vm, label: &str) -> &'a str {
-    let named = vm.labels.iter().find(|(name, _)| name == label).map(|(_, value)| value.as_str());
-    let name = vm.name.as_deref().filter(|_| label == "name");
-    named.or(name).unwrap_or_default()
+/// One flag's verdict over its patterns, each (excludes, matches): none that excludes may match, and where some
+/// include, one of them must.
+fn passes(patterns: impl Iterator<Item = (bool, bool)>) -> bool {
+    let (mut some_include, mut included) = (false, false);
+    for (excludes, matches) in patterns {
+        if excludes && matches {
+            return false;
+        }
+        some_include |= !excludes;
+        included |= !excludes && matches;
+    }
+    included || !some_include
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
     use crate::allocation::Expected;
 
-    fn vm(id: &str) -> Vm {
-        let labels = vec![("role".to_owned(), "web".to_owned()), ("owner".to_owned(), "ops".to_owned())];
-        Vm {
-            id: id.parse().unwrap(),
-            name: Some("web-1".into()),
-            action: None,
-            expected: Expected::default(),
-            labels,
-        }
+    type Texts = &'static [&'static str];
+
+    fn selection(racks: &[&str], vmids: &[&str], wheres: &[&str]) -> Selection {
+        Selection::new(
+            racks.iter().map(|text| text.parse().unwrap()).collect(),
+            vmids.iter().map(|text| text.parse().unwrap()).collect(),
+            wheres.iter().map(|text| text.parse().unwrap()).collect(),
+        )
+        .unwrap()
     }
 
-    fn parsed<T: FromStr<Err = InvalidPattern>>(texts: &[&str]) -> Vec<T> {
-        texts.iter().map(|text| text.parse().unwrap()).collect()
-    }
-
-    #[test]
-    fn racks_are_selected_by_pattern_and_exclusion_wins() {
-        for (patterns, rack, selected) in [
-            (vec![], None, true),
-            (vec!["dc1*"], Some("dc1r28"), true),
-            (vec!["dc1*"], Some("dc2r01"), false),
-            (vec!["dc1*"], None, false),
-            (vec!["DC1*"], Some("dc1r28"), false),
-            (vec!["dc1r27", "dc1r28"], Some("dc1r28"), true),
-            (vec!["dc1*", "!dc1r28"], Some("dc1r28"), false),
-            (vec!["!dc1r28", "dc1*"], Some("dc1r28"), false),
-            (vec!["!dc1r28"], Some("dc1r27"), true),
-            (vec!["!dc1r28"], None, true),
-        ] {
-            let selection = Selection { racks: parsed(&patterns), ..Selection::default() };
-            assert_eq!(selection.matches(&vm("1"), rack), selected, "{patterns:?} {rack:?}");
-        }
+    fn vm(id: &str, labels: &[(&str, &str)]) -> Vm {
+        let expected = Expected { client_id: Some("30000".into()), ..Expected::default() };
+        let labels = labels.iter().map(|&(name, text)| (name.into(), text.into())).collect();
+        let action = Some(super::super::Action::Allocate);
+        Vm { id: id.parse().unwrap(), name: Some(format!("web-{id}")), action, expected, labels }
     }
 
     #[test]
-    fn ids_are_selected_one_by_one_in_ranges_or_from_a_file() {
-        for (patterns, id, selected) in [
-            (vec!["10000,10010-10020"], "10000", true),
-            (vec!["10000,10010-10020"], "10020", true),
-            (vec!["10000,10010-10020"], "10009", false),
-            (vec!["1-9223372036854775807", "!7"], "7", false),
-            (vec!["!7"], "8", true),
-        ] {
-            let selection = Selection { vms: parsed(&patterns), ..Selection::default() };
-            assert_eq!(selection.matches(&vm(id), None), selected, "{patterns:?} {id}");
+    fn racks_are_matched_by_glob_and_exclusions_win() {
+        let cases: [(Texts, Texts, &[Option<&str>]); 6] = [
+            (&[], &["dc1r28", "dc2r01"], &[None]),
+            (&["dc1r28"], &["dc1r28"], &[Some("dc1r280"), Some("DC1R28"), None]),
+            (&["dc1*", "dc2r0?"], &["dc1r28", "dc1/x", "dc2r01"], &[Some("dc2r10"), None]),
+            (&["!dc1*"], &["dc2r01"], &[Some("dc1r28")]),
+            (&["dc1*", "!dc1r28"], &["dc1r27"], &[Some("dc1r28"), Some("dc2r01"), None]),
+            (&["{dc1,dc2}r0[12]"], &["dc1r01", "dc2r02"], &[Some("dc3r01"), Some("dc1r03")]),
+        ];
+        for (patterns, selected, left) in cases {
+            let selection = selection(patterns, &[], &[]);
+            for rack in selected {
+                assert!(selection.matches(&vm("1", &[]), Some(rack)), "{patterns:?} {rack}");
+            }
+            for rack in left {
+                // Without a pattern that includes, VMs of unknown rack are in.
+                assert_eq!(
+                    selection.matches(&vm("1", &[]), *rack),
+                    patterns.is_empty(),
+                    "{patterns:?} {rack:?}"
+                );
+            }
         }
-        for text in ["", "a", "1-", "-1", "9-8", "0", "1,,2", "01"] {
-            assert!(text.parse::<VmPattern>().is_err(), "{text}");
-        }
-        let file =
-            VmPattern::from_file(false, "# maintenance\n10000\n10010-10020, 7 # and one more\n\n").unwrap();
-        let selection = Selection { vms: vec![file], ..Selection::default() };
-        let ids = ["7", "8", "10000", "10015"].map(|id| selection.matches(&vm(id), None));
-        assert_eq!(ids, [true, false, true, true]);
-        let none =
-            Selection { vms: vec![VmPattern::from_file(false, "# empty").unwrap()], ..Selection::default() };
-        assert!(!none.matches(&vm("1"), None), "an empty file selects nothing");
+        assert!(selection(&["!dc1*"], &[], &[]).matches(&vm("1", &[]), None));
     }
 
     #[test]
-    fn labels_are_selected_by_name_and_different_ones_must_all_match() {
-        for (patterns, selected) in [
-            (vec!["role=web"], true),
-            (vec!["role=w*"], true),
-            (vec!["role=db"], false),
-            (vec!["role=db", "role=web"], true),
-            (vec!["role=web", "owner=dev"], false),
-            (vec!["role=web", "owner=ops"], true),
-            (vec!["role=!web"], false),
-            (vec!["!role=web"], false),
-            (vec!["!role=db"], true),
-            (vec!["name=web-*"], true),
-            (vec!["tier="], true),
-            (vec!["tier=?*"], false),
+    fn ids_are_matched_as_numbers_in_ranges() {
+        let cases: [(Texts, Texts, Texts); 5] = [
+            (
+                &["10000,10010-10020"],
+                &["10000", "10010", "10015", "10020"],
+                &["9999", "10001", "10021", "100000"],
+            ),
+            (&["1-9223372036854775807"], &["1", "9223372036854775807"], &[]),
+            (&["5-9", " 1 - 6 , 12", "10"], &["1", "6", "9", "10", "12"], &["11", "13"]),
+            (&["!7"], &["6", "8"], &["7"]),
+            (&["1-10", "!5,7-8"], &["4", "6", "9"], &["5", "7", "8", "11"]),
+        ];
+        for (specs, selected, left) in cases {
+            let selection = selection(&[], specs, &[]);
+            for id in selected {
+                assert!(selection.matches(&vm(id, &[]), None), "{specs:?} {id}");
+            }
+            for id in left {
+                assert!(!selection.matches(&vm(id, &[]), None), "{specs:?} {id}");
+            }
+        }
+    }
+
+    #[test]
+    fn ids_may_come_from_a_file_with_comments() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all("\u{feff}10000\r\n# failed last night\n\n10010-10012, 10014 # db\n".as_bytes())
+            .unwrap();
+        let spec = format!("@{}", file.path().display());
+        let included = selection(&[], &[&spec], &[]);
+        let excluded = selection(&[], &[&format!("!{spec}")], &[]);
+        for (id, listed) in [("10000", true), ("10011", true), ("10013", false), ("10014", true)] {
+            assert_eq!(included.matches(&vm(id, &[]), None), listed, "{id}");
+            assert_eq!(excluded.matches(&vm(id, &[]), None), !listed, "{id}");
+        }
+    }
+
+    #[test]
+    fn an_empty_file_of_ids_selects_nothing() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let selection = selection(&[], &[&format!("@{}", file.path().display())], &[]);
+        assert!(!selection.matches(&vm("1", &[]), None));
+    }
+
+    #[test]
+    fn a_bad_file_of_ids_is_named_with_its_line() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(b"1\n!2\n").unwrap();
+        let pattern = format!("@{}", file.path().display()).parse().unwrap();
+        let error = Selection::new(vec![], vec![pattern], vec![]).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("{}:2: \"!2\" is no VM id", file.path().display())), "{error}");
+        let absent = Selection::new(vec![], vec!["@no/such/file".parse().unwrap()], vec![]);
+        assert!(absent.unwrap_err().to_string().starts_with("no/such/file: "));
+    }
+
+    #[test]
+    fn where_matches_labels_and_known_columns() {
+        let vm = vm("10000", &[("role", "db-primary"), ("site", "a=b")]);
+        for (condition, selected) in [
+            ("role=db*", true),
+            ("role=db", false),
+            ("!role=db*", false),
+            ("!role=web", true),
+            ("site=a=b", true),
+            ("owner=*", false),
+            ("!owner=*", true),
+            ("name=web-*", true),
+            ("hostname=web-10000", true),
+            ("vmid=1000?", true),
+            ("action=allocate", true),
+            ("rack_id=dc1r28", true),
+            ("rack=dc2*", false),
+            ("client_id=30000", true),
+            ("prefix=*", false),
         ] {
-            let selection = Selection { wheres: parsed(&patterns), ..Selection::default() };
-            assert_eq!(selection.matches(&vm("1"), None), selected, "{patterns:?}");
+            assert_eq!(
+                selection(&[], &[], &[condition]).matches(&vm, Some("dc1r28")),
+                selected,
+                "{condition}"
+            );
         }
-        for text in ["role", "=web", "!=web", "role=[a"] {
-            assert!(text.parse::<WherePattern>().is_err(), "{text}");
+    }
+
+    #[test]
+    fn values_of_one_flag_are_alternatives_and_flags_narrow_each_other() {
+        let vm = vm("10000", &[("role", "db")]);
+        let of = |racks: &[&str], vmids: &[&str], wheres: &[&str]| {
+            selection(racks, vmids, wheres).matches(&vm, Some("dc1r28"))
+        };
+        assert!(of(&["dc2*", "dc1*"], &["1", "10000"], &["role=web", "role=db"]));
+        assert!(!of(&["dc2*"], &["10000"], &["role=db"]));
+        assert!(!of(&["dc1*"], &["1"], &["role=db"]));
+        assert!(!of(&["dc1*"], &["10000"], &["role=web"]));
+        assert!(!of(&["dc1*"], &["10000"], &["role=db", "!role=d*"]));
+        assert_eq!(
+            selection(&[], &[], &["role=a", "!x=b", "name=c"]).labels().collect::<Vec<_>>(),
+            ["role", "x"]
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused_with_an_example() {
+        for (text, error) in [
+            (
+                "",
+                "\"\" is no VM id and no range of them, such as 10000,10010-10020 (or @FILE, with one or more a line)",
+            ),
+            ("10000,", "\"\" is no VM id"),
+            ("10-", "\"10-\" is no VM id"),
+            ("0-5", "\"0-5\" is no VM id"),
+            ("1-2-3", "\"1-2-3\" is no VM id"),
+            ("web1", "\"web1\" is no VM id"),
+            ("10020-10010", "the range 10020-10010 runs backwards"),
+            ("!@", "@ needs the name of a file, such as @failed.txt"),
+        ] {
+            let refused = text.parse::<VmidPattern>().unwrap_err().to_string();
+            assert!(refused.starts_with(error), "{text}: {refused}");
         }
+        assert_eq!("!".parse::<RackPattern>().unwrap_err(), InvalidPattern::NoRack);
+        let unclosed = "dc[1".parse::<RackPattern>().unwrap_err().to_string();
+        assert!(unclosed.starts_with("not a pattern (* any text, ? one character"), "{unclosed}");
+        assert_eq!("role".parse::<WherePattern>().unwrap_err(), InvalidPattern::NoLabel);
+        assert_eq!("=db".parse::<WherePattern>().unwrap_err(), InvalidPattern::NoLabel);
+        assert_eq!(
+            "!role=".parse::<WherePattern>().unwrap_err().to_string(),
+            "an empty pattern matches nothing: role=* is every VM that has a role, !role=* every one without"
+        );
     }
 }

@@ -1,0 +1,148 @@
+//! What can be wrong with a row, and what can be wrong with a whole file.
+//!
+//! Rows and headers come from outside: whatever of them gets into a message is cut short and escaped here.
+
+use std::fmt::{self, Write as _};
+use std::io;
+
+use super::source::MAX_ROW_BYTES;
+
+/// The column of an [`InvalidRow`] that is wrong as a whole.
+pub(super) const WHOLE_ROW: &str = "row";
+
+/// How much of a text from outside a message shows, in characters.
+const SHOWN: usize = 60;
+
+/// One row that names no VM a run could call for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvalidRow {
+    /// As it was named on the command line; `-` is standard input.
+    pub file: String,
+    /// Where the row starts, counted from 1.
+    pub line: u64,
+    /// The file's own header for it, escaped; `row` where the row is wrong as a whole.
+    pub column: String,
+    /// For people. What it quotes of the row is escaped.
+    pub reason: String,
+}
+
+impl fmt::Display for InvalidRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, line, column, reason } = self;
+        for character in file.chars() {
+            match character.is_control() {
+                true => write!(f, "{}", character.escape_default())?,
+                false => f.write_char(character)?,
+            }
+        }
+        write!(f, ":{line}: {column}: {reason}")
+    }
+}
+
+/// What is wrong with a row, before it is known which row it is.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    pub(super) column: String,
+    pub(super) reason: String,
+}
+
+impl Fault {
+    pub(super) fn in_column(header: &str, reason: impl Into<String>) -> Self {
+        Self { column: shown(header), reason: reason.into() }
+    }
+
+    pub(super) fn of_row(reason: impl Into<String>) -> Self {
+        Self { column: WHOLE_ROW.into(), reason: reason.into() }
+    }
+
+    pub(super) fn oversized() -> Self {
+        Self::of_row(format!("longer than {} KiB", MAX_ROW_BYTES / 1024))
+    }
+}
+
+/// A row, or what is wrong with it, and the line it starts on.
+pub(super) type Numbered<T> = (u64, Result<T, Fault>);
+
+/// Why an inventory cannot be read as one at all. `--skip-invalid` does not help here.
+#[derive(Debug, thiserror::Error)]
+pub enum InventoryError {
+    #[error("{file}: its name does not say which format it is in: add --inventory-format csv, json or jsonl")]
+    UnknownFormat { file: String },
+    #[error("{file}: {source}")]
+    Unreadable { file: String, source: io::Error },
+    #[error("{file}:{line}: {reason}")]
+    Malformed { file: String, line: u64, reason: String },
+    /// The columns are not what is needed.
+    #[error("{file}: {reason}")]
+    Columns { file: String, reason: String },
+    #[error("standard input (-) can be read only once, and it is named twice")]
+    StdinTwice,
+    #[error("the list of the VMs seen so far, a temporary file, failed: {0}")]
+    Seen(#[from] rusqlite::Error),
+}
+
+/// What is wrong with a file, before it is known which file it is.
+#[derive(Debug)]
+pub(super) enum FileFault {
+    Unreadable(io::Error),
+    Malformed { line: u64, reason: String },
+    Columns(String),
+}
+
+impl FileFault {
+    pub(super) fn of(self, file: &str) -> InventoryError {
+        let file = file.to_owned();
+        match self {
+            Self::Unreadable(source) => InventoryError::Unreadable { file, source },
+            Self::Malformed { line, reason } => InventoryError::Malformed { file, line, reason },
+            Self::Columns(reason) => InventoryError::Columns { file, reason },
+        }
+    }
+}
+
+impl From<io::Error> for FileFault {
+    fn from(error: io::Error) -> Self {
+        Self::Unreadable(error)
+    }
+}
+
+/// A text from outside, short and harmless enough for a message.
+pub(super) fn shown(text: &str) -> String {
+    let mut characters = text.chars();
+    let mut shown: String = characters.by_ref().take(SHOWN).flat_map(char::escape_debug).collect();
+    if characters.next().is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+/// The first few names of a list from outside, for a message.
+pub(super) fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    const LISTED: usize = 30;
+    let mut names = names.into_iter();
+    let list = names.by_ref().take(LISTED).map(shown).collect::<Vec<_>>().join(", ");
+    match names.count() {
+        0 => list,
+        more => list + &format!(" and {more} more"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_invalid_row_is_one_harmless_line() {
+        let fault = Fault::in_column("rack\u{1b}[31m", format!("\"{}\" is odd", shown("a\nb\u{202e}\"")));
+        let row =
+            InvalidRow { file: "fleet\r.csv".into(), line: 7, column: fault.column, reason: fault.reason };
+        assert_eq!(row.to_string(), r#"fleet\r.csv:7: rack\u{1b}[31m: "a\nb\u{202e}\"" is odd"#);
+    }
+
+    #[test]
+    fn what_a_message_quotes_is_cut_short() {
+        assert_eq!(shown(&"å".repeat(1000)), format!("{}…", "å".repeat(SHOWN)));
+        let names = vec!["n"; 1000];
+        assert!(listed(names).ends_with("n and 970 more"));
+    }
+}
