@@ -1,0 +1,187 @@
+//! What the documentation says is what the program does: help, exit codes, columns, words and commands.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by failing")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use v6fleet::outcome::{Basis, Failure, Outcome};
+use v6fleet::stop::Stop;
+
+const README: &str = "README.md";
+const HELP_BEGINS: &str = "<!-- help of run: tests/readme.rs keeps it current -->\n```text\n";
+const FENCE: &str = "```";
+
+/// Runs the program on words as they would be typed, with nothing of this environment but `variables`.
+fn v6fleet<'a>(words: impl IntoIterator<Item = &'a str>, variables: &[(&str, &Path)]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_v6fleet"));
+    // Clap asks a terminal for its width before it reads COLUMNS: none is there to be asked.
+    command.env_clear().env("COLUMNS", "100").stdin(Stdio::null());
+    command.envs(variables.iter().copied()).args(words).output().unwrap()
+}
+
+fn stdout(words: &str) -> String {
+    let output = v6fleet(words.split(' '), &[]);
+    assert!(output.status.success(), "{words}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(path).unwrap()
+}
+
+/// The text under a heading of the README, up to the next one of its level.
+fn section(heading: &str) -> String {
+    let readme = read(README);
+    let (_, rest) = readme.split_once(&format!("\n## {heading}\n")).unwrap();
+    rest.split("\n## ").next().unwrap().to_owned()
+}
+
+/// The texts between single backticks.
+fn quoted(text: &str) -> BTreeSet<&str> {
+    text.lines().flat_map(|line| line.split('`').skip(1).step_by(2)).collect()
+}
+
+/// The cells of a table's rows, without its header.
+fn rows(text: &str) -> impl Iterator<Item = Vec<&str>> {
+    let cells = |line: &'_ str| line.trim_matches('|').split('|').count();
+    text.lines()
+        .filter(move |line| line.starts_with("| ") && cells(line) > 1)
+        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+}
+
+/// The commands in fenced blocks, as they are typed: without prompts, comments and what follows a pipe.
+fn commands(text: &str) -> Vec<&str> {
+    let mut fenced = false;
+    text.lines()
+        .filter_map(|line| {
+            fenced ^= line.trim_start().starts_with(FENCE);
+            let line = line.trim_start().trim_start_matches("$ ");
+            let command = line.split([';', '|', '#', '<', '>']).next()?.trim();
+            (fenced && command.starts_with("v6fleet ")).then_some(command)
+        })
+        .collect()
+}
+
+/// With `UPDATE_README` in the environment it writes the help there instead.
+#[test]
+fn the_help_in_the_readme_is_the_programs_own() {
+    let help: String = stdout("run --help").lines().flat_map(|line| [line.trim_end(), "\n"]).collect();
+    let readme = read(README);
+    let (before, rest) = readme.split_once(HELP_BEGINS).unwrap();
+    let (told, after) = rest.split_once(FENCE).unwrap();
+    if std::env::var_os("UPDATE_README").is_some() {
+        fs::write(README, format!("{before}{HELP_BEGINS}{help}{FENCE}{after}")).unwrap();
+        return;
+    }
+    assert!(told == help, "outdated; UPDATE_README=1 cargo test --test readme brings it up to date\n{help}");
+}
+
+#[test]
+fn every_exit_code_of_the_readme_is_in_the_help_and_every_one_of_a_stop_in_the_readme() {
+    let help = stdout("run --help");
+    let (_, help) = help.split_once("Exit codes:").unwrap();
+    let in_help: BTreeSet<&str> = help.split(|c: char| !c.is_ascii_digit()).collect();
+    let section = section("Exit codes");
+    let codes: BTreeSet<&str> =
+        rows(&section).map(|row| row[0]).filter(|code| code.parse::<u8>().is_ok()).collect();
+    assert_eq!(codes.len(), 13);
+    assert!(codes.is_subset(&in_help), "{codes:?} {in_help:?}");
+    let words = quoted(&section);
+    for stop in Stop::ALL {
+        assert!(codes.contains(stop.exit_code().to_string().as_str()), "{stop}");
+        assert!(words.contains(stop.as_str()), "{stop}");
+    }
+}
+
+#[test]
+fn every_word_of_a_report_is_explained() {
+    let outcomes = section("Outcomes");
+    for basis in Basis::ALL {
+        assert!(quoted(&outcomes).contains(basis.as_str()), "{basis}");
+    }
+    for outcome in Outcome::ALL {
+        assert!(rows(&outcomes).any(|row| row[1].starts_with(outcome.as_str())), "{outcome}");
+    }
+    let failures = section("Failures");
+    let told: Vec<&str> = rows(&failures).skip(1).map(|row| row[0].trim_matches('`')).collect();
+    assert_eq!(told, Failure::ALL.iter().map(|failure| failure.as_str()).collect::<Vec<_>>());
+}
+
+#[test]
+fn every_column_of_a_report_is_explained() {
+    let dir = tempfile::tempdir().unwrap();
+    let report = dir.path().join("report.csv");
+    let words = "run inventories/demo.csv --sandbox --limit 1 --output-dir none".split(' ');
+    let output =
+        v6fleet(words, &[("V6FLEET_LEDGER", &dir.path().join("ledger.db")), ("V6FLEET_OUTPUT", &report)]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report = fs::read_to_string(report).unwrap();
+    let header: Vec<&str> = report.lines().next().unwrap().split(',').collect();
+    let section = section("Report");
+    let cells = rows(&section).skip(1).flat_map(|row| quoted(row[0]));
+    let told: BTreeSet<&str> = cells.filter(|column| *column != "label.*").collect();
+    let columns: BTreeSet<&str> = header.into_iter().filter(|column| !column.starts_with("label.")).collect();
+    assert_eq!(told, columns);
+}
+
+#[test]
+fn every_command_in_the_readme_is_one_that_the_program_takes() {
+    use clap::error::ErrorKind::{DisplayHelp, DisplayVersion};
+    let readme = read(README);
+    let commands = commands(&readme);
+    assert!(commands.len() > 8, "{commands:?}");
+    for command in commands {
+        let parsed = v6fleet::cli::command().try_get_matches_from(command.split_whitespace());
+        let told = parsed.map(drop).map_err(|error| error.kind());
+        assert!(matches!(told, Ok(()) | Err(DisplayHelp | DisplayVersion)), "{command}: {told:?}");
+    }
+}
+
+#[test]
+fn every_example_inventory_ends_with_the_exit_code_that_it_promises() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = dir.path().join("ledger.db");
+    let variables = [
+        ("V6FLEET_LEDGER", ledger.as_path()),
+        ("V6FLEET_RATE", Path::new("none")),
+        ("V6FLEET_OUTPUT_DIR", Path::new("none")),
+    ];
+    let readme = read("inventories/README.md");
+    let mut told = BTreeSet::new();
+    for row in rows(&readme).filter(|row| row.len() == 4 && row[2].starts_with('`')) {
+        let command = row[2].trim_matches('`');
+        let words: Vec<&str> = command.split(' ').collect();
+        assert!(words[0] == "v6fleet" && words.contains(&"--sandbox"), "{command}");
+        let output = v6fleet(words[1..].iter().copied(), &variables);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), row[3].parse().ok(), "{command}: {stderr}");
+        told.insert(words[2].to_owned());
+    }
+    let files = fs::read_dir("inventories").unwrap().map(|entry| entry.unwrap().path());
+    let inventories =
+        files.filter(|path| path.extension().is_some_and(|kind| kind == "csv" || kind == "json"));
+    assert_eq!(told, inventories.map(|path| path.to_string_lossy().into_owned()).collect());
+}
+
+#[test]
+fn every_file_that_is_linked_to_is_there() {
+    for (document, dir) in [(README, "."), ("inventories/README.md", "inventories"), ("CHANGELOG.md", ".")] {
+        let text = read(document);
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
+        for link in links.filter(|link| !link.is_empty() && !link.starts_with("http")) {
+            assert!(Path::new(dir).join(link).exists(), "{document}: {link}");
+        }
+    }
+}
+
+#[test]
+fn the_manual_page_names_every_command() {
+    let page = stdout("man");
+    assert!(page.contains(".TH"), "{page}");
+    for command in v6fleet::cli::command().get_subcommands() {
+        let name = command.get_name().replace('-', "\\-");
+        assert!(page.contains(&format!("v6fleet\\-{name}(1)")), "{name}: {page}");
+    }
+}
