@@ -1,0 +1,439 @@
+//! Answers that no sandbox gives: every trap of the API and of what lies before it, over a real connection.
+
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use crate::fixture::{Fixture, Outcome};
+use crate::script::{Answer, Api, Step, answer, error, html, json_answer, success, success_body};
+
+/// So old that no attempt of a test can have made it.
+const OLD: i64 = 100_000;
+
+fn fixture(api: &Api) -> Fixture {
+    Fixture::new().env("V6FLEET_BASE_URL", &api.base_url()).env("HOSTUP_API_KEY", "a-key")
+}
+
+/// A documented success of an allocation that stood there long before.
+fn found() -> Step {
+    success(200, false, OLD).into()
+}
+
+/// The same, of one made this moment: by the attempt before, if that went unanswered.
+fn found_new() -> Step {
+    success(200, false, 0).into()
+}
+
+fn made() -> Step {
+    success(201, true, 0).into()
+}
+
+/// A problem document of RFC 9457.
+fn problem(status: u16, code: &str) -> Answer {
+    let body = json!({"type": "about:blank", "title": "T", "status": status, "detail": format!("D {code}"), "code": code});
+    answer(status, "application/problem+json", body.to_string())
+}
+
+/// What a VM's calls are answered with, and what must be said of it:
+/// `outcome basis-or-failure attempts may_have_applied http_status`.
+type Trap = (&'static str, &'static [fn() -> Step], &'static str);
+
+const TRAPS: &[Trap] = &[
+    ("a 500, then made", &[|| error(500, "INTERNAL").into(), made], "created created_flag 2 false 201"),
+    ("a 500 that acted", &[|| error(500, "INTERNAL").into(), found_new], "created lost_answer 2 false 200"),
+    (
+        "a 503 that did not",
+        &[|| problem(503, "upstream_unavailable").into(), found],
+        "unchanged server_clock 2 false 200",
+    ),
+    ("502 from the edge", &[|| html(502).into(), found], "unchanged server_clock 2 false 200"),
+    ("520 from the edge", &[|| html(520).into(), found], "unchanged server_clock 2 false 200"),
+    ("504 for ever", &[|| html(504).into()], "failed server_error 3 true 504"),
+    ("501 is final", &[|| error(501, "NOT_IMPLEMENTED").into()], "failed server_error 1 true 501"),
+    ("cut off before the answer", &[|| Step::Cut(vec![]), found_new], "created lost_answer 2 false 200"),
+    (
+        "cut off in the head",
+        &[|| Step::Cut(b"HTTP/1.1 201 Cre".to_vec()), found_new],
+        "created lost_answer 2 false 200",
+    ),
+    (
+        "cut off in the body",
+        &[|| success(201, true, 0).cut_short(40), found_new],
+        "created lost_answer 2 false 200",
+    ),
+    ("cut off for ever", &[|| Step::Cut(vec![])], "failed malformed_answer 3 true null"),
+    (
+        "no HTTP at all",
+        &[|| Step::Cut(b"220 mail.example.com ESMTP\r\n".to_vec())],
+        "failed malformed_answer 3 true null",
+    ),
+    ("an empty 200", &[|| answer(200, "application/json", "").into()], "failed malformed_answer 3 true 200"),
+    ("a 204", &[|| answer(204, "application/json", "").into()], "failed malformed_answer 3 true 204"),
+    ("truncated JSON", &[truncated, found], "unchanged server_clock 2 false 200"),
+    ("HTML with a 200", &[|| html(200).into()], "failed malformed_answer 3 true 200"),
+    ("a huge success", &[huge], "failed malformed_answer 3 true 200"),
+    (
+        "a huge error",
+        &[|| answer(400, "text/html", "x".repeat(1 << 20)).into()],
+        "failed rejected 1 false 400",
+    ),
+    ("no prefix in it", &[without_prefix], "failed malformed_answer 3 true 200"),
+    ("success: false", &[|| refused(200)], "failed refused_by_api 1 false 200"),
+    ("success: false with a 201", &[|| refused(201)], "failed refused_by_api 1 false 201"),
+    ("201 with created: false", &[|| success(201, false, OLD).into()], "unchanged server_clock 1 false 201"),
+    ("200 with created: true", &[|| success(200, true, 0).into()], "created created_flag 1 false 200"),
+    ("401 for one VM", &[|| error(401, "UNAUTHORIZED").into()], "failed unauthorized 1 false 401"),
+    ("401 from the edge", &[|| html(401).into(), found], "unchanged server_clock 2 false 200"),
+    ("403", &[|| problem(403, "account_inactive").into()], "failed forbidden 1 false 403"),
+    ("403 from the edge", &[|| html(403).into(), made], "created created_flag 2 false 201"),
+    ("404", &[|| error(404, "NOT_FOUND").into()], "failed not_found 1 false 404"),
+    ("400", &[|| problem(400, "invalid_request").into()], "failed rejected 1 false 400"),
+    ("418", &[|| html(418).into()], "failed rejected 1 false 418"),
+    ("408", &[|| error(408, "TIMEOUT").into(), found_new], "created lost_answer 2 false 200"),
+    ("425", &[|| html(425).into(), made], "created created_flag 2 false 201"),
+    ("not ready yet", &[|| problem(409, "vps_not_ready").into(), made], "created created_flag 2 false 201"),
+    (
+        "upstream failed",
+        &[|| problem(409, "upstream_failed").into(), found_new],
+        "created lost_answer 2 false 200",
+    ),
+    ("another conflict", &[|| error(409, "NO_ALLOCATION").into()], "failed conflict 1 false 409"),
+    ("never an answer", &[|| Step::Hang], "failed timeout 3 true null"),
+    ("no answer, but it acted", &[|| Step::Hang, found_new], "created lost_answer 2 false 200"),
+    (
+        "an answer too late",
+        &[|| success(201, true, 0).after(Duration::from_secs(2)).into(), found_new],
+        "created lost_answer 2 false 200",
+    ),
+    ("changed while we called", &[|| success_updated_now()], "updated server_clock 1 false 200"),
+];
+
+fn truncated() -> Step {
+    let whole = success_body(false, OLD).to_string();
+    answer(200, "application/json", &whole[..whole.len() / 2]).into()
+}
+
+fn huge() -> Step {
+    let mut body = success_body(false, OLD);
+    body["padding"] = "x".repeat(64 * 1024).into();
+    json_answer(200, &body).into()
+}
+
+fn without_prefix() -> Step {
+    let mut body = success_body(false, OLD);
+    body["data"]["allocation"].as_object_mut().unwrap().remove("prefix");
+    json_answer(200, &body).into()
+}
+
+fn refused(status: u16) -> Step {
+    json_answer(status, &json!({"success": false, "message": "no prefix left"})).into()
+}
+
+fn success_updated_now() -> Step {
+    let mut body = success_body(false, OLD);
+    body["data"]["allocation"]["metadata"]["updatedAt"] = Timestamp::now().to_string().into();
+    json_answer(200, &body).into()
+}
+
+fn verdict(row: &Value) -> String {
+    let word = |name: &str| row[name].as_str().unwrap_or_default();
+    let why = if row["outcome"] == "failed" { word("failure") } else { word("basis") };
+    format!(
+        "{} {why} {} {} {}",
+        word("outcome"),
+        row["attempts"],
+        row["may_have_applied"],
+        row["http_status"]
+    )
+}
+
+#[test]
+fn every_trap_has_its_outcome_and_none_touches_another_vm() {
+    // Between two VMs in trouble there are three in none, on racks of their own: no breaker has a reason to open.
+    let mut inventory = "vmid,rack_id\n".to_owned();
+    let mut scripts = HashMap::new();
+    for (number, (_, steps, _)) in TRAPS.iter().enumerate() {
+        let vmid = 50_000 + number * 10;
+        scripts.insert(vmid.to_string(), steps.to_vec());
+        for vm in 0..4 {
+            writeln!(inventory, "{},rack-{}", vmid + vm, number % 7).unwrap();
+        }
+    }
+    let api = Api::of_scripts(scripts, made);
+    let fixture = fixture(&api);
+    fixture.write("fleet.csv", inventory);
+    let run = ["run", "fleet.csv", "--action", "allocate", "--rate", "none", "--concurrency", "16"];
+    let more = ["--max-attempts", "3", "--timeout", "700ms", "-q"];
+    let outcome = fixture.run(&[&run[..], &more].concat()).exits(3);
+    for (number, (name, _, expected)) in TRAPS.iter().enumerate() {
+        let vmid = 50_000 + number * 10;
+        let row = outcome.row(&vmid.to_string());
+        assert_eq!(verdict(row), *expected, "{name}: {row}");
+        let received = api.received_for(&vmid.to_string()).len();
+        assert_eq!(row["attempts"], received, "{name}");
+        for healthy in vmid + 1..vmid + 4 {
+            assert_eq!(verdict(outcome.row(&healthy.to_string())), "created created_flag 1 false 201");
+        }
+    }
+    let summary = outcome.summary();
+    assert_eq!((&summary["complete"], &summary["throttled"]), (&true.into(), &0.into()));
+    assert_eq!(summary["calls"], api.received().len());
+    assert_told_in_the_apis_words(&outcome);
+}
+
+fn assert_told_in_the_apis_words(outcome: &Outcome) {
+    let row = |name: &str| {
+        let number = TRAPS.iter().position(|trap| trap.0 == name).unwrap();
+        outcome.row(&(50_000 + number * 10).to_string())
+    };
+    assert_eq!(row("400")["error"], "D invalid_request");
+    assert_eq!(row("404")["error"], "it is NOT_FOUND");
+    assert_eq!(row("404")["request_id"], "r-1");
+    assert_eq!(row("success: false")["error"], "no prefix left");
+    assert!(row("504 for ever")["error"].as_str().unwrap().contains("504"));
+    for name in ["201 with created: false", "200 with created: true"] {
+        assert!(row(name)["warnings"].to_string().contains("but the status is 20"), "{}", row(name));
+    }
+}
+
+#[test]
+fn a_call_is_exactly_as_documented() {
+    let api = Api::start(|_, _| found());
+    for (prefix, action) in [("", "allocate"), ("", "refresh_next_hop"), ("/gateway", "allocate")] {
+        let mut fixture = fixture(&api);
+        fixture.set("V6FLEET_BASE_URL", &format!("{}{prefix}", api.base_url()));
+        fixture.write("fleet.csv", "vmid\n9223372036854775807\n");
+        fixture.run(&["run", "fleet.csv", "--action", action]).exits(0);
+        let request = api.received().pop().unwrap();
+        let line = format!("POST {prefix}/api/vm/9223372036854775807/routed-ipv6 HTTP/1.1");
+        assert_eq!(request.request_line, line);
+        let body = format!(r#"{{"action":"{action}"}}"#);
+        assert_eq!(request.body, body.as_bytes());
+        let mut headers = request.headers;
+        let url = api.base_url();
+        headers.sort();
+        let expected = [
+            ("accept", "application/json"),
+            ("content-length", &body.len().to_string()),
+            ("content-type", "application/json"),
+            ("host", url.strip_prefix("http://").unwrap()),
+            ("user-agent", concat!("v6fleet/", env!("CARGO_PKG_VERSION"))),
+            ("x-api-key", "a-key"),
+        ];
+        assert_eq!(headers, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    }
+    assert_eq!(api.received().len(), 3);
+}
+
+#[test]
+fn a_proxy_of_the_environment_is_never_asked_for_loopback() {
+    let api = Api::start(|_, _| found());
+    let proxy = Api::start(|_, _| found());
+    let mut fixture = fixture(&api);
+    for name in ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {
+        fixture.set(name, &proxy.base_url());
+    }
+    fixture.write("fleet.csv", "vmid\n10000\n");
+    fixture.run(&["run", "fleet.csv", "--action", "allocate"]).exits(0);
+    fixture.run(&["run", "fleet.csv", "--action", "allocate", "--proxy", &proxy.base_url()]).exits(0);
+    assert_eq!((api.received().len(), proxy.received().len()), (2, 0));
+}
+
+/// A 429 for VM 10003's first call.
+fn throttled_once(answer: impl Fn() -> Answer + Send + Sync + 'static) -> Api {
+    Api::start(move |vmid, nth| match (vmid, nth) {
+        ("10003", 0) => answer().into(),
+        _ => success(201, true, 0).after(Duration::from_millis(20)).into(),
+    })
+}
+
+#[test]
+fn a_429_is_no_attempt_and_holds_everybody_for_as_long_as_it_says() {
+    let an_hour_ahead = |seconds: i64| {
+        let at = Timestamp::now() + SignedDuration::from_secs(3_600 + seconds);
+        at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+    };
+    let bare = || json_answer(429, &json!({"error": "Too Many Requests", "message": "slow down"}));
+    let in_seconds = move || bare().header("retry-after", "1");
+    let as_date = move || bare().header("date", an_hour_ahead(0)).header("retry-after", an_hour_ahead(1));
+    let in_body =
+        || json_answer(429, &json!({"error": "Too Many", "message": "slow down", "retryAfter": "1"}));
+    let malformed = move || bare().header("retry-after", "soon").header("x-ratelimit-remaining", "0");
+    let from_edge = || html(429).header("retry-after", "1");
+    let apis = [
+        ("seconds", throttled_once(in_seconds)),
+        ("a date", throttled_once(as_date)),
+        ("the body", throttled_once(in_body)),
+        ("nothing that can be read", throttled_once(malformed)),
+        ("HTML", throttled_once(from_edge)),
+    ];
+    std::thread::scope(|scope| {
+        for (name, api) in &apis {
+            scope.spawn(move || assert_all_waited(name, api));
+        }
+    });
+}
+
+/// All forms of the 429 ask for a second, or for none, which is a second too.
+fn assert_all_waited(name: &str, api: &Api) {
+    let fixture = fixture(api);
+    let inventory = (10_000..10_040).fold("vmid\n".to_owned(), |csv, id| csv + &format!("{id}\n"));
+    fixture.write("fleet.csv", inventory);
+    let run = ["run", "fleet.csv", "--action", "allocate", "--rate", "none", "--concurrency", "4"];
+    let outcome = fixture.run(&run).exits(0);
+    assert_eq!(verdict(outcome.row("10003")), "created created_flag 1 false 201", "{name}");
+    assert_eq!(outcome.vms_that_are("created").len(), 40, "{name}");
+    assert_eq!(
+        (&outcome.summary()["throttled"], &outcome.summary()["calls"]),
+        (&1.into(), &41.into()),
+        "{name}"
+    );
+    let refused = api.received_for("10003")[0].at;
+    // A date has whole seconds, and a call may be under way while the 429 comes back.
+    let (grace, pause) = (Duration::from_millis(150), Duration::from_millis(950));
+    let during: Vec<Duration> = since(api, refused).filter(|&at| at > grace && at < pause).collect();
+    assert!(during.is_empty(), "{name}: calls {during:?} after a 429");
+    let after = since(api, refused).filter(|&at| at >= pause).count();
+    assert!(after > 20, "{name}: {after} calls came after the pause");
+}
+
+fn since(api: &Api, begin: Instant) -> impl Iterator<Item = Duration> {
+    api.received().into_iter().map(move |request| request.at.saturating_duration_since(begin))
+}
+
+#[test]
+fn a_503_that_names_a_wait_holds_that_vm_alone() {
+    let api = Api::start(|vmid, nth| match (vmid, nth) {
+        ("10000", 0) => error(503, "UPSTREAM").header("retry-after", "1").into(),
+        _ => made(),
+    });
+    let fixture = fixture(&api);
+    let inventory = (10_000..10_020).fold("vmid\n".to_owned(), |csv, id| csv + &format!("{id}\n"));
+    fixture.write("fleet.csv", inventory);
+    let outcome = fixture.run(&["run", "fleet.csv", "--action", "allocate", "--rate", "50/s"]).exits(0);
+    assert_eq!(outcome.row("10000")["attempts"], 2);
+    let calls = api.received_for("10000");
+    let waited = calls[1].at - calls[0].at;
+    assert!(waited >= Duration::from_secs(1), "{waited:?}");
+    let meanwhile = since(&api, calls[0].at).filter(|&at| at < Duration::from_millis(900)).count();
+    assert_eq!(meanwhile, 20, "the others did not wait");
+}
+
+#[test]
+fn a_429_that_asks_for_more_than_the_run_may_wait_stops_it() {
+    let api = throttled_once(|| json_answer(429, &json!({"error": "e", "retryAfter": "3600"})));
+    let fixture = fixture(&api);
+    fixture.write("fleet.csv", "vmid\n10003\n10004\n10005\n");
+    let run = ["run", "fleet.csv", "--action", "allocate", "--rate", "none", "--concurrency", "1"];
+    let outcome = fixture.run(&[&run[..], &["--max-wait", "1m"]].concat()).exits(5);
+    assert_eq!(outcome.summary()["stopped_by"], "max_wait");
+    assert_eq!(outcome.row("10003")["failure"], "rate_limited");
+    assert_eq!(outcome.row("10005")["failure"], "not_attempted");
+    assert_eq!(api.received().len(), 1);
+}
+
+#[test]
+fn nobody_there_is_a_failure_to_connect_that_changed_nothing() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let fixture = Fixture::new().env("HOSTUP_API_KEY", "a-key");
+    fixture.write("fleet.csv", "vmid\n10000\n10001\n");
+    let url = format!("http://127.0.0.1:{port}");
+    let run = ["run", "fleet.csv", "--action", "allocate", "--base-url", &url, "--max-attempts", "2"];
+    let outcome = fixture.run(&run).exits(3);
+    for row in outcome.rows() {
+        assert_eq!(verdict(row), "failed connect 2 false null");
+    }
+}
+
+#[test]
+fn the_same_allocation_however_it_is_written_is_unchanged() {
+    let api = Api::start(|_, nth| {
+        let mut body = success_body(false, OLD);
+        let allocation = &mut body["data"]["allocation"];
+        match nth {
+            0 => {}
+            1 => {
+                allocation["prefix"] = "2001:DB8::/48".into();
+                allocation["next_hop"] = "2001:0db8:0:0::1/128".into();
+                allocation["client_id"] = 30_000.into();
+            }
+            2 => {
+                allocation["id"] = "3".into();
+                allocation["metadata"] = Value::Null;
+                allocation["colour"] = "blue".into();
+                allocation["updated_at"] = "yesterday".into();
+            }
+            _ => allocation["prefix"] = "2001:db8::/56".into(),
+        }
+        json_answer(200, &body).into()
+    });
+    let fixture = fixture(&api);
+    fixture.write("fleet.csv", "vmid\n10000\n");
+    let run = || fixture.run(&["run", "fleet.csv", "--action", "refresh_next_hop"]).exits(0);
+    let verdicts: Vec<String> = (0..4).map(|_| verdict(run().row("10000"))).collect();
+    assert_eq!(
+        verdicts,
+        [
+            "unchanged server_clock 1 false 200",
+            "unchanged ledger 1 false 200",
+            "unchanged ledger 1 false 200",
+            "updated ledger 1 false 200",
+        ]
+    );
+}
+
+#[test]
+fn an_answer_lost_in_one_run_is_told_in_the_next() {
+    let api = Api::start(|_, nth| if nth < 2 { Step::Cut(vec![]) } else { success(200, false, 1).into() });
+    let fixture = fixture(&api);
+    fixture.write("fleet.csv", "vmid\n10000\n");
+    let run = ["run", "fleet.csv", "--action", "allocate", "--max-attempts", "2"];
+    let first = fixture.run(&run).exits(3);
+    assert_eq!(verdict(first.row("10000")), "failed malformed_answer 2 true null");
+    assert_eq!(verdict(fixture.run(&run).exits(0).row("10000")), "created lost_answer 1 false 200");
+    assert_eq!(verdict(fixture.run(&run).exits(0).row("10000")), "unchanged ledger 1 false 200");
+}
+
+#[test]
+fn a_server_whose_clock_is_wrong_misleads_nobody() {
+    let api = Api::start(|vmid, nth| {
+        if nth == 0 {
+            return Step::Cut(vec![]);
+        }
+        let ahead = SignedDuration::from_hours(5);
+        let mut body = success_body(false, 0);
+        body["timestamp"] = (Timestamp::now() + ahead).to_string().into();
+        // Made just now on the server's clock, or five hours ago on it: just now on ours.
+        let made_at = Timestamp::now() + if vmid == "10000" { ahead } else { SignedDuration::ZERO };
+        for name in ["allocated_at", "created_at", "updated_at"] {
+            body["data"]["allocation"][name] = made_at.to_string().into();
+        }
+        body["data"]["allocation"]["metadata"] = Value::Null;
+        json_answer(200, &body).into()
+    });
+    let fixture = fixture(&api);
+    fixture.write("fleet.csv", "vmid\n10000\n10001\n");
+    let outcome = fixture.run(&["run", "fleet.csv", "--action", "allocate"]).exits(0);
+    assert_eq!(verdict(outcome.row("10000")), "created lost_answer 2 false 200");
+    assert_eq!(verdict(outcome.row("10001")), "unchanged server_clock 2 false 200");
+}
+
+#[test]
+fn if_the_first_twenty_vms_all_fail_the_run_stops() {
+    let api = Api::start(|_, _| error(404, "NOT_FOUND").into());
+    let fixture = fixture(&api);
+    let inventory = (10_000..10_500).fold("vmid\n".to_owned(), |csv, id| csv + &format!("{id}\n"));
+    fixture.write("fleet.csv", inventory);
+    let run = ["run", "fleet.csv", "--action", "allocate", "--rate", "none", "--concurrency", "4"];
+    let outcome = fixture.run(&run).exits(4);
+    assert_eq!(outcome.summary()["stopped_by"], "all_failed");
+    let calls = api.received().len();
+    assert!((20..=40).contains(&calls), "{calls} calls");
+    assert_eq!(
+        fixture.run(&[&run[..], &["--canary", "0"]].concat()).exits(3).vms_that_are("failed").len(),
+        500
+    );
+}

@@ -1,0 +1,156 @@
+//! kill -9 at any moment: the ledger stays whole, nothing is told twice, and each allocation that was made is
+//! `created` in exactly one run.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use crate::fixture::{Fixture, Outcome};
+use crate::fleet::{self, is_allocated};
+use crate::sandbox::{Call, Sandbox};
+
+const VMS: usize = 300;
+const RUN: [&str; 6] = ["run", "fleet.csv", "--action", "allocate", "--rate", "none"];
+
+fn sandbox() -> Sandbox {
+    Sandbox::start(&["--latency", "1ms..20ms"])
+}
+
+fn fixture(sandbox: &Sandbox) -> Fixture {
+    let fixture = Fixture::at(sandbox);
+    fixture.write("fleet.csv", fleet::csv(VMS));
+    fixture
+}
+
+/// Starts a run and kills it once so many more calls have arrived.
+fn kill_after(fixture: &Fixture, sandbox: &Sandbox, calls: usize) {
+    let before = sandbox.calls().len();
+    let process = fixture.start(&RUN);
+    sandbox.await_calls(before + calls);
+    process.kill();
+}
+
+fn assert_whole(fixture: &Fixture) {
+    assert_eq!(fixture.texts("PRAGMA integrity_check"), ["ok"]);
+    assert_eq!(
+        fixture.count("SELECT count(*) FROM items"),
+        fixture.count("SELECT count(*) FROM (SELECT DISTINCT run, vmid FROM items)")
+    );
+}
+
+/// What the ledger says of the newest run: every settled VM with its outcome.
+fn settled(fixture: &Fixture) -> HashMap<String, String> {
+    let sql = "SELECT vmid || ' ' || outcome FROM items WHERE state = 2 AND run = (SELECT max(no) FROM runs)";
+    let words = |text: String| {
+        let (vmid, outcome) = text.split_once(' ').unwrap();
+        (vmid.to_owned(), outcome.to_owned())
+    };
+    fixture.texts(sql).into_iter().map(words).collect()
+}
+
+/// How often each VM was `created`, over all runs of the ledger.
+fn creations(fixture: &Fixture) -> BTreeMap<String, usize> {
+    let sql = "SELECT vmid FROM items WHERE state = 2 AND outcome = 'created'";
+    fixture.texts(sql).into_iter().fold(BTreeMap::new(), |mut creations, vmid| {
+        *creations.entry(vmid).or_default() += 1;
+        creations
+    })
+}
+
+/// Every allocation that the sandbox made, once.
+fn made(calls: &[Call]) -> BTreeMap<String, usize> {
+    calls.iter().filter(|call| call.created).map(|call| (call.vmid.clone(), 1)).collect()
+}
+
+/// What the next run must say of a VM, given what the killed one had settled and what the sandbox answered last.
+fn expected(vmid: &str, was_settled: bool, last: &Call) -> String {
+    let verdict = match (was_settled, is_allocated(vmid.parse().unwrap())) {
+        (true, _) => "unchanged ledger",
+        (false, true) => "unchanged server_clock",
+        (false, false) if last.created => "created created_flag",
+        (false, false) => "created lost_answer",
+    };
+    format!("{vmid} {verdict}")
+}
+
+#[test]
+fn whenever_a_run_is_killed_the_next_one_tells_the_truth_of_every_vm() {
+    for part in 0..5 {
+        let moment = fastrand::usize(1 + part * VMS / 5..(part + 1) * VMS / 5);
+        let sandbox = sandbox();
+        let fixture = fixture(&sandbox);
+        kill_after(&fixture, &sandbox, moment);
+        assert_whole(&fixture);
+        let settled = settled(&fixture);
+        let record = sandbox.calls();
+        let called: HashSet<&str> = record.iter().map(|call| call.vmid.as_str()).collect();
+        assert_eq!(called.len(), record.len(), "killed after {moment}: a VM was called twice");
+        for (vmid, outcome) in &settled {
+            let call = record.iter().find(|call| call.vmid == *vmid);
+            let created = call.unwrap_or_else(|| panic!("{vmid} was settled, and never called")).created;
+            assert_eq!(outcome, if created { "created" } else { "unchanged" }, "{vmid}");
+        }
+        assert!(settled.len() < VMS, "killed after {moment}: the run had ended");
+
+        let outcome = fixture.run(&RUN).exits(0);
+        let record = sandbox.calls();
+        let last: HashMap<&str, &Call> = record.iter().map(|call| (call.vmid.as_str(), call)).collect();
+        let truth = fleet::vmids(100_000, VMS).map(|vmid| vmid.to_string());
+        let truth = truth.map(|vmid| expected(&vmid, settled.contains_key(&vmid), last[vmid.as_str()]));
+        assert_eq!(outcome.verdicts(), truth.collect::<Vec<_>>(), "killed after {moment}");
+        assert_eq!(creations(&fixture), made(&record), "killed after {moment}");
+        assert_whole(&fixture);
+    }
+}
+
+#[test]
+fn of_runs_killed_one_after_another_each_allocation_is_created_in_exactly_one() {
+    let sandbox = sandbox();
+    let fixture = fixture(&sandbox);
+    for _ in 0..5 {
+        kill_after(&fixture, &sandbox, fastrand::usize(1..VMS / 2));
+        assert_whole(&fixture);
+    }
+    let outcome = fixture.run(&RUN).exits(0);
+    assert_eq!(outcome.rows().len(), VMS);
+    assert_eq!(creations(&fixture), made(&sandbox.calls()));
+    assert_eq!(fixture.count("SELECT count(*) FROM items WHERE state = 1"), 0);
+    let again = fixture.run(&RUN).exits(0);
+    assert!(again.verdicts().iter().all(|verdict| verdict.ends_with(" unchanged ledger")));
+}
+
+#[test]
+fn a_killed_run_that_is_resumed_has_one_report_over_all_of_it() {
+    let sandbox = sandbox();
+    let fixture = fixture(&sandbox);
+    kill_after(&fixture, &sandbox, VMS / 2);
+    let settled = settled(&fixture);
+    let outcome: Outcome = fixture.run(&["resume"]).exits(0);
+    assert_eq!(outcome.vmids(), fleet::vmids(100_000, VMS).map(|id| id.to_string()).collect::<Vec<_>>());
+    assert_eq!(outcome.report()["run"]["resumes"], 1);
+    assert_eq!(fixture.count("SELECT count(*) FROM runs"), 1);
+    let record = sandbox.calls();
+    assert_eq!(creations(&fixture), made(&record));
+    let calls = |vmid: &str| record.iter().filter(|call| call.vmid == vmid).count();
+    assert!(settled.keys().all(|vmid| calls(vmid) == 1), "a settled VM was called again");
+    assert!(record.len() <= VMS + 32, "{} calls: only what was in flight is called again", record.len());
+}
+
+#[test]
+fn a_refresh_whose_answer_was_lost_in_a_crash_is_updated_once() {
+    let sandbox = sandbox();
+    let fixture = fixture(&sandbox);
+    fixture.run(&RUN).exits(0);
+    for (rack, hop) in
+        [("dc1r27", "fd00::7"), ("dc1r28", "fd00::8"), ("dc1r29", "fd00::9"), ("dc2r01", "fd00::1")]
+    {
+        sandbox.set_next_hop(rack, hop);
+    }
+    let refresh = ["run", "fleet.csv", "--action", "refresh_next_hop", "--rate", "none"];
+    let before = sandbox.calls().len();
+    let process = fixture.start(&refresh);
+    sandbox.await_calls(before + VMS / 2);
+    process.kill();
+    fixture.run(&refresh).exits(0);
+    let updates = "SELECT vmid FROM items WHERE outcome = 'updated' AND state = 2 ORDER BY vmid";
+    let expected: Vec<String> = fleet::vmids(100_000, VMS).map(|id| id.to_string()).collect();
+    assert_eq!(fixture.texts(updates), expected, "every VM is updated in exactly one run");
+}

@@ -1,0 +1,103 @@
+//! What a newcomer does first: the demo fleet, against the embedded sandbox.
+
+use crate::fixture::Fixture;
+use crate::fleet::is_allocated;
+
+const DEMO: [&str; 5] = ["run", "inventories/demo.csv", "--sandbox", "--rate", "none"];
+
+const COLUMNS: &str = "vmid,name,rack_id,action,outcome,basis,prefix,next_hop,status,previous_prefix,\
+    previous_next_hop,changes,drift,failure,may_have_applied,http_status,error,attempts,first_sent_at,settled_at,\
+    latency_ms,request_id,warnings,label.role,label.owner";
+
+/// What the built-in world makes of each VM of the demo the first time: `vmid outcome basis-or-failure`.
+fn first_verdicts(inventory: &str) -> Vec<String> {
+    let verdict = |line: &str| {
+        let cells: Vec<&str> = line.split(',').collect();
+        let (vmid, rack, action) = (cells[0].parse::<u64>().unwrap(), cells[2], cells[3]);
+        let had_maintenance = rack.ends_with(['0', '2', '4', '6', '8']);
+        let verdict = match (action, is_allocated(vmid)) {
+            _ if vmid % 100 == 99 => "failed not_found",
+            ("allocate", false) => "created created_flag",
+            ("refresh_next_hop", false) => "failed conflict",
+            ("refresh_next_hop", true) if had_maintenance => "updated server_clock",
+            ("allocate" | "refresh_next_hop", true) => "unchanged server_clock",
+            (other, _) => panic!("the demo asks for {other}"),
+        };
+        format!("{vmid} {verdict}")
+    };
+    inventory.lines().skip(1).map(verdict).collect()
+}
+
+#[test]
+fn the_demo_shows_all_four_outcomes_and_run_again_it_creates_nothing() {
+    let fixture = Fixture::new();
+    let expected = first_verdicts(&fixture.read("inventories/demo.csv"));
+    let first = fixture.run(&DEMO).exits(3);
+    assert_eq!(first.verdicts(), expected);
+    for outcome in ["created", "unchanged", "updated", "failed"] {
+        assert!(!first.vms_that_are(outcome).is_empty(), "none is {outcome}");
+    }
+    assert_eq!(first.summary()["complete"], true);
+
+    let second = fixture.run(&DEMO).exits(3);
+    let settled = |verdict: &String| match verdict.split_once(' ').unwrap() {
+        (_, why) if why.starts_with("failed") => verdict.clone(),
+        (vmid, _) => format!("{vmid} unchanged ledger"),
+    };
+    assert_eq!(second.verdicts(), expected.iter().map(settled).collect::<Vec<_>>());
+    for row in second.rows() {
+        assert_eq!(row["changes"].as_array().unwrap().len(), 0, "{row}");
+    }
+}
+
+#[test]
+fn the_recap_is_all_of_standard_output_and_names_reports_that_are_there() {
+    let fixture = Fixture::new();
+    let outcome = fixture.run(&DEMO).exits(3);
+    let (first, counts) = outcome.stdout.split_once('\n').unwrap();
+    assert_eq!(first, "Complete: 60 VMs, 42 created, 12 unchanged, 4 updated, 2 failed");
+    for word in ["not_found: 1 VM: 10099", "conflict: 1 VM: 10031", "dc2r01"] {
+        assert!(counts.contains(word), "{word} is not in\n{counts}");
+    }
+    let id = outcome.report()["run"]["id"].as_str().unwrap();
+    for name in ["report.csv", "report.json"] {
+        let path = format!("reports/{id}/{name}");
+        assert!(outcome.stdout.contains(&path), "{path} is not in\n{}", outcome.stdout);
+        assert!(fixture.path(&path).is_file());
+    }
+    let last = outcome.stdout.trim_end().lines().last().unwrap();
+    let again = format!("v6fleet run inventories/demo.csv --sandbox --only-failed={id}");
+    assert!(last.ends_with(&again), "{last}");
+    let words: Vec<&str> = again.split(' ').skip(1).collect();
+    assert_eq!(fixture.run(&words).exits(3).vmids(), ["10031", "10099"]);
+}
+
+#[test]
+fn the_csv_report_has_the_documented_columns_and_the_inventorys_labels() {
+    let fixture = Fixture::new();
+    let outcome = fixture.run(&DEMO).exits(3);
+    let csv = outcome.csv();
+    assert_eq!(csv[0].iter().collect::<Vec<_>>().join(","), COLUMNS);
+    assert_eq!(csv.len(), 61);
+    let web = &csv[1];
+    assert_eq!([&web[0], &web[1], &web[2], &web[4]], ["10000", "web01", "dc1r27", "created"]);
+    assert_eq!([&web[7], &web[8], &web[15], &web[17]], ["2001:db8:1000::1/128", "active", "201", "1"]);
+    assert_eq!([&web[23], &web[24]], ["web", "ann"]);
+}
+
+#[test]
+fn other_reports_are_written_where_they_are_asked_for_and_hold_the_same_rows() {
+    let fixture = Fixture::new();
+    let more = ["--output-dir", "none", "-o", "a.jsonl", "-o", "b.json", "-o", "c.csv"];
+    let outcome = fixture.run(&[&DEMO[..], &more[..]].concat()).exits(3);
+    assert!(outcome.dir.is_none() && !fixture.path("none").exists());
+    let lines: Vec<serde_json::Value> =
+        fixture.read("a.jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let whole: serde_json::Value = serde_json::from_str(&fixture.read("b.json")).unwrap();
+    assert_eq!(whole["vms"].as_array().unwrap(), &lines);
+    assert_eq!(lines.len(), 60);
+    assert_eq!(fixture.read("c.csv").lines().next(), Some(COLUMNS));
+
+    fixture.run(&["report", "--sandbox", "-o", "again.csv"]).exits(0);
+    assert_eq!(fixture.read("again.csv"), fixture.read("c.csv"));
+}

@@ -1,0 +1,318 @@
+//! A place of its own for every test: a directory with a home, inventories, reports and a ledger, and nothing else
+//! of this machine's environment.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, OpenFlags};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::sandbox::Sandbox;
+
+/// Longer than anything here takes, however busy the machine is.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Tests that measure time have the machine to themselves; all others share it.
+static MACHINE: RwLock<()> = RwLock::new(());
+
+enum Share {
+    #[expect(dead_code, reason = "held as long as the test runs")]
+    Shared(RwLockReadGuard<'static, ()>),
+    #[expect(dead_code, reason = "held as long as the test runs")]
+    Alone(RwLockWriteGuard<'static, ()>),
+}
+
+/// Waits until `done` says so.
+pub(crate) fn eventually(what: &str, mut done: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !done() {
+        assert!(begun.elapsed() < PATIENCE, "still not so: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+pub(crate) fn binary() -> &'static Path {
+    assert_cmd::cargo::cargo_bin!("v6fleet")
+}
+
+/// One for each test, made first.
+pub(crate) struct Fixture {
+    dir: TempDir,
+    env: Vec<(String, String)>,
+    #[expect(dead_code, reason = "held as long as the test runs")]
+    share: Share,
+}
+
+impl Fixture {
+    pub(crate) fn new() -> Self {
+        Self::with(Share::Shared(MACHINE.read().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    /// No other test runs meanwhile.
+    pub(crate) fn alone() -> Self {
+        Self::with(Share::Alone(MACHINE.write().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    fn with(share: Share) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let inventories = Path::new(env!("CARGO_MANIFEST_DIR")).join("inventories");
+        std::os::unix::fs::symlink(inventories, dir.path().join("inventories")).unwrap();
+        Self { dir, env: vec![], share }
+    }
+
+    /// A fixture whose runs call `sandbox`, with a key that it accepts.
+    pub(crate) fn at(sandbox: &Sandbox) -> Self {
+        Self::new().env("V6FLEET_BASE_URL", &sandbox.base_url()).env("HOSTUP_API_KEY", "a-key")
+    }
+
+    /// Sets a variable of every command's environment.
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.set(name, value);
+        self
+    }
+
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.env.push((name.to_owned(), value.to_owned()));
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    pub(crate) fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    /// The program in an environment with nothing but a path, the fixture's directories and its variables.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(binary());
+        command.args(args).current_dir(self.dir.path()).env_clear().stdin(Stdio::null());
+        command.env("PATH", "/usr/bin:/bin").env("HOME", self.path("home"));
+        command.env("XDG_STATE_HOME", self.path("state")).env("XDG_CONFIG_HOME", self.path("config"));
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    pub(crate) fn start(&self, args: &[&str]) -> Process {
+        self.spawn(self.command(args))
+    }
+
+    pub(crate) fn spawn(&self, mut command: Command) -> Process {
+        let before = self.reports();
+        let output = tempfile::Builder::new().prefix("output-").tempdir_in(self.dir.path()).unwrap().keep();
+        let file = |name: &str| File::create(output.join(name)).unwrap();
+        command.stdout(file("stdout")).stderr(file("stderr"));
+        let child = command.spawn().unwrap();
+        Process { child, output, home: self.dir.path().to_owned(), before }
+    }
+
+    /// Runs the program to its end.
+    pub(crate) fn run(&self, args: &[&str]) -> Outcome {
+        self.start(args).end()
+    }
+
+    fn reports(&self) -> BTreeSet<PathBuf> {
+        reports(self.dir.path())
+    }
+
+    /// How many runs have a directory of reports.
+    pub(crate) fn reported_runs(&self) -> usize {
+        self.reports().len()
+    }
+
+    pub(crate) fn ledger(&self) -> Connection {
+        self.database("state/v6fleet/ledger.db")
+    }
+
+    pub(crate) fn database(&self, name: &str) -> Connection {
+        let db = Connection::open_with_flags(self.path(name), OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+        db.busy_timeout(PATIENCE).unwrap();
+        db
+    }
+
+    /// A number that the ledger holds.
+    pub(crate) fn count(&self, sql: &str) -> i64 {
+        self.ledger().query_row(sql, [], |row| row.get(0)).unwrap()
+    }
+
+    /// Texts that the ledger holds, one a row.
+    pub(crate) fn texts(&self, sql: &str) -> Vec<String> {
+        let db = self.ledger();
+        let mut rows = db.prepare(sql).unwrap();
+        rows.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+    }
+
+    /// Every file below the fixture's directory, links aside.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        let mut files = Vec::new();
+        let mut dirs = vec![self.dir.path().to_owned()];
+        while let Some(dir) = dirs.pop() {
+            for entry in fs::read_dir(dir).unwrap().map(Result::unwrap) {
+                match entry.file_type().unwrap() {
+                    kind if kind.is_dir() => dirs.push(entry.path()),
+                    kind if kind.is_file() => files.push(entry.path()),
+                    _ => {}
+                }
+            }
+        }
+        files
+    }
+}
+
+fn reports(home: &Path) -> BTreeSet<PathBuf> {
+    match fs::read_dir(home.join("reports")) {
+        Ok(runs) => runs.map(|run| run.unwrap().path()).collect(),
+        Err(_) => BTreeSet::new(),
+    }
+}
+
+/// The program while it runs; killed with the test.
+pub(crate) struct Process {
+    child: Child,
+    output: PathBuf,
+    home: PathBuf,
+    before: BTreeSet<PathBuf>,
+}
+
+impl Process {
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn stderr(&self) -> String {
+        fs::read_to_string(self.output.join("stderr")).unwrap()
+    }
+
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args(["-s", name, &self.id().to_string()]).status().unwrap();
+        assert!(sent.success(), "SIG{name} could not be sent");
+    }
+
+    /// SIGKILL, and waits until the process is gone.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Waits for the end by itself.
+    pub(crate) fn end(mut self) -> Outcome {
+        eventually("the program ends", || !self.is_running());
+        let code = self.child.wait().unwrap().code();
+        let text = |name: &str| fs::read_to_string(self.output.join(name)).unwrap();
+        let mut new = reports(&self.home).difference(&self.before).cloned().collect::<Vec<_>>();
+        assert!(new.len() <= 1, "one run, one directory of reports");
+        let dir = new.pop();
+        let report = dir.as_deref().map(report);
+        Outcome { code, stdout: text("stdout"), stderr: text("stderr"), dir, report }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What came of one command.
+pub(crate) struct Outcome {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    /// Where the run's reports are.
+    pub(crate) dir: Option<PathBuf>,
+    report: Option<Value>,
+}
+
+impl Outcome {
+    /// Goes on only if the exit code is this one.
+    #[track_caller]
+    pub(crate) fn exits(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    pub(crate) fn report(&self) -> &Value {
+        self.report.as_ref().unwrap()
+    }
+
+    pub(crate) fn summary(&self) -> &Value {
+        &self.report()["summary"]
+    }
+
+    pub(crate) fn rows(&self) -> &[Value] {
+        self.report()["vms"].as_array().unwrap()
+    }
+
+    #[track_caller]
+    pub(crate) fn row(&self, vmid: &str) -> &Value {
+        self.rows().iter().find(|row| row["vmid"] == vmid).unwrap()
+    }
+
+    pub(crate) fn vmids(&self) -> Vec<&str> {
+        self.rows().iter().map(|row| row["vmid"].as_str().unwrap()).collect()
+    }
+
+    /// The VMs with an outcome.
+    pub(crate) fn vms_that_are(&self, outcome: &str) -> Vec<&str> {
+        let rows = self.rows().iter().filter(|row| row["outcome"] == outcome);
+        rows.map(|row| row["vmid"].as_str().unwrap()).collect()
+    }
+
+    /// Each VM as `vmid outcome basis`, or `vmid failed failure`.
+    pub(crate) fn verdicts(&self) -> Vec<String> {
+        let word = |row: &Value, name: &str| row[name].as_str().unwrap_or_default().to_owned();
+        let verdict = |row: &Value| {
+            let why = word(row, if row["outcome"] == "failed" { "failure" } else { "basis" });
+            format!("{} {} {why}", word(row, "vmid"), word(row, "outcome"))
+        };
+        self.rows().iter().map(verdict).collect()
+    }
+
+    /// The lines of report.csv, the header first.
+    pub(crate) fn csv(&self) -> Vec<csv::StringRecord> {
+        let path = self.dir.as_ref().unwrap().join("report.csv");
+        let csv = csv::ReaderBuilder::new().has_headers(false).from_path(path).unwrap();
+        csv.into_records().map(Result::unwrap).collect()
+    }
+}
+
+/// Reads a run's report, and checks what holds for every one: one row a VM, and sums that are right.
+fn report(dir: &Path) -> Value {
+    let report: Value = serde_json::from_slice(&fs::read(dir.join("report.json")).unwrap()).unwrap();
+    assert_eq!(report["schema"], "v6fleet.report/1");
+    let rows = report["vms"].as_array().unwrap();
+    let count = |outcome: &str| rows.iter().filter(|row| row["outcome"] == outcome).count();
+    let summary = &report["summary"];
+    for outcome in ["created", "unchanged", "updated", "failed"] {
+        assert_eq!(summary[outcome], count(outcome), "{outcome}");
+    }
+    let sum: usize = ["created", "unchanged", "updated", "failed"].into_iter().map(count).sum();
+    assert_eq!((&summary["selected"], sum), (&rows.len().into(), rows.len()));
+    let vmids: BTreeSet<&str> = rows.iter().map(|row| row["vmid"].as_str().unwrap()).collect();
+    assert_eq!(vmids.len(), rows.len(), "a VM has two rows");
+    for row in rows {
+        let failed = row["outcome"] == "failed";
+        assert_eq!((row["basis"].is_null(), row["failure"].is_string()), (failed, failed), "{row}");
+    }
+    let csv = csv::Reader::from_path(dir.join("report.csv")).unwrap();
+    let csv: Vec<csv::StringRecord> = csv.into_records().map(Result::unwrap).collect();
+    let same = csv.iter().zip(rows).all(|(cells, row)| row["vmid"] == cells[0] && row["outcome"] == cells[4]);
+    assert!(csv.len() == rows.len() && same, "report.csv and report.json differ");
+    report
+}

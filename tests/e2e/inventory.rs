@@ -1,0 +1,233 @@
+//! Inventories of every form, and what happens to rows that are none.
+
+use std::fmt::Write;
+use std::fs::File;
+use std::process::Stdio;
+
+use crate::fixture::Fixture;
+use crate::fleet;
+use crate::sandbox::Sandbox;
+
+/// Every invalid row of `inventories/bad.csv`.
+const BAD_ROWS: &str = r#"inventories/bad.csv:3: vmid: missing
+inventories/bad.csv:4: vmid: "web-3": not a HostUp VM id (an integer from 1 to 9223372036854775807, such as 10000)
+inventories/bad.csv:5: vmid: "0": not a HostUp VM id (an integer from 1 to 9223372036854775807, such as 10000)
+inventories/bad.csv:6: vmid: "15001.0": not a HostUp VM id (an integer from 1 to 9223372036854775807, such as 10000)
+inventories/bad.csv:7: vmid: "9223372036854775808": not a HostUp VM id (an integer from 1 to 9223372036854775807, such as 10000)
+inventories/bad.csv:8: prefix: "2001:db8:2::/129": not an IPv6 network in CIDR notation such as 2001:db8::/48
+inventories/bad.csv:9: prefix: "192.0.2.0/24": not an IPv6 network in CIDR notation such as 2001:db8::/48
+inventories/bad.csv:10: next_hop: "gateway": not an IPv6 address such as 2001:db8::1
+inventories/bad.csv:11: action: "release": unknown action (allocate or refresh_next_hop)
+inventories/bad.csv:12: action: missing (allocate or refresh_next_hop); or give --action for every VM
+inventories/bad.csv:13: row: 4 fields, where the header has 7
+inventories/bad.csv:14: row: 8 fields, where the header has 7
+inventories/bad.csv:15: name: not UTF-8
+inventories/bad.csv:19: vmid: 15000 stands at inventories/bad.csv:2 already, with different contents
+inventories/bad.csv:20: vmid: "\u{1b}[2J15011": not a HostUp VM id (an integer from 1 to 9223372036854775807, such as 10000)
+"#;
+
+#[test]
+fn with_bad_rows_each_is_named_with_its_line_and_nothing_is_called() {
+    let sandbox = Sandbox::start(&[]);
+    let fixture = Fixture::at(&sandbox);
+    fixture.write("report.csv", "yesterday's\n");
+    let outcome = fixture.run(&["run", "inventories/bad.csv", "-q", "-o", "report.csv"]).exits(2);
+    let begin = "error: 15 invalid rows; nothing was called. Mend the inventory, or go on without them: --skip-invalid\n";
+    assert_eq!(outcome.stderr, format!("{begin}{BAD_ROWS}"));
+    assert_eq!(outcome.stdout, "");
+    assert_eq!(sandbox.called_vmids(), [""; 0]);
+    assert_eq!(fixture.count("SELECT count(*) FROM runs"), 0);
+    assert_eq!(fixture.read("report.csv"), "yesterday's\n");
+    assert_eq!(fixture.reported_runs(), 0);
+}
+
+#[test]
+fn without_the_bad_rows_a_run_goes_on_and_lists_them_beside_its_report() {
+    let sandbox = Sandbox::start(&[]);
+    let fixture = Fixture::at(&sandbox);
+    let outcome = fixture.run(&["run", "inventories/bad.csv", "--skip-invalid"]).exits(3);
+    assert_eq!(outcome.vmids(), ["15000", "15010", "15012"]);
+    assert_eq!(outcome.summary()["skipped"], 15);
+    let mut called = sandbox.called_vmids();
+    called.sort();
+    assert_eq!(called, ["15000", "15010", "15012"]);
+
+    let path = outcome.dir.as_ref().unwrap().join("skipped.csv");
+    let mut csv = csv::Reader::from_path(&path).unwrap();
+    assert_eq!(csv.headers().unwrap().iter().collect::<Vec<_>>(), ["file", "line", "column", "reason"]);
+    let rows = csv.into_records().map(Result::unwrap);
+    let listed = rows.fold(String::new(), |mut listed, row| {
+        writeln!(listed, "{}:{}: {}: {}", &row[0], &row[1], &row[2], &row[3]).unwrap();
+        listed
+    });
+    assert_eq!(listed, BAD_ROWS);
+    assert!(outcome.stdout.contains("skipped.csv"), "{}", outcome.stdout);
+    assert!(outcome.stdout.contains("15 invalid rows of the inventory were skipped"), "{}", outcome.stdout);
+}
+
+#[test]
+fn skipped_rows_alone_make_the_exit_code_3() {
+    let fixture = Fixture::new();
+    fixture.write("fleet.csv", "vmid\n10000\nweb-1\n");
+    let run = ["run", "fleet.csv", "--action", "allocate", "--sandbox", "--skip-invalid"];
+    let outcome = fixture.run(&run).exits(3);
+    assert_eq!(outcome.vms_that_are("created"), ["10000"]);
+    assert_eq!((&outcome.summary()["complete"], &outcome.summary()["exit_code"]), (&true.into(), &3.into()));
+}
+
+#[test]
+fn of_many_bad_rows_the_first_20_are_named_and_the_others_counted() {
+    let fixture = Fixture::new();
+    let rows = (0..1_033).fold("vmid\n".to_owned(), |rows, i| rows + &format!("bad-{i}\n"));
+    fixture.write("fleet.csv", rows);
+    let outcome = fixture.run(&["run", "fleet.csv", "--action", "allocate", "--sandbox", "-q"]).exits(2);
+    let lines: Vec<&str> = outcome.stderr.lines().collect();
+    assert!(lines[0].starts_with("error: 1,033 invalid rows; nothing was called."), "{}", lines[0]);
+    assert!(lines[1].starts_with("fleet.csv:2: vmid: \"bad-0\": "), "{}", lines[1]);
+    assert!(lines[20].starts_with("fleet.csv:21: vmid: \"bad-19\": "), "{}", lines[20]);
+    assert_eq!(lines[21..], ["… and 1,013 more rows"]);
+}
+
+#[test]
+fn a_csv_that_a_generator_writes_to_standard_input_is_an_inventory() {
+    let fixture = Fixture::new();
+    fixture.write("fleet.csv", fleet::csv(500));
+    let mut command = fixture.command(&["run", "-", "--action", "allocate", "--sandbox", "--rate", "none"]);
+    command.stdin(File::open(fixture.path("fleet.csv")).unwrap());
+    let outcome = fixture.spawn(command).end().exits(0);
+    let expected: Vec<String> = fleet::vmids(100_000, 500).map(|id| id.to_string()).collect();
+    assert_eq!(outcome.vmids(), expected);
+    assert_eq!(outcome.report()["run"]["inventory"][0]["path"], "-");
+}
+
+#[test]
+fn json_and_json_lines_on_standard_input_are_told_apart_by_their_beginning() {
+    for (name, text, vmids) in [
+        ("lines", "{\"vmid\":10001,\"rack\":\"r1\"}\n\n{\"vm_id\":\"10000\"}\n", ["10001", "10000"]),
+        ("array", "[{\"vmid\":10001},\n {\"vmid\":10000}]", ["10001", "10000"]),
+        ("results", "{\"count\":2,\"results\":[{\"vmid\":10001},{\"vmid\":10000}]}", ["10001", "10000"]),
+    ] {
+        let fixture = Fixture::new();
+        fixture.write("input", text);
+        let mut command = fixture.command(&["run", "-", "--action", "allocate", "--sandbox"]);
+        command.stdin(Stdio::from(File::open(fixture.path("input")).unwrap()));
+        assert_eq!(fixture.spawn(command).end().exits(0).vmids(), vmids, "{name}");
+    }
+}
+
+#[test]
+fn several_files_of_several_formats_make_one_fleet_in_their_order() {
+    let sandbox = Sandbox::start(&[]);
+    let fixture = Fixture::at(&sandbox);
+    fixture.write("a.jsonl", "{\"vmid\":10004,\"role\":\"db\"}\n{\"vmid\":10001}\n");
+    fixture.write("b.csv", "vmid,owner\n10003,ann\n");
+    fixture.write("c.json", "{\"vms\":[{\"vmid\":10002}]}");
+    fixture.write("d.txt", "vmid\n10000\n");
+    let run = ["run", "b.csv", "a.jsonl", "c.json", "--action", "allocate"];
+    let outcome = fixture.run(&run).exits(0);
+    assert_eq!(outcome.vmids(), ["10003", "10004", "10001", "10002"]);
+    assert_eq!(outcome.row("10003")["labels"], serde_json::json!({"owner": "ann"}));
+    assert_eq!(outcome.row("10004")["labels"], serde_json::json!({"role": "db"}));
+    let paths = outcome.report()["run"]["inventory"].as_array().unwrap().clone();
+    let paths: Vec<&str> = paths.iter().map(|file| file["path"].as_str().unwrap()).collect();
+    assert_eq!(paths, ["b.csv", "a.jsonl", "c.json"]);
+
+    fixture.run(&["run", "d.txt", "--action", "allocate"]).exits(2);
+    let as_csv = ["run", "d.txt", "--action", "allocate", "--inventory-format", "csv"];
+    assert_eq!(fixture.run(&as_csv).exits(0).vmids(), ["10000"]);
+}
+
+#[test]
+fn a_vm_named_in_two_files_is_one_vm_where_they_agree_and_a_bad_row_where_not() {
+    let fixture = Fixture::new();
+    fixture.write("a.csv", "vmid,name\n10000,one\n10001,two\n");
+    fixture.write("same.csv", "vmid,name\n10001,two\n10000,one\n");
+    fixture.write("other.csv", "vmid,name\n10001,zwei\n");
+    let run = |second| fixture.run(&["run", "a.csv", second, "--action", "allocate", "--sandbox"]);
+    let outcome = run("same.csv").exits(0);
+    assert_eq!(outcome.vmids(), ["10000", "10001"]);
+    let warnings = outcome.summary()["warnings"].to_string();
+    assert!(warnings.contains("2 VMs named more than once"), "{warnings}");
+    let outcome = run("other.csv").exits(2);
+    let row = "other.csv:2: vmid: 10001 stands at a.csv:3 already, with different contents";
+    assert!(outcome.stderr.contains(row), "{}", outcome.stderr);
+}
+
+#[test]
+fn every_example_inventory_does_what_its_table_says() {
+    let fixture = Fixture::new();
+    let table = fixture.read("inventories/README.md");
+    let commands: Vec<&str> =
+        table.split('`').filter(|words| words.starts_with("v6fleet run inventories/")).collect();
+    assert!(commands.len() >= 8, "{commands:?}");
+    for command in commands {
+        let words: Vec<&str> = command.split(' ').skip(1).chain(["--rate", "none"]).collect();
+        let outcome = fixture.run(&words);
+        let expected = match (command.contains("bad.csv"), command.contains("--skip-invalid")) {
+            (true, false) => 2,
+            (true, true) => 3,
+            (false, _) if command.contains("demo.csv") => 3,
+            (false, _) => 0,
+        };
+        assert_eq!(outcome.code, Some(expected), "{command}\n{}", outcome.stderr);
+        assert_eq!(outcome.dir.is_some(), expected != 2, "{command}");
+    }
+}
+
+#[test]
+fn other_systems_ids_are_never_called() {
+    for (args, vmids, racks) in [
+        (
+            &["inventories/netbox-export.csv", "--column", "vmid=cf_hostup_vmid"][..],
+            12_000..12_014,
+            &[] as &[&str],
+        ),
+        (
+            &["inventories/proxmox.json", "--column", "vmid=hostup.vmid", "--column", "proxmox_vm_id=vmid"],
+            13_000..13_008,
+            &["--column", "rack_id=hostup.rack"],
+        ),
+    ] {
+        let sandbox = Sandbox::start(&[]);
+        let fixture = Fixture::at(&sandbox);
+        let run = ["run", "--action", "allocate", "--rate", "none"];
+        fixture.run(&[&run[..], args, racks].concat()).exits(0);
+        let mut called = sandbox.called_vmids();
+        called.sort();
+        let expected: Vec<String> = vmids.map(|id| id.to_string()).collect();
+        assert_eq!(called, expected, "{args:?}");
+    }
+}
+
+#[test]
+fn a_file_from_windows_reads_as_any_other() {
+    let fixture = Fixture::new();
+    let outcome = fixture.run(&["run", "inventories/windows.csv", "--sandbox", "--rate", "none"]).exits(0);
+    assert_eq!(outcome.vmids(), ["14000", "14001", "14002", "14003", "14004", "14005"]);
+    let row = outcome.row("14003");
+    assert_eq!((&row["name"], &row["rack_id"]), (&"filserver4".into(), &"dc2r01".into()));
+    let label = row["labels"]["anmärkning"].as_str().unwrap();
+    assert_eq!(label.lines().collect::<Vec<_>>(), ["två", "rader"]);
+    assert_eq!(outcome.row("14005")["labels"]["anmärkning"], "Örebro");
+}
+
+#[test]
+fn hostile_names_reach_neither_terminal_nor_spreadsheet() {
+    let fixture = Fixture::new();
+    fixture.write(
+        "fleet.jsonl",
+        "{\"vmid\":10000,\"name\":\"=cmd()\",\"rack\":\"r\\u001b[2J\",\"note\":\"@SUM(A1)\\r\\n\\u202e\"}\n",
+    );
+    let outcome = fixture.run(&["run", "fleet.jsonl", "--action", "allocate", "--sandbox"]).exits(0);
+    let csv = std::fs::read_to_string(outcome.dir.as_ref().unwrap().join("report.csv")).unwrap();
+    let json = std::fs::read_to_string(outcome.dir.as_ref().unwrap().join("report.json")).unwrap();
+    for (what, text) in
+        [("stdout", &outcome.stdout), ("stderr", &outcome.stderr), ("csv", &csv), ("json", &json)]
+    {
+        assert!(!text.contains(['\u{1b}', '\r', '\u{202e}']), "{what}: {text:?}");
+    }
+    let csv = outcome.csv();
+    assert_eq!([&csv[1][1], &csv[1][23]], ["'=cmd()", r"'@SUM(A1)\r\n\u{202e}"]);
+    let row = outcome.row("10000");
+    assert_eq!((&row["name"], &row["labels"]["note"]), (&"=cmd()".into(), &"@SUM(A1)\r\n\u{202e}".into()));
+}

@@ -1,0 +1,22 @@
+//! The real binary, as its users run it, against its real sandbox, whose own record is the judge.
+//!
+//! Where an answer is needed that the sandbox never gives, a scripted server on loopback gives it.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by failing")]
+
+mod answers;
+mod crash;
+mod demo;
+mod fixture;
+mod fleet;
+mod inventory;
+mod key;
+mod lock;
+mod pace;
+mod refusals;
+mod repeat;
+mod sandbox;
+mod script;
+mod select;
+mod settings;
+mod stop;
+mod unattended;

@@ -1,0 +1,110 @@
+//! `v6fleet sandbox` as a process of its own: what it is told and what it has seen.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, Stdio};
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::fixture::{binary, eventually};
+
+/// Killed with the test.
+pub(crate) struct Sandbox {
+    child: Child,
+    address: SocketAddr,
+}
+
+/// One line of the sandbox's record.
+#[derive(Debug, Clone)]
+pub(crate) struct Call {
+    pub(crate) at: Timestamp,
+    pub(crate) vmid: String,
+    pub(crate) action: String,
+    pub(crate) status: u64,
+    pub(crate) took_effect: bool,
+    pub(crate) created: bool,
+}
+
+impl Sandbox {
+    pub(crate) fn start(args: &[&str]) -> Self {
+        let mut command = Command::new(binary());
+        command.args(["sandbox", "--listen", "127.0.0.1:0"]).args(args).env_clear().stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        let address = line.trim_end().strip_prefix("listening on http://").unwrap().parse().unwrap();
+        Self { child, address }
+    }
+
+    pub(crate) fn base_url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Every call so far, in order of arrival.
+    pub(crate) fn calls(&self) -> Vec<Call> {
+        self.lines("/_sandbox/calls")
+            .iter()
+            .map(|line| Call {
+                at: line["at"].as_str().unwrap().parse().unwrap(),
+                vmid: line["vmid"].as_str().unwrap().to_owned(),
+                action: line["action"].as_str().unwrap_or_default().to_owned(),
+                status: line["status"].as_u64().unwrap(),
+                took_effect: line["took_effect"].as_bool().unwrap(),
+                created: line["created"].as_bool().unwrap(),
+            })
+            .collect()
+    }
+
+    pub(crate) fn called_vmids(&self) -> Vec<String> {
+        self.calls().into_iter().map(|call| call.vmid).collect()
+    }
+
+    /// Waits until so many calls have arrived.
+    pub(crate) fn await_calls(&self, calls: usize) {
+        eventually("enough calls arrive", || self.calls().len() >= calls);
+    }
+
+    pub(crate) fn allocations(&self) -> Vec<Value> {
+        self.lines("/_sandbox/allocations")
+    }
+
+    /// Maintenance of a rack.
+    pub(crate) fn set_next_hop(&self, rack: &str, next_hop: &str) {
+        self.change_rack(rack, &json!({ "next_hop": next_hop }));
+    }
+
+    /// Puts VMs on a rack, before they are called.
+    pub(crate) fn place(&self, rack: &str, vmids: &[&str]) {
+        self.change_rack(rack, &json!({ "vmids": vmids }));
+    }
+
+    fn change_rack(&self, rack: &str, change: &Value) {
+        let (status, body) = self.send("POST", &format!("/_sandbox/racks/{rack}"), &change.to_string());
+        assert_eq!(status, 200, "{body}");
+    }
+
+    fn lines(&self, path: &str) -> Vec<Value> {
+        let (status, body) = self.send("GET", path, "");
+        assert_eq!(status, 200, "{body}");
+        body.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// HTTP/1.0, so that the answer ends with the connection.
+    fn send(&self, method: &str, path: &str, body: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        let request = format!("{method} {path} HTTP/1.0\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

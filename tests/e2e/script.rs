@@ -1,0 +1,212 @@
+//! An API that answers as a test tells it to, for what the sandbox never does.
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+/// What happens to one call.
+pub(crate) enum Step {
+    Answer(Answer),
+    /// These bytes, then the connection is closed.
+    Cut(Vec<u8>),
+    /// No answer, and the connection stays open.
+    Hang,
+}
+
+pub(crate) struct Answer {
+    status: u16,
+    headers: Vec<(&'static str, String)>,
+    body: Vec<u8>,
+    after: Duration,
+}
+
+impl Answer {
+    pub(crate) fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    pub(crate) fn after(self, after: Duration) -> Self {
+        Self { after, ..self }
+    }
+
+    fn to_bytes(&self) -> Vec<u8> {
+        let mut head =
+            format!("HTTP/1.1 {} Whatever\r\ncontent-length: {}\r\n", self.status, self.body.len());
+        for (name, value) in &self.headers {
+            head.extend([*name, ": ", value, "\r\n"]);
+        }
+        [head.as_bytes(), b"\r\n", &self.body].concat()
+    }
+
+    /// All but the last `bytes` of the answer, then the connection is closed.
+    pub(crate) fn cut_short(&self, bytes: usize) -> Step {
+        let mut whole = self.to_bytes();
+        whole.truncate(whole.len() - bytes);
+        Step::Cut(whole)
+    }
+}
+
+impl From<Answer> for Step {
+    fn from(answer: Answer) -> Self {
+        Self::Answer(answer)
+    }
+}
+
+pub(crate) fn answer(status: u16, content_type: &'static str, body: impl Into<Vec<u8>>) -> Answer {
+    let headers = vec![("content-type", content_type.to_owned())];
+    Answer { status, headers, body: body.into(), after: Duration::ZERO }
+}
+
+pub(crate) fn json_answer(status: u16, body: &Value) -> Answer {
+    answer(status, "application/json", body.to_string())
+}
+
+pub(crate) fn html(status: u16) -> Answer {
+    answer(status, "text/html", "<html><h1>Something is wrong</h1></html>")
+}
+
+/// The documented error of v1.
+pub(crate) fn error(status: u16, code: &str) -> Answer {
+    let body = json!({
+        "error": "Error", "message": format!("it is {code}"), "code": code,
+        "timestamp": Timestamp::now().to_string(), "requestId": "r-1",
+    });
+    json_answer(status, &body)
+}
+
+/// The documented success, of an allocation made so many seconds ago.
+pub(crate) fn success(status: u16, created: bool, age_s: i64) -> Answer {
+    json_answer(status, &success_body(created, age_s))
+}
+
+pub(crate) fn success_body(created: bool, age_s: i64) -> Value {
+    let now = Timestamp::now();
+    let at = now - SignedDuration::from_secs(age_s);
+    let postgresql = at.strftime("%Y-%m-%d %H:%M:%S.%6f+00").to_string();
+    json!({
+        "success": true, "timestamp": now.to_string(), "requestId": "r-2",
+        "data": { "created": created, "allocation": {
+            "id": 3, "rack_id": "dc1r28", "client_id": "30000", "account_id": "20000", "proxmox_vm_id": "10048",
+            "prefix": "2001:db8::1/48", "prefix_length": 48, "next_hop": "2001:db8::1", "status": "active",
+            "allocated_at": postgresql, "released_at": null, "cooldown_until": null,
+            "metadata": { "updatedAt": at.to_string(), "updatedBy": "1" },
+            "created_at": postgresql, "updated_at": postgresql,
+        }},
+    })
+}
+
+/// One request as it arrived.
+#[derive(Debug, Clone)]
+pub(crate) struct Received {
+    pub(crate) at: Instant,
+    pub(crate) vmid: String,
+    pub(crate) request_line: String,
+    /// In the order of arrival, names in lower case.
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+}
+
+type Script = Box<dyn Fn(&str, usize) -> Step + Send + Sync>;
+
+/// The server; it lasts as long as the test program.
+pub(crate) struct Api {
+    address: SocketAddr,
+    received: Arc<Mutex<Vec<Received>>>,
+}
+
+impl Api {
+    /// `script` gets the VM and how many calls for it came before.
+    pub(crate) fn start(script: impl Fn(&str, usize) -> Step + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let received = Arc::new(Mutex::new(Vec::new()));
+        let script: Arc<Script> = Arc::new(Box::new(script));
+        let records = Arc::clone(&received);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let (script, records) = (Arc::clone(&script), Arc::clone(&records));
+                std::thread::spawn(move || serve(stream, &script, &records));
+            }
+        });
+        Self { address, received }
+    }
+
+    /// Whatever the VM, its calls are answered with these in turn, the last one again and again.
+    pub(crate) fn of_scripts(scripts: HashMap<String, Vec<fn() -> Step>>, otherwise: fn() -> Step) -> Self {
+        Self::start(move |vmid, nth| match scripts.get(vmid) {
+            Some(steps) => steps[nth.min(steps.len() - 1)](),
+            None => otherwise(),
+        })
+    }
+
+    pub(crate) fn base_url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub(crate) fn received(&self) -> Vec<Received> {
+        self.received.lock().unwrap().clone()
+    }
+
+    pub(crate) fn received_for(&self, vmid: &str) -> Vec<Received> {
+        self.received().into_iter().filter(|request| request.vmid == vmid).collect()
+    }
+}
+
+/// Answers the requests of one connection.
+fn serve(stream: TcpStream, script: &Script, records: &Mutex<Vec<Received>>) {
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let mut writer = stream;
+    while let Some(request) = read(&mut reader) {
+        let vmid = request.vmid.clone();
+        let nth = {
+            let mut records = records.lock().unwrap();
+            records.push(request);
+            records.iter().filter(|earlier| earlier.vmid == vmid).count() - 1
+        };
+        match script(&vmid, nth) {
+            Step::Answer(answer) => {
+                std::thread::sleep(answer.after);
+                if writer.write_all(&answer.to_bytes()).is_err() {
+                    return;
+                }
+            }
+            Step::Cut(bytes) => {
+                let _ = writer.write_all(&bytes);
+                return;
+            }
+            Step::Hang => {
+                let _ = reader.read(&mut [0]);
+                return;
+            }
+        }
+    }
+}
+
+fn read(reader: &mut impl BufRead) -> Option<Received> {
+    let mut line = || {
+        let mut line = String::new();
+        let read = reader.read_line(&mut line).ok()?;
+        (read > 0).then(|| line.trim_end().to_owned())
+    };
+    let request_line = line()?;
+    let mut headers = Vec::new();
+    loop {
+        let line = line()?;
+        match line.split_once(": ") {
+            Some((name, value)) => headers.push((name.to_lowercase(), value.to_owned())),
+            None => break,
+        }
+    }
+    let length = headers.iter().find(|(name, _)| name == "content-length").map_or("0", |(_, value)| value);
+    let mut body = vec![0; length.parse().unwrap()];
+    reader.read_exact(&mut body).ok()?;
+    let path = request_line.split(' ').nth(1)?;
+    let vmid = path.strip_suffix("/routed-ipv6").and_then(|path| path.rsplit('/').next()).unwrap_or_default();
+    Some(Received { at: Instant::now(), vmid: vmid.to_owned(), request_line, headers, body })
+}

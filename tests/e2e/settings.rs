@@ -1,0 +1,111 @@
+//! Flag, then environment, then file, then default: for a dry run, and as a run records it.
+
+use serde_json::{Value, json};
+
+use crate::fixture::Fixture;
+
+const RUN: [&str; 3] = ["run", "inventories/demo.csv", "--sandbox"];
+
+/// What `--dry-run` makes of the rate: the demo has 60 VMs.
+fn dry_rate(fixture: &Fixture, more: &[&str]) -> f64 {
+    let outcome = fixture.run(&[&RUN[..], &["--dry-run", "--format", "json"], more].concat()).exits(0);
+    let dry: Value = serde_json::from_str(&outcome.stdout).unwrap();
+    (60.0 / dry["at_least_s"].as_f64().unwrap()).round()
+}
+
+fn is(rate: f64, expected: u32) -> bool {
+    (rate - f64::from(expected)).abs() < 0.5
+}
+
+#[test]
+fn a_flag_goes_before_the_environment_that_before_the_file_and_that_before_the_default() {
+    let mut fixture = Fixture::new();
+    assert!(is(dry_rate(&fixture, &[]), 10));
+    fixture.write("config/v6fleet/config.toml", "rate = '200/s'\n");
+    assert!(is(dry_rate(&fixture, &[]), 200));
+    fixture.write("mine.toml", "rate = '300/s'\n");
+    assert!(is(dry_rate(&fixture, &["--config", "mine.toml"]), 300));
+    fixture.set("V6FLEET_RATE", "400/s");
+    assert!(is(dry_rate(&fixture, &[]), 400));
+    assert!(is(dry_rate(&fixture, &["--config", "mine.toml"]), 400));
+    assert!(is(dry_rate(&fixture, &["--rate", "500/s"]), 500));
+    assert!(!fixture.path("state").exists() && !fixture.path("reports").exists(), "a dry run writes nothing");
+}
+
+#[test]
+fn the_file_may_be_named_by_the_environment() {
+    let mut fixture = Fixture::new();
+    fixture.write("mine.toml", "rate = '300/s'\n");
+    fixture.set("V6FLEET_CONFIG", "mine.toml");
+    assert!(is(dry_rate(&fixture, &[]), 300));
+    fixture.write("flag.toml", "rate = '200/s'\n");
+    assert!(is(dry_rate(&fixture, &["--config", "flag.toml"]), 200));
+    fixture.set("V6FLEET_CONFIG", "nosuch.toml");
+    fixture.run(&RUN).exits(2);
+}
+
+#[test]
+fn a_run_records_the_options_in_force_whatever_their_source() {
+    let fixture = Fixture::new().env("V6FLEET_MAX_ATTEMPTS", "4").env("V6FLEET_SANDBOX", "true");
+    fixture.write(
+        "config/v6fleet/config.toml",
+        "max-attempts = 3\nconcurrency = 7\nrack = ['dc1r27', 'dc1r28']\n",
+    );
+    let outcome = fixture.run(&["run", "inventories/demo.csv", "--rate", "none"]).exits(3);
+    let options = &outcome.report()["run"]["options"];
+    for (name, value) in [
+        ("rate", json!("none")),
+        ("max-attempts", json!("4")),
+        ("concurrency", json!("7")),
+        ("rack", json!(["dc1r27", "dc1r28"])),
+        ("timeout", json!("30s")),
+    ] {
+        assert_eq!(options[name], value, "{name}");
+    }
+    assert_eq!(outcome.rows().len(), 30);
+    assert_eq!(outcome.report()["run"]["base_url"], "sandbox");
+}
+
+#[test]
+fn the_ledger_and_the_reports_go_where_they_are_told_to() {
+    let fixture = Fixture::new().env("V6FLEET_LEDGER", "mine/of-env.db").env("V6FLEET_OUTPUT_DIR", "out");
+    fixture.run(&[&RUN[..], &["--rate", "none"]].concat()).exits(3);
+    assert!(fixture.path("mine/of-env.db").is_file() && !fixture.path("state").exists());
+    assert!(fixture.path("out").is_dir() && !fixture.path("reports").exists());
+    fixture
+        .run(&["--ledger", "of-flag.db", "run", "inventories/demo.csv", "--sandbox", "--rate", "none"])
+        .exits(3);
+    assert!(fixture.path("of-flag.db").is_file());
+}
+
+#[test]
+fn a_dry_run_says_first_and_last_that_nothing_is_called() {
+    let fixture = Fixture::new();
+    let outcome = fixture.run(&[&RUN[..], &["--dry-run", "--rate", "20/s"]].concat()).exits(0);
+    let said = "Dry run: nothing is called, nothing is written.";
+    assert!(
+        outcome.stdout.starts_with(said) && outcome.stdout.trim_end().ends_with(said),
+        "{}",
+        outcome.stdout
+    );
+    assert!(outcome.stdout.contains("At 20/s, that takes 3.0 s at least."), "{}", outcome.stdout);
+    for rack in ["dc1r27", "dc1r28", "dc1r29", "dc2r01"] {
+        assert!(
+            outcome.stdout.contains(&format!("{rack}         15  (0 seen before, 15 never)")),
+            "{}",
+            outcome.stdout
+        );
+    }
+    fixture.run(&[&RUN[..], &["--rate", "none"]].concat()).exits(3);
+    let outcome = fixture.run(&[&RUN[..], &["--dry-run", "--rack", "dc1r27"]].concat()).exits(0);
+    assert!(outcome.stdout.contains("15  (15 seen before, 0 never)"), "{}", outcome.stdout);
+}
+
+#[test]
+fn rehearsals_and_real_runs_never_share_a_ledger() {
+    let fixture = Fixture::new().env("HOSTUP_API_KEY", "a-key").env("V6FLEET_LEDGER", "one.db");
+    fixture.run(&[&RUN[..], &["--rate", "none"]].concat()).exits(3);
+    let real = ["run", "inventories/demo.csv", "--base-url", "http://127.0.0.1:1"];
+    let outcome = fixture.run(&real).exits(2);
+    assert!(outcome.stderr.contains("this ledger holds rehearsals"), "{}", outcome.stderr);
+}

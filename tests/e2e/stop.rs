@@ -1,0 +1,105 @@
+//! Ctrl-C and SIGTERM: no new calls, what is in flight is waited for, and the report is true.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use crate::fixture::{Fixture, eventually};
+use crate::fleet;
+use crate::sandbox::Sandbox;
+use crate::script::{Api, Step, success};
+
+const RUN: [&str; 8] = ["run", "fleet.csv", "--action", "allocate", "--rate", "none", "--concurrency", "8"];
+
+#[test]
+fn a_signal_ends_a_run_with_a_true_report_and_its_own_exit_code() {
+    for (signal, code, word) in [("TERM", 143, "terminated"), ("INT", 130, "interrupted")] {
+        let sandbox = Sandbox::start(&["--latency", "50ms..150ms"]);
+        let fixture = Fixture::at(&sandbox);
+        fixture.write("fleet.csv", fleet::csv(300));
+        let process = fixture.start(&RUN);
+        sandbox.await_calls(20);
+        process.signal(signal);
+        let outcome = process.end().exits(code);
+        assert_eq!(outcome.rows().len(), 300);
+        assert_eq!(outcome.summary()["stopped_by"], word);
+        assert_eq!(
+            (&outcome.summary()["complete"], &outcome.summary()["exit_code"]),
+            (&false.into(), &code.into())
+        );
+        let called: BTreeSet<String> = sandbox.called_vmids().into_iter().collect();
+        assert!((20..100).contains(&called.len()), "{} VMs were called", called.len());
+        for row in outcome.rows() {
+            let was_called = called.contains(row["vmid"].as_str().unwrap());
+            let spared = row["failure"] == "not_attempted";
+            assert_eq!((row["outcome"] == "failed", spared), (!was_called, !was_called), "{row}");
+            assert_eq!(row["attempts"], u8::from(was_called), "{row}");
+        }
+        let settled = fixture.count("SELECT count(*) FROM items WHERE state = 2");
+        assert_eq!(
+            (settled.unsigned_abs(), fixture.count("SELECT count(*) FROM items WHERE state = 1")),
+            (called.len() as u64, 0)
+        );
+        assert!(outcome.stdout.contains("v6fleet resume "), "{}", outcome.stdout);
+    }
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once_and_the_run_can_go_on() {
+    for (first, second, code) in [("INT", "INT", 130), ("TERM", "TERM", 143)] {
+        let api = Api::start(|_, nth| if nth == 0 { Step::Hang } else { success(200, false, 0).into() });
+        let fixture = Fixture::new().env("V6FLEET_BASE_URL", &api.base_url()).env("HOSTUP_API_KEY", "a-key");
+        fixture.write("fleet.csv", fleet::csv(50));
+        let process = fixture.start(&RUN);
+        eventually("calls are in flight", || api.received().len() == 8);
+        process.signal(first);
+        eventually("the first signal is understood", || process.stderr().contains("no new calls"));
+        let told = Instant::now();
+        process.signal(second);
+        let outcome = process.end().exits(code);
+        let took = told.elapsed();
+        assert!(took < Duration::from_secs(1), "{took:?}");
+        assert_eq!(api.received().len(), 8, "no new calls");
+        assert!(outcome.dir.is_none(), "a report would have to wait");
+        assert_eq!(fixture.texts("PRAGMA integrity_check"), ["ok"]);
+        assert_eq!(fixture.count("SELECT count(*) FROM items WHERE state = 1"), 8);
+
+        let outcome = fixture.run(&["resume", "--rate", "none"]).exits(0);
+        assert_eq!(outcome.vms_that_are("created").len(), 8, "those in flight may have acted");
+    }
+}
+
+#[test]
+fn a_vm_that_waits_for_a_retry_when_the_run_stops_keeps_what_it_has_been_through() {
+    let api = Api::start(|vmid, _| match vmid {
+        "10000" => crate::script::error(503, "UPSTREAM").header("retry-after", "600").into(),
+        "10001" => Step::Hang,
+        _ => success(201, true, 0).into(),
+    });
+    let fixture = Fixture::new().env("V6FLEET_BASE_URL", &api.base_url()).env("HOSTUP_API_KEY", "a-key");
+    fixture.write("fleet.csv", "vmid\n10000\n10001\n10002\n");
+    let process =
+        fixture.start(&["run", "fleet.csv", "--action", "allocate", "--rate", "none", "--timeout", "2s"]);
+    let waits = || fixture.count("SELECT count(*) FROM items WHERE failure = 'server_error'") == 1;
+    eventually("the ledger knows that one VM waits", || api.received().len() == 3 && waits());
+    process.signal("TERM");
+    let outcome = process.end().exits(143);
+    let row = outcome.row("10000");
+    assert_eq!((&row["failure"], &row["attempts"]), (&"server_error".into(), &1.into()), "{row}");
+    assert_eq!((&row["may_have_applied"], &row["http_status"]), (&true.into(), &503.into()));
+    assert_eq!(outcome.row("10001")["failure"], "timeout");
+    assert_eq!(outcome.row("10002")["outcome"], "created");
+    assert_eq!(fixture.count("SELECT count(*) FROM items WHERE state = 0"), 2);
+}
+
+#[test]
+fn a_deadline_stops_new_calls_and_says_so() {
+    let sandbox = Sandbox::start(&[]);
+    let fixture = Fixture::at(&sandbox);
+    fixture.write("fleet.csv", fleet::csv(100));
+    let run = ["run", "fleet.csv", "--action", "allocate", "--rate", "20/s", "--deadline", "500ms"];
+    let outcome = fixture.run(&run).exits(5);
+    assert_eq!(outcome.summary()["stopped_by"], "deadline");
+    let calls = sandbox.calls().len();
+    assert!((1..=13).contains(&calls), "{calls} calls");
+    assert_eq!(outcome.vms_that_are("failed").len(), 100 - calls);
+}
