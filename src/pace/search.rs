@@ -58,7 +58,7 @@ impl Search {
         let high = sent_at.unwrap_or(measured).max(low);
         let vain = earlier.is_some_and(|earlier| earlier.resting);
         let proved = earlier.map_or(0.0, |earlier| earlier.proved);
-        let proved = if proved < high { proved } else { 0.0 };
+        let proved = if proved * MET < high { proved } else { 0.0 };
         let low = if vain { low } else { low.max(proved) };
         let rest = match earlier {
             Some(earlier) if vain => (earlier.rest * 3 / 2).min(LONGEST_REST),
@@ -68,7 +68,6 @@ impl Search {
         let met = high / low < MET;
         let current = if earlier.is_some() && !met && !vain { f64::midpoint(low, high) } else { low };
         let wait = if met || vain { rest } else { STEP_TIME };
-        let proved = proved.min(current);
         Self { current, high, proved, step: FIRST_STEP, rest, rises_at: until + wait, resting: met || vain }
     }
 

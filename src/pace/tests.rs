@@ -230,7 +230,7 @@ fn a_hidden_limit_is_found_and_used_at_the_price_of_few_calls() {
     let cases: [Case<'_>; 4] = [
         ("bucket of a second", &mut bucket, "250/s", 5000, 4950.0 / 50.0, 1.08, 0.01),
         ("bucket of a tenth", &mut small, "250/s", 5000, 4995.0 / 50.0, 1.35, 0.01),
-        ("fixed window", &mut fixed, "500/s", 5000, 49.0, 1.2, 0.025),
+        ("fixed window", &mut fixed, "500/s", 5000, 49.0, 1.3, 0.025),
         ("sliding window", &mut sliding, "50/s", 1000, 90.0, 1.2, 0.025),
     ];
     for (name, api, rate, calls, ideal, slowest, most_refused) in cases {
