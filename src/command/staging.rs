@@ -116,7 +116,7 @@ fn refuse(shown: &[InvalidRow], invalid: u64) -> CommandError {
     let mut lines: Vec<String> = shown.iter().map(ToString::to_string).collect();
     let more = invalid - shown.len() as u64;
     if more > 0 {
-        lines.push(format!("… and {} more", counted(more, "row", "rows")));
+        lines.push(format!("… and {}", counted(more, "more row", "more rows")));
     }
     let rows = counted(invalid, "invalid row", "invalid rows");
     let error = anyhow::anyhow!(
