@@ -14,7 +14,7 @@ use std::time::Duration;
 use clap::{Arg, ArgAction, Args, Command as Clap, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-pub use sandbox::{SandboxArgs, TypedLimitKind, TypedRateLimitHeaders, TypedRetryAfter};
+pub use sandbox::{SandboxArgs, TypedLimitKind, TypedRateLimitForm, TypedRateLimitHeaders, TypedRetryAfter};
 
 use crate::api::BaseUrl;
 use crate::brake::Threshold;

@@ -1,13 +1,17 @@
 //! The documented API as an HTTP server on loopback, for rehearsals and tests.
 //!
-//! It answers as `POST /api/vm/{vmid}/routed-ipv6` is documented to, keeps a record of every call under
-//! `/_sandbox/`, and never listens anywhere but on a loopback address. Nothing but the `sandbox` command and
+//! It answers as `POST /api/vm/{vmid}/routed-ipv6` is documented to, or goes wrong in the ways it was asked to.
+//! It keeps a record of every call under `/_sandbox/`, and never listens anywhere but on a loopback address. Nothing but the `sandbox` command and
 //! `--sandbox` may use it.
 
+mod fault;
 mod journal;
 mod limit;
+mod listen;
+mod phase;
 mod respond;
 mod server;
+mod spoil;
 mod state;
 mod wire;
 mod world;
@@ -20,10 +24,17 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::inventory::VmId;
+
+pub use fault::{
+    EdgeError, Fault, FaultShare, InvalidFault, InvalidFaultShare, InvalidShare, Lie, ServerError, Share,
+    TooManyFaults, When,
+};
 pub use journal::InvalidState;
 pub use limit::{InvalidQuota, Limit, LimitKind, Quota};
+pub use phase::{InvalidPhase, Phase};
 pub use server::{Running, Sandbox, StartError};
-pub use world::{InvalidWorld, RackFault, World};
+pub use world::{InvalidRack, InvalidWorld, World};
 
 /// How the server behaves, beyond its [`World`].
 #[derive(Debug, Clone)]
@@ -33,11 +44,22 @@ pub struct Settings {
     pub keys: Keys,
     /// Between a call's arrival, when it takes effect, and its answer.
     pub latency: Latency,
-    /// Of the latencies and request ids.
+    /// Of the latencies, request ids and faults.
     pub seed: u64,
     pub limit: Option<Limit>,
     pub retry_after: RetryAfter,
     pub rate_limit_headers: RateLimitHeaders,
+    pub rate_limit_form: RateLimitForm,
+    /// What goes wrong with some of the calls: those with an accepted key, within the limit and well-formed.
+    pub faults: Vec<FaultShare>,
+    /// Added to the latency of a call that is [`Fault::Late`].
+    pub late: Duration,
+    /// What goes wrong with every call for these racks' VMs.
+    pub rack_faults: Vec<(String, Fault)>,
+    /// What goes wrong with every call for these VMs.
+    pub vm_faults: Vec<(VmId, Fault)>,
+    /// What goes wrong with the API as a whole, and when.
+    pub phases: Vec<Phase>,
     /// The file in which allocations outlive the process.
     pub state: Option<PathBuf>,
 }
@@ -52,6 +74,12 @@ impl Default for Settings {
             limit: None,
             retry_after: RetryAfter::Seconds,
             rate_limit_headers: RateLimitHeaders::On429,
+            rate_limit_form: RateLimitForm::XIso,
+            faults: vec![],
+            late: Duration::from_secs(5),
+            rack_faults: vec![],
+            vm_faults: vec![],
+            phases: vec![],
             state: None,
         }
     }
@@ -66,12 +94,25 @@ pub enum RetryAfter {
     None,
 }
 
-/// Which answers carry `X-RateLimit-*`.
+/// Which answers say how the call stands with the limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RateLimitHeaders {
     Never,
     On429,
     Always,
+}
+
+/// How answers say how the call stands with the limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RateLimitForm {
+    /// `X-RateLimit-*`, its reset as an ISO timestamp: as documented.
+    XIso,
+    /// `X-RateLimit-*`, its reset in whole seconds since 1970.
+    XEpoch,
+    /// `X-RateLimit-*`, its reset in whole seconds from now.
+    XDelta,
+    /// `RateLimit-Policy: "default";q=100;w=1` and `RateLimit: "default";r=50;t=1`, as the IETF drafts it.
+    Ietf,
 }
 
 /// Which API keys are accepted.

@@ -3,16 +3,21 @@
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use crate::sandbox::{Latency, Quota};
+use super::duration;
+use crate::inventory::{InvalidVmId, VmId};
+use crate::sandbox::{Fault, FaultShare, InvalidFault, Latency, Phase, Quota};
 
 /// Serve the documented API on loopback, to rehearse against
 ///
 /// Prints one line, `listening on http://ADDRESS:PORT`, when it is ready, and serves until it is interrupted.
 /// Any API key is accepted but `wrong-key`. `GET /_sandbox/calls` and `GET /_sandbox/allocations` show what was
 /// called and what came of it; `POST /_sandbox/racks/RACK` with `{"next_hop": "2001:db8::2"}` is a maintenance.
+/// Every call can be made to go wrong: see the options under Faults. The record says of each call whether it took
+/// effect, what went wrong with it, and whether an answer left.
 #[derive(Debug, Args)]
 pub struct SandboxArgs {
     /// Loopback address and port; port 0 takes any free one
@@ -35,7 +40,7 @@ pub struct SandboxArgs {
     #[arg(long, value_name = "DURATION")]
     pub latency: Option<Latency>,
 
-    /// Seed of the random latencies and request ids
+    /// Seed of the random latencies, request ids and faults
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
 
@@ -55,9 +60,77 @@ pub struct SandboxArgs {
     #[arg(long, value_name = "FORM", default_value = "seconds")]
     pub retry_after: TypedRetryAfter,
 
-    /// Which answers carry X-RateLimit-Limit, -Remaining and -Reset
+    /// Which answers say how the call stands with the limit
     #[arg(long, value_name = "WHEN", default_value = "on-429")]
     pub rate_limit_headers: TypedRateLimitHeaders,
+
+    /// How they say it
+    #[arg(long, value_name = "FORM", default_value = "x-iso")]
+    pub rate_limit_form: TypedRateLimitForm,
+
+    /// Let a share of the calls go wrong, such as reset-after=10%; repeatable
+    ///
+    /// Which calls follows from the seed and their order alone. KIND is one of
+    ///
+    /// reset-before, reset-after: the connection is reset without an answer;
+    ///
+    /// hang, hang-after: no answer ever comes (these need a client with a short timeout);
+    ///
+    /// late: it acts at once, and the answer comes after --late;
+    ///
+    /// 500-before, 500-after, and so with 502, 503 and 504;
+    ///
+    /// html-403, html-502, html-520: HTML from the edge;
+    ///
+    /// truncated: the answer breaks off in the middle; garbage: 2xx without JSON; endless: 2xx without an end;
+    ///
+    /// refused-by-api: 200 with "success": false;
+    ///
+    /// 429-zero, 429-negative, 429-fraction, 429-year, 429-past: 429 with such a Retry-After;
+    ///
+    /// all: every kind, evenly, but for 429-year, which no run outlives.
+    ///
+    /// Calls that are refused for their key, the limit or their form meet no fault. Those with -after, late,
+    /// truncated, garbage and endless act all the same (the last three only where the answer would be 2xx); the
+    /// others do not.
+    #[arg(long = "fault", value_name = "KIND=SHARE", help_heading = "Faults")]
+    pub faults: Vec<FaultShare>,
+
+    /// How much later than the others a late answer comes
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
+    #[arg(help_heading = "Faults")]
+    pub late: Duration,
+
+    /// Let every call for a rack's VMs go wrong, such as dc1r28=hang; repeatable
+    ///
+    /// KIND is as for --fault; 504 is short for 504-before, and so on. While the sandbox runs,
+    /// `POST /_sandbox/faults` with `{"rack": "dc1r28", "fault": "504"}` sets it, and with `"fault": null` mends it.
+    #[arg(long = "rack-fault", value_name = "RACK=KIND", value_parser = rack_fault, help_heading = "Faults")]
+    pub rack_faults: Vec<(String, Fault)>,
+
+    /// Let every call for one VM go wrong, such as 10042=500; repeatable
+    ///
+    /// It goes before its rack's. `POST /_sandbox/faults` with `{"vmid": "10042", "fault": null}` mends it.
+    #[arg(long = "vm-fault", value_name = "VMID=KIND", value_parser = vm_fault, help_heading = "Faults")]
+    pub vm_faults: Vec<(VmId, Fault)>,
+
+    /// Let the whole API go wrong for a time, such as 10s..40s=down-503; repeatable
+    ///
+    /// AFTER and UNTIL are durations since the first call, or numbers of calls such as 1000..2000; without UNTIL it
+    /// does not end. WHAT is
+    ///
+    /// down-503: every call is answered 503;
+    ///
+    /// refuse: connections are refused, and those there are are reset (between durations only; what is refused is
+    /// in no record);
+    ///
+    /// fail=50%: that share of calls is answered 500 and does not act;
+    ///
+    /// limit=50/s: this is the rate limit, counted as --limit-kind says.
+    ///
+    /// Of phases at the same time the worst and the last limit hold.
+    #[arg(long = "phase", value_name = "AFTER..UNTIL=WHAT", help_heading = "Faults")]
+    pub phases: Vec<Phase>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -80,6 +153,29 @@ pub enum TypedRateLimitHeaders {
     #[value(name = "on-429")]
     On429,
     Always,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TypedRateLimitForm {
+    /// X-RateLimit-Limit, -Remaining and -Reset, the last as an ISO timestamp
+    XIso,
+    /// The same, the last in seconds since 1970
+    XEpoch,
+    /// The same, the last in seconds from now
+    XDelta,
+    /// RateLimit and RateLimit-Policy, as the IETF drafts them
+    Ietf,
+}
+
+fn rack_fault(text: &str) -> Result<(String, Fault), String> {
+    let (rack, fault) = text.rsplit_once('=').ok_or("not a rack and a fault such as dc1r28=hang")?;
+    fault.parse().map(|fault| (rack.to_owned(), fault)).map_err(|error: InvalidFault| error.to_string())
+}
+
+fn vm_fault(text: &str) -> Result<(VmId, Fault), String> {
+    let (vmid, fault) = text.split_once('=').ok_or("not a VM id and a fault such as 10042=500")?;
+    let vmid = vmid.parse().map_err(|error: InvalidVmId| error.to_string())?;
+    fault.parse().map(|fault| (vmid, fault)).map_err(|error: InvalidFault| error.to_string())
 }
 
 fn loopback(text: &str) -> Result<SocketAddr, String> {

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use secrecy::SecretString;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cli::{SandboxArgs, TypedLimitKind, TypedRateLimitHeaders, TypedRetryAfter};
+use crate::cli::{SandboxArgs, TypedLimitKind, TypedRateLimitForm, TypedRateLimitHeaders, TypedRetryAfter};
 use crate::sandbox::{
-    InvalidWorld, Keys, Latency, Limit, LimitKind, Quota, RateLimitHeaders, RetryAfter, Sandbox, Settings,
-    StartError, World,
+    InvalidWorld, Keys, Latency, Limit, LimitKind, Quota, RateLimitForm, RateLimitHeaders, RetryAfter,
+    Sandbox, Settings, StartError, World,
 };
 
 /// Why the sandbox did not come up, or did not end well.
@@ -68,6 +68,12 @@ fn settings(args: &SandboxArgs) -> Result<Settings, SandboxError> {
         TypedRateLimitHeaders::On429 => RateLimitHeaders::On429,
         TypedRateLimitHeaders::Always => RateLimitHeaders::Always,
     };
+    let rate_limit_form = match args.rate_limit_form {
+        TypedRateLimitForm::XIso => RateLimitForm::XIso,
+        TypedRateLimitForm::XEpoch => RateLimitForm::XEpoch,
+        TypedRateLimitForm::XDelta => RateLimitForm::XDelta,
+        TypedRateLimitForm::Ietf => RateLimitForm::Ietf,
+    };
     Ok(Settings {
         listen: args.listen,
         keys: args.key_file.as_deref().map_or(Ok(Keys::Any), read_keys)?,
@@ -76,6 +82,12 @@ fn settings(args: &SandboxArgs) -> Result<Settings, SandboxError> {
         limit,
         retry_after,
         rate_limit_headers,
+        rate_limit_form,
+        faults: args.faults.clone(),
+        late: args.late,
+        rack_faults: args.rack_faults.clone(),
+        vm_faults: args.vm_faults.clone(),
+        phases: args.phases.clone(),
         state: args.state.clone(),
     })
 }

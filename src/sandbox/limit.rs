@@ -30,6 +30,13 @@ impl Quota {
         let calls = calls.div_ceil(self.window.as_nanos());
         u32::try_from(calls).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MAX)
     }
+
+    /// As calls in whole seconds, for those who can only say it so: `100/1500ms` is 133 in 2.
+    fn in_whole_seconds(self) -> (u64, u64) {
+        let seconds = self.window.as_secs() + u64::from(self.window.subsec_nanos() > 0);
+        let calls = u128::from(self.calls.get()) * u128::from(seconds) * 1_000_000_000;
+        (u64::try_from(calls / self.window.as_nanos()).unwrap_or(u64::MAX), seconds)
+    }
 }
 
 impl FromStr for Quota {
@@ -50,8 +57,8 @@ impl FromStr for Quota {
 /// How a quota is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LimitKind {
-    /// Refills evenly; `burst` calls at once after a rest.
-    TokenBucket { burst: NonZeroU32 },
+    /// Refills evenly; `burst` calls at once after a rest, or without it those of one second.
+    TokenBucket { burst: Option<NonZeroU32> },
     /// Windows that start at multiples of their length since 1970: twice the quota around a boundary.
     FixedWindow,
     /// Never more than the quota in any window.
@@ -72,7 +79,12 @@ impl Limit {
 
     /// A token bucket; without `burst` it holds the calls of one second.
     pub fn token_bucket(quota: Quota, burst: Option<NonZeroU32>) -> Self {
-        Self::new(quota, LimitKind::TokenBucket { burst: burst.unwrap_or_else(|| quota.per_second()) })
+        Self::new(quota, LimitKind::TokenBucket { burst })
+    }
+
+    /// Another quota, counted in the same way.
+    pub(super) fn with_quota(self, quota: Quota) -> Self {
+        Self { quota, ..self }
     }
 }
 
@@ -87,6 +99,8 @@ pub(super) struct Standing {
     pub(super) remaining: u32,
     /// When the window ends, its oldest call leaves it, or the bucket is full.
     pub(super) reset_at: Timestamp,
+    /// The quota as calls in whole seconds.
+    pub(super) policy: (u64, u64),
 }
 
 /// A [`Limit`] with the calls it has seen. Refused calls do not count.
@@ -115,11 +129,41 @@ enum Meter {
 impl Limiter {
     pub(super) fn new(limit: Limit) -> Self {
         let meter = match limit.kind {
-            LimitKind::TokenBucket { burst } => Meter::TokenBucket { burst, full_at: i128::MIN },
+            LimitKind::TokenBucket { burst } => {
+                let burst = burst.unwrap_or_else(|| limit.quota.per_second());
+                Meter::TokenBucket { burst, full_at: i128::MIN }
+            }
             LimitKind::FixedWindow => Meter::FixedWindow { number: i128::MIN, passed: 0 },
             LimitKind::SlidingWindow => Meter::SlidingWindow { passed: VecDeque::new() },
         };
         Self { quota: limit.quota, meter }
+    }
+
+    /// Goes over to another limit, which takes account of the calls that have passed where both count alike.
+    pub(super) fn change(&mut self, limit: Limit, now: Timestamp) {
+        let mut changed = Self::new(limit);
+        match (&mut changed.meter, &mut self.meter) {
+            (
+                Meter::TokenBucket { burst, full_at },
+                Meter::TokenBucket { burst: held, full_at: was_full_at },
+            ) => {
+                let (cost, old_cost) = (nanoseconds(limit.quota.window), nanoseconds(self.quota.window));
+                let calls = i128::from(self.quota.calls.get());
+                let missing = was_full_at.saturating_sub(now.as_nanosecond() * calls).max(0);
+                let left = (old_cost * i128::from(held.get()) - missing) * cost / old_cost;
+                let missing = (cost * i128::from(burst.get()) - left).max(0);
+                *full_at = now.as_nanosecond() * i128::from(limit.quota.calls.get()) + missing;
+            }
+            (
+                Meter::FixedWindow { number, passed },
+                Meter::FixedWindow { number: last_number, passed: already },
+            ) if limit.quota.window == self.quota.window => (*number, *passed) = (*last_number, *already),
+            (Meter::SlidingWindow { passed }, Meter::SlidingWindow { passed: already }) => {
+                *passed = std::mem::take(already);
+            }
+            (Meter::TokenBucket { .. } | Meter::FixedWindow { .. } | Meter::SlidingWindow { .. }, _) => {}
+        }
+        *self = changed;
     }
 
     /// Counts a call at `now`, if it may pass.
@@ -148,6 +192,7 @@ fn token_bucket(quota: Quota, burst: u32, full_at: &mut i128, now: Timestamp) ->
         limit: burst,
         remaining: count((capacity - missing) / cost),
         reset_at: after(now, ceil(missing, calls)),
+        policy: quota.in_whole_seconds(),
     }
 }
 
@@ -164,8 +209,9 @@ fn fixed_window(quota: Quota, number: &mut i128, passed: &mut u32, now: Timestam
     Standing {
         wait: (!through).then(|| duration(rest)),
         limit: quota.calls.get(),
-        remaining: quota.calls.get() - *passed,
+        remaining: quota.calls.get().saturating_sub(*passed),
         reset_at: after(now, rest),
+        policy: quota.in_whole_seconds(),
     }
 }
 
@@ -180,12 +226,16 @@ fn sliding_window(quota: Quota, passed: &mut VecDeque<i128>, now: Timestamp) -> 
     if through {
         passed.push_back(at);
     }
-    let rest = passed.front().map_or(0, |first| first + window - at);
+    let until_gone = |index: usize| passed.get(index).map_or(0, |call| call + window - at);
+    // After a cut of the limit, more calls are in the window than may be: all of those must leave it.
+    let excess = used.saturating_sub(quota.calls.get());
+    let wait = until_gone(usize::try_from(excess).unwrap_or(usize::MAX));
     Standing {
-        wait: (!through).then(|| duration(rest)),
+        wait: (!through).then(|| duration(wait)),
         limit: quota.calls.get(),
-        remaining: quota.calls.get() - used - u32::from(through),
-        reset_at: after(now, rest),
+        remaining: quota.calls.get().saturating_sub(used.saturating_add(u32::from(through))),
+        reset_at: after(now, until_gone(0)),
+        policy: quota.in_whole_seconds(),
     }
 }
 
@@ -322,5 +372,55 @@ mod tests {
                 (60_000, None, 1, 70_000),
             ],
         );
+    }
+
+    #[test]
+    fn a_changed_limit_knows_what_has_passed() {
+        let sliding = |text| Limit::new(quota(text), LimitKind::SlidingWindow);
+        let fixed = |text| Limit::new(quota(text), LimitKind::FixedWindow);
+        let bucket = |text| Limit::token_bucket(quota(text), None);
+        // Limit, calls at 0 ms, the next limit, the waits in ms of calls at 500 ms.
+        for (before, calls, next, waits) in [
+            (bucket("4/s"), 4, bucket("2/s"), vec![None, None, Some(500)]),
+            (bucket("4/s"), 4, bucket("8/s"), vec![None, None, Some(125)]),
+            (bucket("4/s"), 1, bucket("8/s"), vec![None, None, None, None, Some(125)]),
+            (bucket("4/s"), 0, bucket("2/s"), vec![None, None, Some(500)]),
+            (fixed("4/s"), 3, fixed("2/s"), vec![Some(500)]),
+            (fixed("4/s"), 3, fixed("4/2s"), vec![None, None, None, None, Some(1_500)]),
+            (sliding("4/s"), 3, sliding("2/s"), vec![Some(500)]),
+            (sliding("2/s"), 2, sliding("3/s"), vec![None, Some(500)]),
+            (sliding("2/s"), 2, bucket("1/s"), vec![None, Some(1_000)]),
+        ] {
+            let mut limiter = Limiter::new(before);
+            for _ in 0..calls {
+                assert_eq!(limiter.call(at(0)).wait, None);
+            }
+            limiter.change(next, at(500));
+            let seen: Vec<_> = waits.iter().map(|_| limiter.call(at(500)).wait).collect();
+            let waits: Vec<_> = waits.iter().map(|wait| wait.map(Duration::from_millis)).collect();
+            assert_eq!(seen, waits, "{before:?} {next:?}");
+        }
+    }
+
+    #[test]
+    fn after_a_cut_every_call_too_many_must_leave_a_sliding_window() {
+        let limit = |text| Limit::new(quota(text), LimitKind::SlidingWindow);
+        let mut limiter = Limiter::new(limit("3/s"));
+        for ms in [0, 100, 200] {
+            assert_eq!(limiter.call(at(ms)).wait, None);
+        }
+        limiter.change(limit("1/s"), at(300));
+        let standing = limiter.call(at(300));
+        assert_eq!((standing.wait, standing.remaining), (Some(Duration::from_millis(900)), 0));
+        assert_eq!(limiter.call(at(1_200)).wait, None);
+    }
+
+    #[test]
+    fn a_quota_is_said_in_whole_seconds() {
+        for (text, calls, seconds) in
+            [("100/s", 100, 1), ("100/10s", 100, 10), ("5/500ms", 10, 1), ("100/1500ms", 133, 2)]
+        {
+            assert_eq!(quota(text).in_whole_seconds(), (calls, seconds), "{text}");
+        }
     }
 }

@@ -1,44 +1,72 @@
 //! The API's whole behaviour as one function of the state, the moment and the request.
 //!
-//! No I/O but the journal's append, no waiting, no chance: a fault layer can stand before it, or between the
-//! answer and its rendering.
+//! No I/O but the journal's append, no waiting, no chance: which fault a call meets is an argument.
 
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
-use axum::http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, DATE, RETRY_AFTER};
+use axum::body::Bytes;
+use axum::http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, DATE, RETRY_AFTER, SERVER};
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::fault::{EdgeError, Fault, Lie, ServerError};
 use super::limit::Standing;
 use super::state::{Allocation, Effect, Refusal, State};
-use super::wire::{AllocationText, Envelope, EnvelopeData, Problem, TooMany, rfc3339};
+use super::wire::{AllocationText, Envelope, EnvelopeData, Problem, RefusedEnvelope, TooMany, rfc3339};
 use super::world::number;
-use super::{Keys, RateLimitHeaders, RetryAfter};
+use super::{Keys, RateLimitForm, RateLimitHeaders, RetryAfter, Settings};
 use crate::inventory::Action;
 
 /// A call's body may have so many bytes; a server hands over one more to show that there are more.
 pub(super) const BODY_LIMIT: usize = 4096;
 
-/// What the API makes of one call, still to be dated and sent.
+/// What the API makes of one call.
+#[derive(Debug)]
+pub(super) struct Reaction {
+    /// The action asked for, where the body was read and names one.
+    pub(super) action: Option<Action>,
+    pub(super) effect: Effect,
+    /// What went wrong, if it befell the call.
+    pub(super) fault: Option<Fault>,
+    /// `None` where nothing is to be answered.
+    pub(super) answer: Option<Answer>,
+}
+
+/// An answer, still to be dated and sent.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) content: Content,
-    /// The action asked for, where the body was read and names one.
-    pub(super) action: Option<Action>,
-    pub(super) effect: Effect,
     /// How the call stands with the limit, where there is one and it got that far.
     pub(super) standing: Option<Standing>,
 }
 
 #[derive(Debug)]
 pub(super) enum Content {
-    Allocation { created: bool, allocation: Box<AllocationText> },
-    Error { code: &'static str, message: &'static str },
+    Allocation {
+        created: bool,
+        allocation: Box<AllocationText>,
+    },
+    Error {
+        code: &'static str,
+        message: &'static str,
+    },
     TooMany,
+    /// As [`Self::TooMany`], with a wait that means nothing.
+    Lie(Lie),
+    /// `"success": false`
+    Refused,
+    /// HTML from the edge.
+    Page,
+}
+
+/// A call with an accepted key, within the limit and well-formed.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    action: Action,
+    standing: Option<Standing>,
 }
 
 /// The `{vmid}` of `/api/vm/{vmid}/routed-ipv6`, whatever it is.
@@ -47,26 +75,60 @@ pub(super) fn vmid_of(path: &str) -> Option<&str> {
     (!vmid.is_empty() && !vmid.contains('/')).then_some(vmid)
 }
 
-/// Checks in this order: the key, the limit, method, content type and body, the id, the VM. Then acts.
-pub(super) fn respond(
+/// Checks in this order: the key, the limit, method, content type and body. The error is the whole reaction.
+pub(super) fn admit(
     state: &mut State,
     keys: &Keys,
     now: Timestamp,
-    vmid: &str,
     request: &Request<Bytes>,
-) -> Answer {
+) -> Result<Admitted, Reaction> {
     if !keys.accept(key_of(request.headers())) {
-        return Answer::error(UNAUTHORIZED);
+        return Err(Reaction::refusal(Answer::error(UNAUTHORIZED)));
     }
     let standing = state.limit(now);
     if standing.is_some_and(|standing| standing.wait.is_some()) {
-        return Answer { standing, content: Content::TooMany, ..Answer::error(TOO_MANY_REQUESTS) };
+        let status = StatusCode::TOO_MANY_REQUESTS;
+        return Err(Reaction::refusal(Answer { status, content: Content::TooMany, standing }));
     }
-    let answer = match read(request) {
-        Ok(action) => Answer { action: Some(action), ..act(state, now, vmid, action) },
-        Err(error) => Answer::error(error),
+    match read(request) {
+        Ok(action) => Ok(Admitted { action, standing }),
+        Err(error) => Err(Reaction::refusal(Answer { standing, ..Answer::error(error) })),
+    }
+}
+
+/// Checks the id, looks for the VM and acts, as far as `fault` lets it.
+pub(super) fn respond(
+    state: &mut State,
+    now: Timestamp,
+    vmid: &str,
+    admitted: &Admitted,
+    fault: Option<Fault>,
+) -> Reaction {
+    let &Admitted { action, standing } = admitted;
+    let (effect, answer) = match fault {
+        Some(fault) if !fault.acts() => (Effect::Nothing, None),
+        Some(_) | None => {
+            let (effect, answer) = act(state, now, vmid, action);
+            (effect, Some(Answer { standing, ..answer }))
+        }
     };
-    Answer { standing, ..answer }
+    let succeeds = answer.as_ref().is_some_and(|answer| answer.status.is_success());
+    let fault = fault.filter(|fault| succeeds || !fault.needs_success());
+    let answer = match fault {
+        Some(fault) => Answer::of(fault, standing, answer),
+        None => answer,
+    };
+    Reaction { action: Some(action), effect, fault, answer }
+}
+
+/// What comes of a call that an outage keeps from being looked at.
+pub(super) fn fail(request: &Request<Bytes>, fault: Fault) -> Reaction {
+    Reaction {
+        action: read(request).ok(),
+        effect: Effect::Nothing,
+        fault: Some(fault),
+        answer: Answer::of(fault, None, None),
+    }
 }
 
 /// The answer for a path that the API does not have.
@@ -74,33 +136,33 @@ pub(super) fn no_such_route() -> Answer {
     Answer::error(NO_SUCH_ROUTE)
 }
 
-type Fault = (StatusCode, &'static str, &'static str);
+type Failure = (StatusCode, &'static str, &'static str);
 
-const UNAUTHORIZED: Fault =
+const UNAUTHORIZED: Failure =
     (StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "the API key is missing or not accepted");
-const TOO_MANY_REQUESTS: Fault =
-    (StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_REQUESTS", "too many calls: wait and go on");
-const NO_SUCH_ROUTE: Fault = (StatusCode::NOT_FOUND, "NOT_FOUND", "there is nothing at this path");
-const METHOD: Fault = (StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "this path takes POST only");
-const MEDIA_TYPE: Fault = (
+const TOO_MANY_REQUESTS: &str = "too many calls: wait and go on";
+const NO_SUCH_ROUTE: Failure = (StatusCode::NOT_FOUND, "NOT_FOUND", "there is nothing at this path");
+const METHOD: Failure = (StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "this path takes POST only");
+const MEDIA_TYPE: Failure = (
     StatusCode::UNSUPPORTED_MEDIA_TYPE,
     "UNSUPPORTED_MEDIA_TYPE",
     "the content type must be application/json",
 );
-const TOO_LARGE: Fault = (StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", "the body is too large");
-const NOT_JSON: Fault = (StatusCode::BAD_REQUEST, "INVALID_REQUEST", "the body is not a JSON object");
-const FIELDS: Fault =
+const TOO_LARGE: Failure = (StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", "the body is too large");
+const NOT_JSON: Failure = (StatusCode::BAD_REQUEST, "INVALID_REQUEST", "the body is not a JSON object");
+const FIELDS: Failure =
     (StatusCode::BAD_REQUEST, "INVALID_REQUEST", "the body must have the field action and no other");
-const ACTION: Fault =
+const ACTION: Failure =
     (StatusCode::BAD_REQUEST, "INVALID_REQUEST", "action must be allocate or refresh_next_hop");
-const VMID: Fault = (StatusCode::BAD_REQUEST, "INVALID_REQUEST", "vmid must be an integer from 1");
-const UNKNOWN_VM: Fault = (StatusCode::NOT_FOUND, "NOT_FOUND", "there is no such VM");
-const NO_ALLOCATION: Fault =
+const VMID: Failure = (StatusCode::BAD_REQUEST, "INVALID_REQUEST", "vmid must be an integer from 1");
+const UNKNOWN_VM: Failure = (StatusCode::NOT_FOUND, "NOT_FOUND", "there is no such VM");
+const NO_ALLOCATION: Failure =
     (StatusCode::CONFLICT, "NO_ALLOCATION", "the VM has no routed IPv6 prefix to refresh");
-const POOL_EXHAUSTED: Fault =
+const POOL_EXHAUSTED: Failure =
     (StatusCode::CONFLICT, "POOL_EXHAUSTED", "the pool of the VM's rack has no prefix left");
-const INTERNAL: Fault =
+const INTERNAL: Failure =
     (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", "the sandbox could not write its state file");
+const FAULT: &str = "a fault that the sandbox was asked for";
 
 fn key_of(headers: &HeaderMap) -> Option<&[u8]> {
     if let Some(key) = headers.get("x-api-key") {
@@ -110,7 +172,7 @@ fn key_of(headers: &HeaderMap) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| key.trim_ascii())
 }
 
-fn read(request: &Request<Bytes>) -> Result<Action, Fault> {
+fn read(request: &Request<Bytes>) -> Result<Action, Failure> {
     if request.method() != Method::POST {
         return Err(METHOD);
     }
@@ -127,30 +189,36 @@ fn read(request: &Request<Bytes>) -> Result<Action, Fault> {
     action.as_str().and_then(|action| action.parse().ok()).ok_or(ACTION)
 }
 
-fn act(state: &mut State, now: Timestamp, vmid: &str, action: Action) -> Answer {
+fn act(state: &mut State, now: Timestamp, vmid: &str, action: Action) -> (Effect, Answer) {
     let Some(vmid) = number(vmid) else {
-        return Answer::error(VMID);
+        return (Effect::Nothing, Answer::error(VMID));
     };
     let result = match action {
         Action::Allocate => state.allocate(vmid, now),
         Action::RefreshNextHop => state.refresh(vmid, now),
     };
-    match result {
-        Ok((effect, allocation)) => Answer::allocation(state, vmid, effect, &allocation),
-        Err(Refusal::UnknownVm) => Answer::error(UNKNOWN_VM),
-        Err(Refusal::NoAllocation) => Answer::error(NO_ALLOCATION),
-        Err(Refusal::PoolExhausted) => Answer::error(POOL_EXHAUSTED),
+    let error = match result {
+        Ok((effect, allocation)) => return (effect, Answer::allocation(state, vmid, effect, &allocation)),
+        Err(Refusal::UnknownVm) => UNKNOWN_VM,
+        Err(Refusal::NoAllocation) => NO_ALLOCATION,
+        Err(Refusal::PoolExhausted) => POOL_EXHAUSTED,
         Err(Refusal::Journal(error)) => {
             tracing::error!(%error, "cannot write the sandbox's state file");
-            Answer::error(INTERNAL)
+            INTERNAL
         }
+    };
+    (Effect::Nothing, Answer::error(error))
+}
+
+impl Reaction {
+    fn refusal(answer: Answer) -> Self {
+        Self { action: None, effect: Effect::Nothing, fault: None, answer: Some(answer) }
     }
 }
 
 impl Answer {
-    fn error((status, code, message): Fault) -> Self {
-        let content = Content::Error { code, message };
-        Self { status, content, action: None, effect: Effect::Nothing, standing: None }
+    fn error((status, code, message): Failure) -> Self {
+        Self { status, content: Content::Error { code, message }, standing: None }
     }
 
     fn allocation(state: &State, vmid: u64, effect: Effect, allocation: &Allocation) -> Self {
@@ -160,36 +228,57 @@ impl Answer {
         Self {
             status: if created { StatusCode::CREATED } else { StatusCode::OK },
             content: Content::Allocation { created, allocation },
-            action: None,
-            effect,
             standing: None,
         }
     }
 
+    /// What is answered in place of the `ordinary` answer; faults that spoil it on its way leave it as it is.
+    fn of(fault: Fault, standing: Option<Standing>, ordinary: Option<Self>) -> Option<Self> {
+        let (status, content) = match fault {
+            Fault::Reset(_) | Fault::Hang(_) => return None,
+            Fault::Late | Fault::Truncated | Fault::Garbage | Fault::Endless => return ordinary,
+            Fault::Status(error, _) => {
+                let (status, code) = server_error(error);
+                (status, Content::Error { code, message: FAULT })
+            }
+            // The edge knows nothing of the API's limit.
+            Fault::Html(error) => {
+                return Some(Self { status: edge_error(error), content: Content::Page, standing: None });
+            }
+            Fault::RefusedByApi => (StatusCode::OK, Content::Refused),
+            Fault::Lie(lie) => (StatusCode::TOO_MANY_REQUESTS, Content::Lie(lie)),
+        };
+        Some(Self { status, content, standing })
+    }
+
     /// The answer as it is sent at `now`.
-    pub(super) fn render(
-        &self,
-        now: Timestamp,
-        request_id: &str,
-        retry_after: RetryAfter,
-        headers: RateLimitHeaders,
-    ) -> Response<Body> {
-        let mut response = Response::new(Body::from(self.body(now, request_id, retry_after)));
+    pub(super) fn render(&self, now: Timestamp, request_id: &str, settings: &Settings) -> Response<Vec<u8>> {
+        let mut response = Response::new(self.body(now, request_id, settings.retry_after));
         *response.status_mut() = self.status;
         let map = response.headers_mut();
-        map.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
+        let content_type = match self.content {
+            Content::Page => "text/html; charset=UTF-8",
+            _ => "application/json; charset=utf-8",
+        };
+        map.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         insert(map, DATE.as_str(), &http_date(now));
         if self.status == StatusCode::METHOD_NOT_ALLOWED {
             map.insert(ALLOW, HeaderValue::from_static("POST"));
         }
+        match &self.content {
+            Content::Page => insert(map, SERVER.as_str(), "edge"),
+            Content::Lie(lie) => insert(map, RETRY_AFTER.as_str(), &lie_text(*lie, now)),
+            Content::Allocation { .. } | Content::Error { .. } | Content::TooMany | Content::Refused => {}
+        }
         if let Some(standing) = &self.standing {
-            announce(map, standing, now, retry_after, headers);
+            say_when(map, standing, now, settings.retry_after);
+            announce(map, standing, now, settings);
         }
         response
     }
 
     fn body(&self, now: Timestamp, request_id: &str, retry_after: RetryAfter) -> Vec<u8> {
-        let error = self.status.canonical_reason().unwrap_or("Error");
+        let error = self.status.canonical_reason().unwrap_or("Unknown Error");
         let timestamp = rfc3339(now);
         match &self.content {
             Content::Allocation { created, allocation } => {
@@ -203,20 +292,60 @@ impl Answer {
                 let wait = self.standing.and_then(|standing| standing.wait);
                 let wait = wait.filter(|_| retry_after != RetryAfter::None);
                 let retry_after = wait.map(|wait| whole_seconds(wait).to_string());
-                json(&TooMany { error, message: TOO_MANY_REQUESTS.2, retry_after, request_id })
+                json(&TooMany { error, message: TOO_MANY_REQUESTS, retry_after, request_id })
             }
+            &Content::Lie(lie) => {
+                // As a date in the past, the header lies alone: no number can say the same.
+                let retry_after = (lie != Lie::Past).then(|| lie_text(lie, now));
+                json(&TooMany { error, message: TOO_MANY_REQUESTS, retry_after, request_id })
+            }
+            Content::Refused => {
+                json(&RefusedEnvelope { success: false, message: FAULT, timestamp, request_id })
+            }
+            Content::Page => page(self.status).into_bytes(),
         }
     }
 }
 
-fn announce(
-    map: &mut HeaderMap,
-    standing: &Standing,
-    now: Timestamp,
-    retry_after: RetryAfter,
-    headers: RateLimitHeaders,
-) {
-    let limited = standing.wait.is_some();
+fn server_error(error: ServerError) -> (StatusCode, &'static str) {
+    match error {
+        ServerError::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR"),
+        ServerError::BadGateway => (StatusCode::BAD_GATEWAY, "UPSTREAM_FAILED"),
+        ServerError::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "UPSTREAM_UNAVAILABLE"),
+        ServerError::GatewayTimeout => (StatusCode::GATEWAY_TIMEOUT, "GATEWAY_TIMEOUT"),
+    }
+}
+
+fn edge_error(error: EdgeError) -> StatusCode {
+    match error {
+        EdgeError::Forbidden => StatusCode::FORBIDDEN,
+        EdgeError::BadGateway => StatusCode::BAD_GATEWAY,
+        // The edge's own, which no RFC names; any number from 100 to 999 is a status.
+        EdgeError::Unknown => StatusCode::from_u16(520).unwrap_or(StatusCode::BAD_GATEWAY),
+    }
+}
+
+fn page(status: StatusCode) -> String {
+    let number = status.as_u16();
+    let reason = status.canonical_reason().unwrap_or("Web server is returning an unknown error");
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"en-US\">\n<head><title>{number}: {reason}</title></head>\n\
+         <body><h1>Error {number}</h1><p>{reason}</p></body>\n</html>\n"
+    )
+}
+
+fn lie_text(lie: Lie, now: Timestamp) -> String {
+    match lie {
+        Lie::Zero => "0".into(),
+        Lie::Negative => "-5".into(),
+        Lie::Fraction => "1.5".into(),
+        Lie::Year => "31536000".into(),
+        Lie::Past => http_date(now.saturating_sub(SignedDuration::from_hours(1)).unwrap_or(now)),
+    }
+}
+
+/// `Retry-After`, where the call must wait.
+fn say_when(map: &mut HeaderMap, standing: &Standing, now: Timestamp, retry_after: RetryAfter) {
     match (retry_after, standing.wait) {
         (RetryAfter::Seconds, Some(wait)) => {
             insert(map, RETRY_AFTER.as_str(), &whole_seconds(wait).to_string());
@@ -224,16 +353,29 @@ fn announce(
         (RetryAfter::Date, Some(wait)) => insert(map, RETRY_AFTER.as_str(), &http_date(after(now, wait))),
         (RetryAfter::None, _) | (_, None) => {}
     }
-    let announced = match headers {
-        RateLimitHeaders::Never => false,
-        RateLimitHeaders::On429 => limited,
-        RateLimitHeaders::Always => true,
-    };
-    if announced {
-        insert(map, "x-ratelimit-limit", &standing.limit.to_string());
-        insert(map, "x-ratelimit-remaining", &standing.remaining.to_string());
-        insert(map, "x-ratelimit-reset", &rfc3339(standing.reset_at));
+}
+
+/// How the call stands with the limit, where this is said.
+fn announce(map: &mut HeaderMap, standing: &Standing, now: Timestamp, settings: &Settings) {
+    match settings.rate_limit_headers {
+        RateLimitHeaders::Never => return,
+        RateLimitHeaders::On429 if standing.wait.is_none() => return,
+        RateLimitHeaders::On429 | RateLimitHeaders::Always => {}
     }
+    let &Standing { limit, remaining, reset_at, policy: (calls, seconds), .. } = standing;
+    let delta = whole_seconds(reset_at.duration_since(now).try_into().unwrap_or_default());
+    let reset = match settings.rate_limit_form {
+        RateLimitForm::XIso => rfc3339(reset_at),
+        RateLimitForm::XEpoch => after(reset_at, Duration::ZERO).as_second().to_string(),
+        RateLimitForm::XDelta => delta.to_string(),
+        RateLimitForm::Ietf => {
+            insert(map, "ratelimit-policy", &format!("\"default\";q={calls};w={seconds}"));
+            return insert(map, "ratelimit", &format!("\"default\";r={remaining};t={delta}"));
+        }
+    };
+    insert(map, "x-ratelimit-limit", &limit.to_string());
+    insert(map, "x-ratelimit-remaining", &remaining.to_string());
+    insert(map, "x-ratelimit-reset", &reset);
 }
 
 fn whole_seconds(wait: Duration) -> u64 {
@@ -285,8 +427,20 @@ mod tests {
             .unwrap()
     }
 
+    fn react(state: &mut State, vmid: &str, request: &Request<Bytes>, fault: Option<Fault>) -> Reaction {
+        match admit(state, &Keys::Any, now(), request) {
+            Ok(admitted) => respond(state, now(), vmid, &admitted, fault),
+            Err(reaction) => reaction,
+        }
+    }
+
+    fn ask_for(state: &mut State, vmid: &str, request: &Request<Bytes>) -> (Answer, Effect) {
+        let Reaction { effect, answer, .. } = react(state, vmid, request, None);
+        (answer.unwrap(), effect)
+    }
+
     fn ask(state: &mut State, vmid: &str, request: &Request<Bytes>) -> Answer {
-        respond(state, &Keys::Any, now(), vmid, request)
+        ask_for(state, vmid, request).0
     }
 
     fn status(vmid: &str, request: &Request<Bytes>) -> u16 {
@@ -300,17 +454,18 @@ mod tests {
     fn rendered_as(
         answer: &Answer,
         retry_after: RetryAfter,
-        headers: RateLimitHeaders,
+        rate_limit_headers: RateLimitHeaders,
     ) -> (HeaderMap, Value) {
-        let map = answer.render(now(), "id", retry_after, headers).headers().clone();
-        (map, serde_json::from_slice(&answer.body(now(), "id", retry_after)).unwrap())
+        let settings = Settings { retry_after, rate_limit_headers, ..Settings::default() };
+        let (parts, body) = answer.render(now(), "id", &settings).into_parts();
+        (parts.headers, serde_json::from_slice(&body).unwrap())
     }
 
     #[test]
     fn an_allocation_is_written_as_documented() {
         let mut state = State::new(World::built_in(), None);
-        let created = ask(&mut state, "10000", &request(ALLOCATE));
-        assert_eq!((created.status.as_u16(), created.effect), (201, Effect::Created));
+        let (created, effect) = ask_for(&mut state, "10000", &request(ALLOCATE));
+        assert_eq!((created.status.as_u16(), effect), (201, Effect::Created));
         let expected = serde_json::json!({
             "success": true,
             "timestamp": "2026-11-23T02:15:00.123Z",
@@ -331,8 +486,8 @@ mod tests {
         assert_eq!(rendered(&created).1, expected);
         assert_eq!(rendered(&created).0[DATE], "Mon, 23 Nov 2026 02:15:00 GMT");
 
-        let again = ask(&mut state, "10000", &request(ALLOCATE));
-        assert_eq!((again.status.as_u16(), again.effect), (200, Effect::Nothing));
+        let (again, effect) = ask_for(&mut state, "10000", &request(ALLOCATE));
+        assert_eq!((again.status.as_u16(), effect), (200, Effect::Nothing));
         let mut expected = expected;
         expected["data"]["created"] = false.into();
         expected["data"]["allocation"]["next_hop"] = "2001:db8:1000::1".into();
@@ -357,10 +512,10 @@ mod tests {
             ("10106", Effect::Nothing, "2001:db8:2000::2", "2026-11-23 02:15:00.123456+00"),
             ("10006", Effect::Nothing, "2001:db8:1000::1", long_ago),
         ] {
-            let answer = ask(&mut state, vmid, &request(REFRESH));
+            let (answer, seen) = ask_for(&mut state, vmid, &request(REFRESH));
             let (_, body) = rendered(&answer);
             let allocation = &body["data"]["allocation"];
-            assert_eq!((answer.status.as_u16(), answer.effect), (200, effect), "{vmid}");
+            assert_eq!((answer.status.as_u16(), seen), (200, effect), "{vmid}");
             assert_eq!(body["data"]["created"], false);
             assert_eq!(allocation["next_hop"], next_hop);
             assert_eq!(allocation["updated_at"], updated_at);
@@ -488,8 +643,8 @@ mod tests {
         let limit = Limit::new("1/10s".parse().unwrap(), LimitKind::FixedWindow);
         let mut state = State::new(World::built_in(), Some(limit));
         let passed = ask(&mut state, "10000", &request(ALLOCATE));
-        let limited = ask(&mut state, "10001", &request(ALLOCATE));
-        assert_eq!((limited.status.as_u16(), limited.effect), (429, Effect::Nothing));
+        let (limited, effect) = ask_for(&mut state, "10001", &request(ALLOCATE));
+        assert_eq!((limited.status.as_u16(), effect), (429, Effect::Nothing));
         let (headers, body) = rendered(&limited);
         let expected = serde_json::json!({
             "error": "Too Many Requests", "message": "too many calls: wait and go on", "retryAfter": "10",
@@ -568,5 +723,120 @@ mod tests {
         ] {
             assert_eq!(vmid_of(path), None, "{path}");
         }
+    }
+
+    #[test]
+    fn the_limit_is_announced_in_the_form_asked_for() {
+        let limit = Limit::new("3/10s".parse().unwrap(), LimitKind::FixedWindow);
+        let mut state = State::new(World::built_in(), Some(limit));
+        let answer = ask(&mut state, "10000", &request(ALLOCATE));
+        for (form, expected) in [
+            (
+                RateLimitForm::XIso,
+                "x-ratelimit-limit: 3, x-ratelimit-remaining: 2, x-ratelimit-reset: 2026-11-23T02:15:10.000Z",
+            ),
+            (
+                RateLimitForm::XEpoch,
+                "x-ratelimit-limit: 3, x-ratelimit-remaining: 2, x-ratelimit-reset: 1795400110",
+            ),
+            (RateLimitForm::XDelta, "x-ratelimit-limit: 3, x-ratelimit-remaining: 2, x-ratelimit-reset: 10"),
+            (RateLimitForm::Ietf, "ratelimit-policy: \"default\";q=3;w=10, ratelimit: \"default\";r=2;t=10"),
+        ] {
+            let rate_limit_headers = RateLimitHeaders::Always;
+            let settings = Settings { rate_limit_form: form, rate_limit_headers, ..Settings::default() };
+            let response = answer.render(now(), "id", &settings);
+            let mut headers: Vec<String> = response
+                .headers()
+                .iter()
+                .filter(|(name, _)| name.as_str().contains("ratelimit"))
+                .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+                .collect();
+            headers.sort();
+            assert_eq!(headers.join(", "), expected, "{form:?}");
+        }
+    }
+
+    #[test]
+    fn a_fault_befalls_admitted_calls_and_says_what_it_did() {
+        let shape = |vmid: &str, fault: &str| {
+            let mut state = State::new(World::built_in(), None);
+            let reaction = react(&mut state, vmid, &request(ALLOCATE), Some(fault.parse().unwrap()));
+            let status = reaction.answer.map(|answer| answer.status.as_u16());
+            let acted = state.allocations_after(None).count() == 1;
+            assert_eq!(acted, reaction.effect == Effect::Created);
+            (status, acted, reaction.fault.is_some())
+        };
+        for (vmid, fault, expected) in [
+            ("10000", "reset-before", (None, false, true)),
+            ("10000", "reset-after", (None, true, true)),
+            ("10000", "hang", (None, false, true)),
+            ("10000", "hang-after", (None, true, true)),
+            ("10000", "late", (Some(201), true, true)),
+            ("10000", "500-before", (Some(500), false, true)),
+            ("10000", "500-after", (Some(500), true, true)),
+            ("10000", "502-before", (Some(502), false, true)),
+            ("10000", "502-after", (Some(502), true, true)),
+            ("10000", "503-before", (Some(503), false, true)),
+            ("10000", "503-after", (Some(503), true, true)),
+            ("10000", "504-before", (Some(504), false, true)),
+            ("10000", "504-after", (Some(504), true, true)),
+            ("10000", "html-403", (Some(403), false, true)),
+            ("10000", "html-502", (Some(502), false, true)),
+            ("10000", "html-520", (Some(520), false, true)),
+            ("10000", "truncated", (Some(201), true, true)),
+            ("10000", "garbage", (Some(201), true, true)),
+            ("10000", "endless", (Some(201), true, true)),
+            ("10000", "refused-by-api", (Some(200), false, true)),
+            ("10000", "429-zero", (Some(429), false, true)),
+            ("10000", "429-negative", (Some(429), false, true)),
+            ("10000", "429-fraction", (Some(429), false, true)),
+            ("10000", "429-year", (Some(429), false, true)),
+            ("10000", "429-past", (Some(429), false, true)),
+            ("10099", "truncated", (Some(404), false, false)),
+            ("10099", "garbage", (Some(404), false, false)),
+            ("10099", "endless", (Some(404), false, false)),
+            ("10099", "500-after", (Some(500), false, true)),
+            ("x", "reset-after", (None, false, true)),
+        ] {
+            assert_eq!(shape(vmid, fault), expected, "{vmid} {fault}");
+        }
+        let mut state = State::new(World::built_in(), None);
+        let refused = react(&mut state, "10000", &request("{}"), "hang".parse().ok());
+        assert_eq!(refused.answer.map(|answer| answer.status.as_u16()), Some(400));
+        assert_eq!(refused.fault, None);
+    }
+
+    #[test]
+    fn a_lying_429_says_its_lie_in_the_header_and_the_body() {
+        for (fault, header, body) in [
+            ("429-zero", "0", Some("0")),
+            ("429-negative", "-5", Some("-5")),
+            ("429-fraction", "1.5", Some("1.5")),
+            ("429-year", "31536000", Some("31536000")),
+            ("429-past", "Mon, 23 Nov 2026 01:15:00 GMT", None),
+        ] {
+            let mut state = State::new(World::built_in(), None);
+            let reaction = react(&mut state, "10000", &request(ALLOCATE), fault.parse().ok());
+            let (headers, json) = rendered(&reaction.answer.unwrap());
+            assert_eq!(headers[RETRY_AFTER], header, "{fault}");
+            assert_eq!(json["retryAfter"].as_str(), body, "{fault}");
+        }
+    }
+
+    #[test]
+    fn the_edge_answers_in_html_and_a_refusal_in_a_200_says_so() {
+        let mut state = State::new(World::built_in(), None);
+        let mut answer =
+            |fault: &str| react(&mut state, "10000", &request(ALLOCATE), fault.parse().ok()).answer.unwrap();
+        let page = answer("html-520").render(now(), "id", &Settings::default());
+        assert_eq!(page.headers()[CONTENT_TYPE], "text/html; charset=UTF-8");
+        let text = String::from_utf8(page.into_body()).unwrap();
+        assert!(text.contains("<title>520: Web server is returning an unknown error</title>"), "{text}");
+        let (_, refused) = rendered(&answer("refused-by-api"));
+        let expected = serde_json::json!({
+            "success": false, "message": "a fault that the sandbox was asked for",
+            "timestamp": "2026-11-23T02:15:00.123Z", "requestId": "id",
+        });
+        assert_eq!(refused, expected);
     }
 }

@@ -6,7 +6,7 @@ use std::io;
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -14,22 +14,26 @@ use axum::extract::{Path, State as Shared};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, Request, Response, StatusCode};
 use axum::routing::{get, post};
-use axum::serve::ListenerExt;
 use futures_util::{StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::json;
-use tokio::sync::oneshot;
+use tokio::sync::{SetOnce, oneshot, watch};
+use tokio::time::Instant;
 
-use super::respond::{self, BODY_LIMIT, respond};
+use super::fault::{Defects, Fault, Lottery, TooManyFaults};
+use super::limit::{Limit, Quota};
+use super::listen::{Listening, Order, Reset};
+use super::phase::{self, Weather};
+use super::respond::{self, Answer, BODY_LIMIT, Reaction, respond};
+use super::spoil::spoil;
 use super::state::{Call, State};
-use super::wire::{AllocationLine, AllocationText, CallLine};
+use super::wire::{AllocationLine, AllocationText, CallLine, DefectsText};
 use super::world::number;
 use super::{InvalidState, Settings, World};
 use crate::allocation::NextHop;
+use crate::inventory::VmId;
 
-/// In-flight answers have so long when the server stops.
-const GRACE: Duration = Duration::from_secs(5);
 /// Records are read from the state so many at a time, and streamed.
 const BATCH: usize = 100;
 /// So much of a body is read in all: a client that is still sending would lose its 413 to a reset.
@@ -47,6 +51,12 @@ pub enum StartError {
     Thread(#[source] io::Error),
     #[error(transparent)]
     State(#[from] InvalidState),
+    #[error(transparent)]
+    Faults(#[from] TooManyFaults),
+    #[error("there is no rack {0} to go wrong")]
+    NoSuchRack(String),
+    #[error("there is no VM {0} to go wrong")]
+    NoSuchVm(VmId),
 }
 
 /// The documented API, to be started.
@@ -71,10 +81,14 @@ impl Sandbox {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(StartError::Thread)?;
         let (stop, stopped) = oneshot::channel();
-        let api = Arc::new(Api::new(settings, state));
+        let (orders, heard) = watch::channel(Order::Serve);
+        let refusals = phase::refusals(&settings.phases);
+        let api = Api::new(settings, state, heard)?;
+        let listening = Listening { listener, orders, refusals, first_call: api.first_call.clone() };
+        let routes = routes(Arc::new(api));
         let thread = std::thread::Builder::new()
             .name("sandbox".into())
-            .spawn(move || runtime.block_on(serve(listener, api, stopped)))
+            .spawn(move || runtime.block_on(listening.serve(routes, stopped)))
             .map_err(StartError::Thread)?;
         Ok(Running { address, stop: Some(stop), thread: Some(thread) })
     }
@@ -120,28 +134,13 @@ impl Drop for Running {
     }
 }
 
-async fn serve(listener: TcpListener, api: Arc<Api>, stopped: oneshot::Receiver<()>) -> io::Result<()> {
-    let listener = tokio::net::TcpListener::from_std(listener)?.tap_io(|stream| {
-        // Without it a small answer can wait for the client's acknowledgement; the call works all the same.
-        let _ = stream.set_nodelay(true);
-    });
-    let (stopping, grace) = oneshot::channel::<()>();
-    let serving = axum::serve(listener, routes(api)).with_graceful_shutdown(async move {
-        let _ = stopped.await;
-        drop(stopping);
-    });
-    tokio::select! {
-        result = serving => result,
-        () = async { let _ = grace.await; tokio::time::sleep(GRACE).await } => Ok(()),
-    }
-}
-
 fn routes(api: Arc<Api>) -> Router {
     Router::new()
         .route("/_sandbox/health", get(health))
         .route("/_sandbox/calls", get(calls))
         .route("/_sandbox/allocations", get(allocations))
         .route("/_sandbox/racks/{rack}", post(change_rack))
+        .route("/_sandbox/faults", post(change_defect))
         .fallback(call)
         .with_state(api)
 }
@@ -151,12 +150,16 @@ fn routes(api: Arc<Api>) -> Router {
 struct Api {
     settings: Settings,
     clock: Clock,
+    lottery: Lottery,
+    orders: watch::Receiver<Order>,
+    first_call: Arc<SetOnce<Instant>>,
     desk: Mutex<Desk>,
 }
 
 #[derive(Debug)]
 struct Desk {
     state: State,
+    defects: Defects,
     latencies: fastrand::Rng,
     request_ids: fastrand::Rng,
 }
@@ -169,18 +172,45 @@ struct Clock {
 }
 
 impl Clock {
-    fn now(&self) -> Timestamp {
-        let passed = SignedDuration::try_from(self.started.elapsed()).unwrap_or(SignedDuration::MAX);
+    fn at(&self, instant: Instant) -> Timestamp {
+        let passed = instant.saturating_duration_since(self.started);
+        let passed = SignedDuration::try_from(passed).unwrap_or(SignedDuration::MAX);
         self.start.saturating_add(passed).unwrap_or(Timestamp::MAX)
+    }
+
+    fn now(&self) -> Timestamp {
+        self.at(Instant::now())
     }
 }
 
+/// What one call comes to.
+#[derive(Debug)]
+struct Decision {
+    /// The call's number in the record, if it is there.
+    recorded: Option<usize>,
+    fault: Option<Fault>,
+    /// `None` where the connection is reset or nothing is ever answered.
+    answer: Option<Answer>,
+    request_id: String,
+    delay: Duration,
+}
+
 impl Api {
-    fn new(settings: Settings, state: State) -> Self {
-        let latencies = fastrand::Rng::with_seed(settings.seed);
-        let request_ids = fastrand::Rng::with_seed(!settings.seed);
-        let desk = Mutex::new(Desk { state, latencies, request_ids });
-        Self { settings, clock: Clock { start: Timestamp::now(), started: Instant::now() }, desk }
+    fn new(settings: Settings, mut state: State, orders: watch::Receiver<Order>) -> Result<Self, StartError> {
+        let desk = Desk {
+            defects: defects(&settings, &mut state)?,
+            state,
+            latencies: fastrand::Rng::with_seed(settings.seed),
+            request_ids: fastrand::Rng::with_seed(!settings.seed),
+        };
+        Ok(Self {
+            lottery: Lottery::new(settings.seed, &settings.faults)?,
+            settings,
+            clock: Clock { start: Timestamp::now(), started: Instant::now() },
+            orders,
+            first_call: Arc::new(SetOnce::new()),
+            desk: Mutex::new(desk),
+        })
     }
 
     /// A request that panicked leaves the state whole: it changes it in its last step.
@@ -190,34 +220,133 @@ impl Api {
 
     /// A call takes effect and is recorded on arrival, whether or not its client waits for the answer.
     async fn answer(&self, request: &Request<Bytes>) -> Response<Body> {
-        let (answer, request_id, latency) = self.decide(request);
-        if !latency.is_zero() {
-            tokio::time::sleep(latency).await;
+        let Decision { recorded, fault, answer, request_id, delay } = self.decide(request);
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
         }
-        let Settings { retry_after, rate_limit_headers, .. } = self.settings;
-        answer.render(self.clock.now(), &request_id, retry_after, rate_limit_headers)
+        let Some(answer) = answer else {
+            if let Some(Fault::Hang(_)) = fault {
+                self.finished().await;
+            }
+            return reset();
+        };
+        if let Some(number) = recorded {
+            self.desk().state.answered(number);
+        }
+        let response = answer.render(self.clock.now(), &request_id, &self.settings);
+        spoil(response, fault, self.finished())
     }
 
-    fn decide(&self, request: &Request<Bytes>) -> (respond::Answer, String, Duration) {
-        let mut desk = self.desk();
-        let answer = match respond::vmid_of(request.uri().path()) {
-            Some(vmid) => {
-                let now = self.clock.now();
-                let answer = respond(&mut desk.state, &self.settings.keys, now, vmid, request);
-                desk.state.record(Call {
-                    at: now,
-                    vmid: vmid.chars().take(LONGEST_RECORDED_VMID).collect(),
-                    action: answer.action,
-                    status: answer.status.as_u16(),
-                    effect: answer.effect,
-                });
-                answer
-            }
-            None => respond::no_such_route(),
-        };
-        let request_id = uuid(&mut desk.request_ids);
-        (answer, request_id, self.settings.latency.draw(&mut desk.latencies))
+    /// Waits until the server stops.
+    fn finished(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut orders = self.orders.clone();
+        async move {
+            // An error says that nobody is left to give orders: that is the end as well.
+            let _ = orders.wait_for(|&order| order == Order::Finish).await;
+        }
     }
+
+    fn decide(&self, request: &Request<Bytes>) -> Decision {
+        let mut desk = self.desk();
+        let request_id = uuid(&mut desk.request_ids);
+        let latency = self.settings.latency.draw(&mut desk.latencies);
+        let Some(vmid) = respond::vmid_of(request.uri().path()) else {
+            let answer = Some(respond::no_such_route());
+            return Decision { recorded: None, fault: None, answer, request_id, delay: latency };
+        };
+        let instant = Instant::now();
+        let now = self.clock.at(instant);
+        let weather = self.weather(&mut desk, instant);
+        let reaction = self.react(&mut desk, weather, now, vmid, request);
+        let Reaction { action, effect, fault, answer } = reaction;
+        let recorded = desk.state.record(Call {
+            at: now,
+            vmid: vmid.chars().take(LONGEST_RECORDED_VMID).collect(),
+            action,
+            status: answer.as_ref().map(|answer| answer.status.as_u16()),
+            effect,
+            fault: weather.outage.map(phase::Outage::name).or(fault.map(Fault::name)),
+            answered: false,
+        });
+        let late = if fault == Some(Fault::Late) { self.settings.late } else { Duration::ZERO };
+        Decision { recorded: Some(recorded), fault, answer, request_id, delay: latency.saturating_add(late) }
+    }
+
+    /// Where the API as a whole stands when this call comes in.
+    fn weather(&self, desk: &mut Desk, instant: Instant) -> Weather {
+        if self.settings.phases.is_empty() {
+            return Weather::default();
+        }
+        // An error says that there was a call before.
+        let _ = self.first_call.set(instant);
+        let first = self.first_call.get().copied().unwrap_or(instant);
+        let Settings { ref phases, seed, .. } = self.settings;
+        phase::weather(phases, seed, number_of(desk), instant.saturating_duration_since(first))
+    }
+
+    fn react(
+        &self,
+        desk: &mut Desk,
+        weather: Weather,
+        now: Timestamp,
+        vmid: &str,
+        request: &Request<Bytes>,
+    ) -> Reaction {
+        if let Some(outage) = weather.outage {
+            return respond::fail(request, outage.fault());
+        }
+        let Settings { ref keys, limit, ref phases, .. } = self.settings;
+        if !phases.is_empty() {
+            desk.state
+                .change_limit(weather.quota.map(|quota| quota_in_place_of(limit, quota)).or(limit), now);
+        }
+        match respond::admit(&mut desk.state, keys, now, request) {
+            Ok(admitted) => {
+                let fault = self.fault(desk, vmid);
+                respond(&mut desk.state, now, vmid, &admitted, fault)
+            }
+            Err(refusal) => refusal,
+        }
+    }
+
+    /// What goes wrong with this call, if anything: what always does, or what chance would have.
+    fn fault(&self, desk: &Desk, vmid: &str) -> Option<Fault> {
+        let always = match number(vmid) {
+            Some(vmid) if !desk.defects.is_empty() => desk.defects.of(vmid, desk.state.rack_of(vmid)),
+            Some(_) | None => None,
+        };
+        always.or_else(|| self.lottery.draw(number_of(desk)))
+    }
+}
+
+/// How many calls came in before this one.
+fn number_of(desk: &Desk) -> u64 {
+    desk.state.calls().len() as u64
+}
+
+/// A phase's quota, counted as the usual limit is.
+fn quota_in_place_of(limit: Option<Limit>, quota: Quota) -> Limit {
+    limit.map_or_else(|| Limit::token_bucket(quota, None), |limit| limit.with_quota(quota))
+}
+
+fn defects(settings: &Settings, state: &mut State) -> Result<Defects, StartError> {
+    let mut defects = Defects::default();
+    for (name, fault) in &settings.rack_faults {
+        let rack = state.rack_named(name).ok_or_else(|| StartError::NoSuchRack(name.clone()))?;
+        defects.set_rack(rack, Some(*fault));
+    }
+    for (vmid, fault) in &settings.vm_faults {
+        let known = number(vmid.as_str()).filter(|&vmid| state.rack_of(vmid).is_some());
+        defects.set_vm(known.ok_or_else(|| StartError::NoSuchVm(vmid.clone()))?, Some(*fault));
+    }
+    Ok(defects)
+}
+
+/// Asks for the connection's reset in place of an answer.
+fn reset() -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    response.extensions_mut().insert(Reset);
+    response
 }
 
 /// A UUID of version 4.
@@ -334,6 +463,57 @@ async fn change_rack(Shared(api): Shared<Arc<Api>>, Path(name): Path<String>, bo
     }
     let next_hop: Ipv6Addr = desk.state.rack(rack).next_hop;
     admin(StatusCode::OK, &json!({"rack": name, "next_hop": next_hop}))
+}
+
+/// What goes wrong from now on with every call for a rack's VMs or for one VM; `null` mends it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DefectChange {
+    rack: Option<String>,
+    vmid: Option<String>,
+    /// Required: a change without it would mend by mistake.
+    #[serde(deserialize_with = "Option::deserialize")]
+    fault: Option<FaultName>,
+}
+
+struct FaultName(Fault);
+
+impl<'de> Deserialize<'de> for FaultName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        name.parse().map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+async fn change_defect(Shared(api): Shared<Arc<Api>>, body: Bytes) -> Response<Body> {
+    let change: DefectChange = match serde_json::from_slice(&body) {
+        Ok(change) => change,
+        Err(error) => return status(StatusCode::BAD_REQUEST, &error.to_string()),
+    };
+    let fault = change.fault.map(|FaultName(fault)| fault);
+    let mut desk = api.desk();
+    match (change.rack, change.vmid) {
+        (Some(name), None) => match desk.state.rack_named(&name) {
+            Some(rack) => desk.defects.set_rack(rack, fault),
+            None => return status(StatusCode::NOT_FOUND, "no such rack"),
+        },
+        (None, Some(vmid)) => match number(&vmid).filter(|&vmid| desk.state.rack_of(vmid).is_some()) {
+            Some(vmid) => desk.defects.set_vm(vmid, fault),
+            None => return status(StatusCode::NOT_FOUND, "no such VM"),
+        },
+        (None, None) | (Some(_), Some(_)) => {
+            return status(StatusCode::BAD_REQUEST, "either a rack or a vmid is needed");
+        }
+    }
+    let text = DefectsText {
+        racks: desk
+            .defects
+            .racks()
+            .map(|(rack, fault)| (desk.state.rack(rack).name.to_string(), fault.name()))
+            .collect(),
+        vms: desk.defects.vms().map(|(vmid, fault)| (vmid, fault.name())).collect(),
+    };
+    admin(StatusCode::OK, &json!(text))
 }
 
 fn status(status: StatusCode, message: &str) -> Response<Body> {

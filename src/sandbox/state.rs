@@ -1,6 +1,6 @@
 //! What the sandbox knows while it runs: the world, the allocations made in it, and every call.
 //!
-//! It grows with the VMs that were called (some 200 bytes each) and with the calls (some 80 bytes each).
+//! It grows with the VMs that were called (some 200 bytes each) and with the calls (some 100 bytes each).
 //! Every change is in the journal before it is true.
 
 use std::collections::{BTreeMap, HashSet};
@@ -55,8 +55,13 @@ pub(super) struct Call {
     /// As it was called, cut to 64 characters.
     pub(super) vmid: Box<str>,
     pub(super) action: Option<Action>,
-    pub(super) status: u16,
+    /// As it is to be answered; `None` where it is not to be.
+    pub(super) status: Option<u16>,
     pub(super) effect: Effect,
+    /// The name of what went wrong with it.
+    pub(super) fault: Option<&'static str>,
+    /// An answer was handed over to its connection, or at least begun.
+    pub(super) answered: bool,
 }
 
 /// The sandbox's whole state, owned by its server.
@@ -67,7 +72,7 @@ pub(super) struct State {
     given: HashSet<Ipv6Net>,
     next_id: u64,
     calls: Vec<Call>,
-    limiter: Option<Limiter>,
+    limiter: Option<(Limit, Limiter)>,
     journal: Option<Journal>,
 }
 
@@ -95,7 +100,7 @@ impl State {
             given: HashSet::new(),
             next_id: 1,
             calls: Vec::new(),
-            limiter: limit.map(Limiter::new),
+            limiter: limit.map(|limit| (limit, Limiter::new(limit))),
             journal: None,
         }
     }
@@ -153,9 +158,21 @@ impl State {
         }
     }
 
+    /// Makes `limit` the one that holds from now on.
+    pub(super) fn change_limit(&mut self, limit: Option<Limit>, now: Timestamp) {
+        match (limit, &mut self.limiter) {
+            (Some(limit), Some((current, _))) if limit == *current => {}
+            (Some(limit), Some((current, limiter))) => {
+                limiter.change(limit, now);
+                *current = limit;
+            }
+            (limit, limiter) => *limiter = limit.map(|limit| (limit, Limiter::new(limit))),
+        }
+    }
+
     /// Takes note of a call and whether the limit lets it pass.
     pub(super) fn limit(&mut self, now: Timestamp) -> Option<Standing> {
-        self.limiter.as_mut().map(|limiter| limiter.call(now))
+        self.limiter.as_mut().map(|(_, limiter)| limiter.call(now))
     }
 
     /// Gives a VM a prefix, or finds the one it has.
@@ -238,6 +255,12 @@ impl State {
         self.journal.as_mut().map_or(Ok(()), |journal| journal.append(entry))
     }
 
+    /// The rack that a VM's calls are about, where the VM exists.
+    pub(super) fn rack_of(&self, vmid: u64) -> Option<RackIndex> {
+        let allocated = self.allocations.get(&vmid).map(|allocation| allocation.rack);
+        allocated.or_else(|| self.world.resident(vmid).map(|resident| resident.rack))
+    }
+
     pub(super) fn rack(&self, rack: RackIndex) -> &Rack {
         self.world.rack(rack)
     }
@@ -259,8 +282,17 @@ impl State {
         !self.allocations.contains_key(&vmid) && self.world.place(vmid, rack)
     }
 
-    pub(super) fn record(&mut self, call: Call) {
+    /// Returns the call's number, for [`Self::answered`].
+    pub(super) fn record(&mut self, call: Call) -> usize {
         self.calls.push(call);
+        self.calls.len() - 1
+    }
+
+    /// An answer to that call leaves.
+    pub(super) fn answered(&mut self, number: usize) {
+        if let Some(call) = self.calls.get_mut(number) {
+            call.answered = true;
+        }
     }
 
     pub(super) fn calls(&self) -> &[Call] {

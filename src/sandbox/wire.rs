@@ -2,6 +2,7 @@
 //!
 //! Only how things are written; what is answered is decided in `respond`.
 
+use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
 
 use ipnet::Ipv6Net;
@@ -47,6 +48,23 @@ pub(super) struct TooMany<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) retry_after: Option<String>,
     pub(super) request_id: &'a str,
+}
+
+/// A refusal that comes with a 200.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct RefusedEnvelope<'a> {
+    pub(super) success: bool,
+    pub(super) message: &'a str,
+    pub(super) timestamp: String,
+    pub(super) request_id: &'a str,
+}
+
+/// What is wrong with the sandbox's racks and VMs: the answer of `POST /_sandbox/faults`.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct DefectsText {
+    pub(super) racks: BTreeMap<String, &'static str>,
+    pub(super) vms: BTreeMap<u64, &'static str>,
 }
 
 /// An allocation as the API writes it.
@@ -131,9 +149,11 @@ pub(super) struct CallLine<'a> {
     at: String,
     vmid: &'a str,
     action: Option<Action>,
-    status: u16,
+    status: Option<u16>,
     took_effect: bool,
     created: bool,
+    fault: Option<&'static str>,
+    answered: bool,
 }
 
 impl<'a> From<&'a Call> for CallLine<'a> {
@@ -145,6 +165,8 @@ impl<'a> From<&'a Call> for CallLine<'a> {
             status: call.status,
             took_effect: call.effect != Effect::Nothing,
             created: call.effect == Effect::Created,
+            fault: call.fault,
+            answered: call.answered,
         }
     }
 }

@@ -39,12 +39,12 @@ pub enum InvalidWorld {
     #[error("{path}: {source}", path = path.display())]
     Syntax { path: PathBuf, source: Box<toml::de::Error> },
     #[error("{path}: rack {rack}: {reason}", path = path.display())]
-    Rack { path: PathBuf, rack: String, reason: RackFault },
+    Rack { path: PathBuf, rack: String, reason: InvalidRack },
 }
 
 /// What is wrong with one rack of a world.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RackFault {
+pub enum InvalidRack {
     #[error("its pool is no network from /16 to /63")]
     Pool,
     #[error("prefix_length must be longer than its pool's and at most 64")]
@@ -60,7 +60,7 @@ pub enum RackFault {
 }
 
 /// A rack by its place in the world.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct RackIndex(u32);
 
 /// One rack: where its prefixes come from and which router they go through.
@@ -194,18 +194,18 @@ impl World {
         index
     }
 
-    fn list(&mut self, name: &str, entry: &RackEntry) -> Result<(), RackFault> {
+    fn list(&mut self, name: &str, entry: &RackEntry) -> Result<(), InvalidRack> {
         let pool = entry.pool.network();
         if !(16..=63).contains(&pool.prefix_len()) {
-            return Err(RackFault::Pool);
+            return Err(InvalidRack::Pool);
         }
         if entry.prefix_length <= pool.prefix_len() || entry.prefix_length > 64 {
-            return Err(RackFault::PrefixLength);
+            return Err(InvalidRack::PrefixLength);
         }
         let overlapping =
             |rack: &&Rack| rack.pool.contains(&pool.network()) || pool.contains(&rack.pool.network());
         if let Some(other) = self.racks.iter().find(overlapping) {
-            return Err(RackFault::Overlap(other.name.to_string()));
+            return Err(InvalidRack::Overlap(other.name.to_string()));
         }
         let next_hop = entry.next_hop.address();
         let old_next_hop = entry.previous_next_hop.as_ref().map_or(next_hop, NextHop::address);
@@ -214,18 +214,18 @@ impl World {
         let rack = self.add(rack);
         self.settle(rack, &entry.vms, false)?;
         let allocated = self.settle(rack, &entry.allocated, true)?;
-        if allocated >= capacity { Err(RackFault::PoolTooSmall) } else { Ok(()) }
+        if allocated >= capacity { Err(InvalidRack::PoolTooSmall) } else { Ok(()) }
     }
 
     /// Returns how many VMs there are in `ranges`.
-    fn settle(&mut self, rack: RackIndex, ranges: &[VmIds], allocated: bool) -> Result<u64, RackFault> {
+    fn settle(&mut self, rack: RackIndex, ranges: &[VmIds], allocated: bool) -> Result<u64, InvalidRack> {
         let mut vms = 0;
         for vmid in ranges.iter().flat_map(|range| range.0.clone()) {
             if self.residents.insert(vmid, Resident { rack, allocated }).is_some() {
-                return Err(RackFault::ListedTwice(vmid));
+                return Err(InvalidRack::ListedTwice(vmid));
             }
             if self.residents.len() > MAX_LISTED {
-                return Err(RackFault::TooManyVms);
+                return Err(InvalidRack::TooManyVms);
             }
             vms += 1;
         }

@@ -1,0 +1,461 @@
+//! What can go wrong with one call, how often, and for whom always.
+//!
+//! Pure: which fault a call meets follows from the seed and the call's number alone, so that calls that come one
+//! after another meet the same ones every time. What a fault does is for `respond`, `spoil` and `server`.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::str::FromStr;
+
+use super::world::RackIndex;
+
+/// Something that goes wrong with one call.
+///
+/// Written `reset-before`, `reset-after`, `hang`, `hang-after`, `late`, `500-before`, `500-after` (so with 502, 503
+/// and 504; `500` alone is `500-before`), `html-403`, `html-502`, `html-520`, `truncated`, `garbage`, `endless`,
+/// `refused-by-api`, `429-zero`, `429-negative`, `429-fraction`, `429-year` or `429-past`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The connection is reset without an answer.
+    Reset(When),
+    /// There is no answer, and the connection stays.
+    Hang(When),
+    /// It acts at once and answers much later.
+    Late,
+    /// It answers this status in JSON.
+    Status(ServerError, When),
+    /// Something in front of the API answers, in HTML.
+    Html(EdgeError),
+    /// It acts; its answer says how long it is, and breaks off in the middle.
+    Truncated,
+    /// It acts and answers 2xx with bytes that are no JSON.
+    Garbage,
+    /// It acts and answers 2xx with a body that never ends.
+    Endless,
+    /// It answers 200 with `"success": false`, and does not act.
+    RefusedByApi,
+    /// It answers 429 with a `Retry-After` that is no use.
+    Lie(Lie),
+}
+
+/// Whether a call still acts when something goes wrong with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    Before,
+    After,
+}
+
+/// A status of [`Fault::Status`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServerError {
+    Internal,
+    BadGateway,
+    Unavailable,
+    GatewayTimeout,
+}
+
+/// A status of [`Fault::Html`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EdgeError {
+    Forbidden,
+    BadGateway,
+    Unknown,
+}
+
+/// A wait that a 429 asks for and does not mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lie {
+    /// `0`
+    Zero,
+    /// `-5`
+    Negative,
+    /// `1.5`
+    Fraction,
+    /// `31536000`
+    Year,
+    /// A date an hour ago.
+    Past,
+}
+
+/// Why a text is not a [`Fault`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidFault {
+    #[error("connections are refused by a phase only, such as --phase 10s..40s=refuse")]
+    Refuse,
+    #[error("not a fault; there are {}", Fault::names())]
+    Unknown,
+}
+
+const FAULTS: [(&str, Fault); 25] = {
+    use Fault::{Endless, Garbage, Hang, Html, Late, Lie, RefusedByApi, Reset, Status, Truncated};
+    use ServerError::{BadGateway, GatewayTimeout, Internal, Unavailable};
+    use When::{After, Before};
+    [
+        ("reset-before", Reset(Before)),
+        ("reset-after", Reset(After)),
+        ("hang", Hang(Before)),
+        ("hang-after", Hang(After)),
+        ("late", Late),
+        ("500-before", Status(Internal, Before)),
+        ("500-after", Status(Internal, After)),
+        ("502-before", Status(BadGateway, Before)),
+        ("502-after", Status(BadGateway, After)),
+        ("503-before", Status(Unavailable, Before)),
+        ("503-after", Status(Unavailable, After)),
+        ("504-before", Status(GatewayTimeout, Before)),
+        ("504-after", Status(GatewayTimeout, After)),
+        ("html-403", Html(EdgeError::Forbidden)),
+        ("html-502", Html(EdgeError::BadGateway)),
+        ("html-520", Html(EdgeError::Unknown)),
+        ("truncated", Truncated),
+        ("garbage", Garbage),
+        ("endless", Endless),
+        ("refused-by-api", RefusedByApi),
+        ("429-zero", Lie(self::Lie::Zero)),
+        ("429-negative", Lie(self::Lie::Negative)),
+        ("429-fraction", Lie(self::Lie::Fraction)),
+        ("429-past", Lie(self::Lie::Past)),
+        ("429-year", Lie(self::Lie::Year)),
+    ]
+};
+
+impl Fault {
+    /// As it is written in the record.
+    pub fn name(self) -> &'static str {
+        FAULTS.iter().find(|(_, fault)| *fault == self).map_or("", |(name, _)| name)
+    }
+
+    /// All but `429-year`, which no run outlives.
+    fn survivable() -> impl Iterator<Item = Self> {
+        FAULTS.iter().map(|&(_, fault)| fault).filter(|&fault| fault != Self::Lie(Lie::Year))
+    }
+
+    fn names() -> String {
+        FAULTS.map(|(name, _)| name).join(", ")
+    }
+
+    /// Whether the call acts all the same.
+    pub(super) fn acts(self) -> bool {
+        match self {
+            Self::Reset(when) | Self::Hang(when) | Self::Status(_, when) => when == When::After,
+            Self::Late | Self::Truncated | Self::Garbage | Self::Endless => true,
+            Self::Html(_) | Self::RefusedByApi | Self::Lie(_) => false,
+        }
+    }
+
+    /// Whether it can only befall a call that would be answered 2xx.
+    pub(super) fn needs_success(self) -> bool {
+        match self {
+            Self::Truncated | Self::Garbage | Self::Endless => true,
+            Self::Reset(_)
+            | Self::Hang(_)
+            | Self::Late
+            | Self::Status(..)
+            | Self::Html(_)
+            | Self::RefusedByApi
+            | Self::Lie(_) => false,
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Fault {
+    type Err = InvalidFault;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wanted = match text {
+            "refuse" => return Err(InvalidFault::Refuse),
+            "500" | "502" | "503" | "504" => &format!("{text}-before"),
+            _ => text,
+        };
+        let found = FAULTS.iter().find(|(name, _)| *name == wanted);
+        found.map(|&(_, fault)| fault).ok_or(InvalidFault::Unknown)
+    }
+}
+
+/// A share of calls, from none to all: `10%` or `0.1`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Share(f64);
+
+/// Why a text is not a [`Share`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a share such as 10% or 0.1")]
+pub struct InvalidShare;
+
+impl Share {
+    /// Whether a lot from 0 to 1 falls into it.
+    pub(super) fn holds(self, lot: f64) -> bool {
+        lot < self.0
+    }
+}
+
+impl FromStr for Share {
+    type Err = InvalidShare;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (number, whole) = text.strip_suffix('%').map_or((text, 1.0), |percent| (percent, 100.0));
+        let plain = number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+        let share: f64 = number.parse().ok().filter(|_| plain).ok_or(InvalidShare)?;
+        let share = share / whole;
+        if (0.0..=1.0).contains(&share) { Ok(Self(share)) } else { Err(InvalidShare) }
+    }
+}
+
+/// How often a fault befalls a call, written `KIND=SHARE`; `all` is every kind but `429-year`, evenly.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FaultShare {
+    /// `None` for all that a run can survive.
+    fault: Option<Fault>,
+    share: Share,
+}
+
+/// Why a text is not a [`FaultShare`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidFaultShare {
+    #[error("not a fault and its share, such as reset-after=10% or all=10%")]
+    Form,
+    #[error(transparent)]
+    Fault(#[from] InvalidFault),
+    #[error(transparent)]
+    Share(#[from] InvalidShare),
+}
+
+impl FromStr for FaultShare {
+    type Err = InvalidFaultShare;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (kind, share) = text.split_once('=').ok_or(InvalidFaultShare::Form)?;
+        let fault = if kind == "all" { None } else { Some(kind.parse()?) };
+        Ok(Self { fault, share: share.parse()? })
+    }
+}
+
+/// Why shares make no [`Lottery`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the faults have more than all of the calls")]
+pub struct TooManyFaults;
+
+/// Draws the fault of each call. No call meets two.
+#[derive(Debug)]
+pub(super) struct Lottery {
+    seed: u64,
+    /// Each fault with the end of its part of the way from 0 to 1.
+    ends: Vec<(f64, Fault)>,
+}
+
+impl Lottery {
+    pub(super) fn new(seed: u64, shares: &[FaultShare]) -> Result<Self, TooManyFaults> {
+        let mut end = 0.0;
+        let mut ends = Vec::new();
+        for &FaultShare { fault, share: Share(share) } in shares {
+            let faults: Vec<Fault> = fault.map_or_else(|| Fault::survivable().collect(), |fault| vec![fault]);
+            let each = share / f64::from(u32::try_from(faults.len()).unwrap_or(u32::MAX));
+            for fault in faults {
+                end += each;
+                ends.push((end, fault));
+            }
+        }
+        // Ten tenths are a little less or more than one.
+        if end > 1.0 + 1e-9 { Err(TooManyFaults) } else { Ok(Self { seed, ends }) }
+    }
+
+    /// The fault of call `number`, if it has one.
+    pub(super) fn draw(&self, number: u64) -> Option<Fault> {
+        if self.ends.is_empty() {
+            return None;
+        }
+        let lot = lot(self.seed, number, Draw::Fault);
+        self.ends.iter().find(|(end, _)| lot < *end).map(|&(_, fault)| fault)
+    }
+}
+
+/// What a lot is drawn for: the same call has another lot for each.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Draw {
+    Fault,
+    Failure,
+}
+
+/// A number from 0 to 1 that follows from the seed and the call's number.
+pub(super) fn lot(seed: u64, number: u64, draw: Draw) -> f64 {
+    let stream = match draw {
+        Draw::Fault => 0x9e37_79b9_7f4a_7c15,
+        Draw::Failure => 0xd1b5_4a32_d192_ed03,
+    };
+    // The first draw of two seeds that differ little is alike: mix first.
+    let mut mixing = fastrand::Rng::with_seed(seed ^ stream);
+    fastrand::Rng::with_seed(mixing.u64(..) ^ number.wrapping_mul(stream)).f64()
+}
+
+/// The racks and VMs with which every call goes wrong, until somebody mends them.
+#[derive(Debug, Default)]
+pub(super) struct Defects {
+    racks: HashMap<RackIndex, Fault>,
+    vms: HashMap<u64, Fault>,
+}
+
+impl Defects {
+    pub(super) fn is_empty(&self) -> bool {
+        self.racks.is_empty() && self.vms.is_empty()
+    }
+
+    /// The VM's own fault goes before its rack's.
+    pub(super) fn of(&self, vmid: u64, rack: Option<RackIndex>) -> Option<Fault> {
+        self.vms.get(&vmid).or_else(|| self.racks.get(&rack?)).copied()
+    }
+
+    /// `None` mends.
+    pub(super) fn set_rack(&mut self, rack: RackIndex, fault: Option<Fault>) {
+        match fault {
+            Some(fault) => self.racks.insert(rack, fault),
+            None => self.racks.remove(&rack),
+        };
+    }
+
+    /// `None` mends.
+    pub(super) fn set_vm(&mut self, vmid: u64, fault: Option<Fault>) {
+        match fault {
+            Some(fault) => self.vms.insert(vmid, fault),
+            None => self.vms.remove(&vmid),
+        };
+    }
+
+    pub(super) fn racks(&self) -> impl Iterator<Item = (RackIndex, Fault)> {
+        self.racks.iter().map(|(&rack, &fault)| (rack, fault))
+    }
+
+    pub(super) fn vms(&self) -> impl Iterator<Item = (u64, Fault)> {
+        self.vms.iter().map(|(&vmid, &fault)| (vmid, fault))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lottery(seed: u64, shares: &[&str]) -> Result<Lottery, TooManyFaults> {
+        let shares: Vec<FaultShare> = shares.iter().map(|share| share.parse().unwrap()).collect();
+        Lottery::new(seed, &shares)
+    }
+
+    #[test]
+    fn every_fault_is_read_as_it_is_written() {
+        for (name, fault) in FAULTS {
+            assert_eq!((name.parse(), fault.name()), (Ok(fault), name));
+        }
+        assert_eq!("504".parse(), Ok(Fault::Status(ServerError::GatewayTimeout, When::Before)));
+        assert_eq!("refuse".parse::<Fault>(), Err(InvalidFault::Refuse));
+        for text in ["", "501", "500-", "hang ", "Hang", "all"] {
+            assert_eq!(text.parse::<Fault>(), Err(InvalidFault::Unknown), "{text}");
+        }
+        assert!(InvalidFault::Unknown.to_string().ends_with("429-past, 429-year"));
+    }
+
+    #[test]
+    fn these_faults_let_the_call_act_and_these_need_a_success() {
+        let names = |wanted: fn(Fault) -> bool| {
+            let wanted = FAULTS.iter().filter(|(_, fault)| wanted(*fault));
+            wanted.map(|&(name, _)| name).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(
+            names(Fault::acts),
+            "reset-after hang-after late 500-after 502-after 503-after 504-after truncated garbage endless"
+        );
+        assert_eq!(names(Fault::needs_success), "truncated garbage endless");
+    }
+
+    #[test]
+    fn a_share_is_a_percentage_or_a_fraction() {
+        for (text, share) in
+            [("10%", 0.1), ("0.1", 0.1), ("2.5%", 0.025), ("100%", 1.0), ("1", 1.0), ("0", 0.0)]
+        {
+            assert!((text.parse::<Share>().unwrap().0 - share).abs() < 1e-12, "{text}");
+        }
+        for text in ["", "%", ".", "101%", "1.1", "10", "-1%", "1e-3", "inf", "NaN", "+1", "5 %", "1%%"] {
+            assert_eq!(text.parse::<Share>(), Err(InvalidShare), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_fault_and_its_share_are_typed_together() {
+        let fault = Some(Fault::Reset(When::After));
+        assert_eq!("reset-after=25%".parse(), Ok(FaultShare { fault, share: Share(0.25) }));
+        assert_eq!("all=0.5".parse(), Ok(FaultShare { fault: None, share: Share(0.5) }));
+        for (text, reason) in [
+            ("hang", InvalidFaultShare::Form),
+            ("hang=2", InvalidFaultShare::Share(InvalidShare)),
+            ("hung=2%", InvalidFaultShare::Fault(InvalidFault::Unknown)),
+            ("refuse=2%", InvalidFaultShare::Fault(InvalidFault::Refuse)),
+        ] {
+            assert_eq!(text.parse::<FaultShare>(), Err(reason), "{text}");
+        }
+    }
+
+    #[test]
+    fn each_fault_has_its_share_of_the_calls() {
+        let lottery = lottery(5, &["all=24%", "hang=10%", "429-year=50%"]).unwrap();
+        let mut drawn: HashMap<&str, u32> = HashMap::new();
+        for number in 0..100_000 {
+            let name = lottery.draw(number).map_or("none", Fault::name);
+            *drawn.entry(name).or_default() += 1;
+        }
+        for (name, _) in FAULTS {
+            let expected = match name {
+                "hang" => 11_000,
+                "429-year" => 50_000,
+                _ => 1_000,
+            };
+            let seen = drawn[name];
+            assert!(seen.abs_diff(expected) < 150 + expected / 50, "{name}: {seen} of {expected}");
+        }
+        assert!(drawn["none"].abs_diff(16_000) < 500);
+    }
+
+    #[test]
+    fn what_is_drawn_follows_from_the_seed_and_the_calls_number_alone() {
+        let draws = |seed| {
+            let lottery = lottery(seed, &["all=50%"]).unwrap();
+            (0..200).map(|number| lottery.draw(number)).collect::<Vec<_>>()
+        };
+        assert_eq!(draws(7), draws(7));
+        for seed in 0..7 {
+            assert_ne!(draws(seed), draws(seed + 1), "{seed}");
+        }
+    }
+
+    #[test]
+    fn all_calls_can_go_wrong_but_no_more_than_all() {
+        let tenths = ["hang=10%"; 10];
+        assert!((0..10_000).all(|number| lottery(1, &tenths).unwrap().draw(number).is_some()));
+        assert!((0..10_000).all(|number| lottery(1, &["all=0%"]).unwrap().draw(number).is_none()));
+        assert_eq!(lottery(1, &["all=60%", "hang=41%"]).err(), Some(TooManyFaults));
+    }
+
+    #[test]
+    fn a_defect_lasts_until_it_is_mended_and_a_vms_own_goes_first() {
+        let mut world = super::super::World::built_in();
+        let racks = ["dc1r27", "dc1r28"].map(|name| world.rack_or_new(name).unwrap());
+        let (hang, status) = (Fault::Hang(When::Before), Fault::Status(ServerError::Internal, When::Before));
+        let mut defects = Defects::default();
+        assert!(defects.is_empty());
+        defects.set_rack(racks[0], Some(hang));
+        defects.set_vm(7, Some(status));
+        for (vmid, rack, expected) in [
+            (7, Some(racks[0]), Some(status)),
+            (8, Some(racks[0]), Some(hang)),
+            (8, Some(racks[1]), None),
+            (7, None, Some(status)),
+            (8, None, None),
+        ] {
+            assert_eq!(defects.of(vmid, rack), expected, "{vmid}");
+        }
+        defects.set_rack(racks[0], None);
+        defects.set_vm(7, None);
+        assert!(defects.is_empty());
+    }
+}
