@@ -52,8 +52,10 @@ pub enum Command {
     Completions {
         shell: Shell,
     },
-    /// Print the manual page
-    Man,
+    /// Print the manual page of v6fleet, or of one of its commands
+    Man {
+        command: Option<String>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -359,6 +361,25 @@ pub fn command() -> Clap {
     ["run", "report"]
         .into_iter()
         .fold(command, |command, verb| command.mut_subcommand(verb, |verb| verb.mut_args(with_env)))
+}
+
+/// There is no such command.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no command {0:?}; v6fleet --help lists them")]
+pub struct UnknownCommand(String);
+
+/// The command that a manual page is about: the whole program, or one verb of it.
+pub fn manual(verb: Option<&str>) -> Result<Clap, UnknownCommand> {
+    let mut whole = command();
+    whole.build();
+    match verb {
+        None => Ok(whole),
+        Some(verb) => {
+            let known = whole.find_subcommand(verb).cloned();
+            let command = known.ok_or_else(|| UnknownCommand(verb.to_owned()))?;
+            Ok(command.display_name(format!("v6fleet-{verb}")))
+        }
+    }
 }
 
 fn with_env(arg: Arg) -> Arg {

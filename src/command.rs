@@ -182,9 +182,10 @@ fn dispatch(config: Config, screen: &Screen) -> Result<u8, CommandError> {
             clap_complete::generate(*shell, &mut cli::command(), "v6fleet", &mut script);
             print(&script)
         }
-        Command::Man => {
+        Command::Man { command } => {
             let mut page = Vec::new();
-            Man::new(cli::command()).render(&mut page).map_err(CommandError::internal)?;
+            let command = cli::manual(command.as_deref()).map_err(CommandError::usage)?;
+            Man::new(command).render(&mut page).map_err(CommandError::internal)?;
             print(&page)
         }
     }

@@ -92,7 +92,7 @@ impl Config {
         }
         let matches = command.try_get_matches_from(&args).map_err(|error| blame(error, file.as_ref()))?;
         let cli = Cli::from_arg_matches(&matches)?;
-        let options = matches.subcommand().map(|(_, verb)| options(verb)).unwrap_or_default();
+        let options = matches.subcommand().map(|(name, verb)| options(name, verb)).unwrap_or_default();
         Ok(Self { cli, options, args, file })
     }
 }
@@ -168,10 +168,12 @@ fn blame(error: clap::Error, file: Option<&(PathBuf, Table)>) -> ConfigError {
 }
 
 /// Every option that has a value, as it was written.
-fn options(matches: &ArgMatches) -> Map<String, Value> {
+fn options(verb: &str, matches: &ArgMatches) -> Map<String, Value> {
+    let command = cli::command();
+    let args = command.find_subcommand(verb).into_iter().flat_map(clap::Command::get_arguments);
     let mut options = Map::new();
-    for id in matches.ids() {
-        let name = id.as_str();
+    for arg in args.chain(command.get_arguments()) {
+        let name = arg.get_id().as_str();
         let known = matches.try_contains_id(name).unwrap_or(false) && !UNRECORDED.contains(&name);
         let off = matches.value_source(name) == Some(ValueSource::DefaultValue)
             && matches.try_get_one::<bool>(name).is_ok_and(|flag| flag == Some(&false));

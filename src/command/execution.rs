@@ -15,7 +15,7 @@ use crate::api::Api;
 use crate::brake::{Brake, Canary, Limits};
 use crate::cli::{BrakeArgs, PaceArgs, RecapFormat, ReportingArgs};
 use crate::config::output_dir;
-use crate::ledger::{Counts, Ledger, Reply, RunInfo, RunKey, Summary};
+use crate::ledger::{Counts, Ledger, Reply, RunInfo, RunKey, SANDBOX, Summary};
 use crate::pace::Pace;
 use crate::progress::{Progress, Screen};
 use crate::reconcile::{Ending, Parts, Settings, reconcile};
@@ -31,7 +31,7 @@ pub(super) struct Execution<'a> {
     pub(super) reports: &'a ReportingArgs,
     pub(super) screen: &'a Screen,
     /// Arguments that name the ledger in commands shown to the user.
-    pub(super) ledger_args: &'a str,
+    pub(super) common_args: &'a str,
 }
 
 impl Execution<'_> {
@@ -122,22 +122,20 @@ impl Execution<'_> {
     }
 
     fn recap(&self, info: &RunInfo, summary: &Summary, reports: &[PathBuf]) -> Result<(), CommandError> {
-        let rerun = rerun(info, self.ledger_args);
-        let resume = format!("v6fleet resume {}{}", info.id, self.ledger_args);
-        let resume = (!summary.complete).then_some(resume.as_str());
-        let next = recap::Next { rerun: Some(&rerun), resume };
-        print_recap(self.reports.format, info, summary, reports, next)
+        print_recap(self.reports.format, info, summary, reports, self.common_args)
     }
 }
 
-/// The options without which an inventory would not read the same.
-const READING: [&str; 3] = ["inventory-format", "column", "skip-invalid"];
+/// The options without which the same inventory would not be read the same way, or another API called.
+const SAME_JOB: [&str; 7] =
+    ["inventory-format", "column", "skip-invalid", "base-url", "api-key-file", "ca-file", "world"];
 
 /// The command that calls the failed VMs of a run again.
-fn rerun(info: &RunInfo, ledger_args: &str) -> String {
+pub(super) fn rerun(info: &RunInfo, common_args: &str) -> String {
     let files = info.inventory.iter().map(|file| quoted(&file.path));
     let action = info.action.map(|action| format!("--action {action}"));
-    let reading = READING.iter().flat_map(|name| {
+    let options = SAME_JOB.iter().filter(|name| !(info.base_url == SANDBOX && **name == "base-url"));
+    let options = options.flat_map(|name| {
         let values =
             info.options.get(*name).map(|value| value.as_array().cloned().unwrap_or(vec![value.clone()]));
         let typed = |value: &Value| match value.as_str() {
@@ -147,8 +145,8 @@ fn rerun(info: &RunInfo, ledger_args: &str) -> String {
         values.unwrap_or_default().iter().map(typed).collect::<Vec<_>>()
     });
     let begin = std::iter::once("v6fleet run".to_owned());
-    let words: Vec<String> = begin.chain(files).chain(reading).chain(action).collect();
-    format!("{}{ledger_args} --only-failed={}", words.join(" "), info.id)
+    let words: Vec<String> = begin.chain(files).chain(options).chain(action).collect();
+    format!("{}{common_args} --only-failed={}", words.join(" "), info.id)
 }
 
 /// A word as a shell would need it.
@@ -165,8 +163,12 @@ pub(super) fn print_recap(
     info: &RunInfo,
     summary: &Summary,
     reports: &[PathBuf],
-    next: recap::Next<'_>,
+    common_args: &str,
 ) -> Result<(), CommandError> {
+    let rerun = rerun(info, common_args);
+    let resume = format!("v6fleet resume {}{common_args}", info.id);
+    let resume = (!summary.complete).then_some(resume.as_str());
+    let next = recap::Next { rerun: Some(&rerun), resume };
     let text = match format {
         RecapFormat::Text => recap::text(info, summary, reports, next, colored(io::stdout().is_terminal())),
         RecapFormat::Json => recap::json(info, summary, reports).map_err(CommandError::internal)?,

@@ -1,11 +1,12 @@
 //! `v6fleet report`: a run's reports and recap again, from the ledger.
 
 use super::execution::{print_recap, write_reports};
+use super::target::common_args;
 use super::{BeforeTheFirstCall, CommandError, exit};
 use crate::cli::{CommonArgs, ReportArgs};
 use crate::config::ledger_path;
 use crate::ledger::Ledger;
-use crate::report::{check_outputs, recap};
+use crate::report::check_outputs;
 
 /// Does what `args` say. Returns the exit code.
 pub(super) fn report(common: &CommonArgs, args: &ReportArgs) -> Result<u8, CommandError> {
@@ -18,6 +19,6 @@ pub(super) fn report(common: &CommonArgs, args: &ReportArgs) -> Result<u8, Comma
         let written = write_reports(ledger, &run, &info, &summary, &args.output)?;
         Ok::<_, CommandError>((info, summary, written))
     })?;
-    print_recap(args.format, &info, &summary, &written, recap::Next::default())?;
+    print_recap(args.format, &info, &summary, &written, &common_args(common, args.sandbox))?;
     Ok(exit::COMPLETE)
 }

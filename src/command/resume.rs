@@ -3,7 +3,7 @@
 use tracing::{info, warn};
 
 use super::execution::Execution;
-use super::target::{Target, api_key, check_reports, ledger_args, world};
+use super::target::{Target, api_key, check_reports, common_args, world};
 use super::{BeforeTheFirstCall, CommandError};
 use crate::api::BaseUrl;
 use crate::cli::{Command, RehearsalArgs, ResumeArgs};
@@ -46,7 +46,7 @@ pub(super) fn resume(config: Config, screen: &Screen) -> Result<u8, CommandError
         brakes: &args.brakes,
         reports: &args.reports,
         screen,
-        ledger_args: &ledger_args(&config.cli.common, args.rehearsal.sandbox),
+        common_args: &common_args(&config.cli.common, args.rehearsal.sandbox),
     };
     let target = Target { connection: &args.connection, pace: &args.pace, key: &key };
     go_on(ledger, &run, &job, &target, &args.rehearsal, &execution)

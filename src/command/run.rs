@@ -9,7 +9,7 @@ use tracing::{info, warn};
 use super::execution::Execution;
 use super::resume::go_on;
 use super::staging::{Past, Selected, Stage, Staged, stage};
-use super::target::{Target, api_key, check_reports, ledger_args, world};
+use super::target::{Target, api_key, check_reports, common_args, world};
 use super::{BeforeTheFirstCall, CommandError};
 use crate::cli::{CommonArgs, RunArgs};
 use crate::config::ledger_path;
@@ -48,7 +48,7 @@ pub(super) fn run(
         brakes: &args.brakes,
         reports: &args.reports,
         screen,
-        ledger_args: &ledger_args(common, sandbox),
+        common_args: &common_args(common, sandbox),
     };
     if args.resume
         && let Some(run) = ledger.unfinished(&job).before_the_first_call()?

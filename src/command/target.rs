@@ -49,7 +49,8 @@ impl Target<'_> {
 
     /// Starts the embedded API; what it remembers lies beside the ledger.
     pub(super) fn rehearse(&self, ledger: &Path, world: World) -> Result<Rehearsal, CommandError> {
-        let settings = Settings { state: Some(beside(ledger, ".world")), ..Settings::default() };
+        let state = Some(beside(ledger, ".world"));
+        let settings = Settings { state, seed: fastrand::u64(..), ..Settings::default() };
         let running = Sandbox::start(settings, world).map_err(CommandError::usage)?;
         let url = running.base_url();
         info!(url, "rehearsal: the embedded API answers, and nothing else is called");
@@ -72,7 +73,9 @@ pub(super) fn api_key(connection: &ConnectionArgs, sandbox: bool) -> Result<ApiK
         true => ApiKey::of_sandbox(),
         false => ApiKey::find(connection.api_key_file.as_deref())?,
     };
-    info!(source = key.source, fingerprint = key.fingerprint(), "API key");
+    if !sandbox {
+        info!(source = key.source, fingerprint = key.fingerprint(), "API key");
+    }
     if key.exposed {
         warn!(file = key.source, "everybody on this machine may read the API key file");
     }
@@ -89,10 +92,11 @@ pub(super) fn check_reports(reports: &ReportingArgs) -> Result<(), CommandError>
     check_outputs(&reports.output).before_the_first_call()
 }
 
-/// The arguments that name the ledger, for commands shown to the user.
-pub(super) fn ledger_args(common: &CommonArgs, sandbox: bool) -> String {
-    let ledger =
-        common.ledger.as_ref().map(|path| format!(" --ledger {}", quoted(&path.display().to_string())));
-    let sandbox = if sandbox { " --sandbox" } else { "" };
-    format!("{}{sandbox}", ledger.unwrap_or_default())
+/// The arguments that name the ledger and the configuration, for commands shown to the user.
+pub(super) fn common_args(common: &CommonArgs, sandbox: bool) -> String {
+    let named = [("config", &common.config), ("ledger", &common.ledger)];
+    let named = named.into_iter().filter_map(|(name, path)| Some((name, path.as_ref()?)));
+    let named = named.map(|(name, path)| format!(" --{name} {}", quoted(&path.display().to_string())));
+    let sandbox = sandbox.then(|| " --sandbox".to_owned());
+    named.chain(sandbox).collect()
 }

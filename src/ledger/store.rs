@@ -45,7 +45,7 @@ pub enum LedgerError {
     Io { path: PathBuf, source: io::Error },
     #[error("{}: {source}", path.display())]
     Sqlite { path: PathBuf, source: rusqlite::Error },
-    #[error("no run {0:?} in the ledger; `v6fleet runs` lists them")]
+    #[error("no run {0:?} in the ledger")]
     UnknownRun(String),
     #[error("{0:?} is the start of more than one run id; write more of it")]
     AmbiguousRun(String),

@@ -174,13 +174,14 @@ impl Recap<'_> {
 
     fn whereabouts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = |path: &Path| escape(&path.display().to_string()).into_owned();
-        let rerun = self.next.rerun.filter(|_| self.summary.counts.failed > 0);
+        // A run that stopped is gone on with; that takes its failed VMs too.
+        let rerun = self.next.rerun.filter(|_| self.summary.counts.failed > 0 && self.next.resume.is_none());
         let mut lines: Vec<(&str, String)> = Vec::new();
         for (i, path) in self.reports.iter().enumerate() {
             lines.push((if i == 0 { "Reports:" } else { "" }, shown(path)));
         }
         lines.extend(self.next.resume.map(|command| ("Go on:", escape(command).into_owned())));
-        lines.extend(rerun.map(|command| ("Failed again:", escape(command).into_owned())));
+        lines.extend(rerun.map(|command| ("Retry failed:", escape(command).into_owned())));
         if !lines.is_empty() {
             writeln!(f)?;
         }
@@ -410,7 +411,7 @@ mod tests {
 
         Reports:      reports/20261123T021500Z-7f3a/report.csv
                       reports/20261123T021500Z-7f3a/report.json
-        Failed again: v6fleet run fleet.csv --action allocate --only-failed=20261123T021500Z-7f3a
+        Retry failed: v6fleet run fleet.csv --action allocate --only-failed=20261123T021500Z-7f3a
         ");
     }
 
@@ -488,7 +489,6 @@ mod tests {
         Reports:      reports/20261123T021500Z-7f3a/report.csv
                       reports/20261123T021500Z-7f3a/report.json
         Go on:        v6fleet resume 20261123T021500Z-7f3a
-        Failed again: v6fleet run fleet.csv --action allocate --only-failed=20261123T021500Z-7f3a
         ");
     }
 

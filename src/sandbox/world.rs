@@ -142,7 +142,7 @@ impl World {
     /// Four racks (`dc1r27`, `dc1r28`, `dc1r29`, `dc2r01`) and every VM there can be.
     ///
     /// A VM whose id ends in `99` is missing; else one ending in 0 to 5 has no allocation yet, and one ending in
-    /// 6 to 9 has had its for long. A VM that was not taken in is on rack number (id / 100) mod 4. Racks whose
+    /// 6 to 9 has had its for long. A VM that was not taken in is on rack number (id / 20) mod 4, as the demo fleet has it. Racks whose
     /// name ends in an even digit had maintenance: their next hop is newer than what their VMs have.
     pub fn built_in() -> Self {
         let mut world = Self::empty(true);
@@ -237,7 +237,7 @@ impl World {
         match self.residents.get(&vmid) {
             Some(&resident) => Some(resident),
             None if self.open && vmid % 100 != 99 => Some(Resident {
-                rack: RackIndex(u32::try_from(vmid / 100 % DEMO_RACKS.len() as u64).unwrap_or(0)),
+                rack: RackIndex(u32::try_from(vmid / 20 % DEMO_RACKS.len() as u64).unwrap_or(0)),
                 allocated: vmid % 10 > 5,
             }),
             None => None,
@@ -348,9 +348,9 @@ pub(super) mod tests {
             (10_000, Some(("dc1r27", false))),
             (10_005, Some(("dc1r27", false))),
             (10_006, Some(("dc1r27", true))),
-            (10_109, Some(("dc1r28", true))),
-            (10_200, Some(("dc1r29", false))),
-            (10_300, Some(("dc2r01", false))),
+            (10_029, Some(("dc1r28", true))),
+            (10_040, Some(("dc1r29", false))),
+            (10_060, Some(("dc2r01", false))),
             (10_099, None),
             (99, None),
             (9_223_372_036_854_775_807, Some(("dc1r29", true))),
