@@ -263,7 +263,8 @@ impl Run<'_> {
             return;
         }
         let ahead = if self.breakers.api_is_closed() { self.ahead() } else { 1 };
-        let leaving = self.ready.iter().filter(|work| self.turn.has_room(work.item.rack)).count();
+        let may_leave = |work: &&Work| self.may_leave(work, now).is_ok();
+        let leaving = self.ready.iter().filter(may_leave).count();
         let mut room = ahead.saturating_sub(u32::try_from(leaving).unwrap_or(u32::MAX));
         let mut again = HashMap::new();
         while room > 0
@@ -338,14 +339,22 @@ impl Run<'_> {
     /// The first ready VM whose rack has room and may be called, or the earliest moment at which one may.
     fn next_ready(&self, now: Instant) -> Result<usize, Option<Instant>> {
         let mut earliest: Option<Instant> = None;
-        let next = self.ready.iter().position(|work| {
-            let allowed = self.breakers.allows(work.item.rack, now);
-            if let Err(Some(at)) = allowed {
-                earliest = Some(earliest.map_or(at, |earliest| earliest.min(at)));
+        let next = self.ready.iter().position(|work| match self.may_leave(work, now) {
+            Ok(()) => true,
+            Err(at) => {
+                earliest = [earliest, at].into_iter().flatten().min();
+                false
             }
-            allowed.is_ok() && self.turn.has_room(work.item.rack)
         });
         next.ok_or(earliest)
+    }
+
+    /// Whether a ready VM has a slot and is allowed to use it, or the earliest moment at which it may be.
+    fn may_leave(&self, work: &Work, now: Instant) -> Result<(), Option<Instant>> {
+        match self.turn.has_room(work.item.rack) {
+            true => self.breakers.allows(work.item.rack, now),
+            false => Err(None),
+        }
     }
 
     /// A claim that is too old is made again: the next claim takes this VM first.
