@@ -4,6 +4,8 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::str::FromStr;
 
+use jiff::Timestamp;
+
 use crate::outcome::{Failure, Outcome};
 use crate::stop::Stop;
 
@@ -135,13 +137,20 @@ impl Brake {
 pub struct Trust {
     keys_refused: u32,
     certificates_refused: u32,
+    /// When the latest refused call left: what left before it, or with it, proves nothing.
+    last_refused: Option<Timestamp>,
     anything_else: bool,
 }
 
 impl Trust {
-    /// A valid success: the key is good.
-    pub fn proved(&mut self) {
-        *self = Self { anything_else: true, ..Self::default() };
+    /// A valid success of a call that left at `sent_at`. Returns whether it proves the key good after all refusals.
+    pub fn proved(&mut self, sent_at: Timestamp) -> bool {
+        self.anything_else = true;
+        let proves = self.last_refused.is_none_or(|refused| sent_at > refused);
+        if proves {
+            *self = Self { anything_else: true, ..Self::default() };
+        }
+        proves
     }
 
     /// An answer that neither proves nor refuses the key.
@@ -150,7 +159,8 @@ impl Trust {
     }
 
     /// The key (or, with [`Failure::Tls`], the certificate) was refused once more.
-    pub fn refused(&mut self, failure: Failure) -> Option<Stop> {
+    pub fn refused(&mut self, failure: Failure, sent_at: Timestamp) -> Option<Stop> {
+        self.last_refused = self.last_refused.max(Some(sent_at));
         let (refusals, stop) = match failure {
             Failure::Tls => (&mut self.certificates_refused, Stop::CertificateRefused),
             _ => (&mut self.keys_refused, Stop::KeyRefused),
@@ -246,27 +256,33 @@ mod tests {
         assert_eq!(stopped(limits, 100, all(Outcome::Failed)), Some((1, Stop::Canary)));
     }
 
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
     #[test]
     fn five_refusals_without_a_success_between_are_enough() {
         let mut trust = Trust::default();
         for _ in 0..4 {
-            assert_eq!(trust.refused(Failure::Unauthorized), None);
+            assert_eq!(trust.refused(Failure::Unauthorized, at(0)), None);
         }
         trust.neutral();
-        assert_eq!(trust.refused(Failure::Unauthorized), Some(Stop::KeyRefused));
-        trust.proved();
-        assert_eq!(trust.refused(Failure::Unauthorized), None);
+        assert_eq!(trust.refused(Failure::Unauthorized, at(0)), Some(Stop::KeyRefused));
+        assert!(!trust.proved(at(0)), "it left with them");
+        assert_eq!(trust.refused(Failure::Unauthorized, at(0)), Some(Stop::KeyRefused));
+        assert!(trust.proved(at(1)));
+        assert_eq!(trust.refused(Failure::Unauthorized, at(0)), None);
         for _ in 0..4 {
-            assert_eq!(trust.refused(Failure::Tls), None);
+            assert_eq!(trust.refused(Failure::Tls, at(2)), None);
         }
-        assert_eq!(trust.refused(Failure::Tls), Some(Stop::CertificateRefused));
+        assert_eq!(trust.refused(Failure::Tls, at(2)), Some(Stop::CertificateRefused));
     }
 
     #[test]
     fn nothing_but_refusals_is_a_refused_key_however_few() {
         let mut trust = Trust::default();
         assert_eq!(trust.verdict(), None);
-        trust.refused(Failure::Unauthorized);
+        trust.refused(Failure::Unauthorized, at(0));
         assert_eq!(trust.verdict(), Some(Stop::KeyRefused));
         trust.neutral();
         assert_eq!(trust.verdict(), None);

@@ -415,8 +415,8 @@ impl Run<'_> {
         }
         self.note(&mut work, &attempt);
         match attempt.result {
-            Ok(answer) => self.succeed(work, &answer),
-            Err(fault) => self.suffer(work, ticket, &fault),
+            Ok(answer) => self.succeed(work, &answer, attempt.sent_at),
+            Err(fault) => self.suffer(work, ticket, &fault, attempt.sent_at),
         }
     }
 
@@ -460,10 +460,11 @@ impl Run<'_> {
         debug!(vm = %work.item.vm, status = attempt.status, latency = ?attempt.latency, "answered");
     }
 
-    fn succeed(&mut self, work: Work, answer: &Answer) {
+    fn succeed(&mut self, work: Work, answer: &Answer, sent_at: Timestamp) {
         self.successes += 1;
-        self.trust.proved();
-        self.key_is_good();
+        if self.trust.proved(sent_at) {
+            self.key_is_good();
+        }
         let Item { before, unanswered, expected, tally, .. } = &work.item;
         let evidence = Evidence {
             before: before.as_ref(),
@@ -477,7 +478,7 @@ impl Run<'_> {
         self.settle(work, Settlement::Success { verdict, allocation, drift });
     }
 
-    fn suffer(&mut self, mut work: Work, ticket: Ticket, fault: &Fault) {
+    fn suffer(&mut self, mut work: Work, ticket: Ticket, fault: &Fault, sent_at: Timestamp) {
         let now = Instant::now();
         debug!(vm = %work.item.vm, failure = %fault.failure, error = fault.message, "no success");
         let setback = Setback { failure: fault.failure, error: fault.message.clone() };
@@ -490,7 +491,7 @@ impl Run<'_> {
             Decision::Fail => self.fail(work),
             Decision::Again(wait) => self.wait(work, setback, now + wait),
             Decision::Throttled(wait) => self.throttled(work, setback, ticket, wait),
-            Decision::InDoubt => self.doubt(work, setback),
+            Decision::InDoubt => self.doubt(work, setback, sent_at),
         }
         let proves_the_key = fault.json && matches!(fault.status, Some(404 | 409));
         if proves_the_key {
@@ -529,8 +530,8 @@ impl Run<'_> {
         self.wait(work, setback, until);
     }
 
-    fn doubt(&mut self, work: Work, setback: Setback) {
-        let stop = self.trust.refused(setback.failure);
+    fn doubt(&mut self, work: Work, setback: Setback, sent_at: Timestamp) {
+        let stop = self.trust.refused(setback.failure, sent_at);
         self.writer.defer(work.deferred(setback));
         self.in_doubt.push(work);
         if let Some(stop) = stop {

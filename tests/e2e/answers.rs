@@ -61,7 +61,7 @@ const TRAPS: &[Trap] = &[
     ),
     (
         "cut off in the body",
-        &[|| success(201, true, 0).cut_short(40), found_new],
+        &[|| Step::Cut(success(201, true, 0).without(40)), found_new],
         "created lost_answer 2 false 200",
     ),
     ("cut off for ever", &[|| Step::Cut(vec![])], "failed malformed_answer 3 true null"),
@@ -101,8 +101,13 @@ const TRAPS: &[Trap] = &[
         "created lost_answer 2 false 200",
     ),
     ("another conflict", &[|| error(409, "NO_ALLOCATION").into()], "failed conflict 1 false 409"),
-    ("never an answer", &[|| Step::Hang], "failed timeout 3 true null"),
-    ("no answer, but it acted", &[|| Step::Hang, found_new], "created lost_answer 2 false 200"),
+    ("never an answer", &[|| Step::Stall(vec![])], "failed timeout 3 true null"),
+    ("no answer, but it acted", &[|| Step::Stall(vec![]), found_new], "created lost_answer 2 false 200"),
+    (
+        "half an answer for ever",
+        &[|| Step::Stall(success(201, true, 0).without(40))],
+        "failed timeout 3 true 201",
+    ),
     (
         "an answer too late",
         &[|| success(201, true, 0).after(Duration::from_secs(2)).into(), found_new],

@@ -9,7 +9,7 @@ const CONCURRENCY: [(&str, usize); 3] = [("16", 16), ("1", 1), ("64", 64)];
 #[test]
 fn what_cannot_be_done_is_refused_before_anything_is_called() {
     let sandbox = Sandbox::start(&[]);
-    let fixture = Fixture::at(&sandbox);
+    let fixture = Fixture::at(&sandbox).env("V6FLEET_ACTION", "allocate");
     fixture.write("fleet.csv", "vmid,rack_id\n10000,dc1r27\n");
     fixture.write("no-ids.csv", "ID,name\n10000,a\n");
     fixture.write("fleet.txt", "vmid\n10000\n");
@@ -18,7 +18,6 @@ fn what_cannot_be_done_is_refused_before_anything_is_called() {
     fixture.write("header-only.csv", "vmid\n");
     fixture.write("bad.toml", "rat = '1/s'\n");
     fixture.write("empty-key", " \n");
-    fixture.write("not.pem", "nothing");
     fixture.write("not.db", "not a database, but long enough to have a header of its own".repeat(10));
     for (code, word, args) in [
         (7, "nothing selected", &["fleet.csv", "--rack", "nosuch"][..]),
@@ -28,10 +27,10 @@ fn what_cannot_be_done_is_refused_before_anything_is_called() {
         (2, "nosuch.csv", &["nosuch.csv"]),
         (2, "INVENTORY", &[]),
         (2, "--inventory-format", &["fleet.txt"]),
-        (2, "found: ID, name", &["no-ids.csv"]),
-        (2, "no vmid column", &["empty.csv"]),
+        (2, "the columns are: ID, name", &["no-ids.csv"]),
+        (2, "the file is empty", &["empty.csv"]),
         (2, "broken.json:1", &["broken.json"]),
-        (2, "no such column", &["fleet.csv", "--column", "name=title"]),
+        (2, "no column is named title", &["fleet.csv", "--column", "name=title"]),
         (2, "release", &["fleet.csv", "--action", "release"]),
         (2, "not a rate", &["fleet.csv", "--rate", "0/s"]),
         (2, "--concurrency", &["fleet.csv", "--concurrency", "0"]),
@@ -40,7 +39,7 @@ fn what_cannot_be_done_is_refused_before_anything_is_called() {
         (2, "--timeout", &["fleet.csv", "--timeout", "0s"]),
         (2, "key is empty", &["fleet.csv", "--api-key-file", "empty-key"]),
         (2, "nosuch-key", &["fleet.csv", "--api-key-file", "nosuch-key"]),
-        (2, "not.pem", &["fleet.csv", "--ca-file", "not.pem", "--base-url", "https://127.0.0.1:1"]),
+        (2, "nosuch.pem", &["fleet.csv", "--ca-file", "nosuch.pem"]),
         (2, "--sandbox", &["fleet.csv", "--world", "inventories/world.toml"]),
         (2, "nosuch.toml", &["fleet.csv", "--config", "nosuch.toml"]),
         (2, "\"rat\"", &["fleet.csv", "--config", "bad.toml"]),
@@ -49,14 +48,14 @@ fn what_cannot_be_done_is_refused_before_anything_is_called() {
         (2, "is a directory", &["fleet.csv", "-o", "is-a-dir.csv"]),
         (2, "standard output holds the recap alone", &["fleet.csv", "-o", "-"]),
         (2, "not a v6fleet ledger", &["fleet.csv", "--ledger", "not.db"]),
-        (2, "--only-failed", &["fleet.csv", "--only-failed", "fleet.csv", "--rate"]),
+        (2, "no run \"nosuch\"", &["fleet.csv", "--only-failed=nosuch"]),
         (2, "plain http", &["fleet.csv", "--base-url", "http://cloud.hostup.se"]),
         (2, "plain http", &["fleet.csv", "--base-url", "http://localhost:80"]),
         (2, "plain http", &["fleet.csv", "--base-url", "http://10.0.0.1"]),
         (2, "user name, password", &["fleet.csv", "--base-url", "https://me:pw@127.0.0.1"]),
     ] {
         std::fs::create_dir_all(fixture.path("is-a-dir.csv")).unwrap();
-        let outcome = fixture.run(&[&["run", "--action", "allocate"], args].concat());
+        let outcome = fixture.run(&[&["run"], args].concat());
         assert_eq!(outcome.code, Some(code), "{args:?}: {}", outcome.stderr);
         assert!(outcome.stderr.contains(word), "{args:?}: {}", outcome.stderr);
         assert_eq!(outcome.stdout, "", "{args:?}");

@@ -10,14 +10,16 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 /// What happens to one call.
+#[derive(Debug)]
 pub(crate) enum Step {
     Answer(Answer),
     /// These bytes, then the connection is closed.
     Cut(Vec<u8>),
-    /// No answer, and the connection stays open.
-    Hang,
+    /// These bytes and no more, and the connection stays open.
+    Stall(Vec<u8>),
 }
 
+#[derive(Debug)]
 pub(crate) struct Answer {
     status: u16,
     headers: Vec<(&'static str, String)>,
@@ -44,11 +46,11 @@ impl Answer {
         [head.as_bytes(), b"\r\n", &self.body].concat()
     }
 
-    /// All but the last `bytes` of the answer, then the connection is closed.
-    pub(crate) fn cut_short(&self, bytes: usize) -> Step {
+    /// All but the last `bytes` of the answer.
+    pub(crate) fn without(&self, bytes: usize) -> Vec<u8> {
         let mut whole = self.to_bytes();
         whole.truncate(whole.len() - bytes);
-        Step::Cut(whole)
+        whole
     }
 }
 
@@ -180,8 +182,8 @@ fn serve(stream: TcpStream, script: &Script, records: &Mutex<Vec<Received>>) {
                 let _ = writer.write_all(&bytes);
                 return;
             }
-            Step::Hang => {
-                let _ = reader.read(&mut [0]);
+            Step::Stall(bytes) => {
+                let _ = writer.write_all(&bytes).and_then(|()| reader.read(&mut [0]));
                 return;
             }
         }

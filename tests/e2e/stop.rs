@@ -1,6 +1,7 @@
 //! Ctrl-C and SIGTERM: no new calls, what is in flight is waited for, and the report is true.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::fixture::{Fixture, eventually};
@@ -46,7 +47,11 @@ fn a_signal_ends_a_run_with_a_true_report_and_its_own_exit_code() {
 #[test]
 fn a_second_signal_ends_it_at_once_and_the_run_can_go_on() {
     for (first, second, code) in [("INT", "INT", 130), ("TERM", "TERM", 143)] {
-        let api = Api::start(|_, nth| if nth == 0 { Step::Hang } else { success(200, false, 0).into() });
+        let calls = AtomicUsize::new(0);
+        let api = Api::start(move |_, _| match calls.fetch_add(1, Ordering::Relaxed) {
+            ..8 => Step::Stall(vec![]),
+            _ => success(200, false, 0).into(),
+        });
         let fixture = Fixture::new().env("V6FLEET_BASE_URL", &api.base_url()).env("HOSTUP_API_KEY", "a-key");
         fixture.write("fleet.csv", fleet::csv(50));
         let process = fixture.start(&RUN);
@@ -72,7 +77,7 @@ fn a_second_signal_ends_it_at_once_and_the_run_can_go_on() {
 fn a_vm_that_waits_for_a_retry_when_the_run_stops_keeps_what_it_has_been_through() {
     let api = Api::start(|vmid, _| match vmid {
         "10000" => crate::script::error(503, "UPSTREAM").header("retry-after", "600").into(),
-        "10001" => Step::Hang,
+        "10001" => Step::Stall(vec![]),
         _ => success(201, true, 0).into(),
     });
     let fixture = Fixture::new().env("V6FLEET_BASE_URL", &api.base_url()).env("HOSTUP_API_KEY", "a-key");
