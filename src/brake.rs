@@ -1,19 +1,14 @@
-//! May the run go on? Thresholds on what it has settled so far, and doubts about the key. Pure.
+//! May the run go on? Thresholds on what it has settled so far. Pure.
 
 use std::fmt;
 use std::num::NonZeroU32;
 use std::str::FromStr;
 
-use jiff::Timestamp;
-
-use crate::outcome::{Failure, Outcome};
+use crate::outcome::Outcome;
 use crate::stop::Stop;
 
 /// Without a canary, a run whose first settled VMs all failed is stopped after this many.
 const FIRST_VMS: u64 = 20;
-
-/// This many refusals of the key or the certificate in a row stop a run.
-const REFUSALS: u32 = 5;
 
 /// "More than this many VMs": a number, or a share of the selected ones in percent.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -132,53 +127,6 @@ impl Brake {
     }
 }
 
-/// Whether the key and the certificate hold, as far as the answers tell.
-#[derive(Debug, Default)]
-pub struct Trust {
-    keys_refused: u32,
-    certificates_refused: u32,
-    /// When the latest refused call left: what left before it, or with it, proves nothing.
-    last_refused: Option<Timestamp>,
-    anything_else: bool,
-}
-
-impl Trust {
-    /// A valid success of a call that left at `sent_at`. Returns whether it proves the key good after all refusals.
-    pub fn proved(&mut self, sent_at: Timestamp) -> bool {
-        self.anything_else = true;
-        let proves = self.last_refused.is_none_or(|refused| sent_at > refused);
-        if proves {
-            *self = Self { anything_else: true, ..Self::default() };
-        }
-        proves
-    }
-
-    /// An answer that neither proves nor refuses the key.
-    pub fn neutral(&mut self) {
-        self.anything_else = true;
-    }
-
-    /// The key (or, with [`Failure::Tls`], the certificate) was refused once more.
-    pub fn refused(&mut self, failure: Failure, sent_at: Timestamp) -> Option<Stop> {
-        self.last_refused = self.last_refused.max(Some(sent_at));
-        let (refusals, stop) = match failure {
-            Failure::Tls => (&mut self.certificates_refused, Stop::CertificateRefused),
-            _ => (&mut self.keys_refused, Stop::KeyRefused),
-        };
-        *refusals += 1;
-        (*refusals >= REFUSALS).then_some(stop)
-    }
-
-    /// At the end of a run: was there nothing but refusals?
-    pub fn verdict(&self) -> Option<Stop> {
-        match (self.anything_else, self.certificates_refused, self.keys_refused) {
-            (true, _, _) | (false, 0, 0) => None,
-            (false, 0, _) => Some(Stop::KeyRefused),
-            (false, _, _) => Some(Stop::CertificateRefused),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -254,37 +202,5 @@ mod tests {
         assert_eq!(brake.allowance(), None);
         assert_eq!(brake.settled(Outcome::Failed, false), None);
         assert_eq!(stopped(limits, 100, all(Outcome::Failed)), Some((1, Stop::Canary)));
-    }
-
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(second).unwrap()
-    }
-
-    #[test]
-    fn five_refusals_without_a_success_between_are_enough() {
-        let mut trust = Trust::default();
-        for _ in 0..4 {
-            assert_eq!(trust.refused(Failure::Unauthorized, at(0)), None);
-        }
-        trust.neutral();
-        assert_eq!(trust.refused(Failure::Unauthorized, at(0)), Some(Stop::KeyRefused));
-        assert!(!trust.proved(at(0)), "it left with them");
-        assert_eq!(trust.refused(Failure::Unauthorized, at(0)), Some(Stop::KeyRefused));
-        assert!(trust.proved(at(1)));
-        assert_eq!(trust.refused(Failure::Unauthorized, at(0)), None);
-        for _ in 0..4 {
-            assert_eq!(trust.refused(Failure::Tls, at(2)), None);
-        }
-        assert_eq!(trust.refused(Failure::Tls, at(2)), Some(Stop::CertificateRefused));
-    }
-
-    #[test]
-    fn nothing_but_refusals_is_a_refused_key_however_few() {
-        let mut trust = Trust::default();
-        assert_eq!(trust.verdict(), None);
-        trust.refused(Failure::Unauthorized, at(0));
-        assert_eq!(trust.verdict(), Some(Stop::KeyRefused));
-        trust.neutral();
-        assert_eq!(trust.verdict(), None);
     }
 }

@@ -22,4 +22,5 @@ pub mod retry;
 pub mod sandbox;
 pub mod stop;
 pub mod text;
+pub mod trust;
 mod words;

@@ -105,6 +105,8 @@ impl fmt::Display for Ceiling {
 /// Leave to send one call; handed back with what came of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ticket {
+    /// When the call left.
+    pub left: Instant,
     episode: u32,
 }
 
@@ -164,7 +166,7 @@ impl Pace {
         }
         self.last_slot = Some(slot);
         self.accepted_since.get_or_insert(now);
-        Ok(Ticket { episode: self.episode })
+        Ok(Ticket { left: now, episode: self.episode })
     }
 
     /// The time between two calls, as things stand.

@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
 use crate::api::{Api, Attempt, Fault, ServerClock};
-use crate::brake::{Brake, Trust};
+use crate::brake::Brake;
 use crate::inventory::VmId;
 use crate::ledger::{
     Claimed, Counted, Item, LastCall, LedgerError, RackNo, Reply, Setback, Settled, Settlement, Writer,
@@ -32,6 +32,7 @@ use crate::progress::Progress;
 use crate::retry::{self, Decision, Policy};
 use crate::stop::Stop;
 use crate::text::escape;
+use crate::trust::Trust;
 use breakers::{Breakers, Opened, Purposes};
 use turn::Turn;
 use work::{Waiting, Work};
@@ -118,7 +119,7 @@ pub async fn reconcile(
         claiming: None,
         in_flight: FuturesUnordered::new(),
         waiting: Waiting::default(),
-        in_doubt: Vec::new(),
+        in_doubt: VecDeque::new(),
         started: 0,
         unsettled: 0,
         successes: 0,
@@ -146,7 +147,7 @@ struct Run<'a> {
     in_flight: FuturesUnordered<Call>,
     waiting: Waiting,
     /// Key or certificate refused: what that means, the next answers tell.
-    in_doubt: Vec<Work>,
+    in_doubt: VecDeque<Work>,
     /// VMs claimed for their first call.
     started: u64,
     /// Outcomes on their way to the disk.
@@ -314,6 +315,7 @@ impl Run<'_> {
         let sent_at = Timestamp::now();
         while self.in_flight.len() < self.settings.concurrency.get() as usize
             && self.unsettled < UNSETTLED_CAP
+            && self.trust.allows()
         {
             let next = match self.next_ready(now) {
                 Ok(next) => next,
@@ -329,6 +331,7 @@ impl Run<'_> {
             };
             let Some(work) = self.ready.remove(next) else { break };
             self.turn.left(work.item.rack);
+            self.trust.left(now);
             self.hindered_since.get_or_insert(now);
             let purposes = self.breakers.left(work.item.rack, now);
             self.in_flight.push(call(self.parts.api.clone(), work, ticket, purposes, sent_at));
@@ -415,8 +418,8 @@ impl Run<'_> {
         }
         self.note(&mut work, &attempt);
         match attempt.result {
-            Ok(answer) => self.succeed(work, &answer, attempt.sent_at),
-            Err(fault) => self.suffer(work, ticket, &fault, attempt.sent_at),
+            Ok(answer) => self.succeed(work, &answer, ticket),
+            Err(fault) => self.suffer(work, &fault, ticket),
         }
     }
 
@@ -460,11 +463,9 @@ impl Run<'_> {
         debug!(vm = %work.item.vm, status = attempt.status, latency = ?attempt.latency, "answered");
     }
 
-    fn succeed(&mut self, work: Work, answer: &Answer, sent_at: Timestamp) {
+    fn succeed(&mut self, work: Work, answer: &Answer, ticket: Ticket) {
         self.successes += 1;
-        if self.trust.proved(sent_at) {
-            self.key_is_good();
-        }
+        self.key_is_good(ticket);
         let Item { before, unanswered, expected, tally, .. } = &work.item;
         let evidence = Evidence {
             before: before.as_ref(),
@@ -478,24 +479,21 @@ impl Run<'_> {
         self.settle(work, Settlement::Success { verdict, allocation, drift });
     }
 
-    fn suffer(&mut self, mut work: Work, ticket: Ticket, fault: &Fault, sent_at: Timestamp) {
+    fn suffer(&mut self, mut work: Work, fault: &Fault, ticket: Ticket) {
         let now = Instant::now();
         debug!(vm = %work.item.vm, failure = %fault.failure, error = fault.message, "no success");
         let setback = Setback { failure: fault.failure, error: fault.message.clone() };
         let decision = retry::decide(self.settings.policy, work.attempts, fault, fastrand::f64());
         work.setback = Some(setback.clone());
-        if decision != Decision::InDoubt {
-            self.trust.neutral();
-        }
         match decision {
+            Decision::InDoubt => return self.doubt(work, setback, ticket, now),
             Decision::Fail => self.fail(work),
             Decision::Again(wait) => self.wait(work, setback, now + wait),
             Decision::Throttled(wait) => self.throttled(work, setback, ticket, wait),
-            Decision::InDoubt => self.doubt(work, setback, sent_at),
         }
-        let proves_the_key = fault.json && matches!(fault.status, Some(404 | 409));
-        if proves_the_key {
-            self.key_is_good();
+        match fault.json && matches!(fault.status, Some(404 | 409)) {
+            true => self.key_is_good(ticket),
+            false => self.trust.neutral(ticket.left),
         }
     }
 
@@ -530,37 +528,36 @@ impl Run<'_> {
         self.wait(work, setback, until);
     }
 
-    fn doubt(&mut self, work: Work, setback: Setback, sent_at: Timestamp) {
-        let stop = self.trust.refused(setback.failure, sent_at);
+    fn doubt(&mut self, work: Work, setback: Setback, ticket: Ticket, now: Instant) {
+        let stop = self.trust.refused(setback.failure, ticket.left, now);
         self.writer.defer(work.deferred(setback));
-        self.in_doubt.push(work);
+        self.in_doubt.push_back(work);
         if let Some(stop) = stop {
             self.stop(stop);
         }
     }
 
-    /// The key works: who was refused all the same was refused for good.
-    fn key_is_good(&mut self) {
-        for work in std::mem::take(&mut self.in_doubt) {
+    /// The key works: who was refused before that was refused for good.
+    fn key_is_good(&mut self, ticket: Ticket) {
+        let refused = self.trust.proved(ticket.left);
+        for work in self.in_doubt.drain(..refused).collect::<Vec<_>>() {
             self.fail(work);
         }
     }
 
-    /// At the end, what is still in doubt is settled, unless nothing but refusals came. Returns whether it was.
+    /// At the end, what is still in doubt is settled, unless the key may be what was refused. Returns whether it was.
     fn resolve_doubts(&mut self) -> bool {
         if self.stop.is_some() || self.in_doubt.is_empty() {
             return false;
         }
-        match self.trust.verdict() {
-            Some(stop) => {
-                self.stop(stop);
-                false
-            }
-            None => {
-                self.key_is_good();
-                true
-            }
+        if let Some(stop) = self.trust.verdict() {
+            self.stop(stop);
+            return false;
         }
+        for work in std::mem::take(&mut self.in_doubt) {
+            self.fail(work);
+        }
+        true
     }
 }
 
