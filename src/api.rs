@@ -3,6 +3,7 @@
 //! Nothing is retried or followed by the HTTP client itself: [`crate::retry`] decides on attempts alone.
 //! The key is a header marked sensitive; it goes to the base URL's host and nowhere else.
 
+mod announced;
 mod attempt;
 mod fault;
 mod retry_after;
@@ -17,10 +18,12 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Certificate, Client, NoProxy, Proxy, Url};
 use secrecy::{ExposeSecret, SecretString};
 
+pub use announced::Announced;
 pub use attempt::{Attempt, Fault};
 pub use server_clock::ServerClock;
 
 use crate::inventory::{Action, VmId};
+use announced::Stated;
 use fault::Head;
 
 /// The largest body that is read, in bytes; documented answers have less than 1 KiB.
@@ -177,7 +180,7 @@ fn headers(key: &SecretString) -> Result<HeaderMap, ClientError> {
 }
 
 async fn read(response: reqwest::Response, attempt: &mut Attempt) {
-    let head = Head::of(&response);
+    let (head, stated) = (Head::of(&response), Stated::of(response.headers()));
     attempt.status = Some(head.status);
     attempt.server_time = head.date;
     attempt.request_id.clone_from(&head.request_id);
@@ -186,6 +189,12 @@ async fn read(response: reqwest::Response, attempt: &mut Attempt) {
         // An error's status says enough; a success is nothing without its body.
         Err(cut) if head.is_success() => attempt.result = Err(cut),
         Err(_) => v1::read(&head, &[], attempt),
+    }
+    attempt.announced = stated.at(attempt.server_time.unwrap_or_else(Timestamp::now));
+    if let Err(fault) = &mut attempt.result
+        && head.status == 429
+    {
+        fault.retry_after = fault.retry_after.or(attempt.announced.reset_in);
     }
 }
 

@@ -411,10 +411,11 @@ impl Run<'_> {
         let rack = work.item.rack;
         self.turn.came_back(rack);
         self.clock.observe(&attempt);
-        let opened = self.breakers.came_back(rack, purposes, work.is_new(), &attempt, Instant::now());
+        let now = Instant::now();
+        let opened = self.breakers.came_back(rack, purposes, work.is_new(), &attempt, now);
         self.tell_opened(rack, opened);
         if attempt.status.is_some_and(|status| status != 429) {
-            self.parts.pace.accepted();
+            self.parts.pace.accepted(ticket, attempt.announced, now);
         }
         self.note(&mut work, &attempt);
         match attempt.result {

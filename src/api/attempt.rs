@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::announced::Announced;
 use crate::outcome::{Answer, Failure};
 
 /// One call to the API and everything that came of it.
@@ -17,6 +18,8 @@ pub struct Attempt {
     pub request_id: Option<String>,
     /// The server's clock while it answered: the body's `timestamp`, else `Date`.
     pub server_time: Option<Timestamp>,
+    /// What the answer said of the API's rate limit.
+    pub announced: Announced,
     pub result: Result<Answer, Fault>,
 }
 
@@ -47,6 +50,7 @@ impl Attempt {
             status: None,
             request_id: None,
             server_time: None,
+            announced: Announced::default(),
             result: Err(super::fault::malformed("no answer yet".into())),
         }
     }

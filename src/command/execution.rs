@@ -73,7 +73,7 @@ impl Execution<'_> {
         let mut progress = Progress::new(self.reports.progress, begun, terminal, self.screen, now);
         let parts = Parts {
             api,
-            pace: Pace::new(self.pace.rate, now),
+            pace: Pace::new(self.pace.rate, None, now),
             brake: Brake::new(limits(self.brakes), counts.selected),
             progress: &mut progress,
             pending,

@@ -1,23 +1,28 @@
 //! The search for a rate limit that the API does not tell, from when it refuses.
 //!
-//! Between two refusals, with `accepted` calls in an active time T and a pause p at the end, the limit is hardly below
-//! accepted/(T + p), and below the pace that was refused. The lower end is gone on with; from there the pace rises in
-//! growing steps while nothing is refused, halfway to what was refused last, and rests once the two ends have met.
+//! From the lower end of what an episode brackets, the pace climbs in growing steps while nothing is refused, at most
+//! halfway to what was. Once both ends have met it rests, and then tries whether the limit has risen. What a refusal
+//! after a climb tells depends on how it counts: with a bucket, the whole climb with its pause came to the limit, and
+//! the pause lost nothing; with a window, the last step that went unrefused is the nearest.
 
 use std::time::{Duration, Instant};
 
-/// How long a pace must go unrefused before it rises, and how many calls that must have been.
+/// How long, and for how many calls, a pace must go unrefused before it rises.
 const STEP_TIME: Duration = Duration::from_secs(2);
+const STEP_CALLS: f64 = 20.0;
 
-/// The first step up; each one that goes unrefused doubles the next.
-const FIRST_STEP: f64 = 0.05;
+/// The first step of a climb, where the limit is looked for and where it was found; each one doubles the next.
+const SEEKING_STEP: f64 = 0.25;
+const TRYING_STEP: f64 = 0.05;
 
 /// Ends this near to each other have met.
-const MET: f64 = 1.06;
+const MET: f64 = 1.08;
 
-/// How long a pace that was found is kept before the limit is tried again; longer after each vain trial.
-const FIRST_REST: Duration = Duration::from_secs(10);
+/// How long a pace that was found is kept before the limit is tried again: twice as long after each vain trial, and
+/// so long that what a trial loses is 2 % of it.
+const SHORTEST_REST: Duration = Duration::from_secs(5);
 const LONGEST_REST: Duration = Duration::from_mins(1);
+const REST_PER_LOSS: f64 = 50.0;
 
 /// The slowest pace: the pauses that the API asks for do the rest.
 const LEAST: f64 = 1.0 / 60.0;
@@ -25,76 +30,173 @@ const LEAST: f64 = 1.0 / 60.0;
 /// What happened from the end of one pause to the next refusal.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Episode {
-    pub(super) accepted: u32,
+    pub(super) accepted: u64,
     pub(super) active: Duration,
     pub(super) pause: Duration,
     /// The pace that was refused, in calls a second; `None` where there was none.
     pub(super) sent_at: Option<f64>,
 }
 
-/// The pace below the ceiling.
+impl Episode {
+    /// What went through, in calls a second, the pause included: the limit is hardly below it.
+    fn throughput(&self) -> f64 {
+        self.per_second_of(self.active + self.pause)
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "no run makes 2^53 calls")]
+    fn per_second_of(&self, time: Duration) -> f64 {
+        (self.accepted.max(1) as f64 / time.as_secs_f64().max(1e-3)).max(LEAST)
+    }
+}
+
+/// The pace below the ceiling. All paces are in calls a second.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Search {
-    /// Calls a second.
     current: f64,
     /// What was refused.
     high: f64,
-    /// What went unrefused for a whole step; zero where nothing has, or a refusal contradicts it.
-    proved: f64,
+    goal: Goal,
+    climb: Option<Climb>,
     step: f64,
     rest: Duration,
     rises_at: Instant,
-    /// The ends have met: what comes next is a trial whether the limit has risen.
-    resting: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Goal {
+    /// To bring the ends together.
+    Seek,
+    /// To use what was found.
+    Rest,
+    /// To see whether the limit has risen.
+    Try,
+}
+
+/// The pace rising from where it began.
+#[derive(Debug, Clone, Copy)]
+struct Climb {
+    base: f64,
+    began: Instant,
+    /// The last step that went unrefused.
+    proved: f64,
+    /// Calls let through beyond the base, up to the last step.
+    gained: f64,
+    stepped_at: Instant,
+}
+
+impl Climb {
+    fn new(base: f64, now: Instant) -> Self {
+        Self { base, began: now, proved: base, gained: 0.0, stepped_at: now }
+    }
+
+    /// The step at `pace` is over.
+    fn stepped(self, pace: f64, now: Instant) -> Self {
+        Self { proved: pace, gained: self.gained_by(pace, now), stepped_at: now, ..self }
+    }
+
+    fn gained_by(&self, pace: f64, now: Instant) -> f64 {
+        self.gained + (pace - self.base) * now.saturating_duration_since(self.stepped_at).as_secs_f64()
+    }
 }
 
 impl Search {
-    /// The search after one more refusal; `until` is the end of the pause.
-    pub(super) fn after(earlier: Option<Self>, episode: &Episode, until: Instant) -> Self {
-        let Episode { accepted, active, pause, sent_at } = *episode;
-        let accepted = f64::from(accepted.max(1));
-        let low = (accepted / (active + pause).as_secs_f64().max(1e-3)).max(LEAST);
-        let measured = accepted / active.as_secs_f64().max(1e-3);
-        let high = sent_at.unwrap_or(measured).max(low);
-        let vain = earlier.is_some_and(|earlier| earlier.resting);
-        let proved = earlier.map_or(0.0, |earlier| earlier.proved);
-        let proved = if proved * MET < high { proved } else { 0.0 };
-        let low = if vain { low } else { low.max(proved) };
-        let rest = match earlier {
-            Some(earlier) if vain => (earlier.rest * 3 / 2).min(LONGEST_REST),
-            Some(earlier) => earlier.rest,
-            None => FIRST_REST,
+    /// After the first refusal; `until` is the end of the pause.
+    pub(super) fn begin(episode: &Episode, until: Instant) -> Self {
+        let low = episode.throughput();
+        let high = episode.sent_at.unwrap_or_else(|| episode.per_second_of(episode.active));
+        Self::hold(low, high.max(low), Goal::Seek, SHORTEST_REST, until)
+    }
+
+    /// With a pace that an earlier run has found.
+    pub(super) fn remembered(pace: f64, now: Instant) -> Self {
+        Self::hold(pace.max(LEAST), f64::INFINITY, Goal::Rest, LONGEST_REST, now)
+    }
+
+    /// A pace that is kept from `from` on, until it may rise.
+    fn hold(pace: f64, high: f64, goal: Goal, rest: Duration, from: Instant) -> Self {
+        let held = if goal == Goal::Rest { rest } else { step_time(pace) };
+        Self { current: pace, high, goal, climb: None, step: SEEKING_STEP, rest, rises_at: from + held }
+    }
+
+    /// After one more refusal at `now`; `until` is the end of the pause.
+    pub(super) fn refused(self, episode: &Episode, now: Instant, until: Instant) -> Self {
+        match self.climb {
+            Some(climb) => self.climb_refused(climb, episode, now, until),
+            None => self.hold_refused(episode, until),
+        }
+    }
+
+    /// The pace that was kept is too fast after all, or the limit has fallen.
+    fn hold_refused(self, episode: &Episode, until: Instant) -> Self {
+        let throughput = episode.throughput().min(self.current);
+        let is_sure = episode.active >= episode.pause * 10;
+        let next = if is_sure { throughput } else { f64::midpoint(throughput, self.current) };
+        self.go_on(next.min(self.current / 1.01), self.rest, false, until)
+    }
+
+    fn climb_refused(self, climb: Climb, episode: &Episode, now: Instant, until: Instant) -> Self {
+        let Climb { base, proved, .. } = climb;
+        let pause = episode.pause.as_secs_f64();
+        let climbed = now.saturating_duration_since(climb.began).as_secs_f64();
+        let gained = climb.gained_by(self.current, now);
+        let lost = Duration::from_secs_f64((pause - gained / base).max(0.0));
+        let throughput = (base * climbed + gained) / (climbed + pause);
+        let is_bucket = gained >= base * pause / 2.0;
+        let (next, is_vain, rest) = match self.goal {
+            Goal::Seek | Goal::Rest => (f64::midpoint(proved, episode.throughput()), false, self.rest),
+            Goal::Try if is_bucket => (throughput, throughput < base * MET, self.rest * 2),
+            Goal::Try => (proved, false, self.rest * 2),
         };
-        let met = high / low < MET;
-        let current = if earlier.is_some() && !met && !vain { f64::midpoint(low, high) } else { low };
-        let wait = if met || vain { rest } else { STEP_TIME };
-        Self { current, high, proved, step: FIRST_STEP, rest, rises_at: until + wait, resting: met || vain }
+        let rest = rest.max(lost.mul_f64(REST_PER_LOSS)).min(LONGEST_REST);
+        self.go_on(next.max(base), rest, is_vain, until)
+    }
+
+    fn go_on(self, next: f64, rest: Duration, is_vain: bool, until: Instant) -> Self {
+        let goal = if is_vain || self.current < next * MET { Goal::Rest } else { Goal::Seek };
+        Self::hold(next, self.current, goal, rest, until)
     }
 
     pub(super) fn current(&self) -> f64 {
         self.current
     }
 
+    /// The limit, once both ends have met.
+    pub(super) fn found(&self) -> Option<f64> {
+        match self.goal {
+            Goal::Seek => None,
+            Goal::Rest | Goal::Try => Some(self.climb.map_or(self.current, |climb| climb.base)),
+        }
+    }
+
     /// Calls a second from now on.
     pub(super) fn per_second(&mut self, now: Instant) -> f64 {
         if now >= self.rises_at {
-            self.rise(now);
+            *self = self.risen(now);
         }
         self.current
     }
 
-    fn rise(&mut self, now: Instant) {
-        self.proved = self.current;
-        let next = self.current * (1.0 + self.step);
-        let halfway = f64::midpoint(self.current, self.high);
-        if self.resting || self.high / self.current >= MET {
-            self.current = if self.resting { next } else { next.min(halfway) };
-            self.step = (self.step * 2.0).min(1.0);
-            self.rises_at = now + STEP_TIME;
-        } else {
-            self.resting = true;
-            self.step = FIRST_STEP;
-            self.rises_at = now + self.rest;
+    fn risen(self, now: Instant) -> Self {
+        match self.goal {
+            Goal::Seek if self.high < self.current * MET => {
+                Self::hold(self.current, self.high, Goal::Rest, self.rest, now)
+            }
+            Goal::Rest => {
+                Self { goal: Goal::Try, high: f64::INFINITY, step: TRYING_STEP, ..self }.stepped_up(now)
+            }
+            Goal::Seek | Goal::Try => self.stepped_up(now),
         }
     }
+
+    fn stepped_up(self, now: Instant) -> Self {
+        let climb = self.climb.unwrap_or(Climb::new(self.current, now)).stepped(self.current, now);
+        let halfway = f64::midpoint(self.current, self.high);
+        let current = (self.current * (1.0 + self.step)).min(halfway);
+        let step = (self.step * 2.0).min(1.0);
+        Self { current, step, climb: Some(climb), rises_at: now + step_time(current), ..self }
+    }
+}
+
+fn step_time(pace: f64) -> Duration {
+    STEP_TIME.max(Duration::from_secs_f64(STEP_CALLS / pace))
 }
