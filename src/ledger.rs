@@ -6,6 +6,7 @@
 mod draft;
 mod item;
 mod json;
+mod rate;
 mod read;
 mod resume;
 mod row;

@@ -57,6 +57,8 @@ pub struct Pace {
     /// The rate that the API announces, in calls a second.
     announced: Option<f64>,
     budget: Option<Budget>,
+    /// What an earlier run found, in calls a second.
+    remembered: Option<f64>,
     /// Below the ceiling, while the API shows a limit of its own.
     search: Option<Search>,
     last_slot: Option<Instant>,
@@ -71,7 +73,7 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// `remembered` is what an earlier run found of the API's own limit, in calls a second.
+    /// `remembered` is the API's own limit as an earlier run found it, in calls a second.
     pub fn new(ceiling: Ceiling, remembered: Option<f64>, now: Instant) -> Self {
         let interval = ceiling.interval();
         Self {
@@ -79,6 +81,7 @@ impl Pace {
             least_interval: interval.unwrap_or_default(),
             announced: None,
             budget: None,
+            remembered,
             search: remembered.map(|rate| Search::remembered(rate, now)),
             last_slot: None,
             paused_until: None,
@@ -135,9 +138,13 @@ impl Pace {
         [ceiling, self.announced, searched].into_iter().flatten().reduce(f64::min)
     }
 
-    /// The API's own limit, in calls a second, where the search has found it below the ceiling.
-    pub fn found(&self) -> Option<f64> {
-        self.search.as_ref().and_then(Search::found)
+    /// The API's own limit, in calls a second, for the next run to begin with; `None` where it is above the ceiling.
+    pub fn to_remember(&self) -> Option<f64> {
+        let at_ceiling = |rate: &f64| between(*rate) <= self.least_interval;
+        match &self.search {
+            Some(search) => search.found().or(self.remembered),
+            None => self.remembered.filter(at_ceiling),
+        }
     }
 
     /// The end of the pause that the API asked for.

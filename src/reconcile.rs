@@ -79,7 +79,7 @@ pub enum Ending {
 #[derive(Debug)]
 pub struct Parts<'a> {
     pub api: &'a Api,
-    pub pace: Pace,
+    pub pace: &'a mut Pace,
     pub brake: Brake,
     pub progress: &'a mut Progress,
     /// Pending VMs by rack.

@@ -71,9 +71,14 @@ impl Execution<'_> {
         // What is pending counts as failed in a summary, and is not done for the progress.
         let begun = Counts { failed: counts.failed - pending.iter().sum::<u64>(), ..counts };
         let mut progress = Progress::new(self.reports.progress, begun, terminal, self.screen, now);
+        let remembered = ledger.remembered_rate(run)?;
+        let mut pace = Pace::new(self.pace.rate, remembered, now);
+        if let Some(per_second) = remembered.filter(|_| pace.per_second() == remembered) {
+            info!(per_second, "beginning at the API's own limit, as an earlier run found it");
+        }
         let parts = Parts {
             api,
-            pace: Pace::new(self.pace.rate, None, now),
+            pace: &mut pace,
             brake: Brake::new(limits(self.brakes), counts.selected),
             progress: &mut progress,
             pending,
@@ -98,6 +103,7 @@ impl Execution<'_> {
             }
         }
         let ledger = ledger.ok_or_else(|| CommandError::internal(crate::ledger::LedgerError::WriterGone))?;
+        ledger.remember_rate(run, pace.to_remember())?;
         Ok((ledger, ending))
     }
 

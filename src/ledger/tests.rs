@@ -247,3 +247,26 @@ fn rehearsals_and_real_runs_do_not_share_a_ledger() {
     ledger.check_kind("https://other.example").unwrap();
     assert!(matches!(ledger.check_kind(SANDBOX), Err(LedgerError::Mixed { .. })));
 }
+
+#[test]
+fn a_limit_is_remembered_for_its_base_url_and_key() {
+    let fixture = Fixture::new();
+    let ledger = fixture.ledger();
+    let run = |base_url: &str, key: Option<&str>| {
+        let new = NewRun { key_fingerprint: key.map(str::to_owned), ..new_run(base_url) };
+        ledger.draft(&new).unwrap().commit(&[], &[], &[]).unwrap()
+    };
+    let first = run(BASE, Some("0badf00d"));
+    assert_eq!(ledger.remembered_rate(&first).unwrap(), None);
+    ledger.remember_rate(&first, Some(49.5)).unwrap();
+    ledger.remember_rate(&first, Some(50.0)).unwrap();
+    assert_eq!(ledger.remembered_rate(&run(BASE, Some("0badf00d"))).unwrap(), Some(50.0));
+    assert_eq!(ledger.remembered_rate(&run(BASE, Some("deadbeef"))).unwrap(), None);
+    assert_eq!(ledger.remembered_rate(&run("https://example.com", Some("0badf00d"))).unwrap(), None);
+    let keyless = run(BASE, None);
+    ledger.remember_rate(&keyless, Some(5.0)).unwrap();
+    assert_eq!(ledger.remembered_rate(&keyless).unwrap(), Some(5.0));
+    ledger.remember_rate(&keyless, None).unwrap();
+    assert_eq!(ledger.remembered_rate(&keyless).unwrap(), None);
+    assert_eq!(ledger.remembered_rate(&first).unwrap(), Some(50.0));
+}

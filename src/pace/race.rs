@@ -149,7 +149,7 @@ fn race(api: &mut dyn Limited, says: Says, pace: (&str, Option<f64>), calls: u32
         now = wake.max(now + Duration::from_micros(100)) + Duration::from_micros(random.u64(..1_000));
     }
     let refused = f64::from(refused) / f64::from(accepted + refused);
-    Race { seconds: (now - start).as_secs_f64(), refused, found: pace.found() }
+    Race { seconds: (now - start).as_secs_f64(), refused, found: pace.to_remember() }
 }
 
 const SEEDS: std::ops::Range<u64> = 0..5;

@@ -114,3 +114,32 @@ fn at_the_apis_own_limit_no_call_is_answered_429() {
     assert!(sandbox.calls().iter().all(|call| call.status != 429));
     assert_eq!((&outcome.summary()["throttled"], sandbox.calls().len()), (&0.into(), 500));
 }
+
+#[test]
+fn a_limit_that_the_api_announces_in_whatever_form_costs_hardly_a_call() {
+    for form in ["x-iso", "x-epoch", "x-delta", "ietf"] {
+        let limit = ["--limit", "200/s", "--rate-limit-headers", "always", "--rate-limit-form", form];
+        let sandbox = Sandbox::start(&[&limit[..], &["--latency", "5ms"]].concat());
+        let fixture = Fixture::at(&sandbox);
+        fixture.write("fleet.csv", fleet::csv(500));
+        let outcome = fixture.run(&["run", "fleet.csv", "--action", "allocate", "--rate", "none"]).exits(0);
+        // Calls may overtake each other on their way: then one too many is thought to be free.
+        let throttled = outcome.summary()["throttled"].as_u64().unwrap();
+        assert!(throttled <= 5, "{throttled} calls answered 429 with {form}");
+    }
+}
+
+#[test]
+fn a_limit_that_an_earlier_run_found_is_kept_from_the_first_call_on() {
+    let sandbox = Sandbox::start(&[]);
+    let fixture = Fixture::at(&sandbox);
+    fixture.write("fleet.csv", fleet::csv(300));
+    let run = ["run", "fleet.csv", "--action", "allocate", "--rate", "none"];
+    fixture.run(&[&run[..], &["--limit", "1"]].concat()).exits(0);
+    let learn = "INSERT INTO rates SELECT base, key_fingerprint, 150, 0 FROM runs";
+    rusqlite::Connection::open(fixture.path("state/v6fleet/ledger.db")).unwrap().execute(learn, []).unwrap();
+    let outcome = fixture.run(&run).exits(0);
+    let per_second = Moments::sent(&outcome).per_second();
+    assert!(per_second <= 151.0, "{per_second} a second left, where 150 were remembered");
+    assert_eq!(fixture.count("SELECT count(*) FROM rates WHERE per_second = 150"), 1);
+}
