@@ -5,10 +5,10 @@ DEMO := target/demo
 CARGO_DENY := 0.20.2
 CARGO_NEXTEST := 0.9.143
 
-.PHONY: help demo test check fmt clippy deny advisories bench tools install clean
+.PHONY: help demo test check fmt clippy deny advisories bench bench-pace tools install clean
 
 help: ## list these targets
-	@sed -n 's/^\([a-z]*\):.*## /  make \1@/p' Makefile | awk -F@ '{ printf "%-18s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1@/p' Makefile | awk -F@ '{ printf "%-18s %s\n", $$1, $$2 }'
 
 # Some VMs of the demo fleet cannot succeed: the program ends with 3, and with anything else it is wrong.
 demo: ## build, and run the job over the demo fleet against the embedded sandbox; state in target/demo
@@ -42,6 +42,9 @@ advisories: ## look the dependencies up in the RustSec database, which has to be
 bench: ## run the benchmarks in benches/
 	@ls benches/*.rs >/dev/null 2>&1 || { echo "bench: there are no benchmarks in benches/" >&2; exit 1; }
 	$(CARGO) bench --locked
+
+bench-pace: ## measure what rate limits cost, hidden, remembered, announced and changing (four minutes)
+	$(CARGO) bench --locked --bench pace
 
 tools: ## install cargo-deny and cargo-nextest where they are missing (takes minutes)
 	@$(CARGO) deny --version >/dev/null 2>&1 || { set -x; $(CARGO) install --locked cargo-deny@$(CARGO_DENY); }

@@ -1,0 +1,176 @@
+//! What a rate limit costs: the real program against the sandbox's limits, hidden, remembered, announced and changing.
+//!
+//! Each case is a whole run with a ceiling five times too high. Its time is told as a ratio to the ideal, which is all
+//! calls at the limit but for those that a rested bucket or an empty window gives at once; its waste as the share of
+//! calls that were answered 429, by the sandbox's own record. The cases only wait, so they run side by side.
+
+#[expect(dead_code, reason = "shared with the tests")]
+#[path = "../tests/e2e/fixture.rs"]
+mod fixture;
+#[expect(dead_code, reason = "shared with the tests")]
+#[path = "../tests/e2e/fleet.rs"]
+mod fleet;
+#[expect(dead_code, reason = "shared with the tests")]
+#[path = "../tests/e2e/sandbox.rs"]
+mod sandbox;
+
+use std::process::ExitCode;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use fixture::Fixture;
+use sandbox::Sandbox;
+
+struct Case {
+    name: &'static str,
+    sandbox: &'static [&'static str],
+    rate: &'static str,
+    vms: usize,
+    /// Seconds.
+    ideal: f64,
+    slowest: f64,
+    most_refused: f64,
+}
+
+const BUCKET: &[&str] = &["--limit", "50/s"];
+
+const CASES: [Case; 8] = [
+    Case { name: "bucket, 50/s", sandbox: BUCKET, ..Case::bucket(99.0, 1.08, 0.01) },
+    Case {
+        name: "bucket, 50/s, announced (ISO)",
+        sandbox: &["--limit", "50/s", "--rate-limit-headers", "always"],
+        ..Case::bucket(99.0, 1.04, 0.001)
+    },
+    Case {
+        name: "bucket, 50/s, announced (IETF)",
+        sandbox: &["--limit", "50/s", "--rate-limit-headers", "always", "--rate-limit-form", "ietf"],
+        ..Case::bucket(99.0, 1.04, 0.001)
+    },
+    Case {
+        name: "bucket, 50/s, told by --rate",
+        sandbox: BUCKET,
+        rate: "50/s",
+        ..Case::bucket(99.0, 1.04, 0.001)
+    },
+    Case {
+        name: "fixed window, 100/1s",
+        sandbox: &["--limit", "100/1s", "--limit-kind", "fixed-window"],
+        rate: "500/s",
+        ..Case::bucket(49.0, 1.2, 0.025)
+    },
+    Case {
+        name: "sliding window, 100/10s",
+        sandbox: &["--limit", "100/10s", "--limit-kind", "sliding-window"],
+        rate: "50/s",
+        vms: 1_000,
+        ..Case::bucket(90.0, 1.2, 0.025)
+    },
+    Case {
+        name: "bucket, 50/s, halved half-way",
+        sandbox: &["--limit", "50/s", "--phase", "2500..=limit=25/s"],
+        ..Case::bucket(149.0, 1.12, 0.015)
+    },
+    Case {
+        name: "bucket, 50/s, doubled half-way",
+        sandbox: &["--limit", "50/s", "--phase", "2500..=limit=100/s"],
+        ..Case::bucket(74.0, 1.25, 0.01)
+    },
+];
+
+impl Case {
+    const fn bucket(ideal: f64, slowest: f64, most_refused: f64) -> Self {
+        Self { name: "", sandbox: BUCKET, rate: "250/s", vms: 5_000, ideal, slowest, most_refused }
+    }
+}
+
+/// The bucket once more, with what the run before has found.
+const REMEMBERED: Case =
+    Case { name: "bucket, 50/s, remembered", sandbox: BUCKET, ..Case::bucket(99.0, 1.04, 0.001) };
+
+struct Figures {
+    name: &'static str,
+    time: f64,
+    slowest: f64,
+    refused: f64,
+    most_refused: f64,
+    failed: u64,
+}
+
+impl Figures {
+    fn hold(&self) -> bool {
+        self.time <= self.slowest && self.refused <= self.most_refused && self.failed == 0
+    }
+}
+
+/// Runs a case with what `fixture` remembers.
+#[expect(clippy::cast_precision_loss, reason = "a case makes thousands of calls")]
+fn run(case: &Case, sandbox: &Sandbox, fixture: &Fixture) -> Figures {
+    let before = sandbox.calls().len();
+    let begun = Instant::now();
+    let mut process = fixture.start(&[
+        "run",
+        "fleet.csv",
+        "--action",
+        "allocate",
+        "--rate",
+        case.rate,
+        "--concurrency",
+        "64",
+        "-q",
+    ]);
+    while process.is_running() {
+        thread::sleep(Duration::from_millis(5));
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    let outcome = process.end();
+    let calls = &sandbox.calls()[before..];
+    let refused = calls.iter().filter(|call| call.status == 429).count();
+    Figures {
+        name: case.name,
+        time: seconds / case.ideal,
+        slowest: case.slowest,
+        refused: refused as f64 / calls.len() as f64,
+        most_refused: case.most_refused,
+        failed: outcome.summary()["failed"].as_u64().unwrap(),
+    }
+}
+
+fn start(case: &Case) -> (Sandbox, Fixture) {
+    let sandbox = Sandbox::start(&[case.sandbox, &["--latency", "40ms"]].concat());
+    let fixture = Fixture::at(&sandbox);
+    fixture.write("fleet.csv", fleet::csv(case.vms));
+    (sandbox, fixture)
+}
+
+fn measure(case: &'static Case) -> Vec<Figures> {
+    let (sandbox, fixture) = start(case);
+    let mut figures = vec![run(case, &sandbox, &fixture)];
+    if case.name == CASES[0].name {
+        // Until the bucket is full again.
+        thread::sleep(Duration::from_secs(2));
+        figures.push(run(&REMEMBERED, &sandbox, &fixture));
+    }
+    figures
+}
+
+fn main() -> ExitCode {
+    let only = std::env::args().nth(1).filter(|arg| !arg.starts_with('-')).unwrap_or_default();
+    let chosen = CASES.iter().filter(|case| case.name.contains(&only));
+    let threads: Vec<_> = chosen.map(|case| thread::spawn(move || measure(case))).collect();
+    let figures: Vec<Figures> =
+        threads.into_iter().flat_map(|thread| thread.join().expect("a case could not be measured")).collect();
+    println!("{:32} {:>16} {:>18} {:>7}", "limit", "time/ideal", "429s/calls", "failed");
+    for row in &figures {
+        let mark = if row.hold() { "" } else { "  missed" };
+        println!(
+            "{:32} {:>7.3} (≤ {:<4}) {:>8.2} % (≤ {:<3} %) {:>4}{mark}",
+            row.name,
+            row.time,
+            row.slowest,
+            row.refused * 100.0,
+            row.most_refused * 100.0,
+            row.failed
+        );
+    }
+    ExitCode::from(u8::from(!figures.iter().all(Figures::hold)))
+}
