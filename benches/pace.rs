@@ -4,6 +4,8 @@
 //! calls at the limit but for those that a rested bucket or an empty window gives at once; its waste as the share of
 //! calls that were answered 429, by the sandbox's own record. The cases only wait, so they run side by side.
 
+#![expect(clippy::unwrap_used, reason = "what cannot be measured is no measurement")]
+
 #[expect(dead_code, reason = "shared with the tests")]
 #[path = "../tests/e2e/fixture.rs"]
 mod fixture;
@@ -157,8 +159,7 @@ fn main() -> ExitCode {
     let only = std::env::args().nth(1).filter(|arg| !arg.starts_with('-')).unwrap_or_default();
     let chosen = CASES.iter().filter(|case| case.name.contains(&only));
     let threads: Vec<_> = chosen.map(|case| thread::spawn(move || measure(case))).collect();
-    let figures: Vec<Figures> =
-        threads.into_iter().flat_map(|thread| thread.join().expect("a case could not be measured")).collect();
+    let figures: Vec<Figures> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
     println!("{:32} {:>16} {:>18} {:>7}", "limit", "time/ideal", "429s/calls", "failed");
     for row in &figures {
         let mark = if row.hold() { "" } else { "  missed" };

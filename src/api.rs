@@ -40,7 +40,7 @@ pub struct Endpoint {
     /// Connections kept open; at least the concurrency, or two thirds of the throughput are lost.
     pub pool: usize,
     /// PEM certificates to trust beside the system's.
-    pub extra_roots: Vec<u8>,
+    pub extra_roots: Option<Vec<u8>>,
     /// `None`: as the environment says.
     pub proxy: Option<String>,
 }
@@ -52,6 +52,8 @@ pub enum ClientError {
     Key,
     #[error("the CA file holds no usable PEM certificate: {0}")]
     Roots(#[source] reqwest::Error),
+    #[error("the CA file holds no PEM certificate")]
+    NoRoots,
     #[error("the proxy is no usable URL: {0}")]
     Proxy(#[source] reqwest::Error),
     #[error("cannot set up TLS (are CA certificates installed? see --ca-file): {0}")]
@@ -143,11 +145,11 @@ impl Api {
             let proxy = Proxy::all(proxy).map_err(ClientError::Proxy)?;
             builder = builder.proxy(proxy.no_proxy(NoProxy::from_env()));
         }
+        let extra_roots = endpoint.extra_roots.as_deref().map(roots).transpose()?;
         if endpoint.base_url.is_plain() {
             // Reading the system's certificates takes longer than a call, and none is needed.
             builder = builder.tls_certs_only([]);
-        } else if !endpoint.extra_roots.is_empty() {
-            let roots = Certificate::from_pem_bundle(&endpoint.extra_roots).map_err(ClientError::Roots)?;
+        } else if let Some(roots) = extra_roots {
             builder = builder.tls_certs_merge(roots);
         }
         let client = builder.build().map_err(ClientError::Tls)?;
@@ -165,6 +167,13 @@ impl Api {
         }
         attempt.latency = begun.elapsed();
         attempt
+    }
+}
+
+fn roots(pem: &[u8]) -> Result<Vec<Certificate>, ClientError> {
+    match Certificate::from_pem_bundle(pem).map_err(ClientError::Roots)? {
+        none if none.is_empty() => Err(ClientError::NoRoots),
+        roots => Ok(roots),
     }
 }
 

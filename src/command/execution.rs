@@ -173,7 +173,7 @@ pub(super) fn print_recap(
 ) -> Result<(), CommandError> {
     let rerun = rerun(info, common_args);
     let resume = format!("v6fleet resume {}{common_args}", info.id);
-    let resume = (!summary.complete).then_some(resume.as_str());
+    let resume = (summary.pending > 0).then_some(resume.as_str());
     let next = recap::Next { rerun: Some(&rerun), resume };
     let text = match format {
         RecapFormat::Text => recap::text(info, summary, reports, next, colored(io::stdout().is_terminal())),

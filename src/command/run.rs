@@ -9,7 +9,7 @@ use tracing::{info, warn};
 use super::execution::Execution;
 use super::resume::go_on;
 use super::staging::{Past, Selected, Stage, Staged, stage};
-use super::target::{Target, api_key, check_reports, common_args, world};
+use super::target::{Target, api_key, check_reports, common_args, spare_inputs, world};
 use super::{BeforeTheFirstCall, CommandError};
 use crate::cli::{CommonArgs, RunArgs};
 use crate::config::ledger_path;
@@ -27,11 +27,15 @@ pub(super) fn run(
 ) -> Result<u8, CommandError> {
     check_reports(&args.reports)?;
     let sandbox = args.rehearsal.sandbox;
+    let path = ledger_path(common, sandbox)?;
+    let files =
+        [&common.config, &args.connection.api_key_file, &args.connection.ca_file, &args.rehearsal.world];
+    let inputs = files.into_iter().flatten().chain(&args.inventory).chain([&path]);
+    spare_inputs(&args.reports.output, inputs)?;
     let key = api_key(&args.connection, sandbox)?;
     let target = Target { connection: &args.connection, pace: &args.pace, key: &key };
     // Made once before anything is written, so that a key, certificate or proxy that is no use is found now.
     target.api(&args.base_url)?;
-    let path = ledger_path(common, sandbox)?;
     let ledger = Ledger::open(&path, args.connection.lock_timeout).before_the_first_call()?;
     let base_url = if sandbox { SANDBOX } else { args.base_url.as_str() };
     ledger.check_kind(base_url)?;

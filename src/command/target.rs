@@ -1,7 +1,7 @@
 //! Whom a run calls, with which key, and where its reports go: what `run` and `resume` find out first.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tracing::{info, warn};
 
@@ -41,7 +41,7 @@ impl Target<'_> {
             timeout: self.pace.timeout,
             connect_timeout: self.pace.connect_timeout,
             pool: self.pace.concurrency as usize,
-            extra_roots: roots.transpose()?.unwrap_or_default(),
+            extra_roots: roots.transpose()?,
             proxy: self.connection.proxy.clone(),
         };
         Ok(Api::new(&endpoint)?)
@@ -90,6 +90,22 @@ pub(super) fn check_reports(reports: &ReportingArgs) -> Result<(), CommandError>
         check_outputs(&[dir.join("report.csv")]).before_the_first_call()?;
     }
     check_outputs(&reports.output).before_the_first_call()
+}
+
+/// Refuses a report that would take the place of a file that the run reads.
+pub(super) fn spare_inputs<'a>(
+    outputs: &[PathBuf],
+    inputs: impl IntoIterator<Item = &'a PathBuf>,
+) -> Result<(), CommandError> {
+    let real = |path: &PathBuf| fs::canonicalize(path).ok();
+    let inputs: Vec<PathBuf> = inputs.into_iter().filter_map(real).collect();
+    match outputs.iter().find(|output| real(output).is_some_and(|output| inputs.contains(&output))) {
+        None => Ok(()),
+        Some(output) => Err(CommandError::usage(anyhow::anyhow!(
+            "{}: the run reads this file, and the report would take its place; name another one",
+            output.display()
+        ))),
+    }
 }
 
 /// The arguments that name the ledger and the configuration, for commands shown to the user.

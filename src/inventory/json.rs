@@ -355,7 +355,12 @@ impl<'de, E> Visitor<'de> for Document<'_, '_, E> {
                 list = Some(key);
             } else {
                 self.place.unbounded();
-                map.next_value::<IgnoredAny>()?;
+                let is_set = map.next_value::<Option<IgnoredAny>>()?.is_some();
+                if is_set && key == "next" {
+                    return Err(de::Error::custom(
+                        "this is one page of several (\"next\" is set): fetch all of them, as one list",
+                    ));
+                }
             }
             self.place.bounded();
         }
@@ -547,6 +552,8 @@ mod tests {
             ("[{\"vmid\": 1},\n", 2, "EOF while parsing a value"),
             ("{\"vms\": [],\n\"data\": []}", 2, "two lists of VMs: under vms and under data"),
             ("[]\n{}", 2, "more follows the end of the document"),
+            ("{\"next\": \"/api/?offset=50\",\n\"results\": []}", 1, "this is one page of several"),
+            ("{\"results\": [],\n\"next\": 2}", 2, "this is one page of several"),
             ("", 1, "EOF"),
         ] {
             let (at, why) = malformed(text);

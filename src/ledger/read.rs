@@ -138,6 +138,7 @@ impl Ledger {
             throttled,
             duration_s,
             calls_per_s: per_second(calls.saturating_sub(calls_before), duration_s),
+            pending: rows - settled,
             complete: stopped_by.is_none() && settled == rows,
             stopped_by,
             exit_code: exit_code.unwrap_or_default(),

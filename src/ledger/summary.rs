@@ -117,6 +117,8 @@ pub struct Summary {
     pub duration_s: f64,
     /// Calls sent a second, in [`Self::duration_s`].
     pub calls_per_s: f64,
+    /// VMs without an outcome of their own yet; they count as failed, and can be resumed.
+    pub pending: u64,
     /// Every selected VM had its turn and was settled.
     pub complete: bool,
     pub stopped_by: Option<Stop>,

@@ -373,11 +373,13 @@ impl Book {
         setback: &Setback,
     ) -> Result<usize, rusqlite::Error> {
         let Settled { item, last, at, .. } = settled;
+        let before = item.before.as_ref();
         let rows = db
             .prepare_cached(
                 "UPDATE items SET state = 2, claimed_at = NULL, attempts = ?3, throttled = ?4, first_sent_at = ?5,
                     settled_at = ?6, outcome = 'failed', failure = ?7, error = ?8, may_have_applied = ?9,
-                    http_status = ?10, latency_us = ?11, request_id = ?12
+                    http_status = ?10, latency_us = ?11, request_id = ?12, previous_prefix = ?13,
+                    previous_next_hop = ?14
                  WHERE run = ?1 AND position = ?2 AND state < 2",
             )?
             .execute(params![
@@ -393,6 +395,8 @@ impl Book {
                 last.http_status,
                 last.latency_us(),
                 last.request_id,
+                before.map(|before| before.prefix.as_str()),
+                before.map(|before| before.next_hop.as_str()),
             ])?;
         self.remember_unanswered(db, item.vm.as_str(), &item.unanswered)?;
         Ok(rows)

@@ -177,6 +177,7 @@ pub(super) fn summary(rows: &[Row]) -> Summary {
         throttled: 3,
         duration_s: 6.3,
         calls_per_s: 11.27,
+        pending: 0,
         complete: true,
         stopped_by: None,
         exit_code: 3,

@@ -341,6 +341,47 @@ fn a_429_that_asks_for_more_than_the_run_may_wait_stops_it() {
 }
 
 #[test]
+fn a_wait_beyond_all_reason_stops_the_run_or_fails_its_vm_and_nothing_worse() {
+    const NINES: &str = "99999999999999999999999";
+    let by_header = || json_answer(429, &json!({"error": "e"})).header("retry-after", NINES);
+    let by_body = || json_answer(429, &json!({"error": "e", "retryAfter": NINES}));
+    for api in [throttled_once(by_header), throttled_once(by_body)] {
+        let fixture = fixture(&api);
+        fixture.write("fleet.csv", "vmid\n10003\n10004\n");
+        let run = ["run", "fleet.csv", "--action", "allocate", "--rate", "none", "--concurrency", "1"];
+        let outcome = fixture.run(&run).exits(5);
+        assert_eq!(outcome.summary()["stopped_by"], "max_wait");
+    }
+    let api = Api::start(|_, _| error(503, "UPSTREAM").header("retry-after", NINES).into());
+    let fixture = fixture(&api);
+    fixture.write("fleet.csv", crate::fleet::csv(60));
+    let run = ["run", "fleet.csv", "--action", "allocate", "--rate", "none", "--max-wait", "1s"];
+    let outcome = fixture.run(&[&run[..], &["--canary", "0"]].concat()).exits(5);
+    assert_eq!(
+        outcome.rows().iter().filter(|row| row["failure"] == "server_error").count(),
+        api.received().len()
+    );
+}
+
+#[test]
+fn a_failed_vm_says_what_it_had_before() {
+    let api = Api::start(|_, nth| match nth {
+        0 => made(),
+        _ => error(404, "NOT_FOUND").into(),
+    });
+    let fixture = fixture(&api);
+    fixture.write("fleet.csv", "vmid\n10000\n");
+    let first = fixture.run(&["run", "fleet.csv", "--action", "allocate"]).exits(0);
+    let second = fixture.run(&["run", "fleet.csv", "--action", "allocate"]).exits(3);
+    let (before, after) = (first.row("10000"), second.row("10000"));
+    assert!(before["prefix"].is_string());
+    assert_eq!(
+        (&after["previous_prefix"], &after["previous_next_hop"]),
+        (&before["prefix"], &before["next_hop"])
+    );
+}
+
+#[test]
 fn nobody_there_is_a_failure_to_connect_that_changed_nothing() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let fixture = Fixture::new().env("HOSTUP_API_KEY", "a-key");

@@ -92,6 +92,17 @@ fn vms_that_are_refused_one_by_one_stop_nothing_and_fail_for_themselves() {
     assert_eq!(api.received().len(), 1_000);
 }
 
+#[test]
+fn a_brake_that_the_last_vm_trips_leaves_nothing_to_resume() {
+    let api = Api::start(|_, _| error(404, "NOT_FOUND").into());
+    let fixture = fixture(&api);
+    fixture.write("fleet.csv", "vmid\n10000\n10001\n");
+    let outcome = fixture.run(&[&RUN[..], &["--max-failed", "1"]].concat()).exits(4);
+    assert_eq!(outcome.summary()["pending"], 0);
+    assert!(outcome.stdout.contains("--only-failed=") && !outcome.stdout.contains("v6fleet resume"));
+    assert!(fixture.run(&["resume"]).exits(7).stderr.contains("nothing to resume"));
+}
+
 /// The most calls that were under way at once: in all, and by rack (the third digit of a VM's id).
 fn most_at_once(options: &[&str]) -> (usize, HashMap<String, usize>) {
     let under_way =
