@@ -5,6 +5,7 @@
 //! calls that were answered 429, by the sandbox's own record. The cases only wait, so they run side by side.
 
 #![expect(clippy::unwrap_used, reason = "what cannot be measured is no measurement")]
+#![expect(clippy::print_stdout, reason = "a benchmark shows its table")]
 
 #[expect(dead_code, reason = "shared with the tests")]
 #[path = "../tests/e2e/fixture.rs"]
