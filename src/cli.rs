@@ -11,6 +11,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::BoolishValueParser;
 use clap::{Arg, ArgAction, Args, Command as Clap, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
@@ -383,12 +384,13 @@ pub fn manual(verb: Option<&str>) -> Result<Clap, UnknownCommand> {
 }
 
 fn with_env(arg: Arg) -> Arg {
-    match arg.get_long().filter(|&long| long != "config" || arg.is_global_set()) {
-        Some(long) => {
-            let name = format!("{ENV}{}", long.replace('-', "_").to_uppercase());
-            arg.env(name).hide_env(true)
-        }
-        None => arg,
+    let Some(long) = arg.get_long().filter(|&long| long != "config" || arg.is_global_set()) else { return arg };
+    let name = format!("{ENV}{}", long.replace('-', "_").to_uppercase());
+    let arg = arg.env(name).hide_env(true);
+    match arg.get_action() {
+        // In an environment, 1 and yes are as common as true.
+        ArgAction::SetTrue => arg.value_parser(BoolishValueParser::new()),
+        _ => arg,
     }
 }
 

