@@ -384,7 +384,9 @@ pub fn manual(verb: Option<&str>) -> Result<Clap, UnknownCommand> {
 }
 
 fn with_env(arg: Arg) -> Arg {
-    let Some(long) = arg.get_long().filter(|&long| long != "config" || arg.is_global_set()) else { return arg };
+    let Some(long) = arg.get_long().filter(|&long| long != "config" || arg.is_global_set()) else {
+        return arg;
+    };
     let name = format!("{ENV}{}", long.replace('-', "_").to_uppercase());
     let arg = arg.env(name).hide_env(true);
     match arg.get_action() {

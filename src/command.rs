@@ -2,6 +2,7 @@
 
 mod dry_run;
 mod execution;
+mod outputs;
 mod report;
 mod resume;
 mod run;

@@ -4,6 +4,7 @@
 //! Every report is read from here. One process writes at a time; reading is always possible.
 
 mod draft;
+mod error;
 mod item;
 mod json;
 mod rate;
@@ -25,10 +26,11 @@ use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
 pub use draft::{Draft, NewRun, RunKey};
+pub use error::LedgerError;
 pub use item::{Deferred, Item, LastCall, RackNo, Setback, Settled, Settlement, Tally};
 pub use read::Skipped;
 pub use row::Row;
-pub use store::{LedgerError, Lock, beside};
+pub use store::{Lock, beside};
 pub use summary::{Counts, FailureCount, InventoryFile, RackCounts, RunInfo, Summary};
 pub use writer::{Claimed, Counted, Reply, Take, Writer};
 
@@ -64,6 +66,11 @@ impl Ledger {
     /// Opens `path` for reading only.
     pub fn open_read_only(path: &Path) -> Result<Self, LedgerError> {
         Ok(Self { db: store::open_read_only(path)?, path: path.to_owned(), lock: None })
+    }
+
+    /// Closes a ledger that was written without trouble. Dropped instead, it is left to the next run as it is.
+    pub fn close(self) -> Result<(), LedgerError> {
+        store::close(self.db, &self.path)
     }
 
     /// Lets `read` see one state of the ledger, whatever a run writes meanwhile.

@@ -84,7 +84,8 @@ pub enum ReportError {
 }
 
 impl ReportError {
-    fn write(path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
+    /// What keeps the report from being written, or its directory from being made.
+    pub fn write(path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
         let path = path.to_owned();
         move |source| Self::Write { path, source }
     }
@@ -107,14 +108,22 @@ pub fn check_outputs(outputs: &[PathBuf]) -> Result<(), ReportError> {
     Ok(())
 }
 
-/// The reports of one run while they are being written.
+/// The reports of one run while they are being written. One that cannot be written is given up; the others go on.
 ///
 /// Dropped before [`Self::finish`], it takes its temporary files with it and old reports stay as they are.
 #[derive(Debug)]
 pub struct Reports {
     open: Vec<Report>,
+    failed: Vec<ReportError>,
     summary: Counts,
     rows: Counts,
+}
+
+/// What became of the reports of one run.
+#[derive(Debug, Default)]
+pub struct Written {
+    pub paths: Vec<PathBuf>,
+    pub failed: Vec<ReportError>,
 }
 
 #[derive(Debug)]
@@ -131,31 +140,44 @@ enum Body {
 }
 
 impl Reports {
-    /// Opens every output and writes what stands before the rows. A directory that is missing is an error.
-    pub fn create(outputs: &[PathBuf], run: &RunInfo, summary: &Summary) -> Result<Self, ReportError> {
-        let open = outputs.iter().map(|path| Report::create(path, run, summary)).collect::<Result<_, _>>()?;
-        Ok(Self { open, summary: summary.counts, rows: Counts::default() })
+    /// Opens every output and writes what stands before the rows.
+    pub fn create(outputs: &[PathBuf], run: &RunInfo, summary: &Summary) -> Self {
+        let mut reports =
+            Self { open: vec![], failed: vec![], summary: summary.counts, rows: Counts::default() };
+        for path in outputs {
+            match Report::create(path, run, summary) {
+                Ok(report) => reports.open.push(report),
+                Err(error) => reports.failed.push(error),
+            }
+        }
+        reports
     }
 
     /// Appends one VM to every output. Rows come in inventory order.
-    pub fn row(&mut self, row: &Row) -> Result<(), ReportError> {
+    pub fn row(&mut self, row: &Row) {
         self.rows.selected += 1;
         self.rows.add(row.outcome, 1);
-        self.open.iter_mut().try_for_each(|report| report.row(row))
+        let failed = &mut self.failed;
+        self.open.retain_mut(|report| report.row(row).map_err(|error| failed.push(error)).is_ok());
     }
 
     /// Puts every output in its place, none of them before all of them are on disk, and says where they are.
-    pub fn finish(self) -> Result<Vec<PathBuf>, ReportError> {
+    pub fn finish(self) -> Result<Written, ReportError> {
         if self.rows != self.summary {
             return Err(ReportError::Miscounted { rows: self.rows, summary: self.summary });
         }
-        let whole = self.open.into_iter().map(Report::finish).collect::<Result<Vec<_>, _>>()?;
-        let mut paths = Vec::with_capacity(whole.len());
-        for (path, output) in whole {
-            output.publish().map_err(ReportError::write(&path))?;
-            paths.push(path);
+        let mut written = Written { paths: vec![], failed: self.failed };
+        let whole: Vec<_> = self.open.into_iter().map(Report::finish).collect();
+        for report in whole {
+            let published = report.and_then(|(path, output)| {
+                output.publish().map_err(ReportError::write(&path)).map(|()| path)
+            });
+            match published {
+                Ok(path) => written.paths.push(path),
+                Err(error) => written.failed.push(error),
+            }
         }
-        Ok(paths)
+        Ok(written)
     }
 }
 
@@ -216,10 +238,12 @@ mod tests {
         names
     }
 
-    fn write(outputs: &[PathBuf], rows: &[Row]) -> Result<Vec<PathBuf>, ReportError> {
-        let mut reports = Reports::create(outputs, &run(), &summary(rows))?;
-        rows.iter().try_for_each(|row| reports.row(row))?;
-        reports.finish()
+    fn write(outputs: &[PathBuf], rows: &[Row]) -> Written {
+        let mut reports = Reports::create(outputs, &run(), &summary(rows));
+        for row in rows {
+            reports.row(row);
+        }
+        reports.finish().unwrap()
     }
 
     #[test]
@@ -246,7 +270,7 @@ mod tests {
         let rows = rows();
         check_outputs(&outputs).unwrap();
         assert_eq!(files(&directory), Vec::<String>::new());
-        assert_eq!(write(&outputs, &rows).unwrap(), outputs);
+        assert_eq!(write(&outputs, &rows).paths, outputs);
         assert_eq!(files(&directory), ["report.csv", "report.json", "report.jsonl"]);
         for (output, vm) in outputs.iter().zip(["\n@,", "{\"vmid\":\"@\",", "{\"vmid\":\"@\","]) {
             let report = fs::read_to_string(output).unwrap();
@@ -261,7 +285,7 @@ mod tests {
     fn a_report_has_the_rights_of_any_other_new_file() {
         let directory = tempfile::tempdir().unwrap();
         let [report, other] = ["report.csv", "other"].map(|name| directory.path().join(name));
-        write(std::slice::from_ref(&report), &[]).unwrap();
+        write(std::slice::from_ref(&report), &[]);
         fs::write(&other, "").unwrap();
         let mode = |path| fs::metadata(path).unwrap().permissions().mode();
         assert_eq!(mode(report), mode(other));
@@ -274,13 +298,13 @@ mod tests {
         fs::write(&report, "old").unwrap();
         let outputs = [report.clone()];
         let rows = rows();
-        let mut reports = Reports::create(&outputs, &run(), &summary(&rows)).unwrap();
-        reports.row(&rows[0]).unwrap();
+        let mut reports = Reports::create(&outputs, &run(), &summary(&rows));
+        reports.row(&rows[0]);
         assert_eq!(files(&directory).len(), 2);
         drop(reports);
         assert_eq!(files(&directory), ["report.json"]);
         assert_eq!(fs::read_to_string(&report).unwrap(), "old");
-        write(&outputs, &rows).unwrap();
+        write(&outputs, &rows);
         assert_eq!(files(&directory), ["report.json"]);
         assert!(fs::read_to_string(&report).unwrap().starts_with("{\"schema\":\"v6fleet.report/1\","));
     }
@@ -290,8 +314,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let outputs = [directory.path().join("report.csv")];
         let rows = rows();
-        let mut reports = Reports::create(&outputs, &run(), &summary(&rows)).unwrap();
-        reports.row(&rows[2]).unwrap();
+        let mut reports = Reports::create(&outputs, &run(), &summary(&rows));
+        reports.row(&rows[2]);
         assert_eq!(
             reports.finish().unwrap_err().to_string(),
             "the rows (1 VM: 0 created, 1 unchanged, 0 updated, 0 failed) do not add up to the summary \
@@ -301,12 +325,30 @@ mod tests {
     }
 
     #[test]
+    fn a_report_that_cannot_be_written_does_not_keep_the_others_from_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        symlink("/dev/full", path("full.jsonl")).unwrap();
+        let outputs = ["a.csv", "full.jsonl", "missing/b.csv", "c.json"].map(path);
+        let written = write(&outputs, &rows());
+        assert_eq!(written.paths, [path("a.csv"), path("c.json")]);
+        let failed: Vec<String> = written.failed.iter().map(ToString::to_string).collect();
+        for (error, name) in failed.iter().zip(["missing/b.csv", "full.jsonl"]) {
+            assert!(error.starts_with(&path(name).display().to_string()), "{error}");
+        }
+        assert_eq!(
+            (failed.len(), files(&directory)),
+            (2, ["a.csv", "c.json", "full.jsonl"].map(Into::into).into())
+        );
+    }
+
+    #[test]
     fn a_link_is_followed_and_stays() {
         let directory = tempfile::tempdir().unwrap();
         let [latest, target] = ["latest.csv", "report.csv"].map(|name| directory.path().join(name));
         fs::write(&target, "old").unwrap();
         symlink("report.csv", &latest).unwrap();
-        write(std::slice::from_ref(&latest), &[]).unwrap();
+        write(std::slice::from_ref(&latest), &[]);
         assert!(fs::symlink_metadata(&latest).unwrap().is_symlink());
         assert!(fs::read_to_string(&target).unwrap().starts_with("vmid,"));
     }
@@ -322,7 +364,7 @@ mod tests {
             let pipe = pipe.clone();
             move || fs::read_to_string(pipe).unwrap()
         });
-        write(&outputs, &rows()).unwrap();
+        write(&outputs, &rows());
         assert_eq!(reader.join().unwrap().lines().count(), rows().len());
         assert!(fs::metadata(&pipe).unwrap().file_type().is_fifo());
         assert_eq!(files(&directory), ["pipe.jsonl"]);
@@ -343,7 +385,7 @@ mod tests {
             let expected = format!("DIR/{name}: {reason}");
             for error in [
                 check_outputs(std::slice::from_ref(&path)).unwrap_err(),
-                Reports::create(std::slice::from_ref(&path), &run(), &summary(&[])).unwrap_err(),
+                write(std::slice::from_ref(&path), &[]).failed.remove(0),
             ] {
                 let shown = error.to_string().replace(&directory.path().display().to_string(), "DIR");
                 assert_eq!(shown, expected);
@@ -362,6 +404,6 @@ mod tests {
 
     #[test]
     fn no_output_at_all_is_no_report() {
-        assert_eq!(write(&[], &rows()).unwrap(), Vec::<PathBuf>::new());
+        assert_eq!(write(&[], &rows()).paths, Vec::<PathBuf>::new());
     }
 }

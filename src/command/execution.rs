@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal};
 use std::num::NonZeroU32;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use serde_json::Value;
@@ -10,16 +10,16 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::info;
 
-use super::{CommandError, exit, print};
+use super::outputs::{all_written, list_skipped, outputs, write_reports};
+use super::{BeforeTheFirstCall, CommandError, exit, print};
 use crate::api::Api;
 use crate::brake::{Brake, Canary, Limits};
 use crate::cli::{BrakeArgs, PaceArgs, RecapFormat, ReportingArgs};
-use crate::config::output_dir;
-use crate::ledger::{Counts, Ledger, Reply, RunInfo, RunKey, SANDBOX, Summary};
+use crate::ledger::{Counts, Ledger, LedgerError, Reply, RunInfo, RunKey, SANDBOX, Summary};
 use crate::pace::Pace;
 use crate::progress::{Progress, Screen};
 use crate::reconcile::{Ending, Parts, Settings, reconcile};
-use crate::report::{Reports, recap, write_skipped};
+use crate::report::recap;
 use crate::retry::Policy;
 use crate::stop::Stop;
 use crate::text::colored;
@@ -37,7 +37,7 @@ pub(super) struct Execution<'a> {
 impl Execution<'_> {
     /// Carries out `run`. Returns the exit code.
     pub(super) fn carry_out(&self, ledger: Ledger, run: &RunKey, api: &Api) -> Result<u8, CommandError> {
-        let counts = ledger.summary(run)?.counts;
+        let counts = ledger.summary(run).before_the_first_call()?.counts;
         let (mut ledger, ending) = self.call_all(ledger, run, api, counts)?;
         let stop = match ending {
             Ending::Complete => None,
@@ -45,17 +45,35 @@ impl Execution<'_> {
             // Nothing is noted and nothing lost: the run is as a crash would have left it.
             Ending::Abandoned(stop) => return Ok(stop.exit_code()),
         };
-        let exit_code = self.exit_code(stop, &ledger.summary(run)?);
-        ledger.end(run, stop, exit_code)?;
+        let exit_code = self.end(&mut ledger, run, stop).map_err(|error| self.broken_off(run, &error))?;
         let info = ledger.run_info(run)?;
         let summary = ledger.summary(run)?;
         let outputs = outputs(self.reports, &info.id);
-        let mut reports = write_reports(&ledger, run, &info, &summary, &outputs)?;
+        let mut written = write_reports(&ledger, run, &info, &summary, &outputs)?;
         if summary.skipped > 0 {
-            reports.extend(self.list_skipped(&ledger, run)?);
+            list_skipped(&ledger, run, self.reports, &mut written)?;
         }
-        self.recap(&info, &summary, &reports)?;
+        print_recap(self.reports.format, &info, &summary, &written.paths, self.common_args)?;
+        ledger.close()?;
+        all_written(written, &outputs, run, self.common_args)?;
         Ok(exit_code)
+    }
+
+    /// Notes how the run ended. Returns the exit code.
+    fn end(&self, ledger: &mut Ledger, run: &RunKey, stop: Option<Stop>) -> Result<u8, LedgerError> {
+        let exit_code = self.exit_code(stop, &ledger.summary(run)?);
+        ledger.end(run, stop, exit_code)?;
+        Ok(exit_code)
+    }
+
+    /// What it means that the ledger failed in mid-run, and what to do next.
+    fn broken_off(&self, run: &RunKey, error: &LedgerError) -> CommandError {
+        CommandError::internal(anyhow::anyhow!(
+            "{error}\nThe run was broken off, and calls no more: what was settled is on disk, what was in flight counts as \
+             unanswered.\nOnce that is mended, go on: v6fleet resume {id}{args}\nWhat is known so far: v6fleet report {id}{args}",
+            id = run.id,
+            args = self.common_args,
+        ))
     }
 
     fn call_all(
@@ -66,12 +84,12 @@ impl Execution<'_> {
         counts: Counts,
     ) -> Result<(Ledger, Ending), CommandError> {
         let now = Instant::now();
-        let pending = ledger.pending(run)?;
+        let pending = ledger.pending(run).before_the_first_call()?;
         let terminal = io::stderr().is_terminal();
         // What is pending counts as failed in a summary, and is not done for the progress.
         let begun = Counts { failed: counts.failed - pending.iter().sum::<u64>(), ..counts };
         let mut progress = Progress::new(self.reports.progress, begun, terminal, self.screen, now);
-        let remembered = ledger.remembered_rate(run)?;
+        let remembered = ledger.remembered_rate(run).before_the_first_call()?;
         let mut pace = Pace::new(self.pace.rate, remembered, now);
         if let Some(per_second) = remembered.filter(|_| pace.per_second() == remembered) {
             info!(per_second, "beginning at the API's own limit, as an earlier run found it");
@@ -82,15 +100,16 @@ impl Execution<'_> {
             brake: Brake::new(limits(self.brakes), counts.selected),
             progress: &mut progress,
             pending,
-            racks: ledger.racks(run)?,
+            racks: ledger.racks(run).before_the_first_call()?,
         };
         let settings = settings(self.pace);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(CommandError::internal)?;
-        let mut writer = ledger.write(run)?;
+        let mut writer = ledger.write(run).before_the_first_call()?;
         let ending = runtime.block_on(async {
             let mut signals = signals().map_err(CommandError::internal)?;
-            reconcile(&settings, parts, &mut writer, &mut signals).await.map_err(CommandError::from)
+            let ending = reconcile(&settings, parts, &mut writer, &mut signals).await;
+            ending.map_err(|error| self.broken_off(run, &error))
         });
         // A call or a name look-up that still hangs must not keep us.
         runtime.shutdown_background();
@@ -99,11 +118,12 @@ impl Execution<'_> {
         let ending = ending?;
         for reply in rest {
             if let Reply::Failed(error) = reply {
-                return Err(error.into());
+                return Err(self.broken_off(run, &error));
             }
         }
-        let ledger = ledger.ok_or_else(|| CommandError::internal(crate::ledger::LedgerError::WriterGone))?;
-        ledger.remember_rate(run, pace.to_remember())?;
+        let ledger = ledger.ok_or_else(|| self.broken_off(run, &LedgerError::WriterGone))?;
+        let remembered = ledger.remember_rate(run, pace.to_remember());
+        remembered.map_err(|error| self.broken_off(run, &error))?;
         Ok((ledger, ending))
     }
 
@@ -116,19 +136,6 @@ impl Execution<'_> {
             None if detailed && summary.counts.changed() > 0 => exit::CHANGES,
             None => exit::COMPLETE,
         }
-    }
-
-    /// Lists the rows that were skipped beside the first report. Without a report, the log has named the first ones.
-    fn list_skipped(&self, ledger: &Ledger, run: &RunKey) -> Result<Option<PathBuf>, CommandError> {
-        let own = output_dir(&self.reports.output_dir).map(|dir| dir.join(&run.id).join("report.csv"));
-        let Some(report) = own.or_else(|| self.reports.output.first().cloned()) else { return Ok(None) };
-        let path = report.with_file_name("skipped.csv");
-        write_skipped(&path, &ledger.skipped(run)?)?;
-        Ok(Some(path))
-    }
-
-    fn recap(&self, info: &RunInfo, summary: &Summary, reports: &[PathBuf]) -> Result<(), CommandError> {
-        print_recap(self.reports.format, info, summary, reports, self.common_args)
     }
 }
 
@@ -226,37 +233,6 @@ fn signals() -> io::Result<mpsc::UnboundedReceiver<Stop>> {
         }
     });
     Ok(signals)
-}
-
-/// The files to write: those named, and a run's own in the output directory.
-pub(super) fn outputs(reports: &ReportingArgs, run: &str) -> Vec<PathBuf> {
-    let own = output_dir(&reports.output_dir).map(|dir| dir.join(run));
-    let own = own.iter().flat_map(|dir| ["report.csv", "report.json"].map(|name| dir.join(name)));
-    reports.output.iter().cloned().chain(own).collect()
-}
-
-/// Writes all reports in one pass over the ledger. Returns where they are.
-pub(super) fn write_reports(
-    ledger: &Ledger,
-    run: &RunKey,
-    info: &RunInfo,
-    summary: &Summary,
-    outputs: &[PathBuf],
-) -> Result<Vec<PathBuf>, CommandError> {
-    for dir in outputs.iter().filter_map(|output| output.parent()) {
-        if dir.ends_with(&info.id) {
-            std::fs::create_dir_all(dir).map_err(|error| unwritable(dir, error))?;
-        }
-    }
-    let mut reports = Reports::create(outputs, info, summary)?;
-    ledger.each_row(run, |row| reports.row(row).map_err(CommandError::from))?;
-    let written = reports.finish()?;
-    info!(reports = written.len(), "reports written");
-    Ok(written)
-}
-
-pub(super) fn unwritable(path: &Path, error: io::Error) -> CommandError {
-    CommandError::internal(anyhow::Error::new(error).context(path.display().to_string()))
 }
 
 #[cfg(test)]

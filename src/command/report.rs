@@ -1,6 +1,7 @@
 //! `v6fleet report`: a run's reports and recap again, from the ledger.
 
-use super::execution::{print_recap, write_reports};
+use super::execution::print_recap;
+use super::outputs::{all_written, make_own_directory, write_reports};
 use super::target::common_args;
 use super::{BeforeTheFirstCall, CommandError, exit};
 use crate::cli::{CommonArgs, ReportArgs};
@@ -10,15 +11,18 @@ use crate::report::check_outputs;
 
 /// Does what `args` say. Returns the exit code.
 pub(super) fn report(common: &CommonArgs, args: &ReportArgs) -> Result<u8, CommandError> {
-    check_outputs(&args.output).before_the_first_call()?;
     let ledger = Ledger::open_read_only(&ledger_path(common, args.sandbox)?)?;
     let run = ledger.find_run(&args.run)?;
+    args.output.iter().try_for_each(|output| make_own_directory(output, &run)).before_the_first_call()?;
+    check_outputs(&args.output).before_the_first_call()?;
     // One view for all of it: a run that is on goes on meanwhile.
     let (info, summary, written) = ledger.as_of_now(|ledger| {
         let (info, summary) = (ledger.run_info(&run)?, ledger.summary(&run)?);
         let written = write_reports(ledger, &run, &info, &summary, &args.output)?;
         Ok::<_, CommandError>((info, summary, written))
     })?;
-    print_recap(args.format, &info, &summary, &written, &common_args(common, args.sandbox))?;
+    let common_args = common_args(common, args.sandbox);
+    print_recap(args.format, &info, &summary, &written.paths, &common_args)?;
+    all_written(written, &args.output, &run, &common_args)?;
     Ok(exit::COMPLETE)
 }

@@ -18,7 +18,7 @@ pub(super) fn resume(config: Config, screen: &Screen) -> Result<u8, CommandError
     };
     let path = ledger_path(&config.cli.common, args.rehearsal.sandbox)?;
     // Opened for reading first: where there is no ledger, none is made.
-    drop(Ledger::open_read_only(&path)?);
+    drop(Ledger::open_read_only(&path).before_the_first_call()?);
     let ledger = Ledger::open(&path, args.connection.lock_timeout).before_the_first_call()?;
     let run = find(&ledger, args)?;
     let info = ledger.run_info(&run).before_the_first_call()?;

@@ -38,7 +38,7 @@ pub(super) fn run(
     target.api(&args.base_url)?;
     let ledger = Ledger::open(&path, args.connection.lock_timeout).before_the_first_call()?;
     let base_url = if sandbox { SANDBOX } else { args.base_url.as_str() };
-    ledger.check_kind(base_url)?;
+    ledger.check_kind(base_url).before_the_first_call()?;
     let job = NewRun {
         base_url: base_url.to_owned(),
         action: args.action,
@@ -77,11 +77,13 @@ fn record(
     job: &NewRun,
     world: Option<World>,
 ) -> Result<(RunKey, Option<World>), CommandError> {
-    let only_failed = args.selection.only_failed.as_deref().map(|run| ledger.find_run(run)).transpose()?;
+    let only_failed = args.selection.only_failed.as_deref().map(|run| ledger.find_run(run)).transpose();
+    let only_failed = only_failed.before_the_first_call()?;
     let past = Past { ledger: Some(ledger), base_url: &job.base_url, only_failed };
     let draft = ledger.draft(job).before_the_first_call()?;
     let mut recording = Recording { draft, world, takes_in: args.rehearsal.world.is_none() };
-    let Staged { reading, selected, skipped, shown, warnings } = stage(args, &past, &mut recording)?;
+    let Staged { reading, selected, skipped, shown, warnings } =
+        stage(args, &past, &mut recording).before_the_first_call()?;
     for row in &shown {
         warn!("skipped {row}");
     }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use rusqlite::{OptionalExtension, params};
 use sha2::{Digest, Sha256};
 
-use super::store::LedgerError;
+use super::error::LedgerError;
 use super::summary::InventoryFile;
 use super::{Ledger, json, micros};
 use crate::allocation::Expected;

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use rusqlite::{OptionalExtension, params};
 
 use super::draft::RunKey;
-use super::store::LedgerError;
+use super::error::LedgerError;
 use super::{Ledger, micros};
 
 /// The base URL and the key of a run.

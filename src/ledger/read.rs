@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use rusqlite::{OptionalExtension, params};
 
 use super::draft::RunKey;
+use super::error::LedgerError;
 use super::row::Row;
-use super::store::LedgerError;
 use super::summary::{Counts, FailureCount, RackCounts, RunInfo, Summary};
 use super::{Ledger, json, timestamp};
 use crate::outcome::{Basis, Failure, Outcome};

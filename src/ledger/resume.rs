@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Params, params};
 
 use super::draft::{NewRun, RunKey};
-use super::store::LedgerError;
+use super::error::LedgerError;
 use super::{Ledger, json, micros};
 
 /// A run that no newer one of the same job, at the same base URL, has superseded.

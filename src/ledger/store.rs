@@ -6,13 +6,17 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
+use tracing::info;
+
+use super::error::LedgerError;
 
 /// `v6fl`, in the file's header: tells a ledger from any other SQLite database.
 const APPLICATION_ID: i32 = 0x7636_666c;
 
 /// The schema that this program writes.
-const SCHEMA: u32 = 2;
+pub(super) const SCHEMA: u32 = 2;
 
 /// Every step from an empty file to today's schema; a step that was released is never edited.
 const MIGRATIONS: [&str; SCHEMA as usize] = [include_str!("schema.sql"), include_str!("schema-2.sql")];
@@ -20,44 +24,11 @@ const MIGRATIONS: [&str; SCHEMA as usize] = [include_str!("schema.sql"), include
 /// How long a reader waits for a writer's short exclusive moments.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The length of the write-ahead log at which it is folded into the ledger's file: SQLite's own default.
+const LOG_PAGES: i64 = 1000;
+
 /// How often a waiting run looks whether the lock is free.
 const LOCK_POLL: Duration = Duration::from_millis(100);
-
-/// What can be wrong with a ledger.
-#[derive(Debug, thiserror::Error)]
-pub enum LedgerError {
-    #[error("{}: there is no ledger yet: nothing has been run", .0.display())]
-    Missing(PathBuf),
-    #[error("{}: not a v6fleet ledger; name another file with --ledger", .0.display())]
-    NotALedger(PathBuf),
-    #[error(
-        "{}: written by a newer v6fleet (schema {found}, this one knows {}); upgrade, or name another file with --ledger",
-        path.display(), SCHEMA
-    )]
-    Newer { path: PathBuf, found: u32 },
-    #[error("{}: in use by another run ({holder}); wait for it, or give --lock-timeout", path.display())]
-    Locked { path: PathBuf, holder: String },
-    #[error("{}: {kind} can neither lock nor share memory reliably; keep the ledger on a local disk (--ledger)", path.display())]
-    UnfitFileSystem { path: PathBuf, kind: &'static str },
-    #[error("{}: {reason}", path.display())]
-    Unusable { path: PathBuf, reason: String },
-    #[error("{}: {source}", path.display())]
-    Io { path: PathBuf, source: io::Error },
-    #[error("{}: {source}", path.display())]
-    Sqlite { path: PathBuf, source: rusqlite::Error },
-    #[error("no run {0:?} in the ledger")]
-    UnknownRun(String),
-    #[error("{0:?} is the start of more than one run id; write more of it")]
-    AmbiguousRun(String),
-    #[error("this ledger holds {held}; give {wanted} one of its own with --ledger")]
-    Mixed { held: &'static str, wanted: &'static str },
-    #[error("the ledger has {found} rows for {expected} selected VMs")]
-    Miscounted { expected: u64, found: u64 },
-    #[error("the thread that writes the ledger is gone")]
-    WriterGone,
-    #[error("the VM at position {0} was settled twice, or never claimed")]
-    SettledTwice(i64),
-}
 
 /// Held while a run writes; the kernel frees it with the process, however that ends.
 #[derive(Debug)]
@@ -69,39 +40,58 @@ pub struct Lock {
 impl Lock {
     /// Takes the ledger's lock, waiting up to `timeout` for another run to end.
     pub fn take(ledger: &Path, timeout: Duration) -> Result<Self, LedgerError> {
-        let path = beside(ledger, ".lock");
-        let io = |source| LedgerError::Io { path: path.clone(), source };
+        // By whatever link it is named, a ledger has one lock.
+        let ledger = fs::canonicalize(ledger).map_err(io_error(ledger))?;
+        let path = beside(&ledger, ".lock");
+        let io = io_error(&path);
         let mut options = OpenOptions::new();
-        let mut file = options
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .map_err(io)?;
-        let deadline = Instant::now() + timeout;
-        loop {
-            match file.try_lock() {
-                Ok(()) => break,
-                Err(TryLockError::WouldBlock) if Instant::now() < deadline => std::thread::sleep(LOCK_POLL),
-                Err(TryLockError::WouldBlock) => {
-                    let mut holder = String::new();
-                    file.read_to_string(&mut holder).map_err(io)?;
-                    return Err(LedgerError::Locked { path, holder: holder.trim().to_owned() });
-                }
-                Err(TryLockError::Error(error)) => {
-                    let reason =
-                        format!("the file system cannot lock: {error}; keep the ledger on a local disk");
-                    return Err(LedgerError::Unusable { path, reason });
-                }
-            }
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let mut file = options.open(&path).map_err(io)?;
+        if !try_lock(&file, &path)? {
+            wait_for(&mut file, &path, timeout)?;
         }
         file.set_len(0).map_err(io)?;
         file.rewind().map_err(io)?;
         writeln!(file, "{}", holder()).map_err(io)?;
         Ok(Self { file })
     }
+}
+
+fn try_lock(file: &File, path: &Path) -> Result<bool, LedgerError> {
+    match file.try_lock() {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => {
+            let reason =
+                format!("the file system cannot lock: {error}; keep the ledger on a local disk (--ledger)");
+            Err(LedgerError::Unusable { path: path.to_owned(), reason })
+        }
+    }
+}
+
+/// Waits for the lock, and takes it.
+fn wait_for(file: &mut File, path: &Path, timeout: Duration) -> Result<(), LedgerError> {
+    let deadline = Instant::now() + timeout;
+    if !timeout.is_zero() {
+        info!(holder = held_by(file, path)?, "waiting for another run to end");
+    }
+    while Instant::now() < deadline {
+        std::thread::sleep(LOCK_POLL.min(deadline.saturating_duration_since(Instant::now())));
+        if try_lock(file, path)? {
+            return Ok(());
+        }
+    }
+    Err(LedgerError::Locked { path: path.to_owned(), holder: held_by(file, path)? })
+}
+
+/// Who says that he has the lock now.
+fn held_by(file: &mut File, path: &Path) -> Result<String, LedgerError> {
+    let mut holder = String::new();
+    file.rewind().and_then(|()| file.read_to_string(&mut holder)).map_err(io_error(path))?;
+    Ok(match holder.trim() {
+        "" => "it has only just begun".to_owned(),
+        holder => holder.to_owned(),
+    })
 }
 
 fn holder() -> String {
@@ -119,7 +109,7 @@ pub fn beside(ledger: &Path, suffix: &str) -> PathBuf {
 
 /// Makes the ledger's directory (0700) and file (0600) where they are missing.
 pub(super) fn create(path: &Path) -> Result<(), LedgerError> {
-    let io = |source| LedgerError::Io { path: path.to_owned(), source };
+    let io = io_error(path);
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io)?;
     refuse_network_file_systems(dir)?;
@@ -129,8 +119,7 @@ pub(super) fn create(path: &Path) -> Result<(), LedgerError> {
 
 /// The magic numbers of statfs(2).
 fn refuse_network_file_systems(dir: &Path) -> Result<(), LedgerError> {
-    let statfs = rustix::fs::statfs(dir)
-        .map_err(|errno| LedgerError::Io { path: dir.to_owned(), source: errno.into() })?;
+    let statfs = rustix::fs::statfs(dir).map_err(|errno| io_error(dir)(errno.into()))?;
     let kind = match u32::try_from(statfs.f_type) {
         Ok(0x6969) => "NFS",
         Ok(0x517b | 0xfe53_4d42 | 0xff53_4d42) => "SMB",
@@ -143,24 +132,59 @@ fn refuse_network_file_systems(dir: &Path) -> Result<(), LedgerError> {
 /// Opens for writing; the schema is brought up to date.
 pub(super) fn open(path: &Path) -> Result<Connection, LedgerError> {
     let mut db = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    let sqlite = sqlite(path);
+    fold_only_when_told(&db).map_err(sqlite(path))?;
+    // Before anything is written: what is no ledger of ours is left as it is.
+    let version = version(&db, path)?;
     let mode: String =
         db.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(|e| broken(path, e))?;
     if mode != "wal" {
         let reason = "the file system cannot share memory; keep the ledger on a local disk".to_owned();
         return Err(LedgerError::Unusable { path: path.to_owned(), reason });
     }
-    let version = version(&db, path)?;
+    // A log whose sync failed looks whole until the power fails. Nothing may be added to it: it goes into the file first.
+    fold(&db, "TRUNCATE").map_err(sqlite(path))?;
     if version < SCHEMA {
-        let step = db.transaction().map_err(sqlite)?;
-        for migration in &MIGRATIONS[version as usize..] {
-            step.execute_batch(migration).map_err(sqlite)?;
-        }
-        step.pragma_update(None, "application_id", APPLICATION_ID).map_err(sqlite)?;
-        step.pragma_update(None, "user_version", SCHEMA).map_err(sqlite)?;
-        step.commit().map_err(sqlite)?;
+        migrate(&mut db, version).map_err(sqlite(path))?;
     }
     Ok(db)
+}
+
+fn migrate(db: &mut Connection, version: u32) -> Result<(), rusqlite::Error> {
+    let step = db.transaction()?;
+    for migration in &MIGRATIONS[version as usize..] {
+        step.execute_batch(migration)?;
+    }
+    step.pragma_update(None, "application_id", APPLICATION_ID)?;
+    step.pragma_update(None, "user_version", SCHEMA)?;
+    step.commit()
+}
+
+/// A sync that failed must not be tried again: the second one can succeed without what the first one lost. So SQLite
+/// may neither fold its log by itself at close, nor keep it to itself in mid-run where that fails.
+fn fold_only_when_told(db: &Connection) -> Result<(), rusqlite::Error> {
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    db.pragma_update(None, "wal_autocheckpoint", 0)
+}
+
+/// After a commit: keeps the write-ahead log short.
+pub(super) fn fold_when_long(db: &Connection) -> Result<(), rusqlite::Error> {
+    let mut length = db.prepare_cached("PRAGMA wal_checkpoint(NOOP)")?;
+    match length.query_row([], |row| row.get::<_, i64>(1))? {
+        LOG_PAGES.. => fold(db, "PASSIVE"),
+        _ => Ok(()),
+    }
+}
+
+/// Folds the write-ahead log into the ledger's file, as far as readers let it.
+fn fold(db: &Connection, mode: &str) -> Result<(), rusqlite::Error> {
+    db.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(()))
+}
+
+/// Closes a ledger with which all is well, and leaves one file of it.
+pub(super) fn close(db: Connection, path: &Path) -> Result<(), LedgerError> {
+    fold(&db, "PASSIVE").map_err(sqlite(path))?;
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(sqlite(path))?;
+    db.close().map_err(|(_, error)| sqlite(path)(error))
 }
 
 /// Opens for reading, also while a run writes.
@@ -201,15 +225,19 @@ fn version(db: &Connection, path: &Path) -> Result<u32, LedgerError> {
     }
 }
 
-fn broken(path: &Path, source: rusqlite::Error) -> LedgerError {
-    match source.sqlite_error_code() {
+fn broken(path: &Path, error: rusqlite::Error) -> LedgerError {
+    match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => LedgerError::NotALedger(path.to_owned()),
-        _ => LedgerError::Sqlite { path: path.to_owned(), source },
+        _ => sqlite(path)(error),
     }
 }
 
 pub(super) fn sqlite(path: &Path) -> impl Fn(rusqlite::Error) -> LedgerError + Copy {
-    move |source| LedgerError::Sqlite { path: path.to_owned(), source }
+    move |error| LedgerError::Sqlite { path: path.to_owned(), error }
+}
+
+fn io_error(path: &Path) -> impl Fn(io::Error) -> LedgerError + Copy {
+    move |error| LedgerError::Io { path: path.to_owned(), error }
 }
 
 #[cfg(test)]
@@ -252,7 +280,9 @@ mod tests {
         let other = dir.path().join("other.db");
         Connection::open(&other).unwrap().execute_batch("CREATE TABLE t (x)").unwrap();
         for path in [&text, &other] {
+            let before = fs::read(path).unwrap();
             assert!(matches!(open(path), Err(LedgerError::NotALedger(_))), "{}", path.display());
+            assert!(fs::read(path).unwrap() == before, "{} was changed", path.display());
         }
         assert!(matches!(open_read_only(&dir.path().join("none.db")), Err(LedgerError::Missing(_))));
     }
@@ -267,6 +297,9 @@ mod tests {
             panic!("taken twice")
         };
         assert!(holder.starts_with(&format!("pid {} on ", std::process::id())), "{holder}");
+        let link = dir.path().join("link.db");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert!(matches!(Lock::take(&link, Duration::from_millis(1)), Err(LedgerError::Locked { .. })));
         drop(lock);
         assert!(Lock::take(&path, Duration::ZERO).is_ok());
     }

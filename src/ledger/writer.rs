@@ -11,9 +11,9 @@ use rusqlite::{Connection, Transaction, params};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::draft::RunKey;
+use super::error::LedgerError;
 use super::item::{Deferred, Item, RackNo, Setback, Settled, Settlement, Tally};
-use super::store::LedgerError;
-use super::{Ledger, json, micros, timestamp};
+use super::{Ledger, json, micros, store, timestamp};
 use crate::allocation::Expected;
 use crate::outcome::{Outcome, Unanswered};
 
@@ -152,7 +152,7 @@ impl From<rusqlite::Error> for WriteError {
 impl WriteError {
     fn at(self, path: &std::path::Path) -> LedgerError {
         match self {
-            Self::Sqlite(source) => LedgerError::Sqlite { path: path.to_owned(), source },
+            Self::Sqlite(error) => LedgerError::Sqlite { path: path.to_owned(), error },
             Self::SettledTwice(position) => LedgerError::SettledTwice(position),
         }
     }
@@ -191,6 +191,7 @@ impl Book {
             }
         }
         commit.commit()?;
+        store::fold_when_long(db)?;
         if !counted.is_empty() {
             replies.push(Reply::Settled(counted));
         }

@@ -28,7 +28,7 @@ fn kill_after(fixture: &Fixture, sandbox: &Sandbox, calls: usize) {
     process.kill();
 }
 
-fn assert_whole(fixture: &Fixture) {
+pub(crate) fn assert_whole(fixture: &Fixture) {
     assert_eq!(fixture.texts("PRAGMA integrity_check"), ["ok"]);
     assert_eq!(
         fixture.count("SELECT count(*) FROM items"),
@@ -37,7 +37,7 @@ fn assert_whole(fixture: &Fixture) {
 }
 
 /// What the ledger says of the newest run: every settled VM with its outcome.
-fn settled(fixture: &Fixture) -> HashMap<String, String> {
+pub(crate) fn settled(fixture: &Fixture) -> HashMap<String, String> {
     let sql = "SELECT vmid || ' ' || outcome FROM items WHERE state = 2 AND run = (SELECT max(no) FROM runs)";
     let words = |text: String| {
         let (vmid, outcome) = text.split_once(' ').unwrap();
@@ -47,7 +47,7 @@ fn settled(fixture: &Fixture) -> HashMap<String, String> {
 }
 
 /// How often each VM was `created`, over all runs of the ledger.
-fn creations(fixture: &Fixture) -> BTreeMap<String, usize> {
+pub(crate) fn creations(fixture: &Fixture) -> BTreeMap<String, usize> {
     let sql = "SELECT vmid FROM items WHERE state = 2 AND outcome = 'created'";
     fixture.texts(sql).into_iter().fold(BTreeMap::new(), |mut creations, vmid| {
         *creations.entry(vmid).or_default() += 1;
@@ -56,7 +56,7 @@ fn creations(fixture: &Fixture) -> BTreeMap<String, usize> {
 }
 
 /// Every allocation that the sandbox made, once.
-fn made(calls: &[Call]) -> BTreeMap<String, usize> {
+pub(crate) fn made(calls: &[Call]) -> BTreeMap<String, usize> {
     calls.iter().filter(|call| call.created).map(|call| (call.vmid.clone(), 1)).collect()
 }
 

@@ -3,6 +3,7 @@
 use crate::fixture::{Fixture, eventually};
 use crate::fleet;
 use crate::sandbox::Sandbox;
+use crate::strace::{can, traced};
 
 const RUN: [&str; 8] = ["run", "fleet.csv", "--action", "allocate", "--rate", "none", "--concurrency", "2"];
 
@@ -20,6 +21,12 @@ fn a_second_run_on_a_ledger_is_told_who_holds_it_and_calls_nothing() {
         "{}",
         second.stderr
     );
+    let (_, since) = second.stderr.split_once(" since ").unwrap();
+    assert!(since[..20].parse::<jiff::Timestamp>().is_ok(), "{}", second.stderr);
+    for command in [&["resume"][..], &[&other_job[..], &["--lock-timeout", "200ms"]].concat()] {
+        let outcome = fixture.run(command).exits(6);
+        assert!(outcome.stderr.contains("in use by another run"), "{}", outcome.stderr);
+    }
     assert_eq!((second.stdout.as_str(), fixture.count("SELECT count(*) FROM runs")), ("", 1));
     assert!(sandbox.called_vmids().iter().all(|vmid| vmid.len() == 6), "the demo's ids have five digits");
 
@@ -44,9 +51,43 @@ fn a_run_that_may_wait_goes_on_when_the_other_is_gone() {
     let first = fixture.start(&RUN);
     sandbox.await_calls(4);
     let mut second = fixture.start(&["run", "other.csv", "--action", "allocate", "--lock-timeout", "1m"]);
-    eventually("the second looks for the lock", || second.stderr().contains("API key"));
+    eventually("the second waits, and says for whom", || second.stderr().contains("waiting for another run"));
+    assert!(second.stderr().contains(&format!("pid {} on ", first.id())), "{}", second.stderr());
     assert!(second.is_running());
     first.kill();
     let outcome = second.end().exits(0);
     assert_eq!(outcome.vms_that_are("created"), ["200000"]);
+}
+
+#[test]
+fn a_link_to_a_ledger_has_the_lock_of_the_ledger() {
+    let sandbox = Sandbox::start(&["--latency", "100ms"]);
+    let fixture = Fixture::at(&sandbox);
+    fixture.write("fleet.csv", fleet::csv(1_000));
+    let first = fixture.start(&RUN);
+    sandbox.await_calls(1);
+    std::os::unix::fs::symlink("state/v6fleet/ledger.db", fixture.path("link.db")).unwrap();
+    fixture.run(&["run", "inventories/demo.csv", "--ledger", "link.db"]).exits(6);
+    first.signal("TERM");
+    first.end().exits(143);
+}
+
+#[test]
+fn a_file_system_that_cannot_lock_or_is_a_networks_is_refused_with_the_reason() {
+    const NFS: &str = "statfs:poke_exit=@arg2=6969000000000000";
+    if !can("flock:error=ENOLCK") || !can(NFS) {
+        return;
+    }
+    let sandbox = Sandbox::start(&[]);
+    let fixture = Fixture::at(&sandbox);
+    for (injection, reason) in
+        [("flock:error=ENOLCK", "cannot lock"), (NFS, "NFS can neither lock nor share")]
+    {
+        let run = ["run", "inventories/demo.csv", "--ledger", "ledger.db"];
+        let outcome =
+            fixture.spawn(traced(&["-e", &format!("inject={injection}")], &fixture, &run)).end().exits(2);
+        assert!(outcome.stderr.contains(reason), "{}", outcome.stderr);
+        assert!(outcome.stderr.contains("keep the ledger on a local disk"), "{}", outcome.stderr);
+    }
+    assert_eq!(sandbox.called_vmids(), [""; 0]);
 }

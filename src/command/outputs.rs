@@ -1,0 +1,93 @@
+//! Where a run's reports go. One that cannot be written keeps no other from it, and costs no outcome.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tracing::info;
+
+use super::execution::quoted;
+use super::{CommandError, in_words};
+use crate::cli::ReportingArgs;
+use crate::config::output_dir;
+use crate::ledger::{Ledger, LedgerError, RunInfo, RunKey, Summary};
+use crate::report::{ReportError, Reports, Written, write_skipped};
+
+/// The files to write: those named, and a run's own in the output directory.
+pub(super) fn outputs(reports: &ReportingArgs, run: &str) -> Vec<PathBuf> {
+    let own = output_dir(&reports.output_dir).map(|dir| dir.join(run));
+    let own = own.iter().flat_map(|dir| ["report.csv", "report.json"].map(|name| dir.join(name)));
+    reports.output.iter().cloned().chain(own).collect()
+}
+
+/// Writes all reports in one pass over the ledger, as far as they can be written.
+pub(super) fn write_reports(
+    ledger: &Ledger,
+    run: &RunKey,
+    info: &RunInfo,
+    summary: &Summary,
+    outputs: &[PathBuf],
+) -> Result<Written, CommandError> {
+    let (mut ready, mut failed) = (Vec::new(), Vec::new());
+    for output in outputs {
+        match make_own_directory(output, run) {
+            Ok(()) => ready.push(output.clone()),
+            Err(error) => failed.push(error),
+        }
+    }
+    let mut reports = Reports::create(&ready, info, summary);
+    ledger.each_row(run, |row| {
+        reports.row(row);
+        Ok::<_, LedgerError>(())
+    })?;
+    let mut written = reports.finish()?;
+    info!(reports = written.paths.len(), "reports written");
+    written.failed.append(&mut failed);
+    Ok(written)
+}
+
+/// Makes the directory of a report where it is the run's own.
+pub(super) fn make_own_directory(output: &Path, run: &RunKey) -> Result<(), ReportError> {
+    match output.parent() {
+        Some(dir) if dir.ends_with(&run.id) => fs::create_dir_all(dir).map_err(ReportError::write(output)),
+        _ => Ok(()),
+    }
+}
+
+/// Lists the rows that were skipped beside the first report. Without a report, the log has named the first ones.
+pub(super) fn list_skipped(
+    ledger: &Ledger,
+    run: &RunKey,
+    reports: &ReportingArgs,
+    written: &mut Written,
+) -> Result<(), LedgerError> {
+    let own = output_dir(&reports.output_dir).map(|dir| dir.join(&run.id).join("report.csv"));
+    let Some(report) = own.or_else(|| reports.output.first().cloned()) else { return Ok(()) };
+    let path = report.with_file_name("skipped.csv");
+    match write_skipped(&path, &ledger.skipped(run)?) {
+        Ok(()) => written.paths.push(path),
+        Err(error) => written.failed.push(error),
+    }
+    Ok(())
+}
+
+/// An error if a report could not be written: which, and how to write it after all.
+pub(super) fn all_written(
+    written: Written,
+    outputs: &[PathBuf],
+    run: &RunKey,
+    common_args: &str,
+) -> Result<(), CommandError> {
+    if written.failed.is_empty() {
+        return Ok(());
+    }
+    let missing = outputs.iter().filter(|output| !written.paths.contains(output));
+    let missing: Vec<String> =
+        missing.map(|path| format!(" -o {}", quoted(&path.display().to_string()))).collect();
+    let failed: Vec<String> = written.failed.into_iter().map(|error| in_words(&error.into())).collect();
+    Err(CommandError::internal(anyhow::anyhow!(
+        "{}\nEvery outcome is in the ledger all the same. Once that is mended: v6fleet report {}{common_args}{}",
+        failed.join("\n"),
+        run.id,
+        missing.concat(),
+    )))
+}

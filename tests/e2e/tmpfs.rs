@@ -1,0 +1,88 @@
+//! A small file system of a test's own, in a mount namespace that lasts as long as it.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use crate::fixture::Fixture;
+use crate::strace::{skipped, wrapped};
+
+/// Holds the namespace until its standard input is closed.
+const HOLD: &str = "mount -t tmpfs -o \"$1\" tmpfs \"$2\" && echo mounted && exec cat";
+
+/// Unmounted with the test.
+pub(crate) struct Tmpfs {
+    holder: Child,
+    namespaces: &'static [&'static str],
+    /// As it is seen from outside of the namespace.
+    path: PathBuf,
+}
+
+impl Tmpfs {
+    /// Mounts one with these options on a directory; where that is not allowed, the test says that it was skipped.
+    pub(crate) fn mount(options: &str, directory: &Path) -> Option<Self> {
+        fs::create_dir_all(directory).unwrap();
+        let unprivileged = Self::try_mount(&["--user", "--mount"], "-rm", options, directory);
+        match unprivileged.or_else(|_| Self::try_mount(&["--mount"], "-m", options, directory)) {
+            Ok(mounted) => Some(mounted),
+            Err(reason) => {
+                skipped(&format!("no tmpfs can be mounted: {reason}"));
+                None
+            }
+        }
+    }
+
+    fn try_mount(
+        namespaces: &'static [&'static str],
+        unshared: &str,
+        options: &str,
+        directory: &Path,
+    ) -> Result<Self, String> {
+        let mut unshare = Command::new("unshare");
+        unshare.args([unshared, "sh", "-c", HOLD, "sh", options]).arg(directory);
+        unshare.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut holder = unshare.spawn().map_err(|error| error.to_string())?;
+        let mut line = String::new();
+        BufReader::new(holder.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        if line.trim() != "mounted" {
+            let output = holder.wait_with_output().unwrap();
+            return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+        }
+        let directory = directory.canonicalize().unwrap();
+        let path = Path::new("/proc").join(holder.id().to_string()).join("root");
+        let path = path.join(directory.strip_prefix("/").unwrap());
+        Ok(Self { holder, namespaces, path })
+    }
+
+    /// The program, where the directory is the small file system.
+    pub(crate) fn command(&self, fixture: &Fixture, args: &[&str]) -> Command {
+        let (holder, home) = (self.holder.id().to_string(), fixture.path(""));
+        let enter = ["nsenter", "--preserve-credentials", "--target", &holder];
+        let there = ["sh", "-c", "cd \"$0\" && exec \"$@\"", home.to_str().unwrap()];
+        wrapped(&[&enter[..], self.namespaces, &there].concat(), fixture, args)
+    }
+
+    /// Copies what is in it to the directory as everybody else sees it.
+    pub(crate) fn copy(&self, from: &str, to: &Path) {
+        fs::create_dir_all(to).unwrap();
+        for file in fs::read_dir(self.path.join(from)).unwrap().map(Result::unwrap) {
+            fs::copy(file.path(), to.join(file.file_name())).unwrap();
+        }
+    }
+
+    /// Takes all the room that is left, until the file is removed.
+    pub(crate) fn fill(&self) -> PathBuf {
+        let filler = self.path.join("filler");
+        let error = std::io::copy(&mut std::io::repeat(0), &mut fs::File::create(&filler).unwrap());
+        assert_eq!(error.unwrap_err().kind(), std::io::ErrorKind::StorageFull);
+        filler
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        let _ = self.holder.kill();
+        let _ = self.holder.wait();
+    }
+}
