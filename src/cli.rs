@@ -5,6 +5,7 @@
 
 #![expect(clippy::doc_markdown, reason = "doc comments here are help texts")]
 
+mod history;
 mod sandbox;
 
 use std::num::NonZeroU32;
@@ -15,6 +16,7 @@ use clap::builder::BoolishValueParser;
 use clap::{Arg, ArgAction, Args, Command as Clap, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+pub use history::{DiffArgs, HistoryArgs, ReadingArgs, RunsArgs};
 pub use sandbox::{SandboxArgs, TypedLimitKind, TypedRateLimitForm, TypedRateLimitHeaders, TypedRetryAfter};
 
 use crate::api::BaseUrl;
@@ -22,9 +24,16 @@ use crate::brake::Threshold;
 use crate::inventory::{Action, Format, Mapping, RackPattern, VmidPattern, WherePattern};
 use crate::pace::Ceiling;
 use crate::progress::ProgressMode;
+use crate::shrink::Share;
 
 /// The verbs whose options the environment and the configuration file know.
 const CONFIGURED: [&str; 3] = ["run", "resume", "report"];
+
+/// The verbs that look back, of whose options the environment and the file know those in [`SHARED`] alone: what
+/// narrows or writes a run's report must not narrow or write theirs.
+const LOOKING_BACK: [&str; 3] = ["runs", "history", "diff"];
+
+const SHARED: [&str; 3] = ["format", "sandbox", "lock-timeout"];
 
 /// The prefix of an option's environment variable.
 const ENV: &str = "V6FLEET_";
@@ -48,6 +57,9 @@ pub enum Command {
     Run(Box<RunArgs>),
     Resume(Box<ResumeArgs>),
     Report(ReportArgs),
+    Runs(RunsArgs),
+    History(HistoryArgs),
+    Diff(DiffArgs),
     Sandbox(Box<SandboxArgs>),
     /// Print a completion script for a shell
     Completions {
@@ -136,8 +148,15 @@ pub struct RunArgs {
 
     #[command(flatten)]
     pub inventory_options: InventoryArgs,
+    /// Call nothing if the inventory lost more of its VMs than this since its last complete run [default: none]
+    #[arg(long, value_name = "P%", help_heading = "Inventory")]
+    pub max_shrink: Option<Share>,
     #[command(flatten)]
     pub selection: SelectionArgs,
+    /// VMs that failed in a run, or were left without an outcome (with =, RUN is a run id) [default RUN: latest]
+    #[arg(long, value_name = "RUN", num_args = 0..=1, require_equals = true, default_missing_value = "latest")]
+    #[arg(help_heading = SELECTION)]
+    pub only_failed: Option<String>,
     #[command(flatten)]
     pub pace: PaceArgs,
     #[command(flatten)]
@@ -194,10 +213,10 @@ pub struct InventoryArgs {
     pub skip_invalid: bool,
 }
 
+const SELECTION: &str = "Selection (repeatable; a leading ! excludes; different options all must match)";
+
 #[derive(Debug, Args)]
-#[command(
-    next_help_heading = "Selection (repeatable; a leading ! excludes; different options all must match)"
-)]
+#[command(next_help_heading = SELECTION)]
 pub struct SelectionArgs {
     /// VMs of these racks: the inventory's rack, or the one last seen where it has none
     #[arg(long, value_name = "GLOB")]
@@ -214,10 +233,6 @@ pub struct SelectionArgs {
     /// The first N of the selected VMs only
     #[arg(long, value_name = "N")]
     pub limit: Option<u64>,
-
-    /// VMs that failed in a run, or were left without an outcome (with =, RUN is a run id) [default RUN: latest]
-    #[arg(long, value_name = "RUN", num_args = 0..=1, require_equals = true, default_missing_value = "latest")]
-    pub only_failed: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -299,6 +314,10 @@ pub struct ReportingArgs {
     /// Exit with 10 if anything changed, with 11 if anything is not as the inventory expects
     #[arg(long)]
     pub detailed_exitcode: bool,
+
+    /// Runs that stay in the ledger: at its end a run deletes older ones, but none that is pinned or can be resumed
+    #[arg(long, value_name = "N", default_value = "100")]
+    pub keep_runs: NonZeroU32,
 }
 
 #[derive(Debug, Args)]
@@ -359,9 +378,17 @@ pub struct ReportArgs {
 /// The whole command line, each option of `run` with its environment variable.
 pub fn command() -> Clap {
     let command = Cli::command().mut_args(with_env);
-    ["run", "report"]
+    let command = ["run", "report"]
         .into_iter()
-        .fold(command, |command, verb| command.mut_subcommand(verb, |verb| verb.mut_args(with_env)))
+        .fold(command, |command, verb| command.mut_subcommand(verb, |verb| verb.mut_args(with_env)));
+    let shared = |arg: Arg| if arg.get_long().is_some_and(is_shared) { with_env(arg) } else { arg };
+    LOOKING_BACK
+        .into_iter()
+        .fold(command, |command, verb| command.mut_subcommand(verb, |verb| verb.mut_args(shared)))
+}
+
+fn is_shared(long: &str) -> bool {
+    SHARED.contains(&long)
 }
 
 /// There is no such command.
@@ -401,7 +428,9 @@ pub fn with_default(command: Clap, key: &str, values: &[String]) -> Option<Clap>
     let known = |command: &Clap| command.get_arguments().any(|arg| arg.get_long() == Some(key));
     let has =
         known(&command) || CONFIGURED.iter().any(|verb| command.find_subcommand(verb).is_some_and(known));
-    let command = CONFIGURED.into_iter().fold(set_default(command, key, values), |command, verb| {
+    let looking_back = LOOKING_BACK.into_iter().filter(|_| is_shared(key));
+    let verbs = CONFIGURED.into_iter().chain(looking_back);
+    let command = verbs.fold(set_default(command, key, values), |command, verb| {
         command.mut_subcommand(verb, |verb| set_default(verb, key, values))
     });
     (has && key != "config").then_some(command)

@@ -1,18 +1,21 @@
 //! What each verb of the command line does, one file a verb; and the exit code that comes of it.
 
+mod diff;
 mod dry_run;
 mod execution;
+mod history;
 mod outputs;
 mod report;
 mod resume;
 mod run;
+mod runs;
 mod sandbox;
 mod staging;
 mod target;
 
 use std::ffi::OsString;
 use std::fmt::Display;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 use std::process::ExitCode;
 
 use clap_mangen::Man;
@@ -36,6 +39,7 @@ mod exit {
     pub(super) const INTERNAL: u8 = 1;
     pub(super) const USAGE: u8 = 2;
     pub(super) const FAILED: u8 = 3;
+    pub(super) const BRAKED: u8 = 4;
     pub(super) const LOCKED: u8 = 6;
     pub(super) const NOTHING: u8 = 7;
     pub(super) const CHANGES: u8 = 10;
@@ -174,6 +178,9 @@ fn dispatch(config: Config, screen: &Screen) -> Result<u8, CommandError> {
         Command::Run(args) => run::run(common, args, config.options.clone(), screen),
         Command::Resume(_) => resume::resume(config, screen),
         Command::Report(args) => report::report(common, args),
+        Command::Runs(args) => runs::runs(common, args),
+        Command::History(args) => history::history(common, args),
+        Command::Diff(args) => diff::diff(common, args),
         Command::Sandbox(args) => {
             sandbox::serve(args, &mut io::stdout())?;
             Ok(exit::COMPLETE)
@@ -192,14 +199,48 @@ fn dispatch(config: Config, screen: &Screen) -> Result<u8, CommandError> {
     }
 }
 
-/// Writes to standard output; a reader that has gone away is no error.
 fn print(text: &[u8]) -> Result<u8, CommandError> {
-    let mut stdout = io::stdout().lock();
-    match stdout.write_all(text).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(CommandError::internal(anyhow::Error::new(error).context("standard output")))
+    let mut stdout = Stdout::lock();
+    stdout.write_all(text).and_then(|()| stdout.flush()).map_err(Stdout::failed)?;
+    Ok(exit::COMPLETE)
+}
+
+/// Standard output. A reader that has gone away is no error: what nobody reads is dropped.
+#[derive(Debug)]
+struct Stdout(Option<BufWriter<StdoutLock<'static>>>);
+
+impl Stdout {
+    fn lock() -> Self {
+        Self(Some(BufWriter::new(io::stdout().lock())))
+    }
+
+    fn failed(error: io::Error) -> CommandError {
+        CommandError::internal(anyhow::Error::new(error).context("standard output"))
+    }
+
+    fn unless_gone<T>(
+        &mut self,
+        nothing: T,
+        write: impl FnOnce(&mut BufWriter<StdoutLock<'static>>) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let Some(stdout) = &mut self.0 else { return Ok(nothing) };
+        match write(stdout) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.0 = None;
+                Ok(nothing)
+            }
+            result => result,
         }
-        Ok(()) | Err(_) => Ok(exit::COMPLETE),
+    }
+}
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.unless_gone(bytes.len(), |stdout| stdout.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.unless_gone((), Write::flush)
     }
 }
 

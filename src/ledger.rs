@@ -3,10 +3,13 @@
 //! Selected VMs are written at the start, claimed before their call leaves, and settled before they are counted.
 //! Every report is read from here. One process writes at a time; reading is always possible.
 
+mod comparison;
 mod draft;
 mod error;
+mod history;
 mod item;
 mod json;
+mod prune;
 mod rate;
 mod read;
 mod resume;
@@ -25,13 +28,15 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
+pub use comparison::Pair;
 pub use draft::{Draft, NewRun, RunKey};
 pub use error::LedgerError;
+pub use history::{Entry, LastInventory, LastKnown, Overview};
 pub use item::{Deferred, Item, LastCall, RackNo, Setback, Settled, Settlement, Tally};
 pub use read::Skipped;
 pub use row::Row;
 pub use store::{Lock, beside};
-pub use summary::{Counts, FailureCount, InventoryFile, RackCounts, RunInfo, Summary};
+pub use summary::{Counts, FailureCount, InventoryFile, Named, RackCounts, RunInfo, Since, Summary};
 pub use writer::{Claimed, Counted, Reply, Take, Writer};
 
 use crate::outcome::Unanswered;
@@ -148,9 +153,10 @@ impl Ledger {
     pub fn end(&mut self, run: &RunKey, stopped_by: Option<Stop>, exit_code: u8) -> Result<(), LedgerError> {
         self.bury_the_dead()?;
         let now = micros(Timestamp::now());
-        let end = "UPDATE runs SET ended_at = ?2, stopped_by = ?3, exit_code = ?4 WHERE no = ?1";
+        let end = "UPDATE runs SET ended_at = ?2, stopped_by = ?3, exit_code = ?4, counts = ?5 WHERE no = ?1";
         let stopped_by = stopped_by.map(Stop::as_str);
-        self.db.execute(end, params![run.no, now, stopped_by, exit_code]).map_err(self.sqlite())?;
+        let counts = json::write(&self.counts(run)?);
+        self.db.execute(end, params![run.no, now, stopped_by, exit_code, counts]).map_err(self.sqlite())?;
         Ok(())
     }
 }

@@ -4,12 +4,15 @@
 //! outcome. All outputs are written in one pass in constant memory, and an old report stays until the new is whole.
 
 mod csv;
+pub mod diff;
 #[cfg(test)]
 mod fixtures;
+pub mod history;
 mod json;
 mod jsonl;
 mod output;
 pub mod recap;
+pub mod runs;
 mod skipped;
 
 use std::io;
@@ -66,6 +69,8 @@ impl FromStr for Format {
 pub enum ReportError {
     #[error("{}: {reason}", path.display())]
     UnknownFormat { path: PathBuf, reason: UnknownFormat },
+    #[error("{}: a comparison is written to a file whose name ends in .csv, .json or .jsonl", path.display())]
+    UnknownDiffFormat { path: PathBuf },
     #[error("-: a report goes to a file; standard output holds the recap alone")]
     StandardOutput,
     #[error("{}: is a directory, not a file", path.display())]

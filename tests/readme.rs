@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use v6fleet::difference::Difference;
 use v6fleet::outcome::{Basis, Failure, Outcome};
 use v6fleet::stop::Stop;
 
@@ -107,6 +108,14 @@ fn every_word_of_a_report_is_explained() {
     let failures = section("Failures");
     let told: Vec<&str> = rows(&failures).skip(1).map(|row| row[0].trim_matches('`')).collect();
     assert_eq!(told, Failure::ALL.iter().map(|failure| failure.as_str()).collect::<Vec<_>>());
+}
+
+#[test]
+fn every_difference_between_two_runs_is_explained() {
+    let section = section("Looking back");
+    let told = rows(&section).skip(1).flat_map(|row| quoted(row[0])).collect::<Vec<_>>();
+    let words = Difference::ALL.iter().map(|difference| difference.as_str());
+    assert_eq!(told, words.collect::<Vec<_>>());
 }
 
 #[test]

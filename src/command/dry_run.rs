@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use serde_json::json;
 
-use super::staging::{Past, Selected, Stage, Staged, stage};
+use super::staging::{Past, Selected, Stage, Staged, guard, stage};
 use super::{CommandError, exit, print};
 use crate::cli::{CommonArgs, RecapFormat, RunArgs};
 use crate::config::ledger_path;
@@ -27,12 +27,13 @@ pub(super) fn dry_run(common: &CommonArgs, args: &RunArgs) -> Result<u8, Command
         Err(LedgerError::Missing(_)) => None,
         Err(error) => return Err(error.into()),
     };
-    let only_failed = match (&ledger, &args.selection.only_failed) {
+    let only_failed = match (&ledger, &args.only_failed) {
         (Some(ledger), Some(run)) => Some(ledger.find_run(run)?),
         (None, Some(run)) => return Err(LedgerError::UnknownRun(run.clone()).into()),
         (_, None) => None,
     };
-    let past = Past { ledger: ledger.as_ref(), base_url, only_failed };
+    let shrink = guard(args, ledger.as_ref(), base_url)?;
+    let past = Past { ledger: ledger.as_ref(), base_url, only_failed, shrink };
     let mut counting = Counting { past: &past, racks: BTreeMap::new() };
     let staged = stage(args, &past, &mut counting)?;
     let racks = counting.racks;

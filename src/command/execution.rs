@@ -8,7 +8,7 @@ use std::time::Instant;
 use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::outputs::{all_written, list_skipped, outputs, write_reports};
 use super::{BeforeTheFirstCall, CommandError, exit, print};
@@ -47,13 +47,14 @@ impl Execution<'_> {
         };
         let exit_code = self.end(&mut ledger, run, stop).map_err(|error| self.broken_off(run, &error))?;
         let info = ledger.run_info(run)?;
-        let summary = ledger.summary(run)?;
+        let summary = Summary { since: ledger.since(run)?, ..ledger.summary(run)? };
         let outputs = outputs(self.reports, &info.id);
         let mut written = write_reports(&ledger, run, &info, &summary, &outputs)?;
         if summary.skipped > 0 {
             list_skipped(&ledger, run, self.reports, &mut written)?;
         }
         print_recap(self.reports.format, &info, &summary, &written.paths, self.common_args)?;
+        self.prune(&ledger);
         ledger.close()?;
         all_written(written, &outputs, run, self.common_args)?;
         Ok(exit_code)
@@ -135,6 +136,15 @@ impl Execution<'_> {
             None if detailed && summary.drifted > 0 => exit::DRIFT,
             None if detailed && summary.counts.changed() > 0 => exit::CHANGES,
             None => exit::COMPLETE,
+        }
+    }
+
+    /// The run is over and told of: what goes wrong here changes nothing about that.
+    fn prune(&self, ledger: &Ledger) {
+        match ledger.prune(self.reports.keep_runs.get()) {
+            Ok(0) => {}
+            Ok(runs) => info!(runs, "old runs deleted from the ledger"),
+            Err(error) => warn!(%error, "old runs could not be deleted from the ledger"),
         }
     }
 }

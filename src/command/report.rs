@@ -6,7 +6,7 @@ use super::target::common_args;
 use super::{BeforeTheFirstCall, CommandError, exit};
 use crate::cli::{CommonArgs, ReportArgs};
 use crate::config::ledger_path;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Summary};
 use crate::report::check_outputs;
 
 /// Does what `args` say. Returns the exit code.
@@ -17,7 +17,8 @@ pub(super) fn report(common: &CommonArgs, args: &ReportArgs) -> Result<u8, Comma
     check_outputs(&args.output).before_the_first_call()?;
     // One view for all of it: a run that is on goes on meanwhile.
     let (info, summary, written) = ledger.as_of_now(|ledger| {
-        let (info, summary) = (ledger.run_info(&run)?, ledger.summary(&run)?);
+        let info = ledger.run_info(&run)?;
+        let summary = Summary { since: ledger.since(&run)?, ..ledger.summary(&run)? };
         let written = write_reports(ledger, &run, &info, &summary, &args.output)?;
         Ok::<_, CommandError>((info, summary, written))
     })?;

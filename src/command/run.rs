@@ -1,14 +1,11 @@
 //! `v6fleet run`: the inventory into the ledger, then every VM called.
 
-use std::fs;
-use std::path::Path;
-
 use serde_json::{Map, Value};
 use tracing::{info, warn};
 
 use super::execution::Execution;
 use super::resume::go_on;
-use super::staging::{Past, Selected, Stage, Staged, stage};
+use super::staging::{Past, Selected, Stage, Staged, guard, identities, stage};
 use super::target::{Target, api_key, check_reports, common_args, spare_inputs, world};
 use super::{BeforeTheFirstCall, CommandError};
 use crate::cli::{CommonArgs, RunArgs};
@@ -42,7 +39,7 @@ pub(super) fn run(
     let job = NewRun {
         base_url: base_url.to_owned(),
         action: args.action,
-        files: args.inventory.iter().map(|path| identity(path)).collect(),
+        files: identities(&args.inventory),
         options,
         key_fingerprint: (!sandbox).then(|| key.fingerprint()),
         timeout: args.pace.timeout,
@@ -77,9 +74,10 @@ fn record(
     job: &NewRun,
     world: Option<World>,
 ) -> Result<(RunKey, Option<World>), CommandError> {
-    let only_failed = args.selection.only_failed.as_deref().map(|run| ledger.find_run(run)).transpose();
+    let only_failed = args.only_failed.as_deref().map(|run| ledger.find_run(run)).transpose();
     let only_failed = only_failed.before_the_first_call()?;
-    let past = Past { ledger: Some(ledger), base_url: &job.base_url, only_failed };
+    let shrink = guard(args, Some(ledger), &job.base_url).before_the_first_call()?;
+    let past = Past { ledger: Some(ledger), base_url: &job.base_url, only_failed, shrink };
     let draft = ledger.draft(job).before_the_first_call()?;
     let mut recording = Recording { draft, world, takes_in: args.rehearsal.world.is_none() };
     let Staged { reading, selected, skipped, shown, warnings } =
@@ -91,15 +89,9 @@ fn record(
         warn!("{warning}");
     }
     let Recording { draft, world, .. } = recording;
-    let run = draft.commit(&reading.files, &reading.label_columns, &warnings).before_the_first_call()?;
+    let run = draft.commit(&reading, &warnings).before_the_first_call()?;
     info!(run = run.id, selected, skipped, "run begins");
     Ok((run, world))
-}
-
-/// What tells an inventory file from any other: where it is, not what is in it.
-fn identity(path: &Path) -> String {
-    let absolute = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    absolute.display().to_string()
 }
 
 struct Recording<'a> {

@@ -1,13 +1,16 @@
 //! The inventory, read and selected: what `run` writes into the ledger and `--dry-run` only counts.
 
+use std::fs;
 use std::io;
+use std::path::PathBuf;
 
 use super::{CommandError, exit};
-use crate::cli::RunArgs;
+use crate::cli::{RunArgs, SelectionArgs};
 use crate::inventory::{
     Action, ColumnMap, Event, InvalidRow, InventoryError, ReadOptions, Reading, Selection, Vm, read,
 };
-use crate::ledger::{Ledger, LedgerError, RunKey};
+use crate::ledger::{LastInventory, Ledger, LedgerError, RunKey};
+use crate::shrink::{Guard, Shrunk};
 use crate::text::{counted, escape};
 
 /// How many invalid rows are shown before they are only counted.
@@ -16,6 +19,12 @@ const SHOWN: usize = 20;
 impl From<InventoryError> for CommandError {
     fn from(error: InventoryError) -> Self {
         Self::usage(error)
+    }
+}
+
+impl From<Shrunk> for CommandError {
+    fn from(error: Shrunk) -> Self {
+        Self { exit_code: exit::BRAKED, error: error.into() }
     }
 }
 
@@ -52,6 +61,7 @@ pub(super) struct Past<'a> {
     pub(super) ledger: Option<&'a Ledger>,
     pub(super) base_url: &'a str,
     pub(super) only_failed: Option<RunKey>,
+    pub(super) shrink: Option<Guard>,
 }
 
 impl Past<'_> {
@@ -67,18 +77,39 @@ impl Past<'_> {
     }
 }
 
-/// Reads the inventory of `args` onto a stage. With an invalid row and no `--skip-invalid`, or nothing selected,
-/// it ends in an error.
+/// What tells inventory files from any others: where they are, not what is in them.
+pub(super) fn identities(files: &[PathBuf]) -> Vec<String> {
+    let absolute = |file: &PathBuf| fs::canonicalize(file).unwrap_or_else(|_| file.clone());
+    files.iter().map(|file| absolute(file).display().to_string()).collect()
+}
+
+/// What `--max-shrink` asks of the inventory, where it was run before.
+pub(super) fn guard(
+    args: &RunArgs,
+    ledger: Option<&Ledger>,
+    base_url: &str,
+) -> Result<Option<Guard>, LedgerError> {
+    let (Some(most), Some(ledger)) = (args.max_shrink, ledger) else { return Ok(None) };
+    let last = ledger.last_inventory(&identities(&args.inventory), base_url)?;
+    Ok(last.map(|LastInventory { run, vms }| Guard { most, run, vms }))
+}
+
+/// Reads the inventory of `args` onto a stage. With an invalid row and no `--skip-invalid`, too few VMs, or nothing
+/// selected, it ends in an error.
 pub(super) fn stage(args: &RunArgs, past: &Past<'_>, stage: &mut impl Stage) -> Result<Staged, CommandError> {
     let columns =
         ColumnMap::new(args.inventory_options.column.iter().cloned()).map_err(CommandError::usage)?;
     let format = args.inventory_options.inventory_format;
     let options = ReadOptions { format, columns, action_given: args.action.is_some() };
-    let mut selecting = Selecting { args, past, selection: selection(args)?, stage, tally: Tally::default() };
+    let mut selecting =
+        Selecting { args, past, selection: selection(&args.selection)?, stage, tally: Tally::default() };
     let reading = read(&args.inventory, &mut io::stdin(), &options, &mut |event| selecting.take(event))?;
     let Selecting { selection, tally, .. } = selecting;
     if reading.invalid > 0 && !args.inventory_options.skip_invalid {
         return Err(refuse(&tally.shown, reading.invalid));
+    }
+    if let Some(guard) = &past.shrink {
+        guard.check(reading.vms)?;
     }
     let warnings = warnings(&tally, &reading, &selection);
     if tally.selected == 0 {
@@ -106,8 +137,7 @@ fn warnings(tally: &Tally, reading: &Reading, selection: &Selection) -> Vec<Stri
     counts.chain(unknown).collect()
 }
 
-fn selection(args: &RunArgs) -> Result<Selection, CommandError> {
-    let flags = &args.selection;
+pub(super) fn selection(flags: &SelectionArgs) -> Result<Selection, CommandError> {
     let (racks, vmids, wheres) = (flags.rack.clone(), flags.vmid.clone(), flags.r#where.clone());
     Selection::new(racks, vmids, wheres).map_err(CommandError::usage)
 }

@@ -8,10 +8,9 @@ use rusqlite::{OptionalExtension, params};
 use sha2::{Digest, Sha256};
 
 use super::error::LedgerError;
-use super::summary::InventoryFile;
 use super::{Ledger, json, micros};
 use crate::allocation::Expected;
-use crate::inventory::{Action, Vm, VmId};
+use crate::inventory::{Action, Reading, Vm, VmId};
 
 /// What is known of a run before its inventory is read.
 #[derive(Debug, Clone)]
@@ -30,14 +29,18 @@ pub struct NewRun {
 impl NewRun {
     /// What makes two runs the same job: the files, and the action.
     pub(super) fn fleet(&self) -> String {
-        let mut hash = Sha256::new();
-        for file in &self.files {
-            hash.update(file.as_bytes());
-            hash.update([0]);
-        }
-        hash.update(self.action.map_or("", Action::as_str));
-        format!("{:x}", hash.finalize())
+        fleet(&self.files, self.action)
     }
+}
+
+pub(super) fn fleet(files: &[String], action: Option<Action>) -> String {
+    let mut hash = Sha256::new();
+    for file in files {
+        hash.update(file.as_bytes());
+        hash.update([0]);
+    }
+    hash.update(action.map_or("", Action::as_str));
+    format!("{:x}", hash.finalize())
 }
 
 /// Names a run within its ledger.
@@ -46,6 +49,13 @@ pub struct RunKey {
     pub(super) no: i64,
     pub(super) base: i64,
     pub id: String,
+}
+
+impl RunKey {
+    /// Reads the columns `no, base, id`.
+    pub(super) fn of(row: &rusqlite::Row<'_>) -> Result<Self, rusqlite::Error> {
+        Ok(Self { no: row.get(0)?, base: row.get(1)?, id: row.get(2)? })
+    }
 }
 
 /// A run that is being written. Dropped without [`Draft::commit`], it leaves nothing behind.
@@ -172,17 +182,18 @@ impl Draft<'_> {
         self.position.unsigned_abs()
     }
 
-    /// Makes the run real.
-    pub fn commit(
-        mut self,
-        inventory: &[InventoryFile],
-        label_columns: &[String],
-        warnings: &[String],
-    ) -> Result<RunKey, LedgerError> {
+    /// Makes the run real. Of the inventory that `reading` tells of, the selected VMs were added.
+    pub fn commit(mut self, reading: &Reading, warnings: &[String]) -> Result<RunKey, LedgerError> {
         let sqlite = self.ledger.sqlite();
-        let sql = "UPDATE runs SET inventory = ?2, label_columns = ?3, warnings = ?4 WHERE no = ?1";
-        let values =
-            params![self.key.no, json::write(inventory), json::write(label_columns), json::write(warnings)];
+        let sql = "UPDATE runs SET inventory = ?2, label_columns = ?3, inventory_vms = ?4, warnings = ?5
+                   WHERE no = ?1";
+        let values = params![
+            self.key.no,
+            json::write(&reading.files),
+            json::write(&reading.label_columns),
+            i64::try_from(reading.vms).unwrap_or(i64::MAX),
+            json::write(warnings)
+        ];
         self.ledger.db.execute(sql, values).map_err(sqlite)?;
         self.ledger.db.execute_batch("COMMIT").map_err(sqlite)?;
         self.committed = true;

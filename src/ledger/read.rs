@@ -31,15 +31,16 @@ impl Ledger {
     pub fn find_run(&self, text: &str) -> Result<RunKey, LedgerError> {
         let unknown = || LedgerError::UnknownRun(text.to_owned());
         let sql = match text {
-            "latest" => "SELECT no, base, id FROM runs WHERE ?1 <> '' ORDER BY no DESC LIMIT 1",
+            "latest" => {
+                "SELECT no, base, id FROM runs WHERE ?1 <> '' AND NOT pruned ORDER BY no DESC LIMIT 1"
+            }
             _ => {
-                "SELECT no, base, id FROM runs WHERE substr(id, 1, length(?1)) = ?1 ORDER BY id = ?1 DESC LIMIT 2"
+                "SELECT no, base, id FROM runs WHERE substr(id, 1, length(?1)) = ?1 AND NOT pruned
+                 ORDER BY id = ?1 DESC LIMIT 2"
             }
         };
         let mut runs = self.db.prepare(sql).map_err(self.sqlite())?;
-        let runs = runs
-            .query_map([text], |row| Ok(RunKey { no: row.get(0)?, base: row.get(1)?, id: row.get(2)? }))
-            .map_err(self.sqlite())?;
+        let runs = runs.query_map([text], RunKey::of).map_err(self.sqlite())?;
         let mut runs = runs.collect::<Result<Vec<_>, _>>().map_err(self.sqlite())?.into_iter();
         match (runs.next(), runs.next()) {
             _ if text.is_empty() => Err(unknown()),
@@ -77,14 +78,7 @@ impl Ledger {
     pub fn summary(&self, run: &RunKey) -> Result<Summary, LedgerError> {
         let sqlite = self.sqlite();
         let racks = self.rack_counts(run).map_err(sqlite)?;
-        let mut counts = Counts::default();
-        for rack in &racks {
-            counts.selected += rack.counts.selected;
-            counts.created += rack.counts.created;
-            counts.unchanged += rack.counts.unchanged;
-            counts.updated += rack.counts.updated;
-            counts.failed += rack.counts.failed;
-        }
+        let counts = Counts::sum(racks.iter().map(|rack| rack.counts));
         let sums = "SELECT count(*), coalesce(sum(state = 2), 0), count(drift), count(warnings),
                            coalesce(sum(attempts + throttled), 0), coalesce(sum(max(attempts - 1, 0)), 0),
                            coalesce(sum(throttled), 0), (SELECT count(*) FROM skipped WHERE run = ?1)
@@ -142,7 +136,14 @@ impl Ledger {
             complete: stopped_by.is_none() && settled == rows,
             stopped_by,
             exit_code: exit_code.unwrap_or_default(),
+            since: None,
         })
+    }
+
+    /// How a run's VMs came out, as they are now.
+    pub(super) fn counts(&self, run: &RunKey) -> Result<Counts, LedgerError> {
+        let racks = self.rack_counts(run).map_err(self.sqlite())?;
+        Ok(Counts::sum(racks.into_iter().map(|rack| rack.counts)))
     }
 
     fn rack_counts(&self, run: &RunKey) -> Result<Vec<RackCounts>, rusqlite::Error> {
@@ -211,7 +212,11 @@ impl Ledger {
         mut each: impl FnMut(&Row) -> Result<(), E>,
     ) -> Result<(), E> {
         let sqlite = self.sqlite();
-        let mut items = self.db.prepare(ROWS).map_err(sqlite)?;
+        let sql = format!(
+            "SELECT {ROW} FROM items i JOIN racks r ON r.run = i.run AND r.no = i.rack
+             WHERE i.run = ?1 ORDER BY position"
+        );
+        let mut items = self.db.prepare(&sql).map_err(sqlite)?;
         let mut items = items.query([run.no]).map_err(sqlite)?;
         while let Some(item) = items.next().map_err(sqlite)? {
             each(&row(item).map_err(sqlite)?)?;
@@ -232,15 +237,14 @@ impl Ledger {
     }
 }
 
-const ROWS: &str = "
-    SELECT vmid, name, coalesce(i.rack_id, CASE rack_expected WHEN 1 THEN r.rack_id END), action, state, outcome,
-           basis, prefix, next_hop, status, previous_prefix, previous_next_hop, changes, drift, failure,
-           may_have_applied, http_status, error, attempts, first_sent_at, settled_at, latency_us, request_id,
-           warnings, labels
-    FROM items i JOIN racks r ON r.run = i.run AND r.no = i.rack
-    WHERE i.run = ?1 ORDER BY position";
+/// What [`row`] reads, of an item `i` and its rack `r`.
+pub(super) const ROW: &str = "
+    vmid, name, coalesce(i.rack_id, CASE rack_expected WHEN 1 THEN r.rack_id END), i.action, state, outcome,
+    basis, prefix, next_hop, status, previous_prefix, previous_next_hop, changes, drift, failure,
+    may_have_applied, http_status, error, attempts, first_sent_at, settled_at, latency_us, request_id,
+    i.warnings, labels";
 
-fn row(item: &rusqlite::Row<'_>) -> Result<Row, rusqlite::Error> {
+pub(super) fn row(item: &rusqlite::Row<'_>) -> Result<Row, rusqlite::Error> {
     let settled = item.get::<_, i64>(4)? == 2;
     let word = |column| item.get::<_, Option<String>>(column).map(Option::unwrap_or_default);
     let outcome = Outcome::from_word(&word(5)?).filter(|_| settled).unwrap_or(Outcome::Failed);

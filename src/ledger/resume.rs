@@ -8,10 +8,10 @@ use super::error::LedgerError;
 use super::{Ledger, json, micros};
 
 /// A run that no newer one of the same job, at the same base URL, has superseded.
-const NEWEST_OF_ITS_JOB: &str =
+pub(super) const NEWEST_OF_ITS_JOB: &str =
     "NOT EXISTS (SELECT 1 FROM runs n WHERE n.fleet = r.fleet AND n.base = r.base AND n.no > r.no)";
 
-const UNFINISHED: &str = "EXISTS (SELECT 1 FROM items i WHERE i.run = r.no AND i.state < 2)";
+pub(super) const UNFINISHED: &str = "EXISTS (SELECT 1 FROM items i WHERE i.run = r.no AND i.state < 2)";
 
 impl Ledger {
     /// The latest unfinished run that is not superseded.
@@ -28,9 +28,7 @@ impl Ledger {
 
     fn newest_run(&self, condition: &str, values: impl Params) -> Result<Option<RunKey>, LedgerError> {
         let sql = format!("SELECT no, base, id FROM runs r WHERE {condition} ORDER BY no DESC LIMIT 1");
-        let run = self.db.query_row(&sql, values, |row| {
-            Ok(RunKey { no: row.get(0)?, base: row.get(1)?, id: row.get(2)? })
-        });
+        let run = self.db.query_row(&sql, values, RunKey::of);
         run.optional().map_err(self.sqlite())
     }
 
@@ -40,11 +38,12 @@ impl Ledger {
         self.db.query_row(&sql, [run.no], |row| row.get(0)).map_err(self.sqlite())
     }
 
-    /// Notes that a run goes on, with these options.
+    /// Notes that a run goes on, with these options and those of its own that they say nothing of.
     pub fn resume(&self, run: &RunKey, job: &NewRun) -> Result<(), LedgerError> {
         let sql =
             "UPDATE runs SET resumes = resumes + 1, resumed_at = ?2, ended_at = NULL, stopped_by = NULL,
-                      exit_code = NULL, options = ?3, key_fingerprint = ?4, timeout_us = ?5,
+                      exit_code = NULL, counts = NULL, options = json_patch(options, ?3), key_fingerprint = ?4,
+                      timeout_us = ?5,
                       calls_before = (SELECT coalesce(sum(attempts + throttled), 0) FROM items WHERE run = ?1)
                    WHERE no = ?1";
         let values = params![

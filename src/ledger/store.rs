@@ -195,6 +195,10 @@ pub(super) fn open_read_only(path: &Path) -> Result<Connection, LedgerError> {
     let db = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     match version(&db, path)? {
         0 => Err(LedgerError::Missing(path.to_owned())),
+        1 => {
+            db.execute_batch(include_str!("schema-1-as-2.sql")).map_err(sqlite(path))?;
+            Ok(db)
+        }
         _ => Ok(db),
     }
 }
@@ -270,6 +274,36 @@ mod tests {
         for result in [open(&path), open_read_only(&path)] {
             assert!(matches!(result, Err(LedgerError::Newer { found, .. }) if found == SCHEMA + 1));
         }
+    }
+
+    #[test]
+    fn a_ledger_of_schema_1_is_read_as_it_is_and_brought_up_to_date_by_the_next_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = at(&dir);
+        create(&path).unwrap();
+        let old = Connection::open(&path).unwrap();
+        old.execute_batch(MIGRATIONS[0]).unwrap();
+        old.execute_batch(
+            "INSERT INTO bases (url) VALUES ('https://a.example');
+             INSERT INTO runs (id, base, tool_version, fleet, inventory, label_columns, options, timeout_us, warnings,
+                started_at) VALUES ('r', 1, '0.1.0', 'f', '[]', '[]', '{}', 1, '[]', 1);
+             INSERT INTO racks (run, no) VALUES (1, 0);
+             INSERT INTO items (run, position, vmid, rack, rack_expected, action) VALUES (1, 0, '1', 0, 0, 'allocate')",
+        )
+        .unwrap();
+        old.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
+        old.pragma_update(None, "user_version", 1).unwrap();
+        drop(old);
+        let read = |db: &Connection| {
+            let runs = "SELECT pinned, inventory_vms, ids, vmid FROM runs JOIN items ON run = no";
+            let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
+            db.query_row(runs, [], row).unwrap()
+        };
+        let expected: (bool, Option<i64>, Option<String>, String) = (false, None, None, "1".into());
+        let reader = open_read_only(&path).unwrap();
+        assert_eq!((read(&reader), version(&reader, &path).unwrap()), (expected.clone(), 1));
+        let writer = open(&path).unwrap();
+        assert_eq!((read(&writer), version(&writer, &path).unwrap()), (expected, SCHEMA));
     }
 
     #[test]

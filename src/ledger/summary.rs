@@ -41,7 +41,7 @@ pub struct RunInfo {
 }
 
 /// How many VMs came out how.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     pub selected: u64,
     pub created: u64,
@@ -58,6 +58,16 @@ impl Counts {
             Outcome::Updated => self.updated += vms,
             Outcome::Failed => self.failed += vms,
         }
+    }
+
+    pub fn sum(all: impl Iterator<Item = Self>) -> Self {
+        all.fold(Self::default(), |sum, counts| Self {
+            selected: sum.selected + counts.selected,
+            created: sum.created + counts.created,
+            unchanged: sum.unchanged + counts.unchanged,
+            updated: sum.updated + counts.updated,
+            failed: sum.failed + counts.failed,
+        })
     }
 
     pub fn changed(&self) -> u64 {
@@ -124,4 +134,23 @@ pub struct Summary {
     pub stopped_by: Option<Stop>,
     /// The program's exit code for this run.
     pub exit_code: u8,
+    /// `None` where there is no run to compare it with, or nobody asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<Since>,
+}
+
+/// How a run's failures differ from those of an earlier one.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Since {
+    /// The id of the earlier run.
+    pub run: String,
+    pub newly_failing: Named,
+    pub recovered: Named,
+}
+
+/// So many VMs, and the first few of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Named {
+    pub vms: u64,
+    pub examples: Vec<String>,
 }

@@ -5,36 +5,36 @@ use std::time::Duration;
 
 use super::*;
 use crate::allocation::{Expected, tests::example};
-use crate::inventory::{Action, Vm};
+use crate::inventory::{Action, Reading, Vm};
 use crate::outcome::{Basis, Failure, Outcome, Verdict};
 
-const BASE: &str = "https://cloud.hostup.se";
+pub(super) const BASE: &str = "https://cloud.hostup.se";
 
-struct Fixture {
+pub(super) struct Fixture {
     dir: tempfile::TempDir,
 }
 
 impl Fixture {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { dir: tempfile::tempdir().unwrap() }
     }
 
-    fn path(&self) -> PathBuf {
+    pub(super) fn path(&self) -> PathBuf {
         self.dir.path().join("ledger.db")
     }
 
-    fn ledger(&self) -> Ledger {
+    pub(super) fn ledger(&self) -> Ledger {
         Ledger::open(&self.path(), Duration::ZERO).unwrap()
     }
 }
 
-fn vm(id: &str, rack: Option<&str>) -> Vm {
+pub(super) fn vm(id: &str, rack: Option<&str>) -> Vm {
     let expected = Expected { rack_id: rack.map(Into::into), ..Expected::default() };
     let labels = vec![("role".to_owned(), "web".to_owned())];
     Vm { id: id.parse().unwrap(), name: Some(format!("vm-{id}")), action: None, expected, labels }
 }
 
-fn new_run(base_url: &str) -> NewRun {
+pub(super) fn new_run(base_url: &str) -> NewRun {
     NewRun {
         base_url: base_url.into(),
         action: Some(Action::Allocate),
@@ -46,29 +46,30 @@ fn new_run(base_url: &str) -> NewRun {
 }
 
 /// A run of VMs 1, 2, 3 … on the given racks.
-fn begin(ledger: &Ledger, racks: &[Option<&str>]) -> RunKey {
+pub(super) fn begin(ledger: &Ledger, racks: &[Option<&str>]) -> RunKey {
     let mut draft = ledger.draft(&new_run(BASE)).unwrap();
     for (id, rack) in (1..).zip(racks) {
         draft.add(&vm(&id.to_string(), *rack), Action::Allocate, *rack).unwrap();
     }
-    draft.commit(&[], &["role".into()], &[]).unwrap()
+    let reading = Reading { label_columns: vec!["role".into()], vms: draft.selected(), ..Reading::default() };
+    draft.commit(&reading, &[]).unwrap()
 }
 
 fn reply(writer: &mut Writer) -> Option<Reply> {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(writer.reply())
 }
 
-fn claim(writer: &mut Writer, take: Vec<Take>) -> Vec<Item> {
+pub(super) fn claim(writer: &mut Writer, take: Vec<Take>) -> Vec<Item> {
     writer.claim(vec![], take);
     let Some(Reply::Claimed(claimed)) = reply(writer) else { panic!("not claimed") };
     claimed.items
 }
 
-fn take(rack: u32, vms: u32) -> Vec<Take> {
+pub(super) fn take(rack: u32, vms: u32) -> Vec<Take> {
     vec![Take { rack: RackNo(rack), vms }]
 }
 
-fn success(mut item: Item, outcome: Outcome, basis: Basis) -> Settled {
+pub(super) fn success(mut item: Item, outcome: Outcome, basis: Basis) -> Settled {
     item.tally.attempts += 1;
     item.tally.first_sent = Some(Timestamp::now());
     let verdict = Verdict { outcome, basis, changes: vec![], warnings: vec!["w".into()] };
@@ -77,7 +78,7 @@ fn success(mut item: Item, outcome: Outcome, basis: Basis) -> Settled {
     Settled { item, last, at: Timestamp::now(), settlement }
 }
 
-fn setback() -> Setback {
+pub(super) fn setback() -> Setback {
     Setback { failure: Failure::ServerError, error: "boom".into() }
 }
 
@@ -254,7 +255,7 @@ fn a_limit_is_remembered_for_its_base_url_and_key() {
     let ledger = fixture.ledger();
     let run = |base_url: &str, key: Option<&str>| {
         let new = NewRun { key_fingerprint: key.map(str::to_owned), ..new_run(base_url) };
-        ledger.draft(&new).unwrap().commit(&[], &[], &[]).unwrap()
+        ledger.draft(&new).unwrap().commit(&Reading::default(), &[]).unwrap()
     };
     let first = run(BASE, Some("0badf00d"));
     assert_eq!(ledger.remembered_rate(&first).unwrap(), None);

@@ -15,6 +15,7 @@ use super::error::LedgerError;
 use super::item::{Deferred, Item, RackNo, Setback, Settled, Settlement, Tally};
 use super::{Ledger, json, micros, store, timestamp};
 use crate::allocation::Expected;
+use crate::difference::Ids;
 use crate::outcome::{Outcome, Unanswered};
 
 /// The most requests that share a commit.
@@ -327,7 +328,7 @@ impl Book {
                     settled_at = ?6, outcome = ?7, basis = ?8, rack_id = ?9, prefix = ?10, next_hop = ?11,
                     status = ?12, previous_prefix = ?13, previous_next_hop = ?14, changes = ?15, drift = ?16,
                     warnings = ?17, failure = NULL, error = NULL, may_have_applied = 0, http_status = ?18,
-                    latency_us = ?19, request_id = ?20
+                    latency_us = ?19, request_id = ?20, ids = ?21
                  WHERE run = ?1 AND position = ?2 AND state = 1",
             )?
             .execute(params![
@@ -351,6 +352,7 @@ impl Book {
                 last.http_status,
                 last.latency_us(),
                 last.request_id,
+                json::write(&Ids::from(&**allocation)),
             ])?;
         db.prepare_cached(
             "INSERT INTO vms (base, vmid, rack_id, allocation, seen_at) VALUES (?1, ?2, ?3, ?4, ?5)

@@ -52,11 +52,11 @@ fn joined(parts: impl Iterator<Item = String>) -> Cow<'static, str> {
     parts.collect::<Vec<_>>().join("; ").into()
 }
 
-fn change(Change { field, before, after }: &Change) -> String {
+pub(super) fn change(Change { field, before, after }: &Change) -> String {
     format!("{}: {before} → {after}", field.as_str())
 }
 
-fn drift(Drift { field, expected, actual }: &Drift) -> String {
+pub(super) fn drift(Drift { field, expected, actual }: &Drift) -> String {
     format!("{}: {expected}, {actual}", field.as_str())
 }
 

@@ -181,6 +181,7 @@ pub(super) fn summary(rows: &[Row]) -> Summary {
         complete: true,
         stopped_by: None,
         exit_code: 3,
+        since: None,
     }
 }
 

@@ -46,6 +46,14 @@ pub(super) fn write(to: impl Write, value: &impl Serialize) -> io::Result<()> {
     Ok(value.serialize(&mut json)?)
 }
 
+/// A value as text, on one line that ends in a line break.
+pub(super) fn line(value: &impl Serialize) -> serde_json::Result<String> {
+    let mut line = Vec::new();
+    write(&mut line, value).map_err(serde_json::Error::io)?;
+    line.push(b'\n');
+    Ok(String::from_utf8_lossy(&line).into_owned())
+}
+
 /// Compact JSON that a terminal may show: deceptive characters are `\u` escapes, which read back exactly.
 struct ForTerminals;
 

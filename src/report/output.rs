@@ -22,16 +22,21 @@ pub(super) enum Place {
 }
 
 impl Place {
-    /// Looks at the path without touching it.
+    /// Looks at the path of a report, without touching it.
     pub(super) fn of(path: &Path) -> Result<(Format, Self), ReportError> {
         if path == "-" {
             return Err(ReportError::StandardOutput);
         }
         let format = path.to_string_lossy().parse();
         let format = format.map_err(|reason| ReportError::UnknownFormat { path: path.into(), reason })?;
+        Ok((format, Self::at(path)?))
+    }
+
+    /// Looks at a path whose format is known.
+    pub(super) fn at(path: &Path) -> Result<Self, ReportError> {
         let destination = match fs::metadata(path) {
             Ok(found) if found.is_dir() => return Err(ReportError::IsDirectory { path: path.into() }),
-            Ok(found) if !found.is_file() => return Ok((format, Self::Direct { path: path.into() })),
+            Ok(found) if !found.is_file() => return Ok(Self::Direct { path: path.into() }),
             Ok(_) => fs::canonicalize(path).map_err(ReportError::write(path))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => path.to_owned(),
             Err(error) => return Err(ReportError::write(path)(error)),
@@ -43,7 +48,7 @@ impl Place {
         if !directory.is_dir() {
             return Err(ReportError::MissingDirectory { path: path.into(), directory });
         }
-        Ok((format, Self::File { destination, directory }))
+        Ok(Self::File { destination, directory })
     }
 
     /// Whether a report could be written here now.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 use serde::Serialize;
 
-use crate::ledger::{Counts, FailureCount, RackCounts, RunInfo, Summary};
+use crate::ledger::{Counts, FailureCount, Named, RackCounts, RunInfo, Since, Summary};
 use crate::outcome::Failure;
 use crate::stop::Stop;
 use crate::text::{count, counted, duration, escape, shortened};
@@ -49,10 +49,7 @@ pub fn json(run: &RunInfo, summary: &Summary, reports: &[PathBuf]) -> serde_json
         reports: Vec<String>,
     }
     let reports = reports.iter().map(|path| path.display().to_string()).collect();
-    let mut line = Vec::new();
-    json::write(&mut line, &Object { run, summary, reports }).map_err(serde_json::Error::io)?;
-    line.push(b'\n');
-    Ok(String::from_utf8_lossy(&line).into_owned())
+    json::line(&Object { run, summary, reports })
 }
 
 struct Recap<'a> {
@@ -70,6 +67,7 @@ impl fmt::Display for Recap<'_> {
         self.racks(f)?;
         self.failures(f)?;
         self.findings(f)?;
+        self.since(f)?;
         self.effort(f)?;
         self.whereabouts(f)
     }
@@ -160,6 +158,13 @@ impl Recap<'_> {
         warnings.iter().try_for_each(|warning| writeln!(f, "Warning: {}", shortened(warning, TEXT)))
     }
 
+    fn since(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(Since { run, newly_failing, recovered }) = &self.summary.since else { return Ok(()) };
+        let run = escape(run);
+        writeln!(f, "Newly failing since {run}: {}", named(newly_failing))?;
+        writeln!(f, "Recovered since {run}: {}", named(recovered))
+    }
+
     fn effort(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Summary { calls, retries, throttled, duration_s, calls_per_s, .. } = self.summary;
         writeln!(
@@ -207,16 +212,25 @@ fn write_failure(f: &mut fmt::Formatter<'_>, failure: &FailureCount) -> fmt::Res
     if *may_have_applied > 0 {
         write!(f, " ({} may have changed all the same)", count(*may_have_applied))?;
     }
-    let named: Vec<_> = examples.iter().take(EXAMPLES).map(|vm| shortened(vm, NAME)).collect();
-    if !named.is_empty() {
-        let more = if *vms > named.len() as u64 { ", …" } else { "" };
-        write!(f, ": {}{more}", named.join(", "))?;
-    }
-    writeln!(f)?;
+    writeln!(f, "{}", named_after_colon(*vms, examples))?;
     if let Some(error) = error {
         writeln!(f, "    {}", shortened(error, TEXT))?;
     }
     writeln!(f, "    → {}", advice(*failure))
+}
+
+fn named(Named { vms, examples }: &Named) -> String {
+    match vms {
+        0 => "none".into(),
+        vms => format!("{}{}", counted(*vms, "VM", "VMs"), named_after_colon(*vms, examples)),
+    }
+}
+
+/// The first few of so many VMs, behind a colon.
+fn named_after_colon(vms: u64, examples: &[String]) -> String {
+    let named: Vec<_> = examples.iter().take(EXAMPLES).map(|vm| shortened(vm, NAME)).collect();
+    let more = if vms > named.len() as u64 { ", …" } else { "" };
+    if named.is_empty() { String::new() } else { format!(": {}{more}", named.join(", ")) }
 }
 
 /// One line a rack, the inventory's order kept where all of them fit.
@@ -255,13 +269,7 @@ fn line(name: String, counts: Counts) -> [String; 6] {
 }
 
 fn total(racks: &[&RackCounts]) -> Counts {
-    racks.iter().fold(Counts::default(), |sum, rack| Counts {
-        selected: sum.selected + rack.counts.selected,
-        created: sum.created + rack.counts.created,
-        unchanged: sum.unchanged + rack.counts.unchanged,
-        updated: sum.updated + rack.counts.updated,
-        failed: sum.failed + rack.counts.failed,
-    })
+    Counts::sum(racks.iter().map(|rack| rack.counts))
 }
 
 fn reason(stop: Stop) -> &'static str {
@@ -521,6 +529,34 @@ mod tests {
          and 13 more racks  13,003        3     13,000        0       0
          all                33,034       33     33,000        0       1
         ");
+    }
+
+    #[test]
+    fn what_fails_newly_and_what_has_recovered_is_said_where_there_is_a_run_to_compare_with() {
+        let named = |vms, examples: &[&str]| Named {
+            vms,
+            examples: examples.iter().map(ToString::to_string).collect(),
+        };
+        let since = |newly_failing, recovered| {
+            let since = Since { run: "20261122T021500Z-0001".into(), newly_failing, recovered };
+            let summary = Summary { since: Some(since), ..summary(&rows()) };
+            let text = recap(&summary, NEXT);
+            text.lines().filter(|line| line.contains("since")).map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            since(named(1_200, &["1", "2", "3", "4", "5"]), named(1, &["7"])),
+            [
+                "Newly failing since 20261122T021500Z-0001: 1,200 VMs: 1, 2, 3, 4, 5, …",
+                "Recovered since 20261122T021500Z-0001: 1 VM: 7"
+            ]
+        );
+        assert_eq!(
+            since(Named::default(), Named::default()),
+            [
+                "Newly failing since 20261122T021500Z-0001: none",
+                "Recovered since 20261122T021500Z-0001: none"
+            ]
+        );
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod demo;
 mod disk;
 mod fixture;
 mod fleet;
+mod history;
 mod inventory;
 mod key;
 mod lock;

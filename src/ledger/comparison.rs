@@ -1,0 +1,240 @@
+//! Two runs side by side, VM by VM, in memory that does not grow with them.
+
+use rusqlite::{OptionalExtension, params};
+
+use super::draft::RunKey;
+use super::error::LedgerError;
+use super::summary::{Named, Since};
+use super::{Ledger, json};
+use crate::difference::{Difference, Standing, difference};
+use crate::inventory::Vm;
+use crate::outcome::{Failure, Outcome};
+
+/// A run that ended by itself, every VM settled.
+pub(super) const COMPLETE: &str = "ended_at IS NOT NULL AND stopped_by IS NULL AND NOT pruned";
+
+/// The selection options of a run `r`, as a JSON array.
+const SELECTION: &str =
+    r#"json_extract(r.options, '$.rack', '$.vmid', '$.where', '$.limit', '$."only-failed"')"#;
+
+/// [`SELECTION`] where nothing narrowed the inventory.
+const EVERYTHING: &str = "[null,null,null,null,null]";
+
+/// How many VMs stand for a kind of difference.
+const EXAMPLES: usize = 5;
+
+/// A VM in two runs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pair {
+    /// As the later of the two has it, or the only one.
+    pub vm: Vm,
+    /// The inventory's, else the one last seen before the run.
+    pub rack: Option<String>,
+    pub before: Option<Standing>,
+    pub after: Option<Standing>,
+}
+
+impl Pair {
+    pub fn difference(&self) -> Option<Difference> {
+        difference(self.before.as_ref(), self.after.as_ref())
+    }
+}
+
+impl Ledger {
+    /// Calls `each` with every VM of two runs: those of `to` in inventory order, then those of `from` alone.
+    pub fn each_pair<E: From<LedgerError>>(
+        &self,
+        from: &RunKey,
+        to: &RunKey,
+        mut each: impl FnMut(Pair) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.each_with_other(to, from, "", |vm, rack, after, before| {
+            each(Pair { vm, rack, before, after: Some(after) })
+        })?;
+        self.each_with_other(from, to, "AND other.run IS NULL", |vm, rack, before, _| {
+            each(Pair { vm, rack, before: Some(before), after: None })
+        })
+    }
+
+    fn each_with_other<E: From<LedgerError>>(
+        &self,
+        run: &RunKey,
+        other: &RunKey,
+        condition: &str,
+        mut each: impl FnMut(Vm, Option<String>, Standing, Option<Standing>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let sqlite = self.sqlite();
+        let (own, others) = (standing_columns("own"), standing_columns("other"));
+        let sql = format!(
+            "SELECT {own}, {others}, own.vmid, own.name, own.action, own.expected, own.labels, r.rack_id
+             FROM items own JOIN racks r ON r.run = own.run AND r.no = own.rack
+             LEFT JOIN items other ON other.vmid = own.vmid AND other.run = ?2
+             WHERE own.run = ?1 {condition} ORDER BY own.position"
+        );
+        let mut rows = self.db.prepare(&sql).map_err(sqlite)?;
+        let mut rows = rows.query([run.no, other.no]).map_err(sqlite)?;
+        while let Some(row) = rows.next().map_err(sqlite)? {
+            let read = || {
+                let rack = row.get(2 * STANDING + 5)?;
+                Ok((vm(row, 2 * STANDING)?, rack, standing(row, 0)?, standing(row, STANDING)?))
+            };
+            let (vm, rack, own, other) = read().map_err(sqlite)?;
+            if let Some(own) = own {
+                each(vm, rack, own, other)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The last complete run before `run` of the same job, at the same base URL, with which it can be compared:
+    /// one of the same selection, or of the whole inventory.
+    pub fn baseline(&self, run: &RunKey) -> Result<Option<RunKey>, LedgerError> {
+        let own = format!("(SELECT {SELECTION} FROM runs r WHERE no = ?1)");
+        let sql = format!(
+            "SELECT no, base, id FROM runs r WHERE no < ?1 AND {COMPLETE} AND {SELECTION} IN (?2, {own})
+                AND (fleet, base) = (SELECT fleet, base FROM runs WHERE no = ?1)
+             ORDER BY no DESC LIMIT 1"
+        );
+        let run = self.db.query_row(&sql, params![run.no, EVERYTHING], RunKey::of);
+        run.optional().map_err(self.sqlite())
+    }
+
+    /// Which VMs fail, and which have recovered, since a run's [`Self::baseline`].
+    pub fn since(&self, run: &RunKey) -> Result<Option<Since>, LedgerError> {
+        let Some(baseline) = self.baseline(run)? else { return Ok(None) };
+        let mut since = Since { run: baseline.id.clone(), ..Since::default() };
+        self.each_pair(&baseline, run, |pair| {
+            match pair.difference() {
+                Some(Difference::NewlyFailing) => name(&mut since.newly_failing, &pair),
+                Some(Difference::Recovered) => name(&mut since.recovered, &pair),
+                Some(
+                    Difference::Changed | Difference::Appeared | Difference::Gone | Difference::NotAttempted,
+                )
+                | None => {}
+            }
+            Ok::<_, LedgerError>(())
+        })?;
+        Ok(Some(since))
+    }
+}
+
+fn name(named: &mut Named, pair: &Pair) {
+    named.vms += 1;
+    if named.examples.len() < EXAMPLES {
+        named.examples.push(pair.vm.id.to_string());
+    }
+}
+
+/// The columns that [`standing`] reads, of a table `items`.
+fn standing_columns(items: &str) -> String {
+    ["state", "outcome", "failure", "error", "rack_id", "prefix", "next_hop", "status", "ids"]
+        .map(|column| format!("{items}.{column}"))
+        .join(", ")
+}
+
+/// How many they are.
+const STANDING: usize = 9;
+
+/// What has no outcome yet has failed, as in a report; `None` where there is no such item.
+fn standing(row: &rusqlite::Row<'_>, at: usize) -> Result<Option<Standing>, rusqlite::Error> {
+    let Some(state) = row.get::<_, Option<i64>>(at)? else { return Ok(None) };
+    let word = |column| row.get::<_, Option<String>>(at + column).map(Option::unwrap_or_default);
+    let outcome = Outcome::from_word(&word(1)?).filter(|_| state == 2).unwrap_or(Outcome::Failed);
+    let failure = Failure::from_word(&word(2)?).unwrap_or(Failure::NotAttempted);
+    Ok(Some(Standing {
+        outcome,
+        failure: (outcome == Outcome::Failed).then_some(failure),
+        error: row.get(at + 3)?,
+        rack_id: row.get(at + 4)?,
+        prefix: row.get(at + 5)?,
+        next_hop: row.get(at + 6)?,
+        status: row.get(at + 7)?,
+        ids: json::read(row, at + 8)?,
+    }))
+}
+
+fn vm(row: &rusqlite::Row<'_>, at: usize) -> Result<Vm, rusqlite::Error> {
+    Ok(Vm {
+        id: json::word(row, at)?,
+        name: row.get(at + 1)?,
+        action: Some(json::word(row, at + 2)?),
+        expected: json::read(row, at + 3)?.unwrap_or_default(),
+        labels: json::read(row, at + 4)?.unwrap_or_default(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::inventory::{Action, Reading};
+    use crate::ledger::NewRun;
+    use crate::ledger::tests::{BASE, Fixture, new_run, vm};
+    use crate::stop::Stop;
+
+    /// A run of these VMs, none of them called, that ended.
+    fn ended(ledger: &mut Ledger, job: &NewRun, vms: &[&str], stopped_by: Option<Stop>) -> RunKey {
+        let mut draft = ledger.draft(job).unwrap();
+        for id in vms {
+            draft.add(&vm(id, Some("a")), Action::Allocate, Some("a")).unwrap();
+        }
+        let run = draft.commit(&Reading::default(), &[]).unwrap();
+        ledger.end(&run, stopped_by, 0).unwrap();
+        run
+    }
+
+    #[test]
+    fn vms_are_paired_by_id_those_of_the_second_run_first_and_in_its_order() {
+        let fixture = Fixture::new();
+        let mut ledger = fixture.ledger();
+        let from = ended(&mut ledger, &new_run(BASE), &["1", "2", "3"], None);
+        let to = ended(&mut ledger, &new_run(BASE), &["3", "2", "4"], None);
+        let mut pairs = Vec::new();
+        let each = |pair: Pair| {
+            assert_eq!((pair.rack.as_deref(), pair.vm.labels.len()), (Some("a"), 1));
+            pairs.push((pair.vm.id.to_string(), pair.before.is_some(), pair.after.is_some()));
+            Ok::<_, LedgerError>(())
+        };
+        ledger.each_pair(&from, &to, each).unwrap();
+        let expected = [("3", true, true), ("2", true, true), ("4", false, true), ("1", true, false)];
+        assert_eq!(pairs, expected.map(|(id, before, after)| (id.to_owned(), before, after)));
+    }
+
+    #[test]
+    fn a_run_is_compared_with_the_last_complete_one_of_its_job_that_had_its_vms() {
+        let fixture = Fixture::new();
+        let mut ledger = fixture.ledger();
+        let whole = new_run(BASE);
+        let narrowed = |name: &str, value: &str| NewRun {
+            options: [(name.to_owned(), json!(value))].into_iter().collect(),
+            ..whole.clone()
+        };
+        let of_rack = narrowed("rack", "a");
+        let first = ended(&mut ledger, &whole, &["1"], None);
+        let rack = ended(&mut ledger, &of_rack, &["1"], None);
+        ended(&mut ledger, &narrowed("only-failed", "latest"), &["1"], None);
+        ended(&mut ledger, &NewRun { action: None, ..whole.clone() }, &["1"], None);
+        ended(&mut ledger, &NewRun { files: vec!["other.csv".into()], ..whole.clone() }, &["1"], None);
+        ended(
+            &mut ledger,
+            &NewRun { base_url: "https://other.example".into(), ..whole.clone() },
+            &["1"],
+            None,
+        );
+        ended(&mut ledger, &whole, &["1"], Some(Stop::Canary));
+        for (job, baseline) in
+            [(&narrowed("rate", "20/s"), &first), (&narrowed("rack", "b"), &first), (&of_rack, &rack)]
+        {
+            let run = ledger.draft(job).unwrap().commit(&Reading::default(), &[]).unwrap();
+            assert_eq!(ledger.baseline(&run).unwrap().as_ref(), Some(baseline), "{:?}", job.options);
+        }
+        assert_eq!(ledger.baseline(&first).unwrap(), None);
+
+        let run = ledger.draft(&of_rack).unwrap().commit(&Reading::default(), &[]).unwrap();
+        ledger.resume(&run, &narrowed("rate", "5/s")).unwrap();
+        let options = ledger.run_info(&run).unwrap().options;
+        assert_eq!((&options["rack"], &options["rate"]), (&json!("a"), &json!("5/s")));
+        assert_eq!(ledger.baseline(&run).unwrap(), Some(rack), "gone on with, it is of the same selection");
+    }
+}

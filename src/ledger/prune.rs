@@ -1,0 +1,124 @@
+//! Old runs, deleted in small steps. What was last seen of a VM stays, whichever run saw it.
+
+use rusqlite::params;
+
+use super::Ledger;
+use super::error::LedgerError;
+use super::resume::{NEWEST_OF_ITS_JOB, UNFINISHED};
+
+/// VMs deleted in one transaction: it must not outgrow the disk, nor keep a reader waiting.
+const STEP: i64 = 10_000;
+
+impl Ledger {
+    /// Deletes all runs but the newest `keep`, the pinned ones, and those that wait for a resume. Returns how many.
+    ///
+    /// A run is gone before its first VM is: killed half-way, it is deleted to the end by the next call.
+    pub fn prune(&self, keep: u32) -> Result<usize, LedgerError> {
+        let sqlite = self.sqlite();
+        let choose = format!(
+            "UPDATE runs SET pruned = 1 WHERE no IN
+                (SELECT no FROM runs r
+                 WHERE NOT pinned AND no NOT IN (SELECT no FROM runs ORDER BY no DESC LIMIT ?1)
+                    AND NOT ((ended_at IS NULL OR stopped_by IS NOT NULL) AND {NEWEST_OF_ITS_JOB} AND {UNFINISHED}))"
+        );
+        self.db.execute(&choose, [keep]).map_err(sqlite)?;
+        let mut pruned = self.db.prepare("SELECT no FROM runs WHERE pruned").map_err(sqlite)?;
+        let pruned = pruned.query_map([], |row| row.get(0)).map_err(sqlite)?;
+        let pruned: Vec<i64> = pruned.collect::<Result<_, _>>().map_err(sqlite)?;
+        pruned.iter().try_for_each(|&run| self.delete(run)).map_err(sqlite)?;
+        Ok(pruned.len())
+    }
+
+    fn delete(&self, run: i64) -> Result<(), rusqlite::Error> {
+        let first = "SELECT min(position) FROM items WHERE run = ?1";
+        while let Some(first) = self.db.query_row(first, [run], |row| row.get::<_, Option<i64>>(0))? {
+            let step = "DELETE FROM items WHERE run = ?1 AND position < ?2";
+            self.db.execute(step, params![run, first + STEP])?;
+        }
+        let rest = self.db.unchecked_transaction()?;
+        rest.execute("DELETE FROM skipped WHERE run = ?1", [run])?;
+        rest.execute("DELETE FROM racks WHERE run = ?1", [run])?;
+        rest.execute("DELETE FROM runs WHERE no = ?1", [run])?;
+        rest.commit()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inventory::Action;
+    use crate::ledger::tests::{BASE, Fixture, begin, claim, new_run, success, take, vm};
+    use crate::ledger::{NewRun, RunKey};
+    use crate::outcome::{Basis, Outcome};
+    use crate::stop::Stop;
+
+    fn left(ledger: &Ledger) -> Vec<String> {
+        ledger.overviews(None).unwrap().into_iter().map(|run| run.id).collect()
+    }
+
+    fn ids(runs: &[&RunKey]) -> Vec<String> {
+        runs.iter().map(|run| run.id.clone()).collect()
+    }
+
+    fn number(ledger: &Ledger, sql: &str) -> i64 {
+        ledger.db.query_row(sql, [], |row| row.get(0)).unwrap()
+    }
+
+    /// A run of VM 1, which is called and settled.
+    fn complete(fixture: &Fixture) -> RunKey {
+        let ledger = fixture.ledger();
+        let run = begin(&ledger, &[Some("a")]);
+        let mut writer = ledger.write(&run).unwrap();
+        let item = claim(&mut writer, take(0, 1)).remove(0);
+        writer.settle(success(item, Outcome::Created, Basis::CreatedFlag));
+        writer.close().0.unwrap().end(&run, None, 0).unwrap();
+        run
+    }
+
+    #[test]
+    fn the_newest_the_pinned_and_the_resumable_runs_stay_and_so_does_what_was_last_seen() {
+        let fixture = Fixture::new();
+        let [_, pinned, _] = [(); 3].map(|()| complete(&fixture));
+        let mut ledger = fixture.ledger();
+        let other = NewRun { files: vec!["other.csv".into()], ..new_run(BASE) };
+        let mut stopped = || {
+            let mut draft = ledger.draft(&other).unwrap();
+            draft.add(&vm("2", None), Action::Allocate, None).unwrap();
+            draft.skip("other.csv", 3, "vmid", "is missing").unwrap();
+            let run = draft.commit(&crate::inventory::Reading::default(), &[]).unwrap();
+            ledger.end(&run, Some(Stop::Deadline), 5).unwrap();
+            run
+        };
+        let [_superseded, resumable] = [(); 2].map(|()| stopped());
+        ledger.pin(&pinned, true).unwrap();
+        drop(ledger);
+        let newest = complete(&fixture);
+        let ledger = fixture.ledger();
+        assert_eq!(ledger.prune(6).unwrap(), 0);
+        assert_eq!(ledger.prune(1).unwrap(), 3);
+        assert_eq!(left(&ledger), ids(&[&newest, &resumable, &pinned]));
+        assert_eq!(ledger.latest_unfinished().unwrap(), Some(resumable));
+        assert_eq!(ledger.last_rack(BASE, &"1".parse().unwrap()).unwrap().as_deref(), Some("dc1r28"));
+        let tables = ["items", "racks", "skipped"].map(|table| format!("SELECT count(*) FROM {table}"));
+        assert_eq!(tables.map(|sql| number(&ledger, &sql)), [3, 3, 1]);
+        ledger.pin(&pinned, false).unwrap();
+        assert_eq!(ledger.prune(1).unwrap(), 1);
+    }
+
+    #[test]
+    fn a_run_that_was_deleted_half_way_is_as_good_as_gone_and_then_gone() {
+        let fixture = Fixture::new();
+        let ledger = fixture.ledger();
+        let vms = usize::try_from(STEP).unwrap() + 1;
+        let half = begin(&ledger, &vec![None; vms]);
+        let next = begin(&ledger, &[None]);
+        ledger.db.execute("UPDATE runs SET pruned = 1 WHERE no = ?1", [half.no]).unwrap();
+        ledger.db.execute("DELETE FROM items WHERE run = ?1 AND position < 7", [half.no]).unwrap();
+        assert_eq!(left(&ledger), ids(&[&next]));
+        assert!(matches!(ledger.find_run(&half.id), Err(LedgerError::UnknownRun(_))));
+        assert!(ledger.entries(&"9".parse().unwrap()).unwrap().is_empty());
+        assert_eq!(ledger.prune(100).unwrap(), 1);
+        assert_eq!(number(&ledger, "SELECT count(*) FROM items"), 1);
+        assert_eq!(number(&ledger, "SELECT count(*) FROM runs"), 1);
+    }
+}

@@ -1,0 +1,158 @@
+//! The list of runs: a table for people, an object for programs.
+
+use std::path::Path;
+
+use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::json;
+use crate::ledger::{Counts, Overview};
+use crate::text::{count, counted, duration, escape, shortened};
+
+/// Characters of one text from outside.
+const TEXT: usize = 60;
+
+/// The table, ending in a line break. Where the runs called more than one API, it names each one's.
+pub fn text(runs: &[Overview]) -> String {
+    if runs.is_empty() {
+        return "No run.\n".to_owned();
+    }
+    let several = runs.iter().any(|run| run.base_url != runs[0].base_url);
+    let mut table = Table::new();
+    table.load_style(TableStyle::new().header_separator(LineStyle::none().fill('─')));
+    let api = several.then_some("API");
+    let columns = ["Run", "Started", "Took", "What"].into_iter().chain(api);
+    let first_count = 4 + usize::from(several);
+    table.set_header(columns.chain(["VMs", "created", "unchanged", "updated", "failed", "Ended"]));
+    for run in runs {
+        let Counts { selected, created, unchanged, updated, failed } = run.counts;
+        let took = run.ended_at.map(|end| duration(end.duration_since(run.started_at).as_secs_f64()));
+        let own = [escape(&run.id).into_owned(), moment(run.started_at), took.unwrap_or_default(), what(run)];
+        let api = several.then(|| shortened(&run.base_url, TEXT));
+        let counts = [selected, created, unchanged, updated, failed].map(count);
+        table.add_row(own.into_iter().chain(api).chain(counts).chain([ending(run)]));
+    }
+    for column in [2].into_iter().chain(first_count..first_count + 5) {
+        if let Some(numbers) = table.column_mut(column) {
+            numbers.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    format!("{}\n", table.trim_fmt())
+}
+
+/// The object, on one line.
+pub fn json(runs: &[Overview]) -> serde_json::Result<String> {
+    #[derive(Serialize)]
+    struct Object<'a> {
+        schema: &'a str,
+        runs: &'a [Overview],
+    }
+    json::line(&Object { schema: "v6fleet.runs/1", runs })
+}
+
+/// A moment as people read it.
+pub(super) fn moment(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
+}
+
+/// What a run was to do.
+pub(super) fn what(run: &Overview) -> String {
+    let file = run.inventory.first().map(|file| file.path.as_str()).unwrap_or_default();
+    let name = Path::new(file).file_name().map(|name| name.to_string_lossy());
+    let name = shortened(name.as_deref().unwrap_or(file), TEXT);
+    let files = match run.inventory.len().saturating_sub(1) as u64 {
+        0 => name,
+        more => format!("{name} and {}", counted(more, "more file", "more files")),
+    };
+    match run.action {
+        Some(action) => format!("{action} {files}"),
+        None => format!("{files}, its own actions"),
+    }
+}
+
+/// How a run ended, in the words of `stopped_by`.
+pub(super) fn ending(run: &Overview) -> String {
+    let end = match (run.stopped_by, run.complete) {
+        (Some(stop), _) => format!("stopped: {stop}"),
+        (None, true) => "complete".to_owned(),
+        (None, false) => "not finished".to_owned(),
+    };
+    if run.pinned { format!("{end}, pinned") } else { end }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::inventory::Action;
+    use crate::ledger::InventoryFile;
+    use crate::stop::Stop;
+
+    pub(in crate::report) fn overview(id: &str, started_at: &str) -> Overview {
+        Overview {
+            id: id.into(),
+            base_url: "https://cloud.hostup.se".into(),
+            action: Some(Action::Allocate),
+            inventory: vec![InventoryFile { path: "/etc/v6fleet/fleet.csv".into(), sha256: "00ff".into() }],
+            inventory_vms: Some(6_000),
+            started_at: started_at.parse().unwrap(),
+            ended_at: None,
+            resumes: 0,
+            counts: Counts { selected: 6_000, created: 1, unchanged: 5_990, updated: 2, failed: 7 },
+            complete: false,
+            stopped_by: None,
+            exit_code: None,
+            pinned: false,
+        }
+    }
+
+    fn runs() -> Vec<Overview> {
+        let on = overview("20261124T021500Z-0003", "2026-11-24T02:15:00Z");
+        let ended = Some("2026-11-23T02:25:12Z".parse().unwrap());
+        let stopped = Overview {
+            ended_at: ended,
+            stopped_by: Some(Stop::MaxFailed),
+            exit_code: Some(4),
+            action: None,
+            ..overview("20261123T021500Z-0002", "2026-11-23T02:15:00Z")
+        };
+        let file = |path: &str| InventoryFile { path: path.into(), sha256: String::new() };
+        let complete = Overview {
+            ended_at: ended,
+            complete: true,
+            pinned: true,
+            exit_code: Some(3),
+            inventory: vec![file("a\u{1b}[2J.csv"), file("b.csv"), file("-")],
+            ..overview("20261123T020000Z-0001", "2026-11-23T02:00:00Z")
+        };
+        vec![on, stopped, complete]
+    }
+
+    #[test]
+    fn each_run_is_a_line_that_says_how_it_ended() {
+        insta::assert_snapshot!(text(&runs()), @r"
+         Run                    Started                      Took  What                                        VMs  created  unchanged  updated  failed  Ended
+        ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+         20261124T021500Z-0003  2026-11-24 02:15:00Z               allocate fleet.csv                        6,000        1      5,990        2       7  not finished
+         20261123T021500Z-0002  2026-11-23 02:15:00Z  10 min 12 s  fleet.csv, its own actions                6,000        1      5,990        2       7  stopped: max_failed
+         20261123T020000Z-0001  2026-11-23 02:00:00Z  25 min 12 s  allocate a\u{1b}[2J.csv and 2 more files  6,000        1      5,990        2       7  complete, pinned
+        ");
+        assert_eq!(text(&[]), "No run.\n");
+    }
+
+    #[test]
+    fn where_more_than_one_api_was_called_each_is_named() {
+        let mut runs = runs();
+        assert!(!text(&runs).contains("cloud.hostup.se"));
+        runs[1].base_url = "https://staging.example".into();
+        let text = text(&runs);
+        assert!(text.contains("API") && text.contains("cloud.hostup.se") && text.contains("staging.example"));
+    }
+
+    #[test]
+    fn for_programs_it_is_one_object() {
+        insta::assert_snapshot!(json(&runs()[2..]).unwrap(), @r#"
+        {"schema":"v6fleet.runs/1","runs":[{"id":"20261123T020000Z-0001","base_url":"https://cloud.hostup.se","action":"allocate","inventory":[{"path":"a\u001b[2J.csv","sha256":""},{"path":"b.csv","sha256":""},{"path":"-","sha256":""}],"inventory_vms":6000,"started_at":"2026-11-23T02:00:00Z","ended_at":"2026-11-23T02:25:12Z","resumes":0,"selected":6000,"created":1,"unchanged":5990,"updated":2,"failed":7,"complete":true,"stopped_by":null,"exit_code":3,"pinned":true}]}
+        "#);
+    }
+}

@@ -1,0 +1,309 @@
+//! What is there to look back on: lists of runs, one VM's past, two runs compared, and what a run makes of it.
+
+use serde_json::{Value, json};
+
+use crate::fixture::{Fixture, Outcome};
+use crate::fleet;
+use crate::sandbox::Sandbox;
+use crate::script::{Api, Step, error, success};
+
+/// Two racks of the built-in world, and a VM that does not exist.
+const FLEET: &str = "vmid,name,rack_id,role\n\
+    10000,a,dc1r27,web\n10001,b,dc1r27,db\n10099,none,dc1r27,web\n\
+    10100,c,dc1r28,web\n10101,d,dc1r28,db\n";
+
+fn run<'a>(action: &'a str, options: &[&'a str]) -> Vec<&'a str> {
+    [&["run", "fleet.csv", "--rate", "none", "--action", action], options].concat()
+}
+
+fn id(outcome: &Outcome) -> String {
+    outcome.report()["run"]["id"].as_str().unwrap().to_owned()
+}
+
+fn parsed(outcome: &Outcome) -> Value {
+    serde_json::from_str(&outcome.stdout).unwrap()
+}
+
+/// The ids of the runs that `runs` lists.
+fn listed(fixture: &Fixture) -> Vec<String> {
+    let list = parsed(&fixture.run(&["runs", "--format", "json"]).exits(0));
+    assert_eq!(list["schema"], "v6fleet.runs/1");
+    list["runs"].as_array().unwrap().iter().map(|run| run["id"].as_str().unwrap().to_owned()).collect()
+}
+
+/// A night, a rack's maintenance, and the refresh before and after it; the ids of the two refreshes.
+fn maintained(sandbox: &Sandbox) -> (Fixture, [String; 2]) {
+    let fixture = Fixture::at(sandbox);
+    fixture.write("fleet.csv", FLEET);
+    fixture.run(&run("allocate", &[])).exits(3);
+    let before = id(&fixture.run(&run("refresh_next_hop", &[])).exits(3));
+    sandbox.set_next_hop("dc1r28", "2001:db8:2000::9");
+    let after = id(&fixture.run(&run("refresh_next_hop", &[])).exits(3));
+    (fixture, [before, after])
+}
+
+/// Two nights, and a refresh that its canary stopped; their ids.
+fn nights(sandbox: &Sandbox) -> (Fixture, [String; 3]) {
+    let fixture = Fixture::at(sandbox);
+    fixture.write("fleet.csv", FLEET);
+    let [first, second] = [(); 2].map(|()| id(&fixture.run(&run("allocate", &[])).exits(3)));
+    let canary = ["--vmid", "10099-10101", "--canary", "1"];
+    let stopped = fixture.run(&run("refresh_next_hop", &canary)).exits(4);
+    (fixture, [first, second, id(&stopped)])
+}
+
+#[test]
+fn after_a_maintenance_the_difference_is_that_racks_next_hop_and_nothing_else() {
+    let sandbox = Sandbox::start(&[]);
+    let (fixture, [before, after]) = maintained(&sandbox);
+    let diff = |options: &[&str]| fixture.run(&[&["diff", &before, "latest"], options].concat());
+
+    let found = parsed(&diff(&["--format", "json"]).exits(10));
+    assert_eq!((&found["from"]["id"], &found["to"]["id"]), (&json!(before), &json!(after)));
+    let counts = json!({"newly_failing": 0, "recovered": 0, "changed": 2, "appeared": 0, "gone": 0,
+        "not_attempted": 0, "same": 3});
+    assert_eq!(found["summary"], counts);
+    for (vm, vmid) in found["vms"].as_array().unwrap().iter().zip(["10100", "10101"]) {
+        let (old, new) = (&vm["before"]["next_hop"], "2001:db8:2000::9");
+        assert_eq!(
+            (&vm["vmid"], &vm["difference"], &vm["rack_id"]),
+            (&json!(vmid), &json!("changed"), &json!("dc1r28"))
+        );
+        assert_eq!(vm["changes"], json!([{"field": "next_hop", "before": old, "after": new}]));
+        assert!(
+            old.is_string() && vm["after"]["next_hop"] == new && vm["after"]["proxmox_vm_id"].is_string()
+        );
+    }
+
+    let text = diff(&["-o", "diff.csv", "-o", "diff.json"]).exits(10).stdout;
+    assert!(
+        text.starts_with("2 of 5 VMs differ\n")
+            && text.contains("\nChanged: 2 VMs\n  10100 on dc1r28: next_hop: ")
+    );
+    assert_eq!(fixture.read("diff.csv").lines().count(), 3);
+    assert_eq!(serde_json::from_str::<Value>(&fixture.read("diff.json")).unwrap(), found);
+    fixture.run(&["diff", &after, &after]).exits(0);
+}
+
+#[test]
+fn a_comparison_can_be_narrowed_like_a_run() {
+    let sandbox = Sandbox::start(&[]);
+    let (fixture, [before, after]) = maintained(&sandbox);
+    let diff = |options: &[&str]| fixture.run(&[&["diff", &before, &after], options].concat());
+    for (options, code, verdict) in [
+        (&["--rack", "dc1r27"][..], 0, "No difference: 3 VMs"),
+        (&["--rack", "dc1r28"], 10, "2 of 2 VMs differ"),
+        (&["--rack", "!dc1r28"], 0, "No difference: 3 VMs"),
+        (&["--vmid", "10099-10100"], 10, "1 of 2 VMs differ"),
+        (&["--where", "role=db"], 10, "1 of 2 VMs differ"),
+        (&["--where", "role=db", "--limit", "1"], 0, "No difference: 1 VM,"),
+    ] {
+        let text = diff(options).exits(code).stdout;
+        assert!(text.starts_with(verdict), "{options:?}: {text}");
+    }
+    let nothing = diff(&["--rack", "dc9*", "--format", "json", "-o", "diff.csv"]).exits(7);
+    assert_eq!(nothing.stdout, "");
+    assert!(!fixture.path("diff.csv").exists());
+    diff(&["-o", "diff.html"]).exits(2);
+    fixture.run(&["diff", &before, "20000101"]).exits(2);
+}
+
+#[test]
+fn the_history_of_a_vm_is_every_run_that_had_it_and_what_it_changed() {
+    let sandbox = Sandbox::start(&[]);
+    let (fixture, [_, after]) = maintained(&sandbox);
+    let history = parsed(&fixture.run(&["history", "10100", "--format", "json"]).exits(0));
+    let runs = history["runs"].as_array().unwrap();
+    let outcomes: Vec<_> = runs.iter().map(|run| (run["action"].as_str(), run["outcome"].as_str())).collect();
+    let refreshed = |outcome| (Some("refresh_next_hop"), Some(outcome));
+    assert_eq!(outcomes, [refreshed("updated"), refreshed("unchanged"), (Some("allocate"), Some("created"))]);
+    assert_eq!(runs[0]["run"], after);
+    assert_eq!(runs[0]["changes"][0]["after"], "2001:db8:2000::9");
+    assert_eq!(runs[0]["changes"][0]["before"], runs[1]["next_hop"]);
+    assert_eq!(history["last_known"][0]["allocation"]["next_hop"], "2001:db8:2000::9");
+
+    let text = fixture.run(&["history", "10100"]).exits(0).stdout;
+    assert!(text.contains(&format!("updated: refresh_next_hop, run {after}\n")), "{text}");
+    assert!(text.contains("\n    changed: next_hop: "), "{text}");
+    let failed = fixture.run(&["history", "10099"]).exits(0).stdout;
+    assert_eq!(failed.matches("    not_found: ").count(), 3, "{failed}");
+    let unknown = fixture.run(&["history", "424242"]).exits(7);
+    assert!(unknown.stderr.contains("VM 424242 is in no run"), "{}", unknown.stderr);
+}
+
+#[test]
+fn a_run_ends_with_what_fails_newly_and_what_has_recovered_since_the_last_complete_one() {
+    // Each VM's answers, night after night: 1 succeeds, 0 fails.
+    let api = Api::start(|vmid, night| {
+        let nights: &[u8] = match vmid {
+            "1" => &[1, 0, 0, 1],
+            "2" => &[0, 1, 1],
+            _ => &[1, 1, 1],
+        };
+        let answer =
+            if nights[night] == 1 { success(200, false, 100_000) } else { error(404, "VPS_NOT_FOUND") };
+        Step::from(answer)
+    });
+    let fixture = Fixture::new().env("V6FLEET_BASE_URL", &api.base_url()).env("HOSTUP_API_KEY", "a-key");
+    fixture.write("fleet.csv", "vmid\n1\n2\n3\n");
+    let first = fixture.run(&run("allocate", &[])).exits(3);
+    assert!(!first.stdout.contains("since") && first.summary().get("since").is_none());
+    let first = id(&first);
+
+    let second = fixture.run(&run("allocate", &[])).exits(3);
+    let lines = format!("\nNewly failing since {first}: 1 VM: 1\nRecovered since {first}: 1 VM: 2\n");
+    assert!(second.stdout.contains(&lines), "{}", second.stdout);
+    let since = json!({"run": first, "newly_failing": {"vms": 1, "examples": ["1"]},
+        "recovered": {"vms": 1, "examples": ["2"]}});
+    assert_eq!(second.summary()["since"], since);
+    assert_eq!(
+        fixture.run(&["report"]).exits(0).stdout.matches(&first).count(),
+        2,
+        "the report says so again"
+    );
+
+    // Stopped before the turn of 2 and 3: of these nothing can be concluded, and the run is no one to compare with.
+    let stopped = fixture.run(&run("allocate", &["--canary", "1", "--concurrency", "1"])).exits(4);
+    let since = &stopped.summary()["since"];
+    assert_eq!((&since["run"], &since["recovered"]["vms"]), (&json!(id(&second)), &json!(0)));
+    let diff = fixture.run(&["diff", &id(&second), "latest", "--format", "json"]).exits(10);
+    assert_eq!(parsed(&diff)["summary"]["not_attempted"], 2);
+
+    let recap = fixture.run(&run("allocate", &["--format", "json"])).exits(0);
+    let since = parsed(&recap)["summary"]["since"].clone();
+    assert_eq!((&since["run"], &since["recovered"]["examples"]), (&json!(id(&second)), &json!(["1"])));
+    assert_eq!(since["newly_failing"], json!({"vms": 0, "examples": []}));
+}
+
+#[test]
+fn runs_are_listed_with_their_counts_and_how_they_ended() {
+    let sandbox = Sandbox::start(&[]);
+    let (fixture, [first, second, stopped]) = nights(&sandbox);
+    assert_eq!(listed(&fixture), [&*stopped, &*second, &*first]);
+
+    let text = fixture.run(&["runs"]).exits(0).stdout;
+    let line = |id: &str| text.lines().find(|line| line.contains(id)).unwrap().to_owned();
+    assert!(line(&stopped).ends_with("stopped: canary"), "{text}");
+    assert!(line(&second).contains("allocate fleet.csv") && line(&second).ends_with("complete"), "{text}");
+
+    let limited = parsed(&fixture.run(&["runs", "--limit", "2", "--format", "json"]).exits(0));
+    assert_eq!(limited["runs"].as_array().unwrap().len(), 2);
+    let night_before = &limited["runs"][1];
+    assert_eq!(
+        (&night_before["selected"], &night_before["unchanged"], &night_before["failed"]),
+        (&json!(5), &json!(4), &json!(1))
+    );
+    assert_eq!(
+        (&night_before["complete"], &night_before["exit_code"], &night_before["inventory_vms"]),
+        (&json!(true), &json!(3), &json!(5))
+    );
+}
+
+#[test]
+fn old_runs_go_but_for_pinned_and_resumable_ones_and_what_was_last_seen_stays() {
+    let sandbox = Sandbox::start(&[]);
+    let (fixture, [first, second, stopped]) = nights(&sandbox);
+    let night = |options: &[&str]| fixture.run(&run("allocate", options)).exits(3);
+    let pinned = fixture.run(&["runs", "--pin", &first]).exits(0);
+    assert!(pinned.stdout.contains("complete, pinned"), "{}", pinned.stdout);
+    let last = night(&["--keep-runs", "1"]);
+    assert_eq!(last.vms_that_are("unchanged").len(), 4);
+    let last = id(&last);
+    assert_eq!(listed(&fixture), [&*last, &*stopped, &*first], "the second has gone");
+    fixture.run(&["report", &second]).exits(2);
+    fixture.run(&["report", &first]).exits(0);
+
+    fixture.run(&["runs", "--unpin", &first]).exits(0);
+    // A newer run of its job supersedes the stopped one: of the nights before, last-known allocations alone are left.
+    fixture.run(&run("refresh_next_hop", &["--vmid", "10101", "--keep-runs", "1"])).exits(0);
+    assert_eq!(listed(&fixture).len(), 1);
+    let history = parsed(&fixture.run(&["history", "10000", "--format", "json"]).exits(0));
+    assert_eq!(
+        (history["runs"].as_array().unwrap().len(), &history["last_known"][0]["allocation"]["status"]),
+        (0, &json!("active"))
+    );
+    let again = night(&[]);
+    assert_eq!(again.verdicts().iter().filter(|verdict| verdict.ends_with("unchanged ledger")).count(), 4);
+}
+
+#[test]
+fn an_inventory_that_has_lost_too_much_is_not_run() {
+    let sandbox = Sandbox::start(&[]);
+    let fixture = Fixture::at(&sandbox);
+    let inventory = |vms: u64| fixture.write("fleet.csv", fleet::csv_of(10_000..10_000 + vms));
+    let guarded = |action: &str, options: &[&str]| {
+        fixture.run(&run(action, &[&["--max-shrink", "20%"], options].concat()))
+    };
+    inventory(10);
+    // One VM is called, and the whole inventory counts.
+    let first = id(&guarded("allocate", &["--limit", "1"]).exits(0));
+    inventory(8);
+    guarded("allocate", &["--vmid", "10000", "--dry-run"]).exits(0);
+    inventory(7);
+    let calls = sandbox.calls().len();
+    for options in [&[][..], &["--vmid", "10000"], &["--vmid", "99"], &["--dry-run"]] {
+        for action in ["allocate", "refresh_next_hop"] {
+            let refused = guarded(action, options).exits(4);
+            let words = format!(
+                "the inventory has 7 VMs, and had 10 at its last complete run ({first}): 3 (30.0%) are gone"
+            );
+            assert!(
+                refused.stderr.contains(&words) && refused.stderr.contains("--max-shrink 100%"),
+                "{}",
+                refused.stderr
+            );
+        }
+    }
+    inventory(0);
+    guarded("allocate", &[]).exits(4);
+    assert_eq!((sandbox.calls().len(), listed(&fixture).len()), (calls, 1));
+
+    inventory(7);
+    fixture.run(&run("allocate", &["--max-shrink", "100%"])).exits(0);
+    guarded("allocate", &[]).exits(0);
+    fixture.run(&run("allocate", &["--max-shrink", "20"])).exits(2);
+}
+
+#[test]
+fn looking_back_needs_a_ledger_and_makes_none() {
+    let fixture = Fixture::new();
+    for args in
+        [&["runs"][..], &["runs", "--pin", "latest"], &["history", "1"], &["diff", "latest", "latest"]]
+    {
+        let refused = fixture.run(args).exits(2);
+        assert!(refused.stderr.contains("there is no ledger yet"), "{args:?}: {}", refused.stderr);
+    }
+    assert!(!fixture.path("state").exists());
+}
+
+#[test]
+fn looking_back_is_possible_while_a_run_is_on_and_pinning_waits_its_turn() {
+    let sandbox = Sandbox::start(&["--latency", "100ms"]);
+    let fixture = Fixture::at(&sandbox);
+    fixture.write("fleet.csv", fleet::csv(1_000));
+    let mut on = fixture.start(&run("allocate", &["--concurrency", "2"]));
+    sandbox.await_calls(6);
+    assert!(fixture.run(&["runs"]).exits(0).stdout.contains("not finished"));
+    fixture.run(&["history", "100000"]).exits(0);
+    fixture.run(&["diff", "latest", "latest"]).exits(0);
+    fixture.run(&["runs", "--pin", "latest"]).exits(6);
+    assert!(on.is_running());
+    on.signal("TERM");
+    on.end().exits(143);
+    fixture.run(&["runs", "--pin", "latest", "--lock-timeout", "1m"]).exits(0);
+}
+
+#[test]
+fn what_narrows_or_writes_a_runs_report_by_configuration_does_not_touch_a_comparison() {
+    let sandbox = Sandbox::start(&[]);
+    let (mut fixture, [before, after]) = maintained(&sandbox);
+    fixture.write(
+        "config/v6fleet/config.toml",
+        "rack = 'dc1r27'\noutput = 'night.csv'\nformat = 'json'\nlimit = 1\n",
+    );
+    fixture.set("V6FLEET_VMID", "10000");
+    let diff = fixture.run(&["diff", &before, &after]).exits(10);
+    assert_eq!(parsed(&diff)["summary"]["changed"], 2, "in JSON, as configured");
+    assert!(!fixture.path("night.csv").exists());
+    assert_eq!(listed(&fixture).len(), 3);
+}
