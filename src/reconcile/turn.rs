@@ -1,8 +1,13 @@
 //! Whose turn it is: racks one after another, and none with more slots than is fair. Pure.
+//!
+//! While others wait, a rack earns its slots by answers: one whose calls hang keeps few of them.
 
 use std::collections::VecDeque;
 
 use crate::ledger::{RackNo, Take};
+
+/// The slots that a rack may hold before any of its calls was answered.
+const UNEARNED: u32 = 2;
 
 /// The racks of a run: what waits in them, and what they hold.
 #[derive(Debug)]
@@ -24,6 +29,8 @@ struct Rack {
     ready: u32,
     /// Holding a slot.
     flying: u32,
+    /// The slots that answers have earned it; it has [`UNEARNED`] in any case.
+    earned: u32,
 }
 
 impl Rack {
@@ -49,13 +56,17 @@ impl Turn {
     /// The most slots that a rack may hold now: half of all while others wait.
     fn share(&self, rack: Rack) -> u32 {
         let most = self.rack_slots.unwrap_or(self.slots).min(self.slots);
-        let others_wait = self.waiting_racks > u32::from(rack.waits());
-        if others_wait { most.min(self.slots.div_ceil(2)) } else { most }
+        if self.others_wait(rack) { most.min(self.slots.div_ceil(2)) } else { most }
+    }
+
+    fn others_wait(&self, rack: Rack) -> bool {
+        self.waiting_racks > u32::from(rack.waits())
     }
 
     pub(super) fn has_room(&self, no: RackNo) -> bool {
         let rack = self.racks[no.0 as usize];
-        rack.flying < self.share(rack)
+        let earned = !self.others_wait(rack) || rack.flying < rack.earned.max(UNEARNED);
+        earned && rack.flying < self.share(rack)
     }
 
     pub(super) fn ready(&self, no: RackNo) -> u32 {
@@ -107,9 +118,17 @@ impl Turn {
         self.change(no, |rack| rack.ready -= 1);
     }
 
-    /// A slot is free again.
-    pub(super) fn came_back(&mut self, no: RackNo) {
-        self.change(no, |rack| rack.flying -= 1);
+    /// A slot is free again. A call that was `answered` earns its rack one more where it makes use of half of them;
+    /// one that was not costs it half.
+    pub(super) fn came_back(&mut self, no: RackNo, answered: bool) {
+        self.change(no, |rack| {
+            let earned = rack.earned.max(UNEARNED);
+            rack.earned = match answered {
+                true => earned + u32::from(earned < 2 * rack.flying),
+                false => earned / 2,
+            };
+            rack.flying -= 1;
+        });
     }
 
     fn change(&mut self, no: RackNo, change: impl FnOnce(&mut Rack)) {
@@ -138,18 +157,38 @@ mod tests {
         assert!(!turn.pending());
     }
 
-    #[test]
-    fn one_rack_holds_at_most_half_of_the_slots_while_others_wait() {
-        let mut turn = Turn::new(16, None, &[100, 1]);
-        let rack = RackNo(0);
-        turn.take(16, |_| 16);
-        for _ in 0..8 {
-            assert!(turn.has_room(rack));
-            turn.left(rack);
+    /// Fills the slots that the rack may have. Returns how many it holds then.
+    fn fill(turn: &mut Turn, no: RackNo) -> u32 {
+        turn.take(64, |_| 16);
+        while turn.has_room(no) && turn.ready(no) > 0 {
+            turn.left(no);
+            turn.take(64, |_| 16);
         }
-        assert!(!turn.has_room(rack));
-        turn.left(RackNo(1));
-        assert!(turn.has_room(rack), "nobody else waits any more");
+        turn.racks[no.0 as usize].flying
+    }
+
+    #[test]
+    fn while_others_wait_a_rack_earns_its_slots_by_answers_up_to_half_of_all() {
+        let mut turn = Turn::new(16, None, &[100, 100]);
+        let rack = RackNo(0);
+        let mut held = vec![fill(&mut turn, rack)];
+        for _ in 0..8 {
+            turn.came_back(rack, true);
+            held.push(fill(&mut turn, rack));
+        }
+        assert_eq!(held, [2, 3, 4, 5, 6, 7, 8, 8, 8]);
+        turn.came_back(rack, false);
+        for _ in 0..6 {
+            assert!(!turn.has_room(rack), "what hangs keeps two slots");
+            turn.came_back(rack, false);
+        }
+        assert_eq!(fill(&mut turn, rack), 2);
+    }
+
+    #[test]
+    fn a_rack_that_waits_alone_has_all_slots() {
+        let mut turn = Turn::new(16, None, &[100]);
+        assert_eq!(fill(&mut turn, RackNo(0)), 16);
     }
 
     #[test]
@@ -159,7 +198,7 @@ mod tests {
         turn.left(RackNo(0));
         turn.left(RackNo(0));
         assert!(!turn.has_room(RackNo(0)));
-        turn.came_back(RackNo(0));
+        turn.came_back(RackNo(0), true);
         assert!(turn.has_room(RackNo(0)));
     }
 
