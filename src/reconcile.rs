@@ -49,6 +49,12 @@ const WAITING_PER_SLOT: usize = 16;
 /// Outcomes on their way to the disk; beyond it no call leaves.
 const UNSETTLED_CAP: usize = 4096;
 
+/// So long without a VM settled is told, with what the run waits for.
+const TELLING_WAIT: Duration = Duration::from_secs(10);
+
+/// The most racks named in one line.
+const RACKS_NAMED: usize = 5;
+
 /// How often somebody who watches is told how it goes.
 const TICK: Duration = Duration::from_millis(250);
 
@@ -124,6 +130,7 @@ pub async fn reconcile(
         unsettled: 0,
         successes: 0,
         hindered_since: None,
+        hindered_by: None,
         deadline: settings.deadline.map(|deadline| begun + deadline),
         stop: None,
         drained_by: None,
@@ -155,6 +162,8 @@ struct Run<'a> {
     successes: u64,
     /// Since when it is the API, not our own pace, that keeps the run from settling a VM.
     hindered_since: Option<Instant>,
+    /// What was seen to hinder it, once that was told.
+    hindered_by: Option<String>,
     deadline: Option<Instant>,
     stop: Option<Stop>,
     drained_by: Option<Instant>,
@@ -213,8 +222,19 @@ impl Run<'_> {
         if !self.breakers.api_is_closed() {
             return Some("the API fails: probing".into());
         }
-        let rack = self.breakers.open_racks().next().filter(|_| !self.breakers.all_are_closed())?;
-        Some(format!("rack {} fails: probing", self.rack(rack)))
+        (!self.breakers.all_are_closed()).then(|| format!("{}: probing", self.sick_racks()))
+    }
+
+    /// Which racks are left alone, the first of them by name.
+    fn sick_racks(&self) -> String {
+        let mut racks = self.breakers.open_racks().map(|no| self.rack(no));
+        let first: Vec<String> = racks.by_ref().take(RACKS_NAMED).collect();
+        let names = first.join(", ");
+        match (first.len(), racks.count()) {
+            (1, 0) => format!("rack {names} fails"),
+            (_, 0) => format!("racks {names} fail"),
+            (_, more) => format!("racks {names} and {more} more fail"),
+        }
     }
 
     /// Nothing is under way, and nothing will be by itself.
@@ -239,11 +259,29 @@ impl Run<'_> {
         if self.deadline.is_some_and(|deadline| now >= deadline) {
             self.stop(Stop::Deadline);
         }
-        let hindered = self.hindered_since.map(|since| now.saturating_duration_since(since));
-        if self.stop.is_none() && hindered.is_some_and(|hindered| hindered > self.settings.policy.max_wait) {
-            let racks = self.breakers.open_racks().map(|no| self.rack(no)).collect::<Vec<_>>().join(", ");
-            warn!(racks, "no VM could be settled for longer than --max-wait");
+        if let (None, Some(since)) = (self.stop, self.hindered_since) {
+            self.check_hindrance(now, now.saturating_duration_since(since));
+        }
+    }
+
+    /// No VM was settled for a time: says why, and stops the run where that is too long.
+    fn check_hindrance(&mut self, now: Instant, lasts: Duration) {
+        let max_wait = self.settings.policy.max_wait;
+        if lasts < TELLING_WAIT.min(max_wait / 2) {
+            return;
+        }
+        let is_news = self.hindered_by.is_none();
+        self.hindered_by = self.hindrance(now).or_else(|| self.hindered_by.take());
+        let hindrance = self.hindered_by.as_deref();
+        if lasts > max_wait {
+            warn!(hindrance, "no VM could be settled for longer than --max-wait");
             self.stop(Stop::MaxWait);
+        } else if is_news && hindrance.is_some() {
+            let seconds = lasts.as_secs();
+            warn!(
+                hindrance,
+                "waiting: no VM could be settled for {seconds} s; after --max-wait the run stops"
+            );
         }
     }
 
@@ -295,7 +333,9 @@ impl Run<'_> {
     /// How many of `room` may be VMs that were not called yet.
     fn startable(&self, room: u32) -> u32 {
         let most_waiting = WAITING_PER_SLOT * self.settings.concurrency.get() as usize;
-        if self.waiting.len() >= most_waiting {
+        // What waits for a sick rack holds nobody else back, and single probes alone add to it.
+        let closed = |no: &RackNo| self.breakers.rack_is_closed(*no);
+        if self.waiting.len() >= most_waiting && self.waiting.racks().filter(closed).count() >= most_waiting {
             return 0;
         }
         let allowance = self.parts.brake.allowance().map(|vms| vms.saturating_sub(self.started));
@@ -402,6 +442,7 @@ impl Run<'_> {
         self.parts.progress.settled(vm.outcome, now);
         let waits = !self.in_flight.is_empty() || !self.waiting.is_empty() || !self.breakers.all_are_closed();
         self.hindered_since = waits.then_some(now);
+        self.hindered_by = None;
         if let Some(stop) = self.parts.brake.settled(vm.outcome, vm.drifted) {
             self.stop(stop);
         }
@@ -409,7 +450,7 @@ impl Run<'_> {
 
     fn answered(&mut self, Answered { mut work, ticket, purposes, attempt }: Answered) {
         let rack = work.item.rack;
-        self.turn.came_back(rack);
+        self.turn.came_back(rack, attempt.status.is_some());
         self.clock.observe(&attempt);
         let now = Instant::now();
         let opened = self.breakers.came_back(rack, purposes, work.is_new(), &attempt, now);

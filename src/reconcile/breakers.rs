@@ -79,8 +79,10 @@ impl Breakers {
         let of_rack = if health == Health::Unreachable { Health::Unknown } else { health };
         let rack = &mut self.racks[no.0 as usize];
         let was_open = !rack.is_closed();
+        // That a rack is sick is known once it is left alone, and says no more of the API.
+        let says_of_api = is_first && !(was_open && health == Health::Ill);
         let opened = Opened {
-            api: self.api.came_back(purposes.api, is_first, health, announced, now),
+            api: self.api.came_back(purposes.api, says_of_api, health, announced, now),
             rack: rack.came_back(purposes.rack, is_first, of_rack, announced, now),
         };
         self.open = self.open + u32::from(!rack.is_closed()) - u32::from(was_open);
@@ -94,5 +96,143 @@ fn health(attempt: &Attempt) -> Health {
         Err(fault) if fault.failure == Failure::Connect => Health::Unreachable,
         Err(fault) if is_worth_a_retry(fault) => Health::Ill,
         Ok(_) | Err(_) => Health::Well,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::api::{Announced, Fault};
+    use crate::retry::delay;
+
+    const PER_SECOND: u32 = 100;
+
+    fn failed(failure: Failure, status: u16) -> Attempt {
+        let fault = Fault {
+            failure,
+            status: Some(status),
+            code: None,
+            json: true,
+            may_have_applied: false,
+            retry_after: None,
+            message: String::new(),
+        };
+        Attempt {
+            sent_at: Timestamp::UNIX_EPOCH,
+            latency: Duration::ZERO,
+            status: Some(status),
+            request_id: None,
+            server_time: None,
+            announced: Announced::default(),
+            result: Err(fault),
+        }
+    }
+
+    fn ill() -> Attempt {
+        failed(Failure::ServerError, 500)
+    }
+
+    fn well() -> Attempt {
+        failed(Failure::NotFound, 404)
+    }
+
+    /// First calls to a rack, all under way at the same time.
+    fn first_calls(breakers: &mut Breakers, rack: u32, attempt: &Attempt, calls: usize) {
+        let now = Instant::now();
+        let left: Vec<Purposes> = (0..calls).map(|_| breakers.left(RackNo(rack), now)).collect();
+        for purposes in left {
+            breakers.came_back(RackNo(rack), purposes, true, attempt, now);
+        }
+    }
+
+    #[test]
+    fn however_many_calls_to_one_dead_rack_are_under_way_the_api_is_not_taken_for_dead() {
+        let mut breakers = Breakers::new(2);
+        first_calls(&mut breakers, 1, &well(), 20);
+        first_calls(&mut breakers, 0, &ill(), 64);
+        assert!(!breakers.rack_is_closed(RackNo(0)) && breakers.rack_is_closed(RackNo(1)));
+        assert!(breakers.api_is_closed());
+        first_calls(&mut breakers, 1, &ill(), 9);
+        assert!(!breakers.api_is_closed(), "fifteen of the last twenty, and not of one rack alone");
+    }
+
+    /// One VM that failed, to be called again.
+    struct Again {
+        due: Instant,
+        rack: RackNo,
+        attempts: u32,
+    }
+
+    /// A run whose calls are answered at once, at [`PER_SECOND`], while a share of them fails.
+    struct Outage {
+        breakers: Breakers,
+        racks: u32,
+        share: f64,
+        chance: fastrand::Rng,
+        waiting: Vec<Again>,
+        turn: u32,
+    }
+
+    impl Outage {
+        fn new(racks: u32, share: f64, seed: u64) -> Self {
+            let chance = fastrand::Rng::with_seed(seed);
+            let breakers = Breakers::new(racks as usize);
+            Self { breakers, racks, share, chance, waiting: vec![], turn: 0 }
+        }
+
+        /// The VM whose turn it is, if one may be called: those that wait for another call first.
+        fn next(&mut self, now: Instant) -> Option<Again> {
+            let may = |vm: &Again| vm.due <= now && self.breakers.allows(vm.rack, now).is_ok();
+            if let Some(at) = self.waiting.iter().position(may) {
+                return Some(self.waiting.remove(at));
+            }
+            let mut racks = (0..self.racks).map(|i| RackNo((self.turn + i) % self.racks));
+            let rack = racks.find(|&rack| self.breakers.allows(rack, now).is_ok())?;
+            self.turn = rack.0 + 1;
+            Some(Again { due: now, rack, attempts: 0 })
+        }
+
+        fn call(&mut self, vm: &Again, now: Instant) {
+            let purposes = self.breakers.left(vm.rack, now);
+            let fails = self.chance.f64() < self.share;
+            let attempt = if fails { ill() } else { well() };
+            self.breakers.came_back(vm.rack, purposes, vm.attempts == 0, &attempt, now);
+            let attempts = vm.attempts + 1;
+            if fails && attempts < 5 {
+                let due = now + delay(attempts, self.chance.f64());
+                self.waiting.push(Again { due, rack: vm.rack, attempts });
+            }
+        }
+
+        /// How many calls it sees.
+        fn lasts(mut self, seconds: u32) -> usize {
+            let begun = Instant::now();
+            let slots =
+                (0..seconds * PER_SECOND).map(|slot| begun + slot * Duration::from_secs(1) / PER_SECOND);
+            let mut calls = 0;
+            for now in slots {
+                let Some(vm) = self.next(now) else { continue };
+                self.call(&vm, now);
+                calls += 1;
+            }
+            calls
+        }
+    }
+
+    #[test]
+    fn an_api_that_fails_sees_few_calls_whatever_chance_does() {
+        for racks in [1, 2, 4, 10] {
+            for seed in 0..25 {
+                let half = Outage::new(racks, 0.5, seed).lasts(60);
+                assert!(
+                    half <= 1_200,
+                    "{half} calls in a minute of half failing, {racks} racks, seed {seed}"
+                );
+                let all = Outage::new(racks, 1.0, seed).lasts(30);
+                assert!(all <= 60 - 16, "{all} calls in 30 s, {racks} racks, seed {seed}");
+            }
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::time::Instant;
 
-use crate::ledger::{CLAIM_LIFE, Deferred, Item, LastCall, Setback, Tally};
+use crate::ledger::{CLAIM_LIFE, Deferred, Item, LastCall, RackNo, Setback, Tally};
 
 /// A VM that draws this many 429s, each with another VM's success after it, has failed.
 const STRIKES: u32 = 10;
@@ -108,6 +108,10 @@ impl Waiting {
         self.0.iter().map(|due| due.work.item.position)
     }
 
+    pub(super) fn racks(&self) -> impl Iterator<Item = RackNo> {
+        self.0.iter().map(|due| due.work.item.rack)
+    }
+
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.0.peek().map(|due| due.at)
     }
@@ -147,7 +151,6 @@ mod tests {
     use super::*;
     use crate::allocation::Expected;
     use crate::inventory::Action;
-    use crate::ledger::RackNo;
 
     fn work(position: i64) -> Work {
         let item = Item {
