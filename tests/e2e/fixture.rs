@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use crate::sandbox::Sandbox;
 
 /// Longer than anything here takes, however busy the machine is.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Tests that measure time have the machine to themselves; all others share it.
 static MACHINE: RwLock<()> = RwLock::new(());
@@ -120,6 +120,12 @@ impl Fixture {
     /// Runs the program to its end.
     pub(crate) fn run(&self, args: &[&str]) -> Outcome {
         self.start(args).end()
+    }
+
+    /// Goes on with the latest run; its reports are written anew, and what was there before is away.
+    pub(crate) fn resume(&self, options: &[&str]) -> Outcome {
+        fs::remove_dir_all(self.path("reports")).unwrap();
+        self.run(&[&["resume"], options].concat())
     }
 
     fn reports(&self) -> BTreeSet<PathBuf> {

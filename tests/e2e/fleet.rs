@@ -12,7 +12,7 @@ pub(crate) fn vmids(first: u64, vms: usize) -> impl Iterator<Item = u64> {
 
 /// The rack on which the built-in world has a VM.
 pub(crate) fn rack_of(vmid: u64) -> &'static str {
-    RACKS[usize::try_from(vmid / 100 % 4).unwrap()]
+    RACKS[usize::try_from(vmid / 20 % 4).unwrap()]
 }
 
 /// Whether a VM has an allocation before the first call.

@@ -8,6 +8,7 @@ mod brakes;
 mod crash;
 mod demo;
 mod disk;
+mod endings;
 mod fixture;
 mod fleet;
 mod history;

@@ -21,6 +21,7 @@ pub(crate) struct Call {
     pub(crate) at: Timestamp,
     pub(crate) vmid: String,
     pub(crate) action: String,
+    /// 0 where there was no answer.
     pub(crate) status: u64,
     pub(crate) took_effect: bool,
     pub(crate) created: bool,
@@ -49,7 +50,7 @@ impl Sandbox {
                 at: line["at"].as_str().unwrap().parse().unwrap(),
                 vmid: line["vmid"].as_str().unwrap().to_owned(),
                 action: line["action"].as_str().unwrap_or_default().to_owned(),
-                status: line["status"].as_u64().unwrap(),
+                status: line["status"].as_u64().unwrap_or_default(),
                 took_effect: line["took_effect"].as_bool().unwrap(),
                 created: line["created"].as_bool().unwrap(),
             })
@@ -81,6 +82,13 @@ impl Sandbox {
 
     fn change_rack(&self, rack: &str, change: &Value) {
         let (status, body) = self.send("POST", &format!("/_sandbox/racks/{rack}"), &change.to_string());
+        assert_eq!(status, 200, "{body}");
+    }
+
+    /// From now on nothing is wrong with the rack.
+    pub(crate) fn mend(&self, rack: &str) {
+        let change = json!({ "rack": rack, "fault": null });
+        let (status, body) = self.send("POST", "/_sandbox/faults", &change.to_string());
         assert_eq!(status, 200, "{body}");
     }
 
