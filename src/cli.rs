@@ -378,7 +378,7 @@ pub struct ReportArgs {
 /// The whole command line, each option of `run` with its environment variable.
 pub fn command() -> Clap {
     let command = Cli::command().mut_args(with_env);
-    let command = ["run", "report"]
+    let command = CONFIGURED
         .into_iter()
         .fold(command, |command, verb| command.mut_subcommand(verb, |verb| verb.mut_args(with_env)));
     let shared = |arg: Arg| if arg.get_long().is_some_and(is_shared) { with_env(arg) } else { arg };

@@ -67,6 +67,20 @@ fn a_run_records_the_options_in_force_whatever_their_source() {
 }
 
 #[test]
+fn a_resumed_run_takes_its_flags_then_the_environment_then_what_it_began_with() {
+    let mut fixture = Fixture::new();
+    let begin = ["--rate", "1/s", "--timeout", "20s", "--concurrency", "3", "--deadline", "1ms"];
+    fixture.run(&[&RUN[..], &begin].concat()).exits(5);
+    fixture.set("V6FLEET_RATE", "2/s");
+    fixture.set("V6FLEET_TIMEOUT", "4s");
+    let outcome = fixture.run(&["resume", "--sandbox", "--rate", "none", "--deadline", "1m"]).exits(3);
+    let options = &outcome.report()["run"]["options"];
+    for (name, value) in [("rate", "none"), ("timeout", "4s"), ("concurrency", "3")] {
+        assert_eq!(options[name], value, "{name}");
+    }
+}
+
+#[test]
 fn the_ledger_and_the_reports_go_where_they_are_told_to() {
     let fixture = Fixture::new().env("V6FLEET_LEDGER", "mine/of-env.db").env("V6FLEET_OUTPUT_DIR", "out");
     fixture.run(&[&RUN[..], &["--rate", "none"]].concat()).exits(3);
