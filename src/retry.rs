@@ -93,6 +93,8 @@ pub fn delay(number: u32, jitter: f64) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const POLICY: Policy =
@@ -195,5 +197,35 @@ mod tests {
         let shortest: Vec<u128> = (1..=3).map(|number| delay(number, 1.0).as_millis()).collect();
         assert_eq!(shortest, [250, 500, 1000]);
         assert_eq!(delay(u32::MAX, 0.0), LONGEST_DELAY);
+    }
+
+    fn any_fault() -> impl Strategy<Value = Fault> {
+        let status = prop_oneof![Just(None), (200..600_u16).prop_map(Some), Just(Some(503)), Just(Some(429))];
+        let failure =
+            prop_oneof![Just(Failure::ServerError), Just(Failure::MalformedAnswer), Just(Failure::Tls)];
+        (status, failure, any::<bool>(), 0..100_000_u64).prop_map(|(status, failure, json, millis)| Fault {
+            json,
+            retry_after: Some(Duration::from_millis(millis)),
+            ..fault(status, failure)
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_wait_that_was_asked_for_is_never_cut_short(
+            fault in any_fault(),
+            number in 1..10_u32,
+            max_attempts in 1..10_u32,
+            max_wait in 0..100_u64,
+            jitter in -1.0..2.0,
+        ) {
+            let max_attempts = NonZeroU32::new(max_attempts).unwrap();
+            let policy = Policy { max_attempts, max_wait: Duration::from_secs(max_wait) };
+            match decide(policy, number, &fault, jitter) {
+                Decision::Again(wait) => prop_assert!(Some(wait) >= fault.retry_after),
+                Decision::Throttled(wait) => prop_assert_eq!(wait, fault.retry_after),
+                Decision::Fail | Decision::InDoubt => {}
+            }
+        }
     }
 }

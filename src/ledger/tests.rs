@@ -1,5 +1,7 @@
 //! A run's life in a ledger, without a network.
 
+mod histories;
+
 use std::path::PathBuf;
 use std::time::Duration;
 

@@ -1,0 +1,268 @@
+//! Random histories of a run against a model of it: what is resumed is what has no outcome, with all that it has been
+//! through, and nothing else.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::*;
+
+const RACKS: [Option<&str>; 3] = [Some("a"), Some("b"), None];
+/// By position: the number of each VM's rack, in order of first appearance.
+const PLACES: [u32; 10] = [0, 0, 1, 0, 2, 1, 1, 0, 2, 2];
+
+/// Something that happens to a run. A number picks one of the VMs that it can happen to.
+#[derive(Debug, Clone, Copy)]
+enum Event {
+    Claim {
+        rack: u32,
+        vms: u32,
+    },
+    ClaimAgain(usize),
+    Release(usize),
+    Defer(usize, bool),
+    Fail(usize, bool),
+    Succeed(usize),
+    /// The process dies, or ends the run; then it is resumed, or another run of the same VMs is begun.
+    Over {
+        died: bool,
+        resumed: bool,
+    },
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        4 => (0..3_u32, 1..4_u32).prop_map(|(rack, vms)| Event::Claim { rack, vms }),
+        2 => any::<usize>().prop_map(Event::ClaimAgain),
+        1 => any::<usize>().prop_map(Event::Release),
+        3 => any::<(usize, bool)>().prop_map(|(vm, unanswered)| Event::Defer(vm, unanswered)),
+        2 => any::<(usize, bool)>().prop_map(|(vm, unanswered)| Event::Fail(vm, unanswered)),
+        3 => any::<usize>().prop_map(Event::Succeed),
+        2 => any::<(bool, bool)>().prop_map(|(died, resumed)| Event::Over { died, resumed }),
+    ]
+}
+
+/// What must be known of one VM.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+struct Fate {
+    outcome: Option<Outcome>,
+    attempts: u32,
+    unanswered: bool,
+    allocation_known: bool,
+}
+
+/// The model: fates by position, and where each VM is in this sitting.
+#[derive(Debug, Default)]
+struct Model {
+    fates: [Fate; PLACES.len()],
+    /// Claimed, with what the ledger gave out at first.
+    held: BTreeMap<usize, Item>,
+    /// Had their turn in this sitting and have no outcome.
+    aside: BTreeMap<usize, Item>,
+    turned: BTreeSet<usize>,
+}
+
+impl Model {
+    fn next_of(&self, rack: u32, vms: u32) -> Vec<usize> {
+        let free = |position: &usize| {
+            PLACES[*position] == rack
+                && self.fates[*position].outcome.is_none()
+                && !self.turned.contains(position)
+        };
+        (0..PLACES.len()).filter(free).take(vms as usize).collect()
+    }
+
+    fn pending(&self) -> Vec<u64> {
+        let on = |rack| PLACES.iter().zip(&self.fates).filter(move |(place, _)| **place == rack);
+        (0..3).map(|rack| on(rack).filter(|(_, fate)| fate.outcome.is_none()).count() as u64).collect()
+    }
+
+    fn is_unfinished(&self) -> bool {
+        self.fates.iter().any(|fate| fate.outcome.is_none())
+    }
+
+    fn pick(of: &mut BTreeMap<usize, Item>, number: usize) -> Option<(usize, Item)> {
+        let position = *of.keys().nth(number % of.len().max(1))?;
+        of.remove_entry(&position)
+    }
+
+    /// One more attempt of a VM that is held.
+    fn attempt(&mut self, number: usize, unanswered: bool) -> Option<(usize, Item)> {
+        let (position, mut item) = Self::pick(&mut self.held, number)?;
+        let fate = &mut self.fates[position];
+        fate.attempts += 1;
+        item.tally.attempts += 1;
+        if unanswered {
+            fate.unanswered = true;
+            let now = Timestamp::now();
+            Unanswered::record(&mut item.unanswered, Unanswered { from: now, until: now });
+        }
+        Some((position, item))
+    }
+
+    /// The process is gone: whatever it held may have been called.
+    fn over(&mut self) {
+        for position in self.held.keys() {
+            self.fates[*position].attempts += 1;
+            self.fates[*position].unanswered = true;
+        }
+        *self = Self { fates: self.fates, ..Self::default() };
+    }
+
+    /// Another run begins: what is known of the VMs stays.
+    fn anew(&mut self) {
+        for fate in &mut self.fates {
+            (fate.outcome, fate.attempts) = (None, 0);
+        }
+    }
+}
+
+/// A ledger, the run in it that goes on, and what must be so.
+struct History {
+    fixture: Fixture,
+    run: RunKey,
+    writer: Option<Writer>,
+    model: Model,
+}
+
+impl History {
+    fn new() -> Self {
+        let fixture = Fixture::new();
+        let ledger = fixture.ledger();
+        let run = begin(&ledger, &PLACES.map(|rack| RACKS[rack as usize]));
+        let writer = Some(ledger.write(&run).unwrap());
+        Self { fixture, run, writer, model: Model::default() }
+    }
+
+    fn happens(&mut self, event: Event) {
+        match event {
+            Event::Claim { rack, vms } => self.claim(rack, vms),
+            Event::ClaimAgain(number) => self.claim_again(number),
+            Event::Release(number) => self.release(number),
+            Event::Defer(number, unanswered) => self.defer(number, unanswered),
+            Event::Fail(number, unanswered) => self.fail(number, unanswered),
+            Event::Succeed(number) => self.succeed(number),
+            Event::Over { died, resumed } => self.over(died, resumed),
+        }
+    }
+
+    fn writer(&mut self) -> &mut Writer {
+        self.writer.as_mut().unwrap()
+    }
+
+    fn claim(&mut self, rack: u32, vms: u32) {
+        let expected = self.model.next_of(rack, vms);
+        let items = claim(self.writer(), take(rack, vms));
+        let claimed: Vec<usize> = items.iter().map(|item| usize::try_from(item.position).unwrap()).collect();
+        assert_eq!(claimed, expected);
+        for (position, item) in expected.into_iter().zip(items) {
+            let known = Fate {
+                outcome: None,
+                attempts: item.tally.attempts,
+                unanswered: !item.unanswered.is_empty(),
+                allocation_known: item.before.is_some(),
+            };
+            assert_eq!(known, self.model.fates[position], "at position {position}");
+            self.model.turned.insert(position);
+            self.model.held.insert(position, item);
+        }
+    }
+
+    fn claim_again(&mut self, number: usize) {
+        let Some((position, item)) = Model::pick(&mut self.model.aside, number) else { return };
+        self.writer().claim(vec![item.position], vec![]);
+        let claimed = reply(self.writer());
+        assert!(matches!(&claimed, Some(Reply::Claimed(claimed)) if claimed.again == [item.position]));
+        self.model.held.insert(position, item);
+    }
+
+    fn release(&mut self, number: usize) {
+        let Some((position, item)) = Model::pick(&mut self.model.held, number) else { return };
+        self.writer().release(vec![item.position]);
+        self.model.aside.insert(position, item);
+    }
+
+    fn defer(&mut self, number: usize, unanswered: bool) {
+        let Some((position, item)) = self.model.attempt(number, unanswered) else { return };
+        self.writer().defer(Deferred {
+            position: item.position,
+            vm: item.vm.clone(),
+            tally: item.tally,
+            unanswered: item.unanswered.clone(),
+            last: LastCall::default(),
+            setback: setback(),
+        });
+        self.model.aside.insert(position, item);
+    }
+
+    fn fail(&mut self, number: usize, unanswered: bool) {
+        let Some((position, item)) = self.model.attempt(number, unanswered) else { return };
+        self.model.fates[position].outcome = Some(Outcome::Failed);
+        let settlement = Settlement::Failed(setback());
+        self.settle(Settled { item, last: LastCall::default(), at: Timestamp::now(), settlement });
+    }
+
+    fn succeed(&mut self, number: usize) {
+        let Some((position, item)) = Model::pick(&mut self.model.held, number) else { return };
+        let fate = &mut self.model.fates[position];
+        let attempts = fate.attempts + 1;
+        let outcome = Some(Outcome::Created);
+        *fate = Fate { outcome, attempts, unanswered: false, allocation_known: true };
+        self.settle(success(item, Outcome::Created, Basis::CreatedFlag));
+    }
+
+    fn settle(&mut self, settled: Settled) {
+        self.writer().settle(settled);
+        assert!(matches!(reply(self.writer()), Some(Reply::Settled(vms)) if vms.len() == 1));
+    }
+
+    fn over(&mut self, died: bool, resumed: bool) {
+        let (ledger, _) = self.writer.take().unwrap().close();
+        let mut ledger = ledger.unwrap();
+        if !died {
+            ledger.end(&self.run, Some(Stop::Deadline), 5).unwrap();
+        }
+        drop(ledger);
+        self.model.over();
+        let ledger = self.fixture.ledger();
+        self.check(&ledger);
+        if resumed && self.model.is_unfinished() {
+            ledger.resume(&self.run, &new_run(BASE)).unwrap();
+        } else {
+            self.model.anew();
+            self.run = begin(&ledger, &PLACES.map(|rack| RACKS[rack as usize]));
+        }
+        self.writer = Some(ledger.write(&self.run).unwrap());
+    }
+
+    /// What a resume would find, and what a report says.
+    fn check(&self, ledger: &Ledger) {
+        let unfinished = self.model.is_unfinished();
+        assert_eq!(ledger.pending(&self.run).unwrap(), self.model.pending());
+        assert_eq!(ledger.is_unfinished(&self.run).unwrap(), unfinished);
+        assert_eq!(ledger.latest_unfinished().unwrap(), unfinished.then(|| self.run.clone()));
+        let rows = rows(ledger, &self.run);
+        assert_eq!(rows.len(), PLACES.len());
+        for (row, fate) in rows.iter().zip(&self.model.fates) {
+            let told = (row.outcome, row.attempts);
+            assert_eq!(told, (fate.outcome.unwrap_or(Outcome::Failed), fate.attempts), "{row:?}");
+            assert_eq!(row.settled_at.is_some(), fate.outcome.is_some(), "{row:?}");
+            assert!(fate.attempts == 0 || row.may_have_applied == fate.unanswered, "{row:?}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn what_is_resumed_is_what_has_no_outcome_with_all_it_has_been_through(
+        events in proptest::collection::vec(event(), 1..60),
+    ) {
+        let mut history = History::new();
+        for event in events {
+            history.happens(event);
+        }
+        history.over(true, true);
+    }
+}
