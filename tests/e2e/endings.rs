@@ -133,7 +133,7 @@ fn a_dead_rack_is_named_and_resume_finishes_it_once_it_lives() {
     assert!(outcome.stderr.contains("rack dc1r28 fails: probing"), "{}", outcome.stderr);
     let unsettled = outcome.vms_that_are("failed");
     assert!(unsettled.len() >= 90 && unsettled.iter().all(|id| outcome.row(id)["rack_id"] == "dc1r28"));
-    sandbox.mend("dc1r28");
+    sandbox.set_fault("dc1r28", None);
     assert_eq!(fixture.resume(&[]).exits(0).vms_that_are("failed").len(), 0);
 }
 

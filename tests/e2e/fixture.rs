@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
@@ -28,10 +28,14 @@ enum Share {
 }
 
 /// Waits until `done` says so.
-pub(crate) fn eventually(what: &str, mut done: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, done: impl FnMut() -> bool) {
+    within(PATIENCE, what, done);
+}
+
+fn within(patience: Duration, what: &str, mut done: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !done() {
-        assert!(begun.elapsed() < PATIENCE, "still not so: {what}");
+        assert!(begun.elapsed() < patience, "still not so: {what}");
         std::thread::sleep(Duration::from_millis(1));
     }
 }
@@ -122,13 +126,12 @@ impl Fixture {
         self.start(args).end()
     }
 
-    /// Goes on with the latest run; its reports are written anew, and what was there before is away.
+    /// Goes on with the latest run.
     pub(crate) fn resume(&self, options: &[&str]) -> Outcome {
-        fs::remove_dir_all(self.path("reports")).unwrap();
         self.run(&[&["resume"], options].concat())
     }
 
-    fn reports(&self) -> BTreeSet<PathBuf> {
+    fn reports(&self) -> BTreeSet<Written> {
         reports(self.dir.path())
     }
 
@@ -176,11 +179,13 @@ impl Fixture {
     }
 }
 
-fn reports(home: &Path) -> BTreeSet<PathBuf> {
-    match fs::read_dir(home.join("reports")) {
-        Ok(runs) => runs.map(|run| run.unwrap().path()).collect(),
-        Err(_) => BTreeSet::new(),
-    }
+/// A run's directory of reports, and when they were last written: a run that is resumed writes them again.
+type Written = (PathBuf, SystemTime);
+
+fn reports(home: &Path) -> BTreeSet<Written> {
+    let Ok(runs) = fs::read_dir(home.join("reports")) else { return BTreeSet::new() };
+    let written = |run: &Path| fs::metadata(run.join("report.json")).and_then(|report| report.modified());
+    runs.map(|run| run.unwrap().path()).filter_map(|run| written(&run).ok().map(|at| (run, at))).collect()
 }
 
 /// The program while it runs; killed with the test.
@@ -188,7 +193,7 @@ pub(crate) struct Process {
     child: Child,
     output: PathBuf,
     home: PathBuf,
-    before: BTreeSet<PathBuf>,
+    before: BTreeSet<Written>,
 }
 
 impl Process {
@@ -216,13 +221,17 @@ impl Process {
     }
 
     /// Waits for the end by itself.
-    pub(crate) fn end(mut self) -> Outcome {
-        eventually("the program ends", || !self.is_running());
+    pub(crate) fn end(self) -> Outcome {
+        self.end_within(PATIENCE)
+    }
+
+    pub(crate) fn end_within(mut self, patience: Duration) -> Outcome {
+        within(patience, "the program ends", || !self.is_running());
         let code = self.child.wait().unwrap().code();
         let text = |name: &str| fs::read_to_string(self.output.join(name)).unwrap();
         let mut new = reports(&self.home).difference(&self.before).cloned().collect::<Vec<_>>();
         assert!(new.len() <= 1, "one run, one directory of reports");
-        let dir = new.pop();
+        let dir = new.pop().map(|(dir, _)| dir);
         let report = dir.as_deref().map(report);
         Outcome { code, stdout: text("stdout"), stderr: text("stderr"), dir, report }
     }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 /// The racks of the built-in world.
-const RACKS: [&str; 4] = ["dc1r27", "dc1r28", "dc1r29", "dc2r01"];
+pub(crate) const RACKS: [&str; 4] = ["dc1r27", "dc1r28", "dc1r29", "dc2r01"];
 
 /// Ids of VMs that exist in the built-in world, from `first` on.
 pub(crate) fn vmids(first: u64, vms: usize) -> impl Iterator<Item = u64> {

@@ -101,6 +101,29 @@ fn after_maintenance_exactly_that_racks_vms_are_updated_with_before_and_after() 
 }
 
 #[test]
+fn an_allocation_whose_answer_was_lost_in_a_run_that_gave_up_is_created_in_the_next() {
+    let sandbox = Sandbox::start(&["--rack-fault", "dc1r27=reset-after"]);
+    let fixture = Fixture::at(&sandbox);
+    fixture.write("fleet.csv", "vmid,rack_id\n10000,dc1r27\n10006,dc1r27\n10020,dc1r28\n");
+    let run = ["run", "fleet.csv", "--action", "allocate", "--max-attempts", "1"];
+    let gave_up = fixture.run(&run).exits(3);
+    let failed = "failed malformed_answer";
+    let verdicts =
+        [format!("10000 {failed}"), format!("10006 {failed}"), "10020 created created_flag".into()];
+    assert_eq!(gave_up.verdicts(), verdicts);
+    assert!(["10000", "10006"].iter().all(|vmid| gave_up.row(vmid)["may_have_applied"] == true));
+    let lost: Vec<_> = sandbox.calls().into_iter().filter(|call| call.created && !call.answered).collect();
+    assert_eq!((lost.len(), lost[0].vmid.as_str()), (1, "10000"));
+    assert_eq!(lost[0].fault.as_deref(), Some("reset-after"));
+
+    sandbox.set_fault("dc1r27", None);
+    let next = fixture.run(&run).exits(0).verdicts();
+    assert_eq!(next, ["10000 created lost_answer", "10006 unchanged server_clock", "10020 unchanged ledger"]);
+    let later = fixture.run(&run).exits(0).verdicts();
+    assert!(later.iter().all(|verdict| verdict.ends_with("unchanged ledger")), "{later:?}");
+}
+
+#[test]
 fn what_a_run_reports_is_what_the_sandbox_holds() {
     let demo = demo();
     let sandbox = sandbox(&demo);

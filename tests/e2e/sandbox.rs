@@ -21,10 +21,14 @@ pub(crate) struct Call {
     pub(crate) at: Timestamp,
     pub(crate) vmid: String,
     pub(crate) action: String,
-    /// 0 where there was no answer.
+    /// 0 where the call was not to be answered.
     pub(crate) status: u64,
     pub(crate) took_effect: bool,
     pub(crate) created: bool,
+    /// What went wrong with it.
+    pub(crate) fault: Option<String>,
+    /// An answer left, or its beginning.
+    pub(crate) answered: bool,
 }
 
 impl Sandbox {
@@ -53,6 +57,8 @@ impl Sandbox {
                 status: line["status"].as_u64().unwrap_or_default(),
                 took_effect: line["took_effect"].as_bool().unwrap(),
                 created: line["created"].as_bool().unwrap(),
+                fault: line["fault"].as_str().map(str::to_owned),
+                answered: line["answered"].as_bool().unwrap(),
             })
             .collect()
     }
@@ -80,15 +86,17 @@ impl Sandbox {
         self.change_rack(rack, &json!({ "vmids": vmids }));
     }
 
-    fn change_rack(&self, rack: &str, change: &Value) {
-        let (status, body) = self.send("POST", &format!("/_sandbox/racks/{rack}"), &change.to_string());
-        assert_eq!(status, 200, "{body}");
+    /// What goes wrong with every call for a rack's VMs from now on; `None` mends it.
+    pub(crate) fn set_fault(&self, rack: &str, fault: Option<&str>) {
+        self.change("/_sandbox/faults", &json!({ "rack": rack, "fault": fault }));
     }
 
-    /// From now on nothing is wrong with the rack.
-    pub(crate) fn mend(&self, rack: &str) {
-        let change = json!({ "rack": rack, "fault": null });
-        let (status, body) = self.send("POST", "/_sandbox/faults", &change.to_string());
+    fn change_rack(&self, rack: &str, change: &Value) {
+        self.change(&format!("/_sandbox/racks/{rack}"), change);
+    }
+
+    fn change(&self, path: &str, change: &Value) {
+        let (status, body) = self.send("POST", path, &change.to_string());
         assert_eq!(status, 200, "{body}");
     }
 

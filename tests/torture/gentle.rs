@@ -5,9 +5,10 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use crate::fixture::{Fixture, Outcome};
-use crate::judge::assert_as_recorded;
+use crate::fleet;
 use crate::sandbox::Sandbox;
-use crate::{fleet, is_full};
+use crate::trouble::is_full;
+use crate::truth::assert_true;
 
 /// A phase of the API in mid-run.
 struct Trouble {
@@ -39,7 +40,7 @@ impl Trouble {
         let fixture = Fixture::at(&sandbox);
         fixture.write("fleet.csv", csv);
         let outcome = fixture.run(&["run", "fleet.csv", "--action", "allocate", "--rate", "100/s"]);
-        assert_as_recorded(&outcome, &sandbox);
+        assert_true(&outcome, &sandbox, &[]);
         let calls = sandbox.calls();
         let since = |seconds: u64| calls[0].at + SignedDuration::from_secs(seconds.cast_signed());
         let meanwhile = calls.iter().filter(|call| (since(from)..since(until)).contains(&call.at)).count();

@@ -1,22 +1,24 @@
-//! Long troubles: the real binary against the real sandbox, whose own record is the judge.
+//! The long loops: whatever goes wrong, and whenever the program is killed or told to stop, its report says what the
+//! sandbox's own record says.
 //!
-//! Shortened, unless `V6FLEET_TORTURE` is `full`.
-#![expect(clippy::print_stdout, reason = "the numbers of a long run are worth reading")]
+//! With small counts they are part of the suite; `make torture` runs all of it. Chance comes from a seed that is
+//! printed, and `V6FLEET_TORTURE_SEED` gives it again.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by failing")]
+#![expect(clippy::print_stdout, reason = "seeds and counts are told, for whoever tries again")]
 
-#[expect(dead_code, reason = "the end-to-end tests use all of it")]
+mod exact;
 #[path = "../e2e/fixture.rs"]
+#[expect(dead_code, reason = "the end-to-end tests use the rest")]
 mod fixture;
-#[expect(dead_code, reason = "the end-to-end tests use all of it")]
 #[path = "../e2e/fleet.rs"]
+#[expect(dead_code, reason = "the end-to-end tests use the rest")]
 mod fleet;
 mod gentle;
-mod judge;
+mod killed;
 mod racks;
-#[expect(dead_code, reason = "the end-to-end tests use all of it")]
 #[path = "../e2e/sandbox.rs"]
+#[expect(dead_code, reason = "the end-to-end tests use the rest")]
 mod sandbox;
-
-fn is_full() -> bool {
-    std::env::var_os("V6FLEET_TORTURE").is_some_and(|much| much == "full")
-}
+mod stopped;
+mod trouble;
+mod truth;

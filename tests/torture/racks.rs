@@ -3,9 +3,9 @@
 use std::fmt::Write;
 
 use crate::fixture::{Fixture, Outcome};
-use crate::is_full;
-use crate::judge::{assert_as_recorded, by_vm};
 use crate::sandbox::Sandbox;
+use crate::trouble::is_full;
+use crate::truth::assert_true;
 
 const RACKS: u64 = 10;
 const DEAD: u64 = 3;
@@ -64,13 +64,13 @@ fn with_a_dead_rack(fixture: &mut Fixture, fault: &str) -> f64 {
     assert_eq!(outcome.summary()["stopped_by"], "max_wait");
     assert!(outcome.stderr.contains("rack r3 fails: probing"), "{}", outcome.stderr);
     assert!(!outcome.stderr.contains("leaving the API alone"), "{}", outcome.stderr);
-    assert_as_recorded(&outcome, &sandbox);
+    assert_true(&outcome, &sandbox, &[]);
     let (took, unsettled) = (nine_took(&sandbox), outcome.vms_that_are("failed").len());
     assert_eq!(unsettled, vmids(DEAD).count());
 
-    sandbox.mend(&rack);
+    sandbox.set_fault(&rack, None);
     let outcome = fixture.resume(&[]).exits(0);
-    assert_as_recorded(&outcome, &sandbox);
+    assert_true(&outcome, &sandbox, &[]);
     assert_eq!(outcome.vms_that_are("created").len(), outcome.rows().len());
     took
 }
@@ -114,11 +114,12 @@ fn assert_simply_failed(inventories: &[String]) {
         drop(fixture);
         assert_eq!(outcome.vms_that_are("failed"), sick);
         assert!(!outcome.stderr.contains("alone"), "{}", outcome.stderr);
-        let calls = by_vm(&sandbox);
+        let calls = sandbox.called_vmids();
         for id in sick {
-            assert_eq!((calls[id].len(), &outcome.row(id)["failure"]), (5, &"server_error".into()));
+            assert_eq!(calls.iter().filter(|called| *called == id).count(), 5);
+            assert_eq!(outcome.row(id)["failure"], "server_error");
         }
-        assert_as_recorded(&outcome, &sandbox);
+        assert_true(&outcome, &sandbox, &[]);
     }
 }
 

@@ -1,0 +1,39 @@
+//! kill -9 at any moment, again and again.
+
+use std::time::Duration;
+
+use crate::trouble::{RUN, count, finish, fixture, pass_time, sandbox, seed};
+use crate::truth::{Settled, assert_true, assert_whole};
+
+/// A sitting is over before it has come far.
+const SITTING: Duration = Duration::from_millis(150);
+
+#[test]
+fn a_run_that_is_killed_again_and_again_and_resumed_comes_to_the_truth() {
+    let seed = seed();
+    let mut chance = fastrand::Rng::with_seed(seed);
+    let sandbox = sandbox(seed, "20ms..60ms");
+    let fixture = fixture(&sandbox, count(300, 2_000));
+    let mut settled = Settled::default();
+    let mut deaths = vec![0];
+    for kill in 0..count(5, 50) {
+        let process = fixture.start(if kill == 0 { &RUN } else { &["resume"] });
+        // Some die before their first call, but not before there is a run.
+        if kill == 0 || chance.f64() < 0.8 {
+            sandbox.await_calls(deaths[kill] + 1);
+        }
+        pass_time(&mut chance, SITTING);
+        process.kill();
+        let record = sandbox.calls();
+        assert_whole(&fixture);
+        let now = Settled::of(&fixture);
+        settled.assert_kept(&record[deaths[kill]..], &now);
+        settled = now;
+        deaths.push(record.len());
+    }
+    let outcome = finish(fixture.start(&["resume"]));
+    assert_true(&outcome, &sandbox, &deaths);
+    assert_whole(&fixture);
+    settled.assert_kept(&sandbox.calls()[deaths[deaths.len() - 1]..], &Settled::of(&fixture));
+    println!("{} calls, {} of them before the last kill", sandbox.calls().len(), deaths[deaths.len() - 1]);
+}

@@ -1,0 +1,109 @@
+//! The judge: what the sandbox's record says of a run, against what the program does.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde_json::Value;
+
+use crate::fixture::{Fixture, Outcome};
+use crate::sandbox::{Call, Sandbox};
+
+/// One VM's calls, each with its place in the record.
+type Calls<'a> = Vec<(usize, &'a Call)>;
+
+/// Every row is right, and no VM was called again without need. `deaths` are the places in the record at which the
+/// process died.
+pub(crate) fn assert_true(outcome: &Outcome, sandbox: &Sandbox, deaths: &[usize]) {
+    let record = sandbox.calls();
+    let mut calls: HashMap<&str, Calls<'_>> = HashMap::new();
+    for (place, call) in record.iter().enumerate() {
+        calls.entry(&call.vmid).or_default().push((place, call));
+    }
+    let prefixes = prefixes(sandbox);
+    for row in outcome.rows() {
+        let vmid = row["vmid"].as_str().unwrap();
+        let calls = calls.remove(vmid).unwrap_or_default();
+        assert_row(row, &calls);
+        assert_needed(&calls, deaths);
+        if row["outcome"] != "failed" {
+            assert_eq!(Some(&row["prefix"]), prefixes.get(vmid), "{row}");
+        }
+    }
+    assert!(calls.is_empty(), "calls for VMs without a row: {:?}", calls.keys());
+}
+
+fn prefixes(sandbox: &Sandbox) -> BTreeMap<String, Value> {
+    let line =
+        |line: &Value| (line["vmid"].as_str().unwrap().to_owned(), line["allocation"]["prefix"].clone());
+    sandbox.allocations().iter().map(line).collect()
+}
+
+/// What is made is `created`, or failed and may have applied; what was not made is neither `created` nor `updated`.
+#[track_caller]
+fn assert_row(row: &Value, calls: &Calls<'_>) {
+    let made = calls.iter().any(|(_, call)| call.created);
+    let last = calls.last().map(|(_, call)| call);
+    if row["outcome"] == "failed" {
+        assert!(!made || row["may_have_applied"] == true, "{row}\n{calls:?}");
+        assert!(last.is_none_or(|last| went_wrong(last)), "it was answered well: {row}\n{calls:?}");
+        return;
+    }
+    let last = last.unwrap_or_else(|| panic!("it was never called: {row}"));
+    assert!(!went_wrong(last), "nothing tells: {row}\n{calls:?}");
+    let expected = match (made, last.created) {
+        (true, true) => ("created", "created_flag"),
+        (true, false) => ("created", "lost_answer"),
+        (false, _) => ("unchanged", "server_clock"),
+    };
+    let told = (row["outcome"].as_str().unwrap(), row["basis"].as_str().unwrap());
+    assert_eq!(told, expected, "{row}\n{calls:?}");
+}
+
+/// A VM is called again only after a call that went wrong, or whose answer died with the process.
+#[track_caller]
+fn assert_needed(calls: &Calls<'_>, deaths: &[usize]) {
+    for pair in calls.windows(2) {
+        let [(earlier, call), (later, _)] = pair else { continue };
+        let died = deaths.iter().any(|death| earlier < death && death <= later);
+        assert!(died || went_wrong(call), "called again after a good answer: {calls:?}");
+    }
+}
+
+/// It was not served, or its answer did not say so.
+fn went_wrong(call: &Call) -> bool {
+    call.fault.is_some() || !call.answered || !(200..300).contains(&call.status)
+}
+
+/// The ledger's file is whole, and each VM of it is `created` in at most one run.
+pub(crate) fn assert_whole(fixture: &Fixture) {
+    assert_eq!(fixture.texts("PRAGMA integrity_check"), ["ok"]);
+    let created = "FROM items WHERE state = 2 AND outcome = 'created'";
+    assert_eq!(
+        fixture.count(&format!("SELECT count(*) {created}")),
+        fixture.count(&format!("SELECT count(DISTINCT vmid) {created}"))
+    );
+}
+
+/// What is settled, as the ledger has it.
+#[derive(Default)]
+pub(crate) struct Settled(BTreeMap<String, String>);
+
+impl Settled {
+    pub(crate) fn of(fixture: &Fixture) -> Self {
+        let sql =
+            "SELECT vmid || ' ' || outcome || ' ' || coalesce(basis, failure) FROM items WHERE state = 2";
+        let words = |text: String| {
+            let (vmid, verdict) = text.split_once(' ').unwrap();
+            (vmid.to_owned(), verdict.to_owned())
+        };
+        Self(fixture.texts(sql).into_iter().map(words).collect())
+    }
+
+    /// None of it was called again, and all of it is as it was.
+    pub(crate) fn assert_kept(&self, calls_since: &[Call], now: &Self) {
+        let again = calls_since.iter().find(|call| self.0.contains_key(&call.vmid));
+        assert!(again.is_none(), "a settled VM was called again: {again:?}");
+        for (vmid, verdict) in &self.0 {
+            assert_eq!(now.0.get(vmid), Some(verdict), "{vmid}");
+        }
+    }
+}
