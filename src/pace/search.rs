@@ -2,8 +2,9 @@
 //!
 //! From the lower end of what an episode brackets, the pace climbs in growing steps while nothing is refused, at most
 //! halfway to what was. Once both ends have met it rests, and then tries whether the limit has risen. What a refusal
-//! after a climb tells depends on how it counts: with a bucket, the whole climb with its pause came to the limit, and
-//! the pause lost nothing; with a window, the last step that went unrefused is the nearest.
+//! tells depends on how the API counts. With a bucket, what went through together with its pause came to the limit, and
+//! the pause lost nothing; with a window, the pause lost its calls, and the last step that went unrefused is the nearest.
+//! Which it is shows where a pace that a bucket would not bear for long is kept for that long.
 
 use std::time::{Duration, Instant};
 
@@ -18,11 +19,20 @@ const TRYING_STEP: f64 = 0.05;
 /// Ends this near to each other have met.
 const MET: f64 = 1.08;
 
-/// How long a pace that was found is kept before the limit is tried again: twice as long after each vain trial, and
-/// so long that what a trial loses is 2 % of it.
+/// How long a pace that was found is kept before the limit is tried again: longer after each vain trial, and so long
+/// that what a trial loses is 2 % of it.
 const SHORTEST_REST: Duration = Duration::from_secs(5);
 const LONGEST_REST: Duration = Duration::from_mins(1);
 const REST_PER_LOSS: f64 = 50.0;
+const REST_GROWTH: f64 = 1.5;
+
+/// An episode is told from a window's by so many pauses without a refusal, where a pace is tested and where it rested.
+const SURE_WHERE_TESTED: u32 = 6;
+const SURE_WHERE_RESTED: u32 = 10;
+
+/// A pace is tested for so many times as long as a bucket would bear it, and for so long at most.
+const TEST: f64 = 1.5;
+const LONGEST_TEST: Duration = Duration::from_secs(12);
 
 /// The slowest pace: the pauses that the API asks for do the rest.
 const LEAST: f64 = 1.0 / 60.0;
@@ -60,6 +70,8 @@ pub(super) struct Search {
     step: f64,
     rest: Duration,
     rises_at: Instant,
+    /// Where the ends met last.
+    found: Option<f64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +106,18 @@ impl Climb {
         Self { proved: pace, gained: self.gained_by(pace, now), stepped_at: now, ..self }
     }
 
+    /// What a trial has shown once it is refused: the pace to go on with, and whether it was in vain.
+    fn tried(&self, gained: f64, pause: Duration, now: Instant) -> (f64, bool) {
+        let pause = pause.as_secs_f64();
+        let is_bucket = gained >= self.base * pause / 2.0;
+        if !is_bucket {
+            return (self.proved, false);
+        }
+        let climbed = now.saturating_duration_since(self.began).as_secs_f64();
+        let throughput = (self.base * climbed + gained) / (climbed + pause);
+        (throughput.max(self.base), throughput < self.base * MET)
+    }
+
     fn gained_by(&self, pace: f64, now: Instant) -> f64 {
         self.gained + (pace - self.base) * now.saturating_duration_since(self.stepped_at).as_secs_f64()
     }
@@ -114,8 +138,20 @@ impl Search {
 
     /// A pace that is kept from `from` on, until it may rise.
     fn hold(pace: f64, high: f64, goal: Goal, rest: Duration, from: Instant) -> Self {
-        let held = if goal == Goal::Rest { rest } else { step_time(pace) };
-        Self { current: pace, high, goal, climb: None, step: SEEKING_STEP, rest, rises_at: from + held }
+        let (held, found) = match goal {
+            Goal::Rest => (rest, Some(pace)),
+            Goal::Seek | Goal::Try => (step_time(pace), None),
+        };
+        Self {
+            current: pace,
+            high,
+            goal,
+            climb: None,
+            step: SEEKING_STEP,
+            rest,
+            rises_at: from + held,
+            found,
+        }
     }
 
     /// After one more refusal at `now`; `until` is the end of the pause.
@@ -129,31 +165,42 @@ impl Search {
     /// The pace that was kept is too fast after all, or the limit has fallen.
     fn hold_refused(self, episode: &Episode, until: Instant) -> Self {
         let throughput = episode.throughput().min(self.current);
-        let is_sure = episode.active >= episode.pause * 10;
+        let sure_after = match self.goal {
+            Goal::Seek => SURE_WHERE_TESTED,
+            Goal::Rest | Goal::Try => SURE_WHERE_RESTED,
+        };
+        let is_sure = episode.active >= episode.pause * sure_after;
         let next = if is_sure { throughput } else { f64::midpoint(throughput, self.current) };
-        self.go_on(next.min(self.current / 1.01), self.rest, false, until)
+        self.go_on(next.min(self.current / 1.01), self.rest, is_sure, until)
     }
 
     fn climb_refused(self, climb: Climb, episode: &Episode, now: Instant, until: Instant) -> Self {
-        let Climb { base, proved, .. } = climb;
-        let pause = episode.pause.as_secs_f64();
-        let climbed = now.saturating_duration_since(climb.began).as_secs_f64();
         let gained = climb.gained_by(self.current, now);
-        let lost = Duration::from_secs_f64((pause - gained / base).max(0.0));
-        let throughput = (base * climbed + gained) / (climbed + pause);
-        let is_bucket = gained >= base * pause / 2.0;
-        let (next, is_vain, rest) = match self.goal {
-            Goal::Seek | Goal::Rest => (f64::midpoint(proved, episode.throughput()), false, self.rest),
-            Goal::Try if is_bucket => (throughput, throughput < base * MET, self.rest * 2),
-            Goal::Try => (proved, false, self.rest * 2),
-        };
-        let rest = rest.max(lost.mul_f64(REST_PER_LOSS)).min(LONGEST_REST);
-        self.go_on(next.max(base), rest, is_vain, until)
+        let lost = Duration::from_secs_f64((episode.pause.as_secs_f64() - gained / climb.base).max(0.0));
+        let rest_after = |rest: Duration| rest.max(lost.mul_f64(REST_PER_LOSS)).min(LONGEST_REST);
+        if self.goal == Goal::Try {
+            let (next, is_vain) = climb.tried(gained, episode.pause, now);
+            return self.go_on(next, rest_after(self.rest.mul_f64(REST_GROWTH)), is_vain, until);
+        }
+        let next = f64::midpoint(climb.proved, episode.throughput()).max(climb.base);
+        self.go_on(next, rest_after(self.rest), false, until).tested(episode, until)
     }
 
-    fn go_on(self, next: f64, rest: Duration, is_vain: bool, until: Instant) -> Self {
-        let goal = if is_vain || self.current < next * MET { Goal::Rest } else { Goal::Seek };
-        Self::hold(next, self.current, goal, rest, until)
+    /// Kept for longer where what went through contradicts it: a bucket will not bear that, and a window will.
+    fn tested(self, episode: &Episode, until: Instant) -> Self {
+        let throughput = episode.throughput();
+        if self.goal != Goal::Seek || self.current < throughput * 1.05 {
+            return self;
+        }
+        let borne = throughput * episode.pause.as_secs_f64() / (self.current - throughput);
+        let test = Duration::from_secs_f64(borne * TEST).clamp(STEP_TIME, LONGEST_TEST);
+        Self { rises_at: until + test, ..self }
+    }
+
+    fn go_on(self, next: f64, rest: Duration, is_found: bool, until: Instant) -> Self {
+        let goal = if is_found || self.current < next * MET { Goal::Rest } else { Goal::Seek };
+        let held = Self::hold(next, self.current, goal, rest, until);
+        Self { found: held.found.or(self.found), ..held }
     }
 
     pub(super) fn current(&self) -> f64 {
@@ -162,10 +209,7 @@ impl Search {
 
     /// The limit, once both ends have met.
     pub(super) fn found(&self) -> Option<f64> {
-        match self.goal {
-            Goal::Seek => None,
-            Goal::Rest | Goal::Try => Some(self.climb.map_or(self.current, |climb| climb.base)),
-        }
+        self.found
     }
 
     /// Calls a second from now on.

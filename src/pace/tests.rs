@@ -162,7 +162,7 @@ fn a_rate_that_the_api_announces_is_kept_and_goes_before_what_was_remembered() {
     let start = Instant::now();
     let said = Announced { per_second: Some(50.0), ..Announced::default() };
     for (rate, remembered, expected) in
-        [("none", None, 49.5), ("500/s", Some(20.0), 49.5), ("10/s", Some(20.0), 10.0)]
+        [("none", None, 49.75), ("500/s", Some(20.0), 49.75), ("10/s", Some(20.0), 10.0)]
     {
         let mut pace = Pace::new(ceiling(rate), remembered, start);
         let ticket = pace.next(start).unwrap();

@@ -53,7 +53,10 @@ fn a_second_signal_ends_it_at_once_and_the_run_can_go_on() {
             _ => success(200, false, 0).into(),
         });
         let fixture = Fixture::new().env("V6FLEET_BASE_URL", &api.base_url()).env("HOSTUP_API_KEY", "a-key");
-        fixture.write("fleet.csv", fleet::csv(50));
+        // Without racks: one whose calls hang would not get all slots.
+        let rackless =
+            fleet::vmids(100_000, 50).fold("vmid\n".to_owned(), |csv, id| csv + &format!("{id}\n"));
+        fixture.write("fleet.csv", rackless);
         let process = fixture.start(&RUN);
         eventually("calls are in flight", || api.received().len() == 8);
         process.signal(first);
