@@ -295,11 +295,11 @@ pub struct BrakeArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Reports")]
 pub struct ReportingArgs {
-    /// Write a report to this file: .csv, .json or .jsonl by its name (repeatable)
+    /// Write a report to this file: .csv, .json, .jsonl or .html by its name (repeatable)
     #[arg(short, long, value_name = "FILE")]
     pub output: Vec<PathBuf>,
 
-    /// Write report.csv and report.json to DIR/RUN; none for no such directory
+    /// Write report.csv, report.json and report.html to DIR/RUN; none for no such directory
     #[arg(long, value_name = "DIR", default_value = "reports")]
     pub output_dir: PathBuf,
 
@@ -362,7 +362,7 @@ pub struct ReportArgs {
     #[arg(value_name = "RUN", default_value = "latest")]
     pub run: String,
 
-    /// Write a report to this file: .csv, .json or .jsonl by its name (repeatable)
+    /// Write a report to this file: .csv, .json, .jsonl or .html by its name (repeatable)
     #[arg(short, long, value_name = "FILE")]
     pub output: Vec<PathBuf>,
 

@@ -1,19 +1,23 @@
 //! Reports: every row of a run, in each format that was asked for, and the recap of the whole.
 //!
 //! A report is a pure function of the ledger's rows and summary: nothing here knows the network or decides an
-//! outcome. All outputs are written in one pass in constant memory, and an old report stays until the new is whole.
+//! outcome. All outputs are written in one pass in bounded memory, and an old report stays until the new is whole.
 
+mod advice;
 mod csv;
 pub mod diff;
 #[cfg(test)]
 mod fixtures;
 pub mod history;
+mod html;
 mod json;
 mod jsonl;
 mod output;
+mod racks;
 pub mod recap;
 pub mod runs;
 mod skipped;
+mod verdict;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -25,6 +29,7 @@ use crate::text::counted;
 pub use skipped::write_skipped;
 
 use self::csv::CsvReport;
+use self::html::HtmlReport;
 use self::json::JsonReport;
 use self::jsonl::JsonLinesReport;
 use self::output::{Output, Place};
@@ -35,6 +40,7 @@ pub enum Format {
     Csv,
     Json,
     JsonLines,
+    Html,
 }
 
 /// Why a file's name is not that of a report.
@@ -43,13 +49,14 @@ pub enum Format {
 pub struct UnknownFormat;
 
 impl Format {
-    pub const ALL: [Self; 3] = [Self::Csv, Self::Json, Self::JsonLines];
+    pub const ALL: [Self; 4] = [Self::Csv, Self::Json, Self::JsonLines, Self::Html];
 
     pub fn extension(self) -> &'static str {
         match self {
             Self::Csv => ".csv",
             Self::Json => ".json",
             Self::JsonLines => ".jsonl",
+            Self::Html => ".html",
         }
     }
 }
@@ -142,6 +149,7 @@ enum Body {
     Csv(Box<CsvReport<Output>>),
     Json(JsonReport<Output>),
     JsonLines(JsonLinesReport<Output>),
+    Html(Box<HtmlReport<Output>>),
 }
 
 impl Reports {
@@ -198,6 +206,7 @@ impl Report {
             Body::Csv(report) => report.row(row),
             Body::Json(report) => report.row(row),
             Body::JsonLines(report) => report.row(row),
+            Body::Html(report) => report.row(row),
         };
         written.map_err(ReportError::write(&self.path))
     }
@@ -208,6 +217,7 @@ impl Report {
             Body::Csv(report) => report.finish(),
             Body::Json(report) => report.finish(),
             Body::JsonLines(report) => Ok(report.finish()),
+            Body::Html(report) => report.finish(),
         };
         match output.and_then(Output::sync) {
             Ok(output) => Ok((self.path, output)),
@@ -222,6 +232,7 @@ impl Body {
             Format::Csv => Self::Csv(CsvReport::begin(output, &run.label_columns)?.into()),
             Format::Json => Self::Json(JsonReport::begin(output, run, summary)?),
             Format::JsonLines => Self::JsonLines(JsonLinesReport::begin(output)),
+            Format::Html => Self::Html(HtmlReport::begin(output, run, summary).into()),
         })
     }
 }
@@ -253,9 +264,12 @@ mod tests {
 
     #[test]
     fn the_name_of_a_file_tells_its_format() {
-        for (name, format) in
-            [("report.csv", Format::Csv), ("a.b.JSON", Format::Json), ("/tmp/x.jsonl", Format::JsonLines)]
-        {
+        for (name, format) in [
+            ("report.csv", Format::Csv),
+            ("a.b.JSON", Format::Json),
+            ("/tmp/x.jsonl", Format::JsonLines),
+            ("x.html", Format::Html),
+        ] {
             assert_eq!(name.parse(), Ok(format), "{name}");
         }
         for name in ["", "report", "csv", "report.xlsx", "report.csv.gz", "/dev/stdout"] {
@@ -263,7 +277,7 @@ mod tests {
         }
         assert_eq!(
             UnknownFormat.to_string(),
-            "no known kind of report (the name must end in .csv, .json, .jsonl)"
+            "no known kind of report (the name must end in .csv, .json, .jsonl, .html)"
         );
     }
 
@@ -276,8 +290,10 @@ mod tests {
         check_outputs(&outputs).unwrap();
         assert_eq!(files(&directory), Vec::<String>::new());
         assert_eq!(write(&outputs, &rows).paths, outputs);
-        assert_eq!(files(&directory), ["report.csv", "report.json", "report.jsonl"]);
-        for (output, vm) in outputs.iter().zip(["\n@,", "{\"vmid\":\"@\",", "{\"vmid\":\"@\","]) {
+        assert_eq!(files(&directory), ["report.csv", "report.html", "report.json", "report.jsonl"]);
+        for (output, vm) in
+            outputs.iter().zip(["\n@,", "{\"vmid\":\"@\",", "{\"vmid\":\"@\",", "<th scope=\"row\">@<td>"])
+        {
             let report = fs::read_to_string(output).unwrap();
             for row in &rows {
                 let lines = report.matches(&vm.replace('@', &row.vmid)).count();
@@ -381,7 +397,7 @@ mod tests {
         fs::write(directory.path().join("file"), "").unwrap();
         fs::create_dir(directory.path().join("directory.csv")).unwrap();
         for (name, reason) in [
-            ("report.xlsx", "no known kind of report (the name must end in .csv, .json, .jsonl)"),
+            ("report.xlsx", "no known kind of report (the name must end in .csv, .json, .jsonl, .html)"),
             ("directory.csv", "is a directory, not a file"),
             ("missing/report.csv", "the directory DIR/missing does not exist"),
             ("file/report.csv", "cannot be written"),

@@ -15,7 +15,8 @@ use crate::report::{ReportError, Reports, Written, write_skipped};
 /// The files to write: those named, and a run's own in the output directory.
 pub(super) fn outputs(reports: &ReportingArgs, run: &str) -> Vec<PathBuf> {
     let own = output_dir(&reports.output_dir).map(|dir| dir.join(run));
-    let own = own.iter().flat_map(|dir| ["report.csv", "report.json"].map(|name| dir.join(name)));
+    let own =
+        own.iter().flat_map(|dir| ["report.csv", "report.json", "report.html"].map(|name| dir.join(name)));
     reports.output.iter().cloned().chain(own).collect()
 }
 

@@ -242,7 +242,7 @@ pub(super) const ROW: &str = "
     vmid, name, coalesce(i.rack_id, CASE rack_expected WHEN 1 THEN r.rack_id END), i.action, state, outcome,
     basis, prefix, next_hop, status, previous_prefix, previous_next_hop, changes, drift, failure,
     may_have_applied, http_status, error, attempts, first_sent_at, settled_at, latency_us, request_id,
-    i.warnings, labels";
+    i.warnings, labels, throttled";
 
 pub(super) fn row(item: &rusqlite::Row<'_>) -> Result<Row, rusqlite::Error> {
     let settled = item.get::<_, i64>(4)? == 2;
@@ -269,6 +269,7 @@ pub(super) fn row(item: &rusqlite::Row<'_>) -> Result<Row, rusqlite::Error> {
         http_status: item.get(16)?,
         error: item.get(17)?,
         attempts: item.get(18)?,
+        throttled: item.get(25)?,
         first_sent_at: time(19)?,
         settled_at: time(20)?,
         latency_ms: item.get::<_, Option<u32>>(21)?.map(|micros| f64::from(micros) / 1000.0),

@@ -34,6 +34,9 @@ pub struct Row {
     pub error: Option<String>,
     /// Calls for this VM in this run, over all resumes; a 429 is no attempt.
     pub attempts: u32,
+    /// Calls answered with a 429; of the run as a whole the summary says it.
+    #[serde(skip)]
+    pub throttled: u32,
     pub first_sent_at: Option<Timestamp>,
     pub settled_at: Option<Timestamp>,
     /// Of the last call.

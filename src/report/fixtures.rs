@@ -44,6 +44,7 @@ fn row(vmid: u64, outcome: Outcome) -> Row {
         http_status: None,
         error: None,
         attempts: 0,
+        throttled: 0,
         first_sent_at: None,
         settled_at: None,
         latency_ms: None,

@@ -2,7 +2,6 @@
 //!
 //! The verdict comes first, what to do about it last. A pure function of the summary: two recaps of one run are equal.
 
-use std::cmp::Reverse;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -10,11 +9,12 @@ use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 use serde::Serialize;
 
 use crate::ledger::{Counts, FailureCount, Named, RackCounts, RunInfo, Since, Summary};
-use crate::outcome::Failure;
-use crate::stop::Stop;
 use crate::text::{count, counted, duration, escape, shortened};
 
+use super::advice::{advice, by_weight};
 use super::json;
+use super::racks::{self, Racks, total};
+use super::verdict::{Tone, Verdict};
 
 /// Racks in the table; of more, those with the most failures and changes.
 const RACKS: usize = 20;
@@ -76,13 +76,8 @@ impl fmt::Display for Recap<'_> {
 impl Recap<'_> {
     fn verdict(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Counts { selected, created, unchanged, updated, failed } = self.summary.counts;
-        let (color, word, why) = match (self.summary.stopped_by, self.summary.complete) {
-            (Some(stop), _) => (RED, "Stopped", Some(reason(stop))),
-            (None, false) => (YELLOW, "Not finished", Some("it is still running, or its process died")),
-            (None, true) if failed > 0 => (YELLOW, "Complete", None),
-            (None, true) => (GREEN, "Complete", None),
-        };
-        write!(f, "{}", self.paint(color, word))?;
+        let Verdict { tone, word, why } = Verdict::of(self.summary);
+        write!(f, "{}", self.paint(color(tone), word))?;
         if let Some(why) = why {
             write!(f, " ({why})")?;
         }
@@ -109,17 +104,14 @@ impl Recap<'_> {
     }
 
     fn racks(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.summary.racks.as_slice() {
-            [] | [RackCounts { rack_id: None, .. }] => Ok(()),
-            racks => writeln!(f, "\n{}", table(racks)),
+        match racks::tells_more(&self.summary.racks) {
+            false => Ok(()),
+            true => writeln!(f, "\n{}", table(&self.summary.racks)),
         }
     }
 
     fn failures(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut failures: Vec<_> = self.summary.failures.iter().filter(|failure| failure.vms > 0).collect();
-        failures.sort_by_key(|FailureCount { failure, vms, .. }| {
-            (*failure == Failure::NotAttempted, Reverse(*vms), *failure)
-        });
+        let failures = by_weight(&self.summary.failures);
         if failures.is_empty() {
             return Ok(());
         }
@@ -206,6 +198,14 @@ const GREEN: &str = "\x1b[1;32m";
 const YELLOW: &str = "\x1b[1;33m";
 const PLAIN: &str = "\x1b[0m";
 
+fn color(tone: Tone) -> &'static str {
+    match tone {
+        Tone::Good => GREEN,
+        Tone::Mixed => YELLOW,
+        Tone::Bad => RED,
+    }
+}
+
 fn write_failure(f: &mut fmt::Formatter<'_>, failure: &FailureCount) -> fmt::Result {
     let FailureCount { failure, vms, may_have_applied, examples, error } = failure;
     write!(f, "  {failure}: {}", counted(*vms, "VM", "VMs"))?;
@@ -235,11 +235,7 @@ fn named_after_colon(vms: u64, examples: &[String]) -> String {
 
 /// One line a rack, the inventory's order kept where all of them fit.
 fn table(racks: &[RackCounts]) -> String {
-    let mut order: Vec<&RackCounts> = racks.iter().collect();
-    if racks.len() > RACKS {
-        order.sort_by_key(|rack| (Reverse(rack.counts.failed), Reverse(rack.counts.changed())));
-    }
-    let (shown, rest) = order.split_at(RACKS.min(order.len()));
+    let Racks { shown, rest } = Racks::of(racks, RACKS);
 
     let mut table = Table::new();
     table.load_style(TableStyle::new().header_separator(LineStyle::none().fill('─')));
@@ -255,7 +251,7 @@ fn table(racks: &[RackCounts]) -> String {
         ));
     }
     if racks.len() > 1 {
-        table.add_row(line("all".into(), total(&order)));
+        table.add_row(line("all".into(), total(racks)));
     }
     for numbers in table.column_iter_mut().skip(1) {
         numbers.set_cell_alignment(CellAlignment::Right);
@@ -268,64 +264,12 @@ fn line(name: String, counts: Counts) -> [String; 6] {
     [name, count(selected), count(created), count(unchanged), count(updated), count(failed)]
 }
 
-fn total(racks: &[&RackCounts]) -> Counts {
-    Counts::sum(racks.iter().map(|rack| rack.counts))
-}
-
-fn reason(stop: Stop) -> &'static str {
-    match stop {
-        Stop::MaxWait => "the API kept it waiting for longer than --max-wait",
-        Stop::Deadline => "its --deadline was reached",
-        Stop::MaxDrift => "more VMs drifted than --max-drift allows",
-        Stop::MaxChanged => "more VMs changed than --max-changed allows",
-        Stop::MaxFailed => "more VMs failed than --max-failed allows",
-        Stop::Canary => "a VM of the canary failed",
-        Stop::AllFailed => "the first VMs all failed",
-        Stop::CertificateRefused => "the API's certificate was refused",
-        Stop::KeyRefused => "the API refused the key",
-        Stop::Interrupted => "interrupted",
-        Stop::Terminated => "asked to terminate",
-    }
-}
-
-/// What a person can do about a failure.
-fn advice(failure: Failure) -> &'static str {
-    match failure {
-        Failure::Rejected => "the API takes the request for invalid: check these VMs' rows and their action",
-        Failure::Unauthorized => {
-            "the API does not know the key: check that it is whole, current and not revoked"
-        }
-        Failure::Forbidden => {
-            "the key may not do this: check its rights and that these VMs are of its account"
-        }
-        Failure::NotFound => {
-            "the API knows no such VM: check that the column holds HostUp's vmid, not NetBox's or Proxmox's"
-        }
-        Failure::Conflict => {
-            "the VM's state is in the way: is it still being built, or without an allocation to refresh?"
-        }
-        Failure::RateLimited => "the API is asked for too much: run them again later, or with a lower --rate",
-        Failure::ServerError => {
-            "the API failed: run them again later; if it lasts, give HostUp the request ids of the report"
-        }
-        Failure::Timeout => "no answer came in time: run them again, with a longer --timeout if it lasts",
-        Failure::Connect => "the API cannot be reached: check network, name service, firewall and proxy",
-        Failure::Tls => {
-            "the certificate cannot be trusted: check --base-url, --ca-file, the clock and any proxy"
-        }
-        Failure::Redirected => "redirects are never followed, they could leak the key: check --base-url",
-        Failure::MalformedAnswer => {
-            "this is not how the API answers: check --base-url, and whether a proxy answers in its place"
-        }
-        Failure::RefusedByApi => "the API answered, and refused: its words above say why",
-        Failure::NotAttempted => "the run stopped before their turn: nothing was sent for them",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outcome::Failure;
     use crate::report::fixtures::{rows, run, summary};
+    use crate::stop::Stop;
 
     const NEXT: Next<'_> = Next {
         rerun: Some("v6fleet run fleet.csv --action allocate --only-failed=20261123T021500Z-7f3a"),
@@ -353,7 +297,7 @@ mod tests {
 
     /// A summary of the racks alone.
     fn of_racks(racks: Vec<RackCounts>) -> Summary {
-        let counts = total(&racks.iter().collect::<Vec<_>>());
+        let counts = total(&racks);
         Summary { counts, racks, ..summary(&[]) }
     }
 
@@ -597,16 +541,6 @@ mod tests {
             [RED, GREEN, YELLOW, PLAIN].iter().fold(colored.clone(), |text, color| text.replace(color, ""));
         assert!(colored.starts_with(YELLOW));
         assert_eq!(plain, recap(&summary, NEXT));
-    }
-
-    #[test]
-    fn every_stop_and_every_failure_has_its_own_words() {
-        let mut words: Vec<_> = Stop::ALL.iter().map(|&stop| reason(stop)).collect();
-        words.extend(Failure::ALL.iter().map(|&failure| advice(failure)));
-        let said = words.len();
-        words.sort_unstable();
-        words.dedup();
-        assert_eq!(words.len(), said);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What a newcomer does first: the demo fleet, against the embedded sandbox.
 
-use crate::fixture::Fixture;
+use crate::fixture::{Fixture, assert_valid};
 use crate::fleet::is_allocated;
 
 const DEMO: [&str; 5] = ["run", "inventories/demo.csv", "--sandbox", "--rate", "none"];
@@ -60,7 +60,7 @@ fn the_recap_is_all_of_standard_output_and_names_reports_that_are_there() {
         assert!(counts.contains(word), "{word} is not in\n{counts}");
     }
     let id = outcome.report()["run"]["id"].as_str().unwrap();
-    for name in ["report.csv", "report.json"] {
+    for name in ["report.csv", "report.json", "report.html"] {
         let path = format!("reports/{id}/{name}");
         assert!(outcome.stdout.contains(&path), "{path} is not in\n{}", outcome.stdout);
         assert!(fixture.path(&path).is_file());
@@ -88,7 +88,7 @@ fn the_csv_report_has_the_documented_columns_and_the_inventorys_labels() {
 #[test]
 fn other_reports_are_written_where_they_are_asked_for_and_hold_the_same_rows() {
     let fixture = Fixture::new();
-    let more = ["--output-dir", "none", "-o", "a.jsonl", "-o", "b.json", "-o", "c.csv"];
+    let more = ["--output-dir", "none", "-o", "a.jsonl", "-o", "b.json", "-o", "c.csv", "-o", "d.html"];
     let outcome = fixture.run(&[&DEMO[..], &more[..]].concat()).exits(3);
     assert!(outcome.dir.is_none() && !fixture.path("none").exists());
     let lines: Vec<serde_json::Value> =
@@ -96,6 +96,9 @@ fn other_reports_are_written_where_they_are_asked_for_and_hold_the_same_rows() {
     let whole: serde_json::Value = serde_json::from_str(&fixture.read("b.json")).unwrap();
     assert_eq!(whole["vms"].as_array().unwrap(), &lines);
     assert_eq!(lines.len(), 60);
+    for line in &lines {
+        assert_valid(line, "row.schema.json");
+    }
     assert_eq!(fixture.read("c.csv").lines().next(), Some(COLUMNS));
 
     fixture.run(&["report", "--sandbox", "-o", "again.csv"]).exits(0);

@@ -307,10 +307,22 @@ impl Outcome {
     }
 }
 
+/// Checks a report, or a row of one, against its schema in docs/.
+#[track_caller]
+pub(crate) fn assert_valid(json: &Value, schema: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(schema);
+    let schema = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let options = jsonschema::options().should_validate_formats(true);
+    let schema = options.with_base_uri(format!("file://{}", path.display())).build(&schema).unwrap();
+    let faults: Vec<String> =
+        schema.iter_errors(json).map(|fault| format!("{}: {fault}", fault.instance_path())).collect();
+    assert_eq!(faults, Vec::<String>::new());
+}
+
 /// Reads a run's report, and checks what holds for every one: one row a VM, and sums that are right.
 fn report(dir: &Path) -> Value {
     let report: Value = serde_json::from_slice(&fs::read(dir.join("report.json")).unwrap()).unwrap();
-    assert_eq!(report["schema"], "v6fleet.report/1");
+    assert_valid(&report, "report.schema.json");
     let rows = report["vms"].as_array().unwrap();
     let count = |outcome: &str| rows.iter().filter(|row| row["outcome"] == outcome).count();
     let summary = &report["summary"];

@@ -5,6 +5,7 @@
 
 mod answers;
 mod brakes;
+mod browser;
 mod crash;
 mod demo;
 mod disk;
@@ -16,6 +17,7 @@ mod inventory;
 mod key;
 mod lock;
 mod pace;
+mod page;
 mod refusals;
 mod repeat;
 mod sandbox;

@@ -35,7 +35,7 @@ fn reports_have_the_rights_that_the_umask_gives() {
         format!("umask 027; exec {} run inventories/demo.csv --sandbox --rate none", binary().display());
     command.args(["-c", &script]).current_dir(fixture.path("")).env_clear().env("HOME", fixture.path("home"));
     let outcome = fixture.spawn(command).end().exits(3);
-    for name in ["report.csv", "report.json"] {
+    for name in ["report.csv", "report.json", "report.html"] {
         let path = outcome.dir.as_ref().unwrap().join(name);
         assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o640, "{name}");
     }
@@ -81,7 +81,7 @@ fn a_recap_for_programs_is_one_json_object_and_all_of_standard_output() {
     assert_eq!(outcome.stdout.lines().count(), 1);
     let reports: Vec<&str> =
         recap["reports"].as_array().unwrap().iter().map(|path| path.as_str().unwrap()).collect();
-    assert!(reports.len() == 2 && reports.iter().all(|path| fixture.path(path).is_file()), "{reports:?}");
+    assert!(reports.len() == 3 && reports.iter().all(|path| fixture.path(path).is_file()), "{reports:?}");
 
     let again = fixture.run(&["report", "--sandbox", "--format", "json"]).exits(0);
     let again: Value = serde_json::from_str(&again.stdout).unwrap();

@@ -1,0 +1,36 @@
+//! The words for numbers and texts, as the templates call them: those hand over values and references alike.
+
+use std::borrow::Borrow;
+
+use crate::outcome::Failure;
+use crate::report::advice;
+use crate::text;
+
+/// Characters of one text from outside.
+const TEXT: usize = 200;
+
+pub(super) fn shown(text: &str) -> String {
+    text::shortened(text, TEXT)
+}
+
+pub(super) fn count(n: impl Borrow<u64>) -> String {
+    text::count(*n.borrow())
+}
+
+pub(super) fn counted(n: impl Borrow<u64>, one: &str, many: &str) -> String {
+    text::counted(*n.borrow(), one, many)
+}
+
+pub(super) fn duration(seconds: impl Borrow<f64>) -> String {
+    text::duration(*seconds.borrow())
+}
+
+pub(super) fn advice(failure: impl Borrow<Failure>) -> &'static str {
+    advice::advice(*failure.borrow())
+}
+
+/// The first of so many VMs; `…` stands for the others.
+pub(super) fn examples(vms: impl Borrow<u64>, first: &[String]) -> String {
+    let more = if *vms.borrow() > first.len() as u64 { ", …" } else { "" };
+    format!("{}{more}", first.iter().map(|vm| shown(vm)).collect::<Vec<_>>().join(", "))
+}

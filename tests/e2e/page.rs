@@ -1,0 +1,94 @@
+//! The HTML report in a real browser: what a person does with it.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use crate::browser::Browser;
+use crate::fixture::{Fixture, Outcome, eventually};
+
+const RUN: [&str; 7] = ["run", "fleet.csv", "--action", "allocate", "--sandbox", "--rate", "none"];
+
+/// The VMs that the table shows.
+fn shown(browser: &Browser) -> Vec<String> {
+    let ids = browser.evaluate(
+        "return [...document.querySelectorAll('#vms tbody tr')].map((row) => row.cells[0].textContent)",
+    );
+    serde_json::from_value(ids).unwrap()
+}
+
+fn status(browser: &Browser) -> Value {
+    browser.evaluate("return document.querySelector('[role=status]').textContent")
+}
+
+fn page(outcome: &Outcome) -> PathBuf {
+    outcome.dir.as_ref().unwrap().join("report.html")
+}
+
+/// VMs 10000 to 10299 on racks of their own choosing.
+fn fleet() -> String {
+    let vm = |id: u32| format!("{id},vm-{},dc1r2{}\n", id % 7, 7 + id % 3);
+    std::iter::once("vmid,name,rack\n".to_owned()).chain((10_000..10_300).map(vm)).collect()
+}
+
+#[test]
+fn the_table_filters_sorts_and_turns_its_pages() {
+    let fixture = Fixture::new();
+    let Some(browser) = Browser::start() else { return };
+    fixture.write("fleet.csv", fleet());
+    browser.open(&page(&fixture.run(&RUN).exits(3)));
+
+    assert_eq!(status(&browser), "300 of 300 rows, shown: 1 to 100");
+    browser.click("[name=on]");
+    assert_eq!(shown(&browser)[0], "10100");
+
+    browser.type_into("[name=outcome]", "failed");
+    eventually("only failed VMs are shown", || shown(&browser) == ["10099", "10199", "10299"]);
+    browser.type_into("[name=rack]", "dc1r29");
+    eventually("only those of a rack are shown", || shown(&browser).len() == 1);
+    browser.click("[type=reset]");
+    eventually("all are shown again", || status(&browser) == "300 of 300 rows, shown: 1 to 100");
+    browser.type_into("[name=text]", "VM-3 dc1r29");
+    let both = |id: &u32| id % 7 == 3 && id % 3 == 2;
+    let both: Vec<String> = (10_000..10_300).filter(both).map(|id| id.to_string()).collect();
+    eventually("every word has to be there", || shown(&browser) == both);
+    browser.click("[type=reset]");
+    eventually("all are shown again", || shown(&browser).len() == 100);
+
+    browser.click("#vms thead th:first-child button");
+    assert_eq!(shown(&browser)[0], "10000");
+    browser.click("#vms thead th:first-child button");
+    assert_eq!(shown(&browser)[..2], ["10299", "10298"]);
+    let sorted = "return [...document.querySelectorAll('[aria-sort]')].map((header) => header.ariaSort)";
+    assert_eq!(browser.evaluate(sorted), json!(["descending"]));
+    browser.click("[data-find=not_found]");
+    assert_eq!(shown(&browser), ["10299", "10199", "10099"]);
+}
+
+#[test]
+fn hostile_text_is_text_and_the_page_asks_nobody_for_anything() {
+    let fixture = Fixture::new();
+    let Some(browser) = Browser::start() else { return };
+    let evil =
+        r"</td><script>document.title = 'taken'</script><img src=https://example.net/ onerror=alert(1)>'";
+    let row = |id: u32| format!("{id},{evil},{evil},{evil}\n");
+    let rows: String = [10_000, 10_001, 10_099].map(row).concat();
+    fixture.write("fleet.csv", format!("vmid,name,rack,owner <b>\n{rows}"));
+    let page = page(&fixture.run(&RUN).exits(3));
+    browser.open(&page);
+
+    let names =
+        "return [...document.querySelectorAll('#vms tbody td:nth-child(2)')].map((name) => name.textContent)";
+    assert_eq!(browser.evaluate(names), json!([evil, evil, evil]));
+    let foreign = "return [document.querySelectorAll('img, b b').length, document.scripts.length]";
+    assert_eq!(browser.evaluate(foreign), json!([0, 1]));
+    assert!(browser.evaluate("return document.title").as_str().unwrap().starts_with("Complete"));
+    browser.type_into("[name=text]", "script");
+    eventually("all three are found", || status(&browser) == "3 of 3 rows, shown: 1 to 3");
+    assert_eq!(browser.console(), Vec::<String>::new());
+    assert_eq!(browser.requests(), [format!("file://{}", page.display())]);
+
+    // The browser would tell: what the page itself may not do is refused by its policy.
+    browser.evaluate("document.body.append(Object.assign(new Image(), { src: 'https://example.net/' }))");
+    eventually("a request is refused", || !browser.console().is_empty());
+}
