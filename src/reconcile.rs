@@ -259,6 +259,9 @@ impl Run<'_> {
         if self.deadline.is_some_and(|deadline| now >= deadline) {
             self.stop(Stop::Deadline);
         }
+        if self.parts.pace.paused_until(now).is_some() {
+            self.hindered_since.get_or_insert(now);
+        }
         if let (None, Some(since)) = (self.stop, self.hindered_since) {
             self.check_hindrance(now, now.saturating_duration_since(since));
         }

@@ -247,8 +247,8 @@ fn a_proxy_of_the_environment_is_never_asked_for_loopback() {
     assert_eq!((api.received().len(), proxy.received().len()), (2, 0));
 }
 
-/// A 429 for VM 10003's first call.
-fn throttled_once(answer: impl Fn() -> Answer + Send + Sync + 'static) -> Api {
+/// Something else for VM 10003's first call.
+fn refused_once(answer: impl Fn() -> Answer + Send + Sync + 'static) -> Api {
     Api::start(move |vmid, nth| match (vmid, nth) {
         ("10003", 0) => answer().into(),
         _ => success(201, true, 0).after(Duration::from_millis(20)).into(),
@@ -269,11 +269,11 @@ fn a_429_is_no_attempt_and_holds_everybody_for_as_long_as_it_says() {
     let malformed = move || bare().header("retry-after", "soon").header("x-ratelimit-remaining", "0");
     let from_edge = || html(429).header("retry-after", "1");
     let apis = [
-        ("seconds", throttled_once(in_seconds)),
-        ("a date", throttled_once(as_date)),
-        ("the body", throttled_once(in_body)),
-        ("nothing that can be read", throttled_once(malformed)),
-        ("HTML", throttled_once(from_edge)),
+        ("seconds", refused_once(in_seconds)),
+        ("a date", refused_once(as_date)),
+        ("the body", refused_once(in_body)),
+        ("nothing that can be read", refused_once(malformed)),
+        ("HTML", refused_once(from_edge)),
     ];
     std::thread::scope(|scope| {
         for (name, api) in &apis {
@@ -329,7 +329,7 @@ fn a_503_that_names_a_wait_holds_that_vm_alone() {
 
 #[test]
 fn a_429_that_asks_for_more_than_the_run_may_wait_stops_it() {
-    let api = throttled_once(|| json_answer(429, &json!({"error": "e", "retryAfter": "3600"})));
+    let api = refused_once(|| json_answer(429, &json!({"error": "e", "retryAfter": "3600"})));
     let fixture = fixture(&api);
     fixture.write("fleet.csv", "vmid\n10003\n10004\n10005\n");
     let run = ["run", "fleet.csv", "--action", "allocate", "--rate", "none", "--concurrency", "1"];
@@ -345,15 +345,20 @@ fn a_wait_beyond_all_reason_stops_the_run_or_fails_its_vm_and_nothing_worse() {
     const NINES: &str = "99999999999999999999999";
     let by_header = || json_answer(429, &json!({"error": "e"})).header("retry-after", NINES);
     let by_body = || json_answer(429, &json!({"error": "e", "retryAfter": NINES}));
-    for api in [throttled_once(by_header), throttled_once(by_body)] {
+    for api in [refused_once(by_header), refused_once(by_body)] {
         let fixture = fixture(&api);
         fixture.write("fleet.csv", "vmid\n10003\n10004\n");
         let run = ["run", "fleet.csv", "--action", "allocate", "--rate", "none", "--concurrency", "1"];
         let outcome = fixture.run(&run).exits(5);
         assert_eq!(outcome.summary()["stopped_by"], "max_wait");
     }
+    let api = refused_once(|| error(503, "UPSTREAM").header("retry-after", NINES));
+    let fixture = self::fixture(&api);
+    fixture.write("fleet.csv", "vmid\n10003\n10004\n");
+    let outcome = fixture.run(&["run", "fleet.csv", "--action", "allocate"]).exits(3);
+    assert_eq!(outcome.vms_that_are("failed"), ["10003"]);
     let api = Api::start(|_, _| error(503, "UPSTREAM").header("retry-after", NINES).into());
-    let fixture = fixture(&api);
+    let fixture = self::fixture(&api);
     fixture.write("fleet.csv", crate::fleet::csv(60));
     let run = ["run", "fleet.csv", "--action", "allocate", "--rate", "none", "--max-wait", "1s"];
     let outcome = fixture.run(&[&run[..], &["--canary", "0"]].concat()).exits(5);

@@ -99,10 +99,14 @@ fn at_a_deadline_calls_in_flight_are_waited_for_and_retries_are_not() {
 #[test]
 fn a_run_ends_within_max_wait_whatever_keeps_it_from_settling_a_vm() {
     let throttling = Api::start(|_, _| error(429, "RATE_LIMITED").header("retry-after", "1").into());
+    let used_up =
+        || success(201, true, 0).header("x-ratelimit-remaining", "0").header("x-ratelimit-reset", "3600");
+    let spent = Api::start(move |_, _| used_up().into());
     let down = Sandbox::start(&["--phase", "30..=down-503"]);
     let gone = Sandbox::start(&["--latency", "20ms", "--phase", "500ms..=refuse"]);
     let cases = [
         (throttling.base_url(), "the API asked for it"),
+        (spent.base_url(), "the API asked for it"),
         (down.base_url(), "fails: probing"),
         (gone.base_url(), "the API fails: probing"),
     ];
@@ -135,20 +139,4 @@ fn a_dead_rack_is_named_and_resume_finishes_it_once_it_lives() {
     assert!(unsettled.len() >= 90 && unsettled.iter().all(|id| outcome.row(id)["rack_id"] == "dc1r28"));
     sandbox.set_fault("dc1r28", None);
     assert_eq!(fixture.resume(&[]).exits(0).vms_that_are("failed").len(), 0);
-}
-
-/// No wait is so long that it could not be reckoned with.
-#[test]
-fn an_absurd_wait_fails_one_vm_or_stops_the_run_and_breaks_nothing() {
-    let absurd = "99999999999999999999";
-    for (status, code, word) in [(503, 3, ""), (429, 5, "max_wait")] {
-        let api = Api::start(move |vmid, _| match vmid {
-            "10000" => error(status, "LATER").header("retry-after", absurd).into(),
-            _ => success(201, true, 0).into(),
-        });
-        let fixture = at(&api.base_url());
-        fixture.write("fleet.csv", "vmid\n10000\n10001\n");
-        let outcome = fixture.run(&[&RUN[..], &["--concurrency", "1"]].concat()).exits(code);
-        assert_eq!(outcome.summary()["stopped_by"].as_str().unwrap_or_default(), word);
-    }
 }
