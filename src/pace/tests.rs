@@ -181,23 +181,55 @@ fn waits_beyond_all_reason_are_waited_for_without_a_panic() {
     assert_eq!(pace.next(start + Duration::from_hours(1)), Err(until));
 }
 
+/// What comes back of a call.
+#[derive(Debug, Clone)]
+enum Back {
+    Nothing,
+    Throttled { wait_ms: u64 },
+    Accepted(Announced),
+}
+
+fn back() -> impl Strategy<Value = Back> {
+    let announced = (prop::option::of(0_u64..50), 0_u64..2_000, prop::option::of(0.01..5_000.0)).prop_map(
+        |(remaining, reset_ms, per_second)| {
+            let reset_in = remaining.map(|_| Duration::from_millis(reset_ms));
+            Back::Accepted(Announced { remaining, reset_in, per_second })
+        },
+    );
+    prop_oneof![
+        4 => Just(Back::Nothing),
+        1 => (0_u64..300).prop_map(|wait_ms| Back::Throttled { wait_ms }),
+        2 => announced,
+    ]
+}
+
+/// Milliseconds; now and then the machine stands still for longer.
+fn step() -> impl Strategy<Value = u64> {
+    prop_oneof![20 => 0_u64..40, 1 => 40_u64..60_000]
+}
+
 proptest! {
     #[test]
     fn no_call_leaves_in_a_pause_and_none_is_over_the_ceiling(
         per_second in 1_u32..3000,
-        steps in prop::collection::vec((0_u64..40, prop::option::of(0_u64..300)), 1..400),
+        remembered in prop::option::of(0.01..5_000.0),
+        steps in prop::collection::vec((step(), back()), 1..400),
     ) {
         let start = Instant::now();
         let calls = NonZeroU32::new(per_second).unwrap();
-        let mut pace = Pace::new(Ceiling::Calls { calls, per: Unit::Second }, None, start);
+        let mut pace = Pace::new(Ceiling::Calls { calls, per: Unit::Second }, remembered, start);
         let (mut now, mut paused, mut left) = (start, start, Vec::new());
-        for (step, wait) in steps {
+        for (step, back) in steps {
             now += Duration::from_millis(step);
             while let Ok(ticket) = pace.next(now) {
                 prop_assert!(now >= paused);
                 left.push((now - start).as_secs_f64());
-                if let Some(wait) = wait {
-                    paused = pace.throttled(ticket, Some(Duration::from_millis(wait)), now);
+                match &back {
+                    Back::Nothing => {}
+                    Back::Throttled { wait_ms } => {
+                        paused = pace.throttled(ticket, Some(Duration::from_millis(*wait_ms)), now);
+                    }
+                    Back::Accepted(announced) => pace.accepted(ticket, *announced, now),
                 }
             }
         }
