@@ -39,6 +39,11 @@ impl Prefix {
         self.network
     }
 
+    /// Whether the text says more than the network, as `2001:db8::1/48` does.
+    pub fn has_host_bits(&self) -> bool {
+        Ipv6Net::from_str(&self.text).is_ok_and(|written| written != self.network)
+    }
+
     /// The length that the text itself gives, 0 to 128.
     pub fn length(&self) -> u8 {
         self.network.prefix_len()
@@ -349,6 +354,20 @@ pub(crate) mod tests {
             assert_ne!(with_host_bits, other.parse().unwrap(), "{other}");
         }
         assert_eq!(with_host_bits.as_str(), "2001:db8::1/48");
+    }
+
+    #[test]
+    fn host_bits_are_noticed_however_the_network_is_written() {
+        for (text, has) in [
+            ("2001:db8::1/48", true),
+            ("2001:db8::ffff/127", true),
+            ("2001:db8::/48", false),
+            ("2001:0DB8:0:0::/48", false),
+            ("2001:db8::1/128", false),
+            ("::/0", false),
+        ] {
+            assert_eq!(text.parse::<Prefix>().unwrap().has_host_bits(), has, "{text}");
+        }
     }
 
     #[test]

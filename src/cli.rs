@@ -5,6 +5,7 @@
 
 #![expect(clippy::doc_markdown, reason = "doc comments here are help texts")]
 
+mod audit;
 mod history;
 mod sandbox;
 
@@ -16,6 +17,7 @@ use clap::builder::BoolishValueParser;
 use clap::{Arg, ArgAction, Args, Command as Clap, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+pub use audit::AuditArgs;
 pub use history::{DiffArgs, HistoryArgs, ReadingArgs, RunsArgs};
 pub use sandbox::{SandboxArgs, TypedLimitKind, TypedRateLimitForm, TypedRateLimitHeaders, TypedRetryAfter};
 
@@ -31,9 +33,10 @@ const CONFIGURED: [&str; 3] = ["run", "resume", "report"];
 
 /// The verbs that look back, of whose options the environment and the file know those in [`SHARED`] alone: what
 /// narrows or writes a run's report must not narrow or write theirs.
-const LOOKING_BACK: [&str; 3] = ["runs", "history", "diff"];
+const LOOKING_BACK: [&str; 4] = ["runs", "history", "diff", "audit"];
 
-const SHARED: [&str; 3] = ["format", "sandbox", "lock-timeout"];
+const SHARED: [&str; 7] =
+    ["format", "sandbox", "lock-timeout", "base-url", "inventory-format", "column", "skip-invalid"];
 
 /// The prefix of an option's environment variable.
 const ENV: &str = "V6FLEET_";
@@ -60,6 +63,7 @@ pub enum Command {
     Runs(RunsArgs),
     History(HistoryArgs),
     Diff(DiffArgs),
+    Audit(Box<AuditArgs>),
     Sandbox(Box<SandboxArgs>),
     /// Print a completion script for a shell
     Completions {

@@ -1,5 +1,6 @@
 //! What each verb of the command line does, one file a verb; and the exit code that comes of it.
 
+mod audit;
 mod diff;
 mod dry_run;
 mod execution;
@@ -181,6 +182,7 @@ fn dispatch(config: Config, screen: &Screen) -> Result<u8, CommandError> {
         Command::Runs(args) => runs::runs(common, args),
         Command::History(args) => history::history(common, args),
         Command::Diff(args) => diff::diff(common, args),
+        Command::Audit(args) => audit::audit(common, args),
         Command::Sandbox(args) => {
             sandbox::serve(args, &mut io::stdout())?;
             Ok(exit::COMPLETE)

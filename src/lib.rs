@@ -6,6 +6,7 @@
 
 pub mod allocation;
 pub mod api;
+pub mod audit;
 pub mod brake;
 pub mod breaker;
 pub mod cli;

@@ -4,8 +4,10 @@
 //! outcome. All outputs are written in one pass in bounded memory, and an old report stays until the new is whole.
 
 mod advice;
+pub mod audit;
 mod csv;
 pub mod diff;
+mod files;
 #[cfg(test)]
 mod fixtures;
 pub mod history;
@@ -76,8 +78,8 @@ impl FromStr for Format {
 pub enum ReportError {
     #[error("{}: {reason}", path.display())]
     UnknownFormat { path: PathBuf, reason: UnknownFormat },
-    #[error("{}: a comparison is written to a file whose name ends in .csv, .json or .jsonl", path.display())]
-    UnknownDiffFormat { path: PathBuf },
+    #[error("{}: {what} written to a file whose name ends in .csv, .json or .jsonl", path.display())]
+    UnknownForm { path: PathBuf, what: &'static str },
     #[error("-: a report goes to a file; standard output holds the recap alone")]
     StandardOutput,
     #[error("{}: is a directory, not a file", path.display())]

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use v6fleet::audit::Kind;
 use v6fleet::difference::Difference;
 use v6fleet::outcome::{Basis, Failure, Outcome};
 use v6fleet::stop::Stop;
@@ -108,6 +109,15 @@ fn every_word_of_a_report_is_explained() {
     let failures = section("Failures");
     let told: Vec<&str> = rows(&failures).skip(1).map(|row| row[0].trim_matches('`')).collect();
     assert_eq!(told, Failure::ALL.iter().map(|failure| failure.as_str()).collect::<Vec<_>>());
+}
+
+#[test]
+fn every_kind_of_finding_is_explained() {
+    let section = section("Audit");
+    let told: Vec<(&str, &str)> =
+        rows(&section).skip(1).map(|row| (row[0].trim_matches('`'), row[1])).collect();
+    let kinds = Kind::ALL.iter().map(|kind| (kind.as_str(), kind.severity().as_str()));
+    assert_eq!(told, kinds.collect::<Vec<_>>());
 }
 
 #[test]

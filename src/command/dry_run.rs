@@ -35,7 +35,7 @@ pub(super) fn dry_run(common: &CommonArgs, args: &RunArgs) -> Result<u8, Command
     let shrink = guard(args, ledger.as_ref(), base_url)?;
     let past = Past { ledger: ledger.as_ref(), base_url, only_failed, shrink };
     let mut counting = Counting { past: &past, racks: BTreeMap::new() };
-    let staged = stage(args, &past, &mut counting)?;
+    let staged = stage(&args.into(), &past, &mut counting)?;
     let racks = counting.racks;
     let text = match args.reports.format {
         RecapFormat::Text => text(args, base_url, &staged, &racks),
@@ -60,7 +60,7 @@ struct Counting<'a> {
 }
 
 impl Stage for Counting<'_> {
-    fn select(&mut self, selected: &Selected<'_>) -> Result<(), LedgerError> {
+    fn select(&mut self, selected: &Selected<'_>) -> Result<(), CommandError> {
         let known = match self.past.ledger {
             Some(ledger) => ledger.last_rack(self.past.base_url, &selected.vm.id)?.is_some(),
             None => false,
@@ -71,7 +71,7 @@ impl Stage for Counting<'_> {
         Ok(())
     }
 
-    fn skip(&mut self, _: &InvalidRow) -> Result<(), LedgerError> {
+    fn skip(&mut self, _: &InvalidRow) -> Result<(), CommandError> {
         Ok(())
     }
 

@@ -10,8 +10,8 @@ use super::target::{Target, api_key, check_reports, common_args, spare_inputs, w
 use super::{BeforeTheFirstCall, CommandError};
 use crate::cli::{CommonArgs, RunArgs};
 use crate::config::ledger_path;
-use crate::inventory::{InvalidRow, Vm};
-use crate::ledger::{Draft, Ledger, LedgerError, NewRun, RunKey, SANDBOX};
+use crate::inventory::{Action, InvalidRow, Vm};
+use crate::ledger::{Draft, Ledger, NewRun, RunKey, SANDBOX};
 use crate::progress::Screen;
 use crate::sandbox::World;
 
@@ -79,9 +79,10 @@ fn record(
     let shrink = guard(args, Some(ledger), &job.base_url).before_the_first_call()?;
     let past = Past { ledger: Some(ledger), base_url: &job.base_url, only_failed, shrink };
     let draft = ledger.draft(job).before_the_first_call()?;
-    let mut recording = Recording { draft, world, takes_in: args.rehearsal.world.is_none() };
-    let Staged { reading, selected, skipped, shown, warnings } =
-        stage(args, &past, &mut recording).before_the_first_call()?;
+    let takes_in = args.rehearsal.world.is_none();
+    let mut recording = Recording { draft, action: args.action, world, takes_in };
+    let Staged { reading, selected, skipped, shown, warnings, .. } =
+        stage(&args.into(), &past, &mut recording).before_the_first_call()?;
     for row in &shown {
         warn!("skipped {row}");
     }
@@ -96,18 +97,22 @@ fn record(
 
 struct Recording<'a> {
     draft: Draft<'a>,
+    /// The one typed for all VMs.
+    action: Option<Action>,
     world: Option<World>,
     /// The built-in world has every VM of the inventory; one from a file has its own.
     takes_in: bool,
 }
 
 impl Stage for Recording<'_> {
-    fn select(&mut self, selected: &Selected<'_>) -> Result<(), LedgerError> {
-        self.draft.add(selected.vm, selected.action, selected.rack)
+    fn select(&mut self, selected: &Selected<'_>) -> Result<(), CommandError> {
+        // A row without an action is invalid where none is typed.
+        let Some(action) = self.action.or(selected.vm.action) else { return Ok(()) };
+        Ok(self.draft.add(selected.vm, action, selected.rack)?)
     }
 
-    fn skip(&mut self, row: &InvalidRow) -> Result<(), LedgerError> {
-        self.draft.skip(&row.file, row.line, &row.column, &row.reason)
+    fn skip(&mut self, row: &InvalidRow) -> Result<(), CommandError> {
+        Ok(self.draft.skip(&row.file, row.line, &row.column, &row.reason)?)
     }
 
     fn see(&mut self, vm: &Vm) {

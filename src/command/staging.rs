@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::{CommandError, exit};
-use crate::cli::{RunArgs, SelectionArgs};
+use crate::cli::{InventoryArgs, RunArgs, SelectionArgs};
 use crate::inventory::{
     Action, ColumnMap, Event, InvalidRow, InventoryError, ReadOptions, Reading, Selection, Vm, read,
 };
@@ -28,18 +28,40 @@ impl From<Shrunk> for CommandError {
     }
 }
 
+/// What is read, and which VMs of it are taken.
+pub(super) struct Wanted<'a> {
+    pub(super) files: &'a [PathBuf],
+    pub(super) options: &'a InventoryArgs,
+    pub(super) selection: &'a SelectionArgs,
+    /// The one typed for all VMs.
+    pub(super) action: Option<Action>,
+    /// Whether each VM needs an action, typed or of its own.
+    pub(super) needs_action: bool,
+}
+
+impl<'a> From<&'a RunArgs> for Wanted<'a> {
+    fn from(args: &'a RunArgs) -> Self {
+        Self {
+            files: &args.inventory,
+            options: &args.inventory_options,
+            selection: &args.selection,
+            action: args.action,
+            needs_action: true,
+        }
+    }
+}
+
 /// A VM that a run is about.
 pub(super) struct Selected<'a> {
     pub(super) vm: &'a Vm,
-    pub(super) action: Action,
     /// The inventory's, else the one last seen.
     pub(super) rack: Option<&'a str>,
 }
 
 /// Where selected VMs go.
 pub(super) trait Stage {
-    fn select(&mut self, selected: &Selected<'_>) -> Result<(), LedgerError>;
-    fn skip(&mut self, row: &InvalidRow) -> Result<(), LedgerError>;
+    fn select(&mut self, selected: &Selected<'_>) -> Result<(), CommandError>;
+    fn skip(&mut self, row: &InvalidRow) -> Result<(), CommandError>;
     /// Every valid VM, selected or not.
     fn see(&mut self, vm: &Vm);
 }
@@ -48,6 +70,7 @@ pub(super) trait Stage {
 #[derive(Debug, Default)]
 pub(super) struct Staged {
     pub(super) reading: Reading,
+    pub(super) selection: Selection,
     pub(super) selected: u64,
     pub(super) skipped: u64,
     /// The first of the skipped rows.
@@ -94,18 +117,22 @@ pub(super) fn guard(
     Ok(last.map(|LastInventory { run, vms }| Guard { most, run, vms }))
 }
 
-/// Reads the inventory of `args` onto a stage. With an invalid row and no `--skip-invalid`, too few VMs, or nothing
+/// Reads an inventory onto a stage. With an invalid row and no `--skip-invalid`, too few VMs, or nothing
 /// selected, it ends in an error.
-pub(super) fn stage(args: &RunArgs, past: &Past<'_>, stage: &mut impl Stage) -> Result<Staged, CommandError> {
-    let columns =
-        ColumnMap::new(args.inventory_options.column.iter().cloned()).map_err(CommandError::usage)?;
-    let format = args.inventory_options.inventory_format;
-    let options = ReadOptions { format, columns, action_given: args.action.is_some() };
-    let mut selecting =
-        Selecting { args, past, selection: selection(&args.selection)?, stage, tally: Tally::default() };
-    let reading = read(&args.inventory, &mut io::stdin(), &options, &mut |event| selecting.take(event))?;
+pub(super) fn stage(
+    wanted: &Wanted<'_>,
+    past: &Past<'_>,
+    stage: &mut impl Stage,
+) -> Result<Staged, CommandError> {
+    let columns = ColumnMap::new(wanted.options.column.iter().cloned()).map_err(CommandError::usage)?;
+    let format = wanted.options.inventory_format;
+    let action_given = wanted.action.is_some() || !wanted.needs_action;
+    let options = ReadOptions { format, columns, action_given };
+    let selection = selection(wanted.selection)?;
+    let mut selecting = Selecting { wanted, past, selection, stage, tally: Tally::default() };
+    let reading = read(wanted.files, &mut io::stdin(), &options, &mut |event| selecting.take(event))?;
     let Selecting { selection, tally, .. } = selecting;
-    if reading.invalid > 0 && !args.inventory_options.skip_invalid {
+    if reading.invalid > 0 && !wanted.options.skip_invalid {
         return Err(refuse(&tally.shown, reading.invalid));
     }
     if let Some(guard) = &past.shrink {
@@ -117,7 +144,8 @@ pub(super) fn stage(args: &RunArgs, past: &Past<'_>, stage: &mut impl Stage) -> 
         let lines: Vec<String> = std::iter::once(nothing).chain(warnings).collect();
         return Err(CommandError::nothing(lines.join("\n")));
     }
-    Ok(Staged { selected: tally.selected, skipped: reading.invalid, shown: tally.shown, reading, warnings })
+    let (selected, skipped, shown) = (tally.selected, reading.invalid, tally.shown);
+    Ok(Staged { reading, selection, selected, skipped, shown, warnings })
 }
 
 fn warnings(tally: &Tally, reading: &Reading, selection: &Selection) -> Vec<String> {
@@ -157,7 +185,7 @@ fn refuse(shown: &[InvalidRow], invalid: u64) -> CommandError {
 }
 
 struct Selecting<'a, S> {
-    args: &'a RunArgs,
+    wanted: &'a Wanted<'a>,
     past: &'a Past<'a>,
     selection: Selection,
     stage: &'a mut S,
@@ -191,7 +219,7 @@ impl<S: Stage> Selecting<'_, S> {
         self.stage.see(vm);
         let own_rack = vm.expected.rack_id.as_deref();
         let last_rack = match own_rack {
-            Some(_) if self.args.selection.rack.is_empty() => None,
+            Some(_) if self.wanted.selection.rack.is_empty() => None,
             _ => self.past.last_rack(vm)?,
         };
         let rack = own_rack.or(last_rack.as_deref());
@@ -200,15 +228,13 @@ impl<S: Stage> Selecting<'_, S> {
             self.tally.elsewhere += u64::from(elsewhere);
             return Ok(());
         }
-        let full = self.args.selection.limit.is_some_and(|limit| self.tally.selected >= limit);
+        let full = self.wanted.selection.limit.is_some_and(|limit| self.tally.selected >= limit);
         if full || !self.past.admits(vm)? {
             return Ok(());
         }
-        // A row without an action is invalid where none is typed.
-        let Some(action) = self.args.action.or(vm.action) else { return Ok(()) };
-        self.tally.overridden += u64::from(vm.action.is_some_and(|own| own != action));
+        let overridden = self.wanted.action.zip(vm.action).is_some_and(|(typed, own)| typed != own);
+        self.tally.overridden += u64::from(overridden);
         self.tally.selected += 1;
-        self.stage.select(&Selected { vm, action, rack })?;
-        Ok(())
+        self.stage.select(&Selected { vm, rack })
     }
 }

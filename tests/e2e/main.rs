@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by failing")]
 
 mod answers;
+mod audit;
 mod brakes;
 mod browser;
 mod crash;

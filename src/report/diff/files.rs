@@ -1,14 +1,14 @@
 //! The comparison for programs: JSON, JSON Lines and CSV, written as the differences come.
 
-use std::ffi::OsStr;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::{DiffRow, Differences};
 use crate::difference::Standing;
 use crate::ledger::Overview;
 use crate::outcome::Failure;
-use crate::report::output::{Output, Place};
+use crate::report::files::{self, Files, Form};
+use crate::report::output::Output;
 use crate::report::{ReportError, csv, json};
 use crate::text::cell;
 
@@ -122,71 +122,36 @@ impl Body {
     }
 }
 
+/// What is written, for an error.
+const WHAT: &str = "a comparison is";
+
 /// The files of a comparison while they are being written.
-///
-/// Dropped before [`Self::finish`], it takes its temporary files with it and old ones stay as they are.
 #[derive(Debug)]
-pub struct DiffFiles {
-    open: Vec<(PathBuf, Body)>,
-}
+pub struct DiffFiles(Files<Body>);
 
 impl DiffFiles {
     /// Finds out before the comparison what would keep it from being written.
     pub fn check(outputs: &[PathBuf]) -> Result<(), ReportError> {
-        outputs.iter().try_for_each(|path| {
-            let (_, place) = place(path)?;
-            place.check().map_err(ReportError::write(path))
-        })
+        files::check(outputs, WHAT)
     }
 
     pub fn create(outputs: &[PathBuf], from: &Overview, to: &Overview) -> Result<Self, ReportError> {
-        let open = |path: &PathBuf| {
-            let (format, place) = place(path)?;
-            let body = place.open().and_then(|output| match format {
-                Form::Csv => Ok(Body::Csv(CsvDiff::begin(output)?.into())),
-                Form::Json => Ok(Body::Json(JsonDiff::begin(output, from, to)?)),
-                Form::JsonLines => Ok(Body::JsonLines(output)),
-            });
-            Ok((path.clone(), body.map_err(ReportError::write(path))?))
+        let begin = |form, output| match form {
+            Form::Csv => Ok(Body::Csv(CsvDiff::begin(output)?.into())),
+            Form::Json => Ok(Body::Json(JsonDiff::begin(output, from, to)?)),
+            Form::JsonLines => Ok(Body::JsonLines(output)),
         };
-        Ok(Self { open: outputs.iter().map(open).collect::<Result<_, ReportError>>()? })
+        Ok(Self(Files::create(outputs, WHAT, begin)?))
     }
 
     pub fn row(&mut self, row: &DiffRow<'_>) -> Result<(), ReportError> {
-        self.open.iter_mut().try_for_each(|(path, body)| body.row(row).map_err(ReportError::write(path)))
+        self.0.each(|body| body.row(row))
     }
 
-    /// Puts every file in its place, none of them before all of them are on disk, and says where they are.
+    /// Puts every file in its place, and says where they are.
     pub fn finish(self, counts: &Differences) -> Result<Vec<PathBuf>, ReportError> {
-        let sync = |(path, body): (PathBuf, Body)| match body.finish(counts).and_then(Output::sync) {
-            Ok(output) => Ok((path, output)),
-            Err(error) => Err(ReportError::write(&path)(error)),
-        };
-        let publish = |(path, output): (PathBuf, Output)| {
-            output.publish().map_err(ReportError::write(&path))?;
-            Ok(path)
-        };
-        let whole: Vec<_> = self.open.into_iter().map(sync).collect::<Result<_, _>>()?;
-        whole.into_iter().map(publish).collect()
+        self.0.finish(|body| body.finish(counts))
     }
-}
-
-/// The formats that a comparison is written in.
-#[derive(Debug, Clone, Copy)]
-enum Form {
-    Csv,
-    Json,
-    JsonLines,
-}
-
-fn place(path: &Path) -> Result<(Form, Place), ReportError> {
-    let form = match path.extension().and_then(OsStr::to_str).map(str::to_ascii_lowercase).as_deref() {
-        Some("csv") => Form::Csv,
-        Some("json") => Form::Json,
-        Some("jsonl") => Form::JsonLines,
-        _ => return Err(ReportError::UnknownDiffFormat { path: path.into() }),
-    };
-    Ok((form, Place::at(path)?))
 }
 
 #[cfg(test)]

@@ -1,0 +1,184 @@
+//! `v6fleet audit`: what is not as it should be, from the ledger and the inventory. Calls nothing.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Seek, Write};
+
+use jiff::{SignedDuration, Timestamp};
+use tracing::warn;
+
+use super::staging::{Past, Selected, Stage, Staged, Wanted, stage};
+use super::target::spare_inputs;
+use super::{BeforeTheFirstCall, CommandError, Stdout, exit, print};
+use crate::allocation::Expected;
+use crate::audit::{Census, Finding, Fleet, Standard, examine, missing};
+use crate::cli::{AuditArgs, CommonArgs, RecapFormat};
+use crate::config::ledger_path;
+use crate::inventory::{InvalidRow, Selection, Vm};
+use crate::ledger::{Ledger, SANDBOX};
+use crate::report::audit::{AuditFiles, AuditInfo, AuditSummary, AuditText, JsonAudit};
+
+const SECONDS_OF_A_DAY: i64 = 24 * 60 * 60;
+
+/// Does what `args` say. Returns the exit code.
+pub(super) fn audit(common: &CommonArgs, args: &AuditArgs) -> Result<u8, CommandError> {
+    let path = ledger_path(common, args.reading.sandbox)?;
+    spare_inputs(&args.output, common.config.iter().chain(&args.inventory).chain([&path]))?;
+    let info = AuditInfo {
+        base_url: if args.reading.sandbox { SANDBOX } else { args.base_url.as_str() }.to_owned(),
+        audited_at: Timestamp::now(),
+        max_age_days: args.max_age,
+        min_severity: args.min_severity,
+        whole_fleet: args.whole_fleet,
+    };
+    let ledger = Ledger::open_read_only(&path)?;
+    ledger.check_kind(&info.base_url)?;
+    // One view for all of it: a run that is on goes on meanwhile.
+    ledger.as_of_now(|ledger| Auditing::begin(ledger, args, &info)?.all(args))
+}
+
+/// Standard output, in either form. JSON is kept in a file until it is whole: a bad row may still turn up.
+enum Shown {
+    Text(AuditText),
+    Json(JsonAudit<BufWriter<File>>),
+}
+
+/// Findings on their way to all outputs.
+struct Listing<'a> {
+    info: &'a AuditInfo,
+    shown: Shown,
+    files: AuditFiles,
+    summary: AuditSummary,
+}
+
+impl<'a> Listing<'a> {
+    fn begin(args: &AuditArgs, info: &'a AuditInfo) -> Result<Self, CommandError> {
+        let files = AuditFiles::create(&args.output, info).before_the_first_call()?;
+        let shown = match args.reading.format {
+            RecapFormat::Text => Shown::Text(AuditText::default()),
+            RecapFormat::Json => {
+                let spool = tempfile::tempfile().map_err(unspooled)?;
+                Shown::Json(JsonAudit::begin(BufWriter::new(spool), info).map_err(unspooled)?)
+            }
+        };
+        Ok(Self { info, shown, files, summary: AuditSummary::default() })
+    }
+
+    /// Takes in all findings about one VM.
+    fn add(&mut self, mut findings: Vec<Finding>) -> Result<(), CommandError> {
+        findings.retain(|finding| finding.severity >= self.info.min_severity);
+        self.summary.add(&findings);
+        for finding in &findings {
+            self.files.finding(finding)?;
+            match &mut self.shown {
+                Shown::Text(text) => text.finding(finding),
+                Shown::Json(json) => json.finding(finding).map_err(unspooled)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<u8, CommandError> {
+        let Self { info, shown, files, summary } = self;
+        let written = files.finish(&summary)?;
+        match shown {
+            Shown::Text(text) => {
+                print(text.finish(info, &summary, &written).as_bytes())?;
+            }
+            Shown::Json(json) => show(json.finish(&summary).map_err(unspooled)?)?,
+        }
+        Ok(match (summary.skipped, summary.findings) {
+            (0, 0) => exit::COMPLETE,
+            (0, _) => exit::DRIFT,
+            (_, _) => exit::FAILED,
+        })
+    }
+}
+
+/// An audit while it is being made.
+struct Auditing<'a> {
+    ledger: &'a Ledger,
+    base_url: &'a str,
+    standard: Standard,
+    fleet: Fleet,
+    listing: Listing<'a>,
+}
+
+impl<'a> Auditing<'a> {
+    fn begin(ledger: &'a Ledger, args: &AuditArgs, info: &'a AuditInfo) -> Result<Self, CommandError> {
+        let listing = Listing::begin(args, info)?;
+        let mut census = Census::default();
+        ledger.each_sighting(&info.base_url, |id, last| census.add(id, last))?;
+        let max_age = SignedDuration::from_secs(i64::from(info.max_age_days) * SECONDS_OF_A_DAY);
+        let standard = Standard { now: info.audited_at, max_age };
+        Ok(Self { ledger, base_url: &info.base_url, standard, fleet: census.compare(), listing })
+    }
+
+    fn all(mut self, args: &AuditArgs) -> Result<u8, CommandError> {
+        let wanted = Wanted {
+            files: &args.inventory,
+            options: &args.inventory_options,
+            selection: &args.selection,
+            action: None,
+            needs_action: false,
+        };
+        let past =
+            Past { ledger: Some(self.ledger), base_url: self.base_url, only_failed: None, shrink: None };
+        let staged = stage(&wanted, &past, &mut self)?;
+        let Staged { selection, selected, skipped, shown, mut warnings, .. } = staged;
+        for row in &shown {
+            warn!("skipped {row}");
+        }
+        if args.whole_fleet {
+            self.missing(&selection, skipped)?;
+        }
+        if self.fleet.is_empty() {
+            warnings.push(format!("the ledger has seen no VM at {}", self.base_url));
+        }
+        let summary = AuditSummary { selected, skipped, warnings, ..self.listing.summary };
+        Listing { summary, ..self.listing }.finish()
+    }
+
+    /// The VMs that the inventory has not, as far as they are selected.
+    fn missing(&mut self, selection: &Selection, skipped: u64) -> Result<(), CommandError> {
+        if skipped > 0 {
+            return Err(CommandError::usage(anyhow::anyhow!(
+                "--whole-fleet needs every row: a VM whose row is skipped would look as if the inventory had it not"
+            )));
+        }
+        for id in self.fleet.missing() {
+            let Some(last) = self.ledger.sighting(self.base_url, &id)? else { continue };
+            let vm = Vm { id, name: None, action: None, expected: Expected::default(), labels: vec![] };
+            if selection.matches(&vm, Some(&last.allocation.rack_id)) {
+                self.listing.add(vec![missing(&vm, &last)])?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Stage for Auditing<'_> {
+    fn select(&mut self, selected: &Selected<'_>) -> Result<(), CommandError> {
+        let last = self.ledger.sighting(self.base_url, &selected.vm.id)?;
+        self.listing.add(examine(selected.vm, last.as_ref(), &self.fleet, self.standard))
+    }
+
+    fn skip(&mut self, _: &InvalidRow) -> Result<(), CommandError> {
+        Ok(())
+    }
+
+    fn see(&mut self, vm: &Vm) {
+        self.fleet.note(&vm.id);
+    }
+}
+
+fn unspooled(error: io::Error) -> CommandError {
+    CommandError::internal(anyhow::Error::new(error).context("temporary file"))
+}
+
+/// Copies all that was kept to standard output.
+fn show(spool: BufWriter<File>) -> Result<(), CommandError> {
+    let mut spool = spool.into_inner().map_err(|error| unspooled(error.into_error()))?;
+    spool.rewind().map_err(unspooled)?;
+    let mut stdout = Stdout::lock();
+    io::copy(&mut spool, &mut stdout).and_then(|_| stdout.flush()).map_err(Stdout::failed)
+}

@@ -1,0 +1,293 @@
+//! `v6fleet audit`: every kind of finding is found where it is and nowhere else, and nothing is called for it.
+
+use std::collections::BTreeSet;
+
+use rusqlite::Connection;
+use serde_json::{Value, json};
+use v6fleet::audit::Kind;
+
+use crate::fixture::{Fixture, Outcome};
+use crate::fleet;
+use crate::sandbox::Sandbox;
+
+const ALLOCATE: [&str; 4] = ["run", "--action", "allocate", "--rate=none"];
+const AUDIT: [&str; 4] = ["audit", "fleet.csv", "--format", "json"];
+
+/// VMs with which nothing is wrong: the sandbox writes host bits for even ids alone.
+fn clean_vmids() -> impl Iterator<Item = u64> {
+    (10_001..10_020).chain(10_101..10_120).filter(|id| id % 2 == 1 && id % 10 < 6)
+}
+
+fn clean_fleet() -> String {
+    fleet::csv_of(clean_vmids())
+}
+
+fn allocate(fixture: &Fixture, inventory: &str) -> Outcome {
+    fixture.run(&[&ALLOCATE[..], &[inventory]].concat()).exits(0)
+}
+
+/// Edits what was last seen of a VM, as JSON.
+fn edit(fixture: &Fixture, vmid: u64, change: impl FnOnce(&mut Value)) {
+    let db = Connection::open(fixture.path("state/v6fleet/ledger.db")).unwrap();
+    let vmid = vmid.to_string();
+    let select = "SELECT allocation FROM vms WHERE vmid = ?1";
+    let text: String = db.query_row(select, [&vmid], |row| row.get(0)).unwrap();
+    let mut allocation = serde_json::from_str(&text).unwrap();
+    change(&mut allocation);
+    let update = "UPDATE vms SET allocation = ?2 WHERE vmid = ?1";
+    assert_eq!(db.execute(update, [vmid, allocation.to_string()]).unwrap(), 1);
+}
+
+fn age(fixture: &Fixture, vmid: u64, days: i64) {
+    let db = Connection::open(fixture.path("state/v6fleet/ledger.db")).unwrap();
+    let update = "UPDATE vms SET seen_at = seen_at - ?2 * 86400000000 WHERE vmid = ?1";
+    assert_eq!(db.execute(update, (vmid.to_string(), days)).unwrap(), 1);
+}
+
+fn prefix_of(fixture: &Fixture, vmid: u64) -> String {
+    let sql = format!("SELECT allocation ->> 'prefix' FROM vms WHERE vmid = '{vmid}'");
+    fixture.texts(&sql).remove(0)
+}
+
+fn findings(outcome: &Outcome) -> Vec<Value> {
+    let audit: Value = serde_json::from_str(&outcome.stdout).unwrap();
+    assert_eq!(audit["schema"], "v6fleet.audit/1");
+    let findings = audit["findings"].as_array().unwrap().clone();
+    assert_eq!(audit["summary"]["findings"], findings.len());
+    findings
+}
+
+/// Each finding as `vmid kind`.
+fn told(outcome: &Outcome) -> Vec<String> {
+    let word = |finding: &Value, name: &str| finding[name].as_str().unwrap().to_owned();
+    findings(outcome).iter().map(|f| format!("{} {}", word(f, "vmid"), word(f, "kind"))).collect()
+}
+
+#[test]
+fn a_clean_fleet_has_no_finding_and_nothing_is_called_or_written() {
+    let sandbox = Sandbox::start(&[]);
+    let fixture = Fixture::at(&sandbox);
+    fixture.write("fleet.csv", clean_fleet());
+    allocate(&fixture, "fleet.csv");
+    let ledger = || std::fs::read(fixture.path("state/v6fleet/ledger.db")).unwrap();
+    let (calls, before) = (sandbox.calls().len(), ledger());
+    let audit = fixture.run(&["audit", "fleet.csv", "--whole-fleet"]).exits(0);
+    let url = sandbox.base_url();
+    let said = format!("No finding\n12 VMs of the inventory, as last seen at {url}; nothing was called.\n");
+    assert_eq!(audit.stdout, said);
+    assert_eq!(told(&fixture.run(&[&AUDIT[..], &["--whole-fleet"]].concat()).exits(0)), [""; 0]);
+    assert_eq!(sandbox.calls().len(), calls);
+    assert!(ledger() == before, "the ledger was written");
+}
+
+#[test]
+fn every_kind_of_finding_is_found_where_it_is_and_nowhere_else() {
+    let sandbox = Sandbox::start(&[]);
+    let fixture = Fixture::at(&sandbox);
+    fixture.write("all.csv", fleet::csv_of(clean_vmids().chain([10_002, 10_301, 10_303])));
+    allocate(&fixture, "all.csv");
+    let prefix = prefix_of(&fixture, 10_001);
+    edit(&fixture, 10_003, |allocation| allocation["prefix"] = prefix.clone().into());
+    let around = prefix_of(&fixture, 10_005).replace("/56", "/57");
+    edit(&fixture, 10_105, |allocation| allocation["prefix"] = around.clone().into());
+    edit(&fixture, 10_011, |allocation| allocation["status"] = "pending".into());
+    edit(&fixture, 10_013, |allocation| allocation["cooldown_until"] = "2026-12-01 00:00:00+00".into());
+    edit(&fixture, 10_015, |allocation| allocation["released_at"] = "2026-11-20 00:00:00+00".into());
+    edit(&fixture, 10_101, |allocation| allocation["next_hop"] = "2001:db8:2000::9".into());
+    age(&fixture, 10_103, 31);
+    age(&fixture, 10_113, 29);
+    fixture.write("fleet.csv", plan());
+
+    let calls = sandbox.calls().len();
+    let whole = fixture
+        .run(&[&AUDIT[..], &["--whole-fleet", "-o", "audit.csv", "-o", "audit.jsonl"]].concat())
+        .exits(11);
+    let expected = [
+        "10001 same_prefix",
+        "10003 same_prefix",
+        "10005 overlapping_prefix",
+        "10011 not_active",
+        "10013 cooling_down",
+        "10015 released",
+        "10101 odd_next_hop",
+        "10103 not_seen_lately",
+        "10105 overlapping_prefix",
+        "10111 prefix_differs",
+        "10111 next_hop_differs",
+        "10111 rack_differs",
+        "10111 account_differs",
+        "10111 client_differs",
+        "10111 proxmox_vm_differs",
+        "10002 host_bits",
+        "10305 never_seen",
+        "10303 not_in_inventory",
+    ];
+    assert_eq!(told(&whole), expected);
+    let kinds: BTreeSet<&str> = expected.iter().map(|line| line.split_once(' ').unwrap().1).collect();
+    assert_eq!(kinds, Kind::ALL.iter().map(|kind| kind.as_str()).collect(), "a kind has no example");
+    assert_eq!(sandbox.calls().len(), calls, "an audit calls nothing");
+    assert_evidence(&fixture, &findings(&whole), &prefix, &around);
+    assert_files_tell_the_same(&fixture, &findings(&whole));
+
+    // A plan for a part of the fleet says nothing of the rest.
+    let part = fixture.run(&AUDIT).exits(11);
+    assert_eq!(told(&part), expected[..17]);
+}
+
+/// The inventory: one VM's expectations are not met, one VM was never seen, and 10303 is not in it.
+fn plan() -> String {
+    let header = "vmid,rack_id,prefix,next_hop,account_id,client_id,proxmox_vm_id\n".to_owned();
+    let row = |id: u64| match id {
+        10_111 => format!("{id},dc9r99,2001:db8:bad::/48,2001:db8::bad,1,2,3\n"),
+        _ => format!("{id},{},,,,,\n", fleet::rack_of(id)),
+    };
+    std::iter::once(header).chain(clean_vmids().chain([10_002, 10_305, 10_301]).map(row)).collect()
+}
+
+fn assert_evidence(fixture: &Fixture, findings: &[Value], prefix: &str, around: &str) {
+    let of = |vmid: &str, kind: &str| {
+        findings.iter().find(|finding| finding["vmid"] == vmid && finding["kind"] == kind).unwrap()
+    };
+    let seen = |vmid: &str| of_ledger(fixture, vmid);
+    let same = of("10003", "same_prefix");
+    assert_eq!((&same["severity"], &same["other_vms"]), (&json!("error"), &json!(1)));
+    assert_eq!(same["others"], json!([{"vmid": "10001", "prefix": prefix, "seen_at": seen("10001")}]));
+    assert_eq!(same["seen_at"], seen("10003"));
+    let within = of("10005", "overlapping_prefix");
+    assert_eq!(within["others"], json!([{"vmid": "10105", "prefix": around, "seen_at": seen("10105")}]));
+    let odd = of("10101", "odd_next_hop");
+    assert_eq!((&odd["actual"], &odd["other_vms"]), (&json!("2001:db8:2000::9"), &json!(5)));
+    let differs = of("10111", "prefix_differs");
+    assert_eq!(differs["expected"], "2001:db8:bad::/48");
+    assert_eq!(differs["actual"], prefix_of(fixture, 10_111));
+    let never = of("10305", "never_seen");
+    assert_eq!((&never["seen_at"], &never["rack_id"]), (&Value::Null, &json!("dc2r01")));
+    let bits = of("10002", "host_bits");
+    assert_eq!(bits["severity"], "notice");
+    assert_eq!(bits["actual"], prefix_of(fixture, 10_002));
+    assert_ne!(bits["expected"], bits["actual"]);
+}
+
+/// When a VM was last seen, as JSON has it.
+fn of_ledger(fixture: &Fixture, vmid: &str) -> Value {
+    let micros = fixture.count(&format!("SELECT seen_at FROM vms WHERE vmid = '{vmid}'"));
+    serde_json::to_value(jiff::Timestamp::from_microsecond(micros).unwrap()).unwrap()
+}
+
+fn assert_files_tell_the_same(fixture: &Fixture, findings: &[Value]) {
+    let lines = fixture.read("audit.jsonl");
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines, findings);
+    let mut csv = csv::Reader::from_path(fixture.path("audit.csv")).unwrap();
+    let header = csv.headers().unwrap().clone();
+    let rows: Vec<csv::StringRecord> = csv.into_records().map(Result::unwrap).collect();
+    assert_eq!(rows.len(), findings.len());
+    for (row, finding) in rows.iter().zip(findings) {
+        for (name, cell) in header.iter().zip(row) {
+            match name {
+                "other_vms" => assert_eq!(cell, finding[name].to_string()),
+                "others" => assert_eq!(cell.is_empty(), finding[name] == json!([])),
+                "seen_at" => assert_eq!(cell.is_empty(), finding[name].is_null()),
+                _ => assert_eq!(cell, finding[name].as_str().unwrap_or_default()),
+            }
+        }
+    }
+}
+
+#[test]
+fn the_selection_narrows_the_findings_but_not_what_a_vm_is_compared_with() {
+    let sandbox = Sandbox::start(&[]);
+    let fixture = Fixture::at(&sandbox);
+    fixture.write("fleet.csv", clean_fleet());
+    allocate(&fixture, "fleet.csv");
+    let prefix = prefix_of(&fixture, 10_001);
+    edit(&fixture, 10_103, |allocation| allocation["prefix"] = prefix.into());
+    edit(&fixture, 10_105, |allocation| allocation["next_hop"] = "2001:db8::9".into());
+    for (options, expected) in [
+        (&["--rack", "dc1r28"][..], &["10103 same_prefix", "10105 odd_next_hop"][..]),
+        (&["--rack", "!dc1r28"], &["10001 same_prefix"]),
+        (&["--vmid", "10103"], &["10103 same_prefix"]),
+        (&["--where", "name=vm-10105"], &["10105 odd_next_hop"]),
+        (&["--limit", "1"], &["10001 same_prefix"]),
+    ] {
+        assert_eq!(told(&fixture.run(&[&AUDIT[..], options].concat()).exits(11)), expected, "{options:?}");
+    }
+    fixture.write("part.csv", "vmid\n10003\n");
+    let part = ["audit", "part.csv", "--format", "json", "--whole-fleet", "--vmid", "10003-10005"];
+    assert_eq!(told(&fixture.run(&part).exits(11)), ["10005 not_in_inventory"]);
+    fixture.run(&["audit", "part.csv"]).exits(0);
+    let errors = fixture.run(&[&AUDIT[..], &["--min-severity", "error"]].concat()).exits(11);
+    assert_eq!(told(&errors), ["10001 same_prefix", "10103 same_prefix"]);
+    fixture.run(&["audit", "fleet.csv", "--min-severity", "error", "--vmid", "10105"]).exits(0);
+    fixture.run(&["audit", "fleet.csv", "--rack", "nosuch"]).exits(7);
+    fixture.run(&["audit", "fleet.csv", "--whole-fleet", "--limit", "1"]).exits(2);
+}
+
+#[test]
+fn only_what_was_seen_at_the_same_base_url_is_known() {
+    let (sandbox, other) = (Sandbox::start(&[]), Sandbox::start(&[]));
+    let fixture = Fixture::at(&sandbox);
+    fixture.write("fleet.csv", clean_fleet());
+    allocate(&fixture, "fleet.csv");
+    let elsewhere =
+        fixture.run(&[&AUDIT[..], &["--base-url", &other.base_url(), "--limit", "1"]].concat()).exits(11);
+    assert_eq!(told(&elsewhere), ["10001 never_seen"]);
+    let warning = format!("the ledger has seen no VM at {}", other.base_url());
+    let elsewhere: Value = serde_json::from_str(&elsewhere.stdout).unwrap();
+    assert_eq!(elsewhere["summary"]["warnings"], json!([warning]));
+    // The other API gives the same prefixes, and that is no conflict.
+    fixture.run(&[&ALLOCATE[..], &["fleet.csv", "--base-url", &other.base_url()]].concat()).exits(0);
+    fixture.run(&AUDIT).exits(0);
+    // The rehearsals' ledger is another, and there is none yet.
+    let rehearsal = fixture.run(&[&AUDIT[..], &["--sandbox"]].concat()).exits(2);
+    assert!(rehearsal.stderr.contains("there is no ledger yet"), "{}", rehearsal.stderr);
+}
+
+#[test]
+fn invalid_rows_end_an_audit_before_anything_is_shown_unless_they_are_skipped() {
+    let sandbox = Sandbox::start(&[]);
+    let fixture = Fixture::at(&sandbox);
+    fixture.write("fleet.csv", "vmid\n10001\n10003\n");
+    allocate(&fixture, "fleet.csv");
+    fixture.write("fleet.csv", "vmid,prefix\n10001,2001:db8:bad::/48\n10003,no prefix\n");
+    let refused = fixture.run(&[&AUDIT[..], &["-o", "audit.csv"]].concat()).exits(2);
+    assert!(refused.stderr.contains("fleet.csv:3: prefix: "), "{}", refused.stderr);
+    assert!(refused.stdout.is_empty() && !fixture.path("audit.csv").exists(), "{}", refused.stdout);
+    let skipped = fixture.run(&[&AUDIT[..], &["--skip-invalid"]].concat()).exits(3);
+    assert_eq!(told(&skipped), ["10001 prefix_differs"]);
+    assert!(skipped.stderr.contains("skipped fleet.csv:3"), "{}", skipped.stderr);
+    let whole = fixture.run(&[&AUDIT[..], &["--skip-invalid", "--whole-fleet"]].concat()).exits(2);
+    assert!(whole.stderr.contains("--whole-fleet needs every row"), "{}", whole.stderr);
+    for output in ["audit.html", "fleet.csv"] {
+        fixture.run(&["audit", "fleet.csv", "-o", output]).exits(2);
+    }
+}
+
+#[test]
+fn an_audit_works_while_a_run_is_on() {
+    let sandbox = Sandbox::start(&[]);
+    let fixture = Fixture::at(&sandbox);
+    fixture.write("fleet.csv", clean_fleet());
+    allocate(&fixture, "fleet.csv");
+    let calls = sandbox.calls().len();
+    let mut run = fixture.start(&["run", "fleet.csv", "--action", "refresh_next_hop", "--rate", "1/m"]);
+    sandbox.await_calls(calls + 1);
+    fixture.run(&["audit", "fleet.csv"]).exits(0);
+    assert!(run.is_running());
+    run.kill();
+}
+
+#[test]
+fn the_files_columns_hold_for_an_audit_too_but_not_what_narrows_or_writes_a_runs_report() {
+    let sandbox = Sandbox::start(&[]);
+    let fixture = Fixture::at(&sandbox).env("V6FLEET_VMID", "99");
+    let config = "column = 'vmid=hostup'\nrack = 'nosuch'\noutput = 'run.csv'\n";
+    fixture.write("config/v6fleet/config.toml", config);
+    fixture.write("fleet.csv", "hostup,rack_id\n10001,dc1r27\n10003,dc1r27\n");
+    fixture.run(&["run", "fleet.csv", "--action", "allocate"]).exits(7);
+    let all = ["--rack", "*", "--vmid", "1-99999", "-o", "ran.csv"];
+    fixture.run(&[&ALLOCATE[..], &["fleet.csv"], &all].concat()).exits(0);
+    let audit = fixture.run(&["audit", "fleet.csv"]).exits(0);
+    assert!(audit.stdout.contains("\n2 VMs of the inventory"), "{}", audit.stdout);
+    assert!(!fixture.path("run.csv").exists());
+}
