@@ -17,6 +17,7 @@ mod history;
 mod inventory;
 mod key;
 mod lock;
+mod night;
 mod pace;
 mod page;
 mod refusals;
