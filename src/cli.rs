@@ -299,7 +299,7 @@ pub struct BrakeArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Reports")]
 pub struct ReportingArgs {
-    /// Write a report to this file: .csv, .json, .jsonl or .html by its name (repeatable)
+    /// Write a report to this file: .csv, .json, .jsonl, .html, .junit.xml or .prom by its name (repeatable)
     #[arg(short, long, value_name = "FILE")]
     pub output: Vec<PathBuf>,
 
@@ -366,7 +366,7 @@ pub struct ReportArgs {
     #[arg(value_name = "RUN", default_value = "latest")]
     pub run: String,
 
-    /// Write a report to this file: .csv, .json, .jsonl or .html by its name (repeatable)
+    /// Write a report to this file: .csv, .json, .jsonl, .html, .junit.xml or .prom by its name (repeatable)
     #[arg(short, long, value_name = "FILE")]
     pub output: Vec<PathBuf>,
 

@@ -14,11 +14,15 @@ pub mod history;
 mod html;
 mod json;
 mod jsonl;
+mod junit;
 mod output;
+mod prometheus;
 mod racks;
 pub mod recap;
 pub mod runs;
 mod skipped;
+#[cfg(test)]
+mod tool;
 mod verdict;
 
 use std::io;
@@ -34,6 +38,7 @@ use self::csv::CsvReport;
 use self::html::HtmlReport;
 use self::json::JsonReport;
 use self::jsonl::JsonLinesReport;
+use self::junit::JunitReport;
 use self::output::{Output, Place};
 
 /// The formats of a report, told apart by the name of the file.
@@ -43,6 +48,8 @@ pub enum Format {
     Json,
     JsonLines,
     Html,
+    Junit,
+    Prometheus,
 }
 
 /// Why a file's name is not that of a report.
@@ -51,7 +58,8 @@ pub enum Format {
 pub struct UnknownFormat;
 
 impl Format {
-    pub const ALL: [Self; 4] = [Self::Csv, Self::Json, Self::JsonLines, Self::Html];
+    pub const ALL: [Self; 6] =
+        [Self::Csv, Self::Json, Self::JsonLines, Self::Html, Self::Junit, Self::Prometheus];
 
     pub fn extension(self) -> &'static str {
         match self {
@@ -59,6 +67,8 @@ impl Format {
             Self::Json => ".json",
             Self::JsonLines => ".jsonl",
             Self::Html => ".html",
+            Self::Junit => ".junit.xml",
+            Self::Prometheus => ".prom",
         }
     }
 }
@@ -152,6 +162,9 @@ enum Body {
     Json(JsonReport<Output>),
     JsonLines(JsonLinesReport<Output>),
     Html(Box<HtmlReport<Output>>),
+    Junit(JunitReport<Output>),
+    /// Written already: it has nothing of any row.
+    Prometheus(Output),
 }
 
 impl Reports {
@@ -209,6 +222,8 @@ impl Report {
             Body::Json(report) => report.row(row),
             Body::JsonLines(report) => report.row(row),
             Body::Html(report) => report.row(row),
+            Body::Junit(report) => report.row(row),
+            Body::Prometheus(_) => Ok(()),
         };
         written.map_err(ReportError::write(&self.path))
     }
@@ -220,6 +235,8 @@ impl Report {
             Body::Json(report) => report.finish(),
             Body::JsonLines(report) => Ok(report.finish()),
             Body::Html(report) => report.finish(),
+            Body::Junit(report) => report.finish(),
+            Body::Prometheus(output) => Ok(output),
         };
         match output.and_then(Output::sync) {
             Ok(output) => Ok((self.path, output)),
@@ -229,12 +246,17 @@ impl Report {
 }
 
 impl Body {
-    fn begin(format: Format, output: Output, run: &RunInfo, summary: &Summary) -> io::Result<Self> {
+    fn begin(format: Format, mut output: Output, run: &RunInfo, summary: &Summary) -> io::Result<Self> {
         Ok(match format {
             Format::Csv => Self::Csv(CsvReport::begin(output, &run.label_columns)?.into()),
             Format::Json => Self::Json(JsonReport::begin(output, run, summary)?),
             Format::JsonLines => Self::JsonLines(JsonLinesReport::begin(output)),
             Format::Html => Self::Html(HtmlReport::begin(output, run, summary).into()),
+            Format::Junit => Self::Junit(JunitReport::begin(output, run, summary)?),
+            Format::Prometheus => {
+                prometheus::write(&mut output, run, summary)?;
+                Self::Prometheus(output)
+            }
         })
     }
 }
@@ -271,20 +293,22 @@ mod tests {
             ("a.b.JSON", Format::Json),
             ("/tmp/x.jsonl", Format::JsonLines),
             ("x.html", Format::Html),
+            ("vms.junit.xml", Format::Junit),
+            ("v6fleet.prom", Format::Prometheus),
         ] {
             assert_eq!(name.parse(), Ok(format), "{name}");
         }
-        for name in ["", "report", "csv", "report.xlsx", "report.csv.gz", "/dev/stdout"] {
+        for name in ["", "report", "csv", "report.xlsx", "report.xml", "report.csv.gz", "/dev/stdout"] {
             assert_eq!(name.parse::<Format>(), Err(UnknownFormat), "{name}");
         }
         assert_eq!(
             UnknownFormat.to_string(),
-            "no known kind of report (the name must end in .csv, .json, .jsonl, .html)"
+            "no known kind of report (the name must end in .csv, .json, .jsonl, .html, .junit.xml, .prom)"
         );
     }
 
     #[test]
-    fn all_formats_are_written_in_one_pass_and_hold_every_row() {
+    fn all_formats_are_written_in_one_pass_and_hold_every_row_but_gauges_which_hold_none() {
         let directory = tempfile::tempdir().unwrap();
         let outputs =
             Format::ALL.map(|format| directory.path().join(format!("report{}", format.extension())));
@@ -292,10 +316,13 @@ mod tests {
         check_outputs(&outputs).unwrap();
         assert_eq!(files(&directory), Vec::<String>::new());
         assert_eq!(write(&outputs, &rows).paths, outputs);
-        assert_eq!(files(&directory), ["report.csv", "report.html", "report.json", "report.jsonl"]);
-        for (output, vm) in
-            outputs.iter().zip(["\n@,", "{\"vmid\":\"@\",", "{\"vmid\":\"@\",", "<th scope=\"row\">@<td>"])
-        {
+        assert_eq!(
+            files(&directory),
+            ["report.csv", "report.html", "report.json", "report.jsonl", "report.junit.xml", "report.prom"]
+        );
+        let json = "{\"vmid\":\"@\",";
+        let vms = ["\n@,", json, json, "<th scope=\"row\">@<td>", "<testcase name=\"@\""];
+        for (output, vm) in outputs.iter().zip(vms) {
             let report = fs::read_to_string(output).unwrap();
             for row in &rows {
                 let lines = report.matches(&vm.replace('@', &row.vmid)).count();
@@ -399,7 +426,10 @@ mod tests {
         fs::write(directory.path().join("file"), "").unwrap();
         fs::create_dir(directory.path().join("directory.csv")).unwrap();
         for (name, reason) in [
-            ("report.xlsx", "no known kind of report (the name must end in .csv, .json, .jsonl, .html)"),
+            (
+                "report.xlsx",
+                "no known kind of report (the name must end in .csv, .json, .jsonl, .html, .junit.xml, .prom)",
+            ),
             ("directory.csv", "is a directory, not a file"),
             ("missing/report.csv", "the directory DIR/missing does not exist"),
             ("file/report.csv", "cannot be written"),

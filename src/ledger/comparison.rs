@@ -1,11 +1,12 @@
 //! Two runs side by side, VM by VM, in memory that does not grow with them.
 
+use jiff::Timestamp;
 use rusqlite::{OptionalExtension, params};
 
 use super::draft::RunKey;
 use super::error::LedgerError;
 use super::summary::{Named, Since};
-use super::{Ledger, json};
+use super::{Ledger, json, timestamp};
 use crate::difference::{Difference, Standing, difference};
 use crate::inventory::Vm;
 use crate::outcome::{Failure, Outcome};
@@ -19,6 +20,17 @@ const SELECTION: &str =
 
 /// [`SELECTION`] where nothing narrowed the inventory.
 const EVERYTHING: &str = "[null,null,null,null,null]";
+
+/// The exit codes of a run of which nothing failed and nothing was skipped: complete, with changes, with drift.
+const SUCCESSES: &str = "0, 10, 11";
+
+/// That a run `r` is of the same job as run `?1`, and of the same selection or of [`EVERYTHING`], which is `?2`.
+fn same_job() -> String {
+    format!(
+        "{SELECTION} IN (?2, (SELECT {SELECTION} FROM runs r WHERE no = ?1))
+         AND (fleet, base) = (SELECT fleet, base FROM runs WHERE no = ?1)"
+    )
+}
 
 /// How many VMs stand for a kind of difference.
 const EXAMPLES: usize = 5;
@@ -89,14 +101,24 @@ impl Ledger {
     /// The last complete run before `run` of the same job, at the same base URL, with which it can be compared:
     /// one of the same selection, or of the whole inventory.
     pub fn baseline(&self, run: &RunKey) -> Result<Option<RunKey>, LedgerError> {
-        let own = format!("(SELECT {SELECTION} FROM runs r WHERE no = ?1)");
         let sql = format!(
-            "SELECT no, base, id FROM runs r WHERE no < ?1 AND {COMPLETE} AND {SELECTION} IN (?2, {own})
-                AND (fleet, base) = (SELECT fleet, base FROM runs WHERE no = ?1)
-             ORDER BY no DESC LIMIT 1"
+            "SELECT no, base, id FROM runs r WHERE no < ?1 AND {COMPLETE} AND {job}
+             ORDER BY no DESC LIMIT 1",
+            job = same_job()
         );
         let run = self.db.query_row(&sql, params![run.no, EVERYTHING], RunKey::of);
         run.optional().map_err(self.sqlite())
+    }
+
+    /// When the job of `run` last succeeded, by `run` itself or an earlier one: complete, no VM failed, no row skipped;
+    /// of the same selection, or of the whole inventory.
+    pub(super) fn last_success(&self, run: &RunKey) -> Result<Option<Timestamp>, LedgerError> {
+        let sql = format!(
+            "SELECT max(ended_at) FROM runs r WHERE no <= ?1 AND {COMPLETE} AND exit_code IN ({SUCCESSES}) AND {job}",
+            job = same_job()
+        );
+        let at = self.db.query_row(&sql, params![run.no, EVERYTHING], |row| row.get::<_, Option<i64>>(0));
+        Ok(at.map_err(self.sqlite())?.map(timestamp))
     }
 
     /// Which VMs fail, and which have recovered, since a run's [`Self::baseline`].
@@ -175,13 +197,46 @@ mod tests {
 
     /// A run of these VMs, none of them called, that ended.
     fn ended(ledger: &mut Ledger, job: &NewRun, vms: &[&str], stopped_by: Option<Stop>) -> RunKey {
+        ended_with(ledger, job, vms, stopped_by, 0)
+    }
+
+    fn ended_with(
+        ledger: &mut Ledger,
+        job: &NewRun,
+        vms: &[&str],
+        stopped_by: Option<Stop>,
+        exit_code: u8,
+    ) -> RunKey {
         let mut draft = ledger.draft(job).unwrap();
         for id in vms {
             draft.add(&vm(id, Some("a")), Action::Allocate, Some("a")).unwrap();
         }
         let run = draft.commit(&Reading::default(), &[]).unwrap();
-        ledger.end(&run, stopped_by, 0).unwrap();
+        ledger.end(&run, stopped_by, exit_code).unwrap();
         run
+    }
+
+    #[test]
+    fn a_job_last_succeeded_with_its_last_run_in_which_nothing_failed() {
+        let fixture = Fixture::new();
+        let mut ledger = fixture.ledger();
+        let job = new_run(BASE);
+        let success = |ledger: &Ledger, run: &RunKey| ledger.run_info(run).unwrap().last_success_at;
+        let end = |ledger: &Ledger, run: &RunKey| ledger.run_info(run).unwrap().ended_at;
+        let failed = ended_with(&mut ledger, &job, &["1"], None, 3);
+        assert_eq!(success(&ledger, &failed), None);
+        for exit_code in [0, 10, 11] {
+            let run = ended_with(&mut ledger, &job, &["1"], None, exit_code);
+            assert_eq!(success(&ledger, &run), end(&ledger, &run), "{exit_code}");
+        }
+        let good = ended(&mut ledger, &job, &["1"], None);
+        let of_rack =
+            NewRun { options: [("rack".to_owned(), json!("a"))].into_iter().collect(), ..job.clone() };
+        ended(&mut ledger, &of_rack, &["1"], None);
+        ended(&mut ledger, &NewRun { files: vec!["other.csv".into()], ..job.clone() }, &["1"], None);
+        let stopped = ended_with(&mut ledger, &job, &["1"], Some(Stop::Canary), 4);
+        assert_eq!(success(&ledger, &stopped), end(&ledger, &good));
+        assert_eq!(success(&ledger, &failed), None, "a later success is none of its own");
     }
 
     #[test]

@@ -56,6 +56,7 @@ impl Ledger {
             "SELECT r.id, tool_version, url, key_fingerprint, action, inventory, options, label_columns,
                           started_at, ended_at, resumes
                    FROM runs r JOIN bases ON bases.id = r.base WHERE no = ?1";
+        let last_success_at = self.last_success(run)?;
         let info = self.db.query_row(sql, [run.no], |row| {
             Ok(RunInfo {
                 id: row.get(0)?,
@@ -69,6 +70,7 @@ impl Ledger {
                 started_at: timestamp(row.get(8)?),
                 ended_at: row.get::<_, Option<i64>>(9)?.map(timestamp),
                 resumes: row.get(10)?,
+                last_success_at,
             })
         });
         info.map_err(self.sqlite())

@@ -38,6 +38,9 @@ pub struct RunInfo {
     /// Every label column of the inventory, in the order of first appearance.
     #[serde(skip)]
     pub label_columns: Vec<String>,
+    /// When the job last succeeded, by this run or an earlier one: every VM settled, none failed or skipped.
+    #[serde(skip)]
+    pub last_success_at: Option<Timestamp>,
 }
 
 /// How many VMs came out how.

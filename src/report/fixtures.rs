@@ -21,6 +21,7 @@ pub(super) fn run() -> RunInfo {
         ended_at: Some("2026-11-23T02:15:06.3Z".parse().unwrap()),
         resumes: 0,
         label_columns: vec!["owner".into(), "tier".into()],
+        last_success_at: Some("2026-11-22T02:15:05Z".parse().unwrap()),
     }
 }
 

@@ -40,7 +40,7 @@ pub fn text(vm: &VmId, known: &[LastKnown], entries: &[Entry]) -> String {
 }
 
 /// What a run says of a VM beside its outcome.
-fn details(row: &Row) -> Vec<String> {
+pub(super) fn details(row: &Row) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(failure) = row.failure {
         lines.push(match &row.error {
