@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::{Certificate, Client, NoProxy, Proxy, Url};
+use reqwest::{Certificate, Client, ClientBuilder, NoProxy, Proxy, Url};
 use secrecy::{ExposeSecret, SecretString};
 
 pub use announced::Announced;
@@ -70,7 +70,7 @@ pub enum InvalidBaseUrl {
     #[error("not a URL such as https://cloud.hostup.se")]
     NotAUrl,
     #[error(
-        "plain http is for a literal loopback address only (http://127.0.0.1:PORT): the key would be readable"
+        "plain http is for a literal loopback address only (http://127.0.0.1:PORT): others could read along"
     )]
     PlainHttp,
     #[error("must hold no user name, password, query or fragment")]
@@ -128,31 +128,13 @@ pub struct Api {
 
 impl Api {
     pub fn new(endpoint: &Endpoint) -> Result<Self, ClientError> {
-        // Ring is the only provider compiled in; an error says that it is installed already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut builder = Client::builder()
-            .user_agent(concat!("v6fleet/", env!("CARGO_PKG_VERSION")))
+        let client = client(&endpoint.base_url, endpoint.proxy.as_deref(), endpoint.extra_roots.as_deref())?
             .default_headers(headers(&endpoint.key)?)
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .referer(false)
             .timeout(endpoint.timeout)
             .connect_timeout(endpoint.connect_timeout)
-            .pool_max_idle_per_host(endpoint.pool);
-        if endpoint.base_url.is_loopback() {
-            builder = builder.no_proxy();
-        } else if let Some(proxy) = &endpoint.proxy {
-            let proxy = Proxy::all(proxy).map_err(ClientError::Proxy)?;
-            builder = builder.proxy(proxy.no_proxy(NoProxy::from_env()));
-        }
-        let extra_roots = endpoint.extra_roots.as_deref().map(roots).transpose()?;
-        if endpoint.base_url.is_plain() {
-            // Reading the system's certificates takes longer than a call, and none is needed.
-            builder = builder.tls_certs_only([]);
-        } else if let Some(roots) = extra_roots {
-            builder = builder.tls_certs_merge(roots);
-        }
-        let client = builder.build().map_err(ClientError::Tls)?;
+            .pool_max_idle_per_host(endpoint.pool)
+            .build()
+            .map_err(ClientError::Tls)?;
         Ok(Self { client, base: endpoint.base_url.as_str().to_owned() })
     }
 
@@ -168,6 +150,36 @@ impl Api {
         attempt.latency = begun.elapsed();
         attempt
     }
+}
+
+/// What every client has in common, the key apart: nothing is followed or retried, loopback needs no proxy and plain
+/// HTTP no certificate.
+pub(crate) fn client(
+    url: &BaseUrl,
+    proxy: Option<&str>,
+    extra_roots: Option<&[u8]>,
+) -> Result<ClientBuilder, ClientError> {
+    // Ring is the only provider compiled in; an error says that it is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut builder = Client::builder()
+        .user_agent(concat!("v6fleet/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .referer(false);
+    if url.is_loopback() {
+        builder = builder.no_proxy();
+    } else if let Some(proxy) = proxy {
+        let proxy = Proxy::all(proxy).map_err(ClientError::Proxy)?;
+        builder = builder.proxy(proxy.no_proxy(NoProxy::from_env()));
+    }
+    let extra_roots = extra_roots.map(roots).transpose()?;
+    if url.is_plain() {
+        // Reading the system's certificates takes longer than a call, and none is needed.
+        builder = builder.tls_certs_only([]);
+    } else if let Some(roots) = extra_roots {
+        builder = builder.tls_certs_merge(roots);
+    }
+    Ok(builder)
 }
 
 fn roots(pem: &[u8]) -> Result<Vec<Certificate>, ClientError> {

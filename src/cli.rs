@@ -319,6 +319,10 @@ pub struct ReportingArgs {
     #[arg(long)]
     pub detailed_exitcode: bool,
 
+    /// Tell a monitor: URL/start, then URL if the exit code is 0, else URL/CODE, with the recap [default: none]
+    #[arg(long, value_name = "URL")]
+    pub ping_url: Option<BaseUrl>,
+
     /// Runs that stay in the ledger: at its end a run deletes older ones, but none that is pinned or can be resumed
     #[arg(long, value_name = "N", default_value = "100")]
     pub keep_runs: NonZeroU32,

@@ -6,6 +6,7 @@ mod dry_run;
 mod execution;
 mod history;
 mod outputs;
+mod ping;
 mod report;
 mod resume;
 mod run;
@@ -32,6 +33,7 @@ use crate::ledger::LedgerError;
 use crate::progress::Screen;
 use crate::report::ReportError;
 use crate::text::colored;
+use ping::pinged;
 use sandbox::SandboxError;
 
 /// Exit codes that are no [`crate::stop::Stop`].
@@ -151,7 +153,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let screen = Screen::stderr();
     log_to(&screen, &config.cli.common);
-    match dispatch(config, &screen) {
+    match dispatch(&config, &screen) {
         Ok(exit_code) => ExitCode::from(exit_code),
         Err(error) => complain(&error, &screen),
     }
@@ -172,12 +174,16 @@ fn in_words(error: &anyhow::Error) -> String {
     })
 }
 
-fn dispatch(config: Config, screen: &Screen) -> Result<u8, CommandError> {
+fn dispatch(config: &Config, screen: &Screen) -> Result<u8, CommandError> {
     let common = &config.cli.common;
     match &config.cli.command {
         Command::Run(args) if args.dry_run => dry_run::dry_run(common, args),
-        Command::Run(args) => run::run(common, args, config.options.clone(), screen),
-        Command::Resume(_) => resume::resume(config, screen),
+        Command::Run(args) => pinged(&args.reports, &args.connection, &args.rehearsal, || {
+            run::run(common, args, config.options.clone(), screen)
+        }),
+        Command::Resume(args) => {
+            pinged(&args.reports, &args.connection, &args.rehearsal, || resume::resume(config, args, screen))
+        }
         Command::Report(args) => report::report(common, args),
         Command::Runs(args) => runs::runs(common, args),
         Command::History(args) => history::history(common, args),

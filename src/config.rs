@@ -19,7 +19,7 @@ use crate::cli::{self, Cli, CommonArgs};
 use crate::text::escape;
 
 /// Options that may hold a secret (a password in a URL), or say nothing of how a run was carried out.
-const UNRECORDED: [&str; 5] = ["inventory", "proxy", "verbose", "quiet", "log_format"];
+const UNRECORDED: [&str; 6] = ["inventory", "proxy", "ping_url", "verbose", "quiet", "log_format"];
 
 /// What is wrong with a configuration.
 #[derive(Debug, thiserror::Error)]
@@ -68,8 +68,8 @@ impl Config {
     }
 
     /// The same command line, where a run's own options stand in for those that are not given anew.
-    pub(crate) fn with_recorded(self, recorded: &Map<String, Value>) -> Result<Self, ConfigError> {
-        Self::parse(self.args, self.file, recorded)
+    pub(crate) fn with_recorded(&self, recorded: &Map<String, Value>) -> Result<Self, ConfigError> {
+        Self::parse(self.args.clone(), self.file.clone(), recorded)
     }
 
     fn parse(
@@ -329,7 +329,16 @@ mod tests {
     fn the_options_in_force_are_recorded_by_name_and_secrets_are_not() {
         let config = read(
             "rate = '20/s'",
-            &["--proxy", "http://user:secret@proxy:3128", "--rack", "a", "--rack", "b"],
+            &[
+                "--proxy",
+                "http://user:secret@proxy:3128",
+                "--ping-url",
+                "https://hc.example/secret",
+                "--rack",
+                "a",
+                "--rack",
+                "b",
+            ],
         );
         let options = config.unwrap().options;
         assert_eq!(options["rate"], "20/s");

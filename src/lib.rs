@@ -17,6 +17,7 @@ pub mod inventory;
 pub mod ledger;
 pub mod outcome;
 pub mod pace;
+pub mod ping;
 pub mod progress;
 pub mod reconcile;
 pub mod report;

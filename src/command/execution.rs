@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use super::outputs::{all_written, list_skipped, outputs, write_reports};
+use super::ping::Ended;
 use super::{BeforeTheFirstCall, CommandError, exit, print};
 use crate::api::Api;
 use crate::brake::{Brake, Canary, Limits};
@@ -35,15 +36,15 @@ pub(super) struct Execution<'a> {
 }
 
 impl Execution<'_> {
-    /// Carries out `run`. Returns the exit code.
-    pub(super) fn carry_out(&self, ledger: Ledger, run: &RunKey, api: &Api) -> Result<u8, CommandError> {
+    /// Carries out `run`.
+    pub(super) fn carry_out(&self, ledger: Ledger, run: &RunKey, api: &Api) -> Result<Ended, CommandError> {
         let counts = ledger.summary(run).before_the_first_call()?.counts;
         let (mut ledger, ending) = self.call_all(ledger, run, api, counts)?;
         let stop = match ending {
             Ending::Complete => None,
             Ending::Stopped(stop) => Some(stop),
             // Nothing is noted and nothing lost: the run is as a crash would have left it.
-            Ending::Abandoned(stop) => return Ok(stop.exit_code()),
+            Ending::Abandoned(stop) => return Ok(Ended { exit_code: stop.exit_code(), recap: None }),
         };
         let exit_code = self.end(&mut ledger, run, stop).map_err(|error| self.broken_off(run, &error))?;
         let info = ledger.run_info(run)?;
@@ -53,11 +54,11 @@ impl Execution<'_> {
         if summary.skipped > 0 {
             list_skipped(&ledger, run, self.reports, &mut written)?;
         }
-        print_recap(self.reports.format, &info, &summary, &written.paths, self.common_args)?;
+        let recap = print_recap(self.reports.format, &info, &summary, &written.paths, self.common_args)?;
         self.prune(&ledger);
         ledger.close()?;
         all_written(written, &outputs, run, self.common_args)?;
-        Ok(exit_code)
+        Ok(Ended { exit_code, recap: Some(recap) })
     }
 
     /// Notes how the run ended. Returns the exit code.
@@ -184,22 +185,25 @@ pub(super) fn quoted(word: &str) -> String {
     }
 }
 
+/// Returns the recap for people, uncoloured.
 pub(super) fn print_recap(
     format: RecapFormat,
     info: &RunInfo,
     summary: &Summary,
     reports: &[PathBuf],
     common_args: &str,
-) -> Result<(), CommandError> {
+) -> Result<String, CommandError> {
     let rerun = rerun(info, common_args);
     let resume = format!("v6fleet resume {}{common_args}", info.id);
     let resume = (summary.pending > 0).then_some(resume.as_str());
     let next = recap::Next { rerun: rerun.as_deref(), resume };
-    let text = match format {
-        RecapFormat::Text => recap::text(info, summary, reports, next, colored(io::stdout().is_terminal())),
+    let text = |colored| recap::text(info, summary, reports, next, colored);
+    let printed = match format {
+        RecapFormat::Text => text(colored(io::stdout().is_terminal())),
         RecapFormat::Json => recap::json(info, summary, reports).map_err(CommandError::internal)?,
     };
-    print(text.as_bytes()).map(drop)
+    print(printed.as_bytes())?;
+    Ok(text(false))
 }
 
 fn settings(pace: &PaceArgs) -> Settings {

@@ -3,6 +3,7 @@
 use tracing::{info, warn};
 
 use super::execution::Execution;
+use super::ping::Ended;
 use super::target::{Target, api_key, check_reports, common_args, world};
 use super::{BeforeTheFirstCall, CommandError};
 use crate::api::BaseUrl;
@@ -11,16 +12,13 @@ use crate::config::{Config, ledger_path};
 use crate::ledger::{Ledger, NewRun, RunKey, SANDBOX};
 use crate::progress::Screen;
 
-/// Does what the command line says. Returns the exit code.
-pub(super) fn resume(config: Config, screen: &Screen) -> Result<u8, CommandError> {
-    let Command::Resume(args) = &config.cli.command else {
-        return Err(CommandError::nothing("not a resume"));
-    };
-    let path = ledger_path(&config.cli.common, args.rehearsal.sandbox)?;
+/// Does what the command line says.
+pub(super) fn resume(config: &Config, typed: &ResumeArgs, screen: &Screen) -> Result<Ended, CommandError> {
+    let path = ledger_path(&config.cli.common, typed.rehearsal.sandbox)?;
     // Opened for reading first: where there is no ledger, none is made.
     drop(Ledger::open_read_only(&path).before_the_first_call()?);
-    let ledger = Ledger::open(&path, args.connection.lock_timeout).before_the_first_call()?;
-    let run = find(&ledger, args)?;
+    let ledger = Ledger::open(&path, typed.connection.lock_timeout).before_the_first_call()?;
+    let run = find(&ledger, typed)?;
     let info = ledger.run_info(&run).before_the_first_call()?;
     let config = config.with_recorded(&info.options)?;
     let Command::Resume(args) = &config.cli.command else {
@@ -72,7 +70,7 @@ pub(super) fn go_on(
     target: &Target<'_>,
     rehearsal: &RehearsalArgs,
     execution: &Execution<'_>,
-) -> Result<u8, CommandError> {
+) -> Result<Ended, CommandError> {
     let begin = |ledger: &Ledger| {
         ledger.resume(run, job).before_the_first_call()?;
         info!(run = run.id, "run goes on");

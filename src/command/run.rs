@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 use tracing::{info, warn};
 
 use super::execution::Execution;
+use super::ping::Ended;
 use super::resume::go_on;
 use super::staging::{Past, Selected, Stage, Staged, guard, identities, stage};
 use super::target::{Target, api_key, check_reports, common_args, spare_inputs, world};
@@ -15,13 +16,13 @@ use crate::ledger::{Draft, Ledger, NewRun, RunKey, SANDBOX};
 use crate::progress::Screen;
 use crate::sandbox::World;
 
-/// Does what `args` say. Returns the exit code.
+/// Does what `args` say.
 pub(super) fn run(
     common: &CommonArgs,
     args: &RunArgs,
     options: Map<String, Value>,
     screen: &Screen,
-) -> Result<u8, CommandError> {
+) -> Result<Ended, CommandError> {
     check_reports(&args.reports)?;
     let sandbox = args.rehearsal.sandbox;
     let path = ledger_path(common, sandbox)?;

@@ -30,18 +30,13 @@ pub(super) struct Rehearsal {
 
 impl Target<'_> {
     pub(super) fn api(&self, base_url: &BaseUrl) -> Result<Api, CommandError> {
-        let roots = self.connection.ca_file.as_deref().map(|path| {
-            let named =
-                |error| CommandError::usage(anyhow::Error::new(error).context(path.display().to_string()));
-            fs::read(path).map_err(named)
-        });
         let endpoint = Endpoint {
             base_url: base_url.clone(),
             key: self.key.secret.clone(),
             timeout: self.pace.timeout,
             connect_timeout: self.pace.connect_timeout,
             pool: self.pace.concurrency as usize,
-            extra_roots: roots.transpose()?,
+            extra_roots: extra_roots(self.connection)?,
             proxy: self.connection.proxy.clone(),
         };
         Ok(Api::new(&endpoint)?)
@@ -57,6 +52,16 @@ impl Target<'_> {
         let api = self.api(&url.parse().map_err(CommandError::internal)?)?;
         Ok(Rehearsal { api, running })
     }
+}
+
+/// The certificates to trust beside the system's.
+pub(super) fn extra_roots(connection: &ConnectionArgs) -> Result<Option<Vec<u8>>, CommandError> {
+    let read = |path: &PathBuf| {
+        let named =
+            |error| CommandError::usage(anyhow::Error::new(error).context(path.display().to_string()));
+        fs::read(path).map_err(named)
+    };
+    connection.ca_file.as_ref().map(read).transpose()
 }
 
 /// The world that a rehearsal is played in.

@@ -17,6 +17,7 @@ mod history;
 mod inventory;
 mod key;
 mod lock;
+mod monitor;
 mod night;
 mod pace;
 mod page;
