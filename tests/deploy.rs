@@ -1,0 +1,129 @@
+//! What lies in deploy/ fits the program: its commands are ones that it takes, its exit codes and delays are the program's.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by failing")]
+
+use std::fs;
+use std::process::Command;
+
+use v6fleet::stop::Stop;
+
+const PROGRAM: &str = "/usr/local/bin/v6fleet";
+
+fn read(name: &str) -> String {
+    fs::read_to_string(format!("deploy/{name}")).unwrap()
+}
+
+/// The only line that has the text, from there on.
+fn after<'a>(file: &'a str, text: &str) -> &'a str {
+    let mut lines =
+        file.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once(text));
+    let (_, rest) = lines.next().unwrap();
+    assert!(lines.next().is_none(), "{text} twice");
+    rest.trim()
+}
+
+/// The items of a YAML list, each on its line, under the line that ends with a key.
+fn list<'a>(file: &'a str, key: &str) -> Vec<&'a str> {
+    let lines = file.lines().skip_while(|line| !line.ends_with(&format!(" {key}:"))).skip(1);
+    lines.map_while(|line| line.trim().strip_prefix("- ")).collect()
+}
+
+#[test]
+fn every_command_is_one_that_the_program_takes_and_goes_on_where_it_was_stopped() {
+    let (service, crontab, kubernetes) = (read("v6fleet.service"), read("crontab"), read("kubernetes.yaml"));
+    let typed = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let in_pod = list(&kubernetes, "args").into_iter().map(str::to_owned).collect();
+    let commands = [typed(after(&service, PROGRAM)), typed(after(&crontab, PROGRAM)), in_pod];
+    for arguments in commands {
+        let words = std::iter::once("v6fleet".to_owned()).chain(arguments.clone());
+        let matches = v6fleet::cli::command().try_get_matches_from(words).unwrap();
+        let (verb, run) = matches.subcommand().unwrap();
+        assert!(verb == "run" && run.get_flag("resume"), "{arguments:?}");
+    }
+}
+
+#[test]
+fn every_variable_is_one_that_the_program_knows() {
+    let mut command = v6fleet::cli::command();
+    command.build();
+    let run = command.find_subcommand("run").unwrap();
+    let known: Vec<_> = run.get_arguments().filter_map(|arg| arg.get_env()?.to_str()).collect();
+    for file in ["v6fleet.service", "Containerfile"] {
+        let file = read(file);
+        let names = file.match_indices("V6FLEET_").map(|(at, _)| file[at..].split('=').next().unwrap());
+        for name in names.filter(|name| !name.starts_with("V6FLEET_COMMIT")) {
+            assert!(known.contains(&name), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_pod_is_followed_by_another_where_that_can_go_on_and_only_there() {
+    let kubernetes = read("kubernetes.yaml");
+    let final_codes: Vec<u8> = after(&kubernetes, "values:")
+        .trim_matches(['[', ']'])
+        .split(", ")
+        .map(|code| code.parse().unwrap())
+        .collect();
+    for stop in Stop::ALL {
+        let goes_on = match stop {
+            Stop::MaxWait | Stop::Deadline | Stop::Interrupted | Stop::Terminated => true,
+            Stop::MaxDrift
+            | Stop::MaxChanged
+            | Stop::MaxFailed
+            | Stop::Canary
+            | Stop::AllFailed
+            | Stop::CertificateRefused
+            | Stop::KeyRefused => false,
+        };
+        assert_eq!(final_codes.contains(&stop.exit_code()), !goes_on, "{stop}");
+    }
+    assert!(final_codes.contains(&3) && final_codes.is_sorted());
+}
+
+#[test]
+fn a_stop_has_more_time_than_the_calls_in_flight_may_take() {
+    let (service, kubernetes) = (read("v6fleet.service"), read("kubernetes.yaml"));
+    for seconds in [after(&service, "TimeoutStopSec="), after(&kubernetes, "terminationGracePeriodSeconds:")]
+    {
+        assert!(seconds.parse::<u64>().unwrap() > 30, "{seconds}");
+    }
+}
+
+#[test]
+fn an_image_is_built_from_all_that_the_program_is_made_of() {
+    let containerfile = read("Containerfile");
+    let copied: Vec<&str> = containerfile
+        .lines()
+        .filter_map(|line| line.strip_prefix("COPY ")?.rsplit_once(' '))
+        .flat_map(|(sources, _)| sources.split(' '))
+        .collect();
+    // Cargo notes the files that went into the program, beside it.
+    let made_of = fs::read_to_string(concat!(env!("CARGO_BIN_EXE_v6fleet"), ".d")).unwrap();
+    let here = concat!(env!("CARGO_MANIFEST_DIR"), "/");
+    let files: Vec<&str> =
+        made_of.split_whitespace().skip(1).filter_map(|path| path.strip_prefix(here)).collect();
+    assert!(files.contains(&"src/main.rs"), "{files:?}");
+    for file in files.into_iter().chain(["Cargo.toml", "Cargo.lock", "benches/pace.rs"]) {
+        let top = file.split('/').next().unwrap();
+        // An image is told its commit, and needs no clone.
+        assert!(top == ".git" || copied.contains(&top), "{file} is not copied");
+    }
+}
+
+/// On CI, which installs it, its absence is a failure.
+#[test]
+fn systemd_finds_nothing_to_say_of_the_service_and_the_timer() {
+    if Command::new("systemd-analyze").arg("--version").output().is_err() {
+        assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "systemd-analyze is not installed");
+        return eprintln!("SKIPPED, NOTHING WAS TESTED: systemd-analyze is not installed");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let units = ["v6fleet.service", "v6fleet.timer"].map(|name| {
+        let path = dir.path().join(name);
+        fs::write(&path, read(name).replace(PROGRAM, env!("CARGO_BIN_EXE_v6fleet"))).unwrap();
+        path
+    });
+    let output = Command::new("systemd-analyze").arg("verify").args(units).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.is_empty(), "{said}");
+}
