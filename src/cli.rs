@@ -45,7 +45,7 @@ const ENV: &str = "V6FLEET_";
 ///
 /// One call per VM, one truthful row per VM: created, unchanged, updated or failed.
 #[derive(Debug, Parser)]
-#[command(name = "v6fleet", version, propagate_version = true, max_term_width = 100)]
+#[command(name = "v6fleet", version = version(), propagate_version = true, max_term_width = 100)]
 #[command(after_help = "Start with a rehearsal, which needs no key and no network:\n  \
     v6fleet run inventories/demo.csv --sandbox")]
 pub struct Cli {
@@ -381,6 +381,12 @@ pub struct ReportArgs {
     /// Look in the rehearsals' ledger
     #[arg(long)]
     pub sandbox: bool,
+}
+
+/// The version, and the commit where it is known.
+fn version() -> String {
+    let commit = option_env!("V6FLEET_COMMIT").map(|commit| format!(" ({commit})"));
+    format!("{}{}", env!("CARGO_PKG_VERSION"), commit.unwrap_or_default())
 }
 
 /// The whole command line, each option of `run` with its environment variable.
