@@ -66,6 +66,12 @@ pub enum Command {
     Audit(Box<AuditArgs>),
     Sandbox(Box<SandboxArgs>),
     /// Print a completion script for a shell
+    ///
+    /// It completes commands, options and files, and from the ledger racks and run ids.
+    #[command(after_help = "Examples:\n  \
+        source <(v6fleet completions bash)     in ~/.bashrc\n  \
+        source <(v6fleet completions zsh)      in ~/.zshrc, after compinit\n  \
+        v6fleet completions fish | source      in ~/.config/fish/config.fish")]
     Completions {
         shell: Shell,
     },

@@ -1,6 +1,7 @@
 //! What each verb of the command line does, one file a verb; and the exit code that comes of it.
 
 mod audit;
+mod completion;
 mod diff;
 mod dry_run;
 mod execution;
@@ -142,6 +143,10 @@ impl<T, E: Into<CommandError>> BeforeTheFirstCall<T> for Result<T, E> {
 
 /// Does what the command line says.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    if let Some(exit_code) = completion::answer(&args) {
+        return ExitCode::from(exit_code);
+    }
     let config = match Config::read(args) {
         Ok(config) => config,
         Err(ConfigError::Arguments(error)) => {
@@ -190,14 +195,10 @@ fn dispatch(config: &Config, screen: &Screen) -> Result<u8, CommandError> {
         Command::Diff(args) => diff::diff(common, args),
         Command::Audit(args) => audit::audit(common, args),
         Command::Sandbox(args) => {
-            sandbox::serve(args, &mut io::stdout())?;
+            sandbox::serve(args, &mut Stdout::lock())?;
             Ok(exit::COMPLETE)
         }
-        Command::Completions { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(*shell, &mut cli::command(), "v6fleet", &mut script);
-            print(&script)
-        }
+        Command::Completions { shell } => completion::script(*shell),
         Command::Man { command } => {
             let mut page = Vec::new();
             let command = cli::manual(command.as_deref()).map_err(CommandError::usage)?;

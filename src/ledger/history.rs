@@ -73,6 +73,14 @@ impl Ledger {
         runs.map(|run| self.overview(&run.map_err(self.sqlite())?)).collect()
     }
 
+    /// The racks of all runs, by name.
+    pub fn rack_ids(&self) -> Result<Vec<String>, LedgerError> {
+        let sql = "SELECT DISTINCT rack_id FROM racks WHERE rack_id IS NOT NULL ORDER BY rack_id";
+        let mut racks = self.db.prepare(sql).map_err(self.sqlite())?;
+        let racks = racks.query_map([], |row| row.get(0)).map_err(self.sqlite())?;
+        racks.collect::<Result<_, _>>().map_err(self.sqlite())
+    }
+
     pub fn overview(&self, run: &RunKey) -> Result<Overview, LedgerError> {
         let sql = format!(
             "SELECT url, action, inventory, inventory_vms, started_at, ended_at, resumes, counts, stopped_by,

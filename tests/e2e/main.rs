@@ -27,6 +27,7 @@ mod sandbox;
 mod script;
 mod select;
 mod settings;
+mod shell;
 mod stop;
 mod strace;
 mod tmpfs;

@@ -1,12 +1,13 @@
 //! Where nobody watches: cron's empty environment, closed pipes, logs and recaps that programs read.
 
 use std::fs;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::fixture::{Fixture, binary};
+use crate::fixture::{Fixture, binary, eventually};
 use crate::sandbox::Sandbox;
 
 #[test]
@@ -59,8 +60,15 @@ fn a_reader_that_is_gone_is_no_error() {
         ],
         &["run", "inventories/demo.csv", "--sandbox", "--dry-run"],
         &["report", "--sandbox"],
+        &["runs", "--sandbox"],
+        &["runs", "--sandbox", "--format", "json"],
+        &["history", "10000", "--sandbox"],
+        &["diff", "latest", "latest", "--sandbox"],
+        &["diff", "latest", "latest", "--sandbox", "--format", "json"],
         &["completions", "bash"],
         &["man"],
+        &["--help"],
+        &["--version"],
     ] {
         let mut command = fixture.command(args);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -69,6 +77,18 @@ fn a_reader_that_is_gone_is_no_error() {
         assert_eq!(child.wait().unwrap().code(), Some(expected), "{args:?}");
     }
     assert_eq!(fixture.reported_runs(), 2);
+}
+
+#[test]
+fn a_sandbox_whose_address_nobody_reads_serves_all_the_same() {
+    let fixture = Fixture::new();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut command = fixture.command(&["sandbox", "--listen", &free.to_string()]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    drop(child.stdout.take());
+    eventually("it serves", || TcpStream::connect(free).is_ok());
+    Command::new("kill").arg(child.id().to_string()).status().unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
 #[test]

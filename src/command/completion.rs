@@ -1,0 +1,104 @@
+//! What a shell completes: commands, options and files, and, from the ledger, racks and run ids.
+//!
+//! The script that a shell sources asks the program itself at every Tab, so it never falls behind it.
+
+use std::ffi::{OsStr, OsString};
+
+use clap::{Arg, Command as Clap};
+use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
+use clap_complete::{CompleteEnv, Shell};
+
+use super::execution::quoted;
+use super::{CommandError, exit, print};
+use crate::cli;
+use crate::config::{Config, ledger_path};
+use crate::inventory::Action;
+use crate::ledger::{Ledger, LedgerError};
+
+/// Set by the script: the shell that asks.
+const VARIABLE: &str = "V6FLEET_COMPLETE";
+
+/// Runs that are offered: the newest.
+const RUNS: u32 = 50;
+
+/// Prints the script for a shell.
+pub(super) fn script(shell: Shell) -> Result<u8, CommandError> {
+    let shells = clap_complete::env::Shells::builtins();
+    let shell = shells.completer(&shell.to_string());
+    let shell = shell.ok_or_else(|| CommandError::usage(anyhow::anyhow!("no completion for this shell")))?;
+    let mut script = Vec::new();
+    let written = shell.write_registration(VARIABLE, "v6fleet", "v6fleet", "v6fleet", &mut script);
+    written.map_err(CommandError::internal)?;
+    print(&script)
+}
+
+/// Answers a shell, if it is one that asks. `None` where a command is to be done.
+pub(super) fn answer(args: &[OsString]) -> Option<u8> {
+    let asked = CompleteEnv::with_factory(|| command(args)).var(VARIABLE);
+    match asked.try_complete(args, std::env::current_dir().ok().as_deref()) {
+        Ok(false) => None,
+        Ok(true) => Some(exit::COMPLETE),
+        // Whatever was said would stand in the middle of what is being typed.
+        Err(_) => Some(exit::INTERNAL),
+    }
+}
+
+/// The command line, with what the ledger knows for some of its values.
+fn command(typed: &[OsString]) -> Clap {
+    let reading = reading(typed);
+    let with_candidates = |arg: Arg| {
+        let reading = reading.clone();
+        match arg.get_id().as_str() {
+            "action" => arg.add(ArgValueCandidates::new(|| {
+                Action::ALL.map(|action| CompletionCandidate::new(action.as_str())).into()
+            })),
+            "rack" => arg.add(ArgValueCandidates::new(move || known(&reading, racks))),
+            "only_failed" | "pin" | "unpin" | "run" | "from" | "to" => {
+                arg.add(ArgValueCandidates::new(move || known(&reading, runs)))
+            }
+            _ => arg,
+        }
+    };
+    cli::command().mut_subcommands(|verb| verb.mut_args(&with_candidates))
+}
+
+/// A command that reads the ledger which the typed words mean.
+fn reading(typed: &[OsString]) -> Vec<OsString> {
+    // Bash hands over `--ledger=x` as three words.
+    let words: Vec<&OsString> = typed.iter().filter(|word| *word != "=").collect();
+    let mut reading: Vec<OsString> = ["v6fleet", "runs"].map(OsString::from).into();
+    for option in ["--ledger", "--config"] {
+        let named = words.iter().position(|word| *word == option).and_then(|at| words.get(at + 1));
+        reading.extend(named.into_iter().flat_map(|value| [OsString::from(option), (*value).clone()]));
+    }
+    reading.extend(words.into_iter().filter(|word| *word == "--sandbox").take(1).cloned());
+    reading
+}
+
+/// What the ledger knows; nothing where there is none, or it cannot be read.
+fn known(
+    reading: &[OsString],
+    candidates: fn(&Ledger) -> Result<Vec<CompletionCandidate>, LedgerError>,
+) -> Vec<CompletionCandidate> {
+    let ledger = || {
+        let config = Config::read(reading.iter().cloned()).ok()?;
+        let sandbox = reading.last().is_some_and(|word| word == OsStr::new("--sandbox"));
+        Ledger::open_read_only(&ledger_path(&config.cli.common, sandbox).ok()?).ok()
+    };
+    ledger().and_then(|ledger| candidates(&ledger).ok()).unwrap_or_default()
+}
+
+/// Racks come from outside: what a shell would take for more than a word is not offered.
+fn racks(ledger: &Ledger) -> Result<Vec<CompletionCandidate>, LedgerError> {
+    let racks = ledger.rack_ids()?.into_iter();
+    Ok(racks.filter(|rack| quoted(rack) == *rack).map(CompletionCandidate::new).collect())
+}
+
+fn runs(ledger: &Ledger) -> Result<Vec<CompletionCandidate>, LedgerError> {
+    let runs = ledger.overviews(Some(RUNS))?.into_iter().map(|run| {
+        let told = format!("{} VMs, {} failed", run.counts.selected, run.counts.failed);
+        CompletionCandidate::new(run.id).help(Some(told.into()))
+    });
+    let latest = CompletionCandidate::new("latest").help(Some("the newest run".into()));
+    Ok(std::iter::once(latest).chain(runs).collect())
+}
