@@ -46,6 +46,12 @@ pub(crate) fn settled(fixture: &Fixture) -> HashMap<String, String> {
     fixture.texts(sql).into_iter().map(words).collect()
 }
 
+/// The VMs whose call may have left, and whose outcome is not on disk: in flight, about to be, or answered since the
+/// last commit.
+fn claimed(fixture: &Fixture) -> HashSet<String> {
+    fixture.texts("SELECT vmid FROM items WHERE state = 1").into_iter().collect()
+}
+
 /// How often each VM was `created`, over all runs of the ledger.
 pub(crate) fn creations(fixture: &Fixture) -> BTreeMap<String, usize> {
     let sql = "SELECT vmid FROM items WHERE state = 2 AND outcome = 'created'";
@@ -122,16 +128,18 @@ fn a_killed_run_that_is_resumed_has_one_report_over_all_of_it() {
     let sandbox = sandbox();
     let fixture = fixture(&sandbox);
     kill_after(&fixture, &sandbox, VMS / 2);
-    let settled = settled(&fixture);
+    let claimed = claimed(&fixture);
     let outcome: Outcome = fixture.run(&["resume"]).exits(0);
     assert_eq!(outcome.vmids(), fleet::vmids(100_000, VMS).map(|id| id.to_string()).collect::<Vec<_>>());
     assert_eq!(outcome.report()["run"]["resumes"], 1);
     assert_eq!(fixture.count("SELECT count(*) FROM runs"), 1);
     let record = sandbox.calls();
     assert_eq!(creations(&fixture), made(&record));
-    let calls = |vmid: &str| record.iter().filter(|call| call.vmid == vmid).count();
-    assert!(settled.keys().all(|vmid| calls(vmid) == 1), "a settled VM was called again");
-    assert!(record.len() <= VMS + 32, "{} calls: only what was in flight is called again", record.len());
+    for vmid in outcome.vmids() {
+        let calls = record.iter().filter(|call| call.vmid == vmid).count();
+        let most = 1 + usize::from(claimed.contains(vmid));
+        assert!((1..=most).contains(&calls), "{vmid}: {calls} calls, and at most {most} were due");
+    }
 }
 
 #[test]
