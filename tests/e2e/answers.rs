@@ -18,7 +18,7 @@ fn fixture(api: &Api) -> Fixture {
 }
 
 /// A documented success of an allocation that stood there long before.
-fn found() -> Step {
+pub(crate) fn found() -> Step {
     success(200, false, OLD).into()
 }
 
@@ -27,12 +27,12 @@ fn found_new() -> Step {
     success(200, false, 0).into()
 }
 
-fn made() -> Step {
+pub(crate) fn made() -> Step {
     success(201, true, 0).into()
 }
 
 /// A problem document of RFC 9457.
-fn problem(status: u16, code: &str) -> Answer {
+pub(crate) fn problem(status: u16, code: &str) -> Answer {
     let body = json!({"type": "about:blank", "title": "T", "status": status, "detail": format!("D {code}"), "code": code});
     answer(status, "application/problem+json", body.to_string())
 }
@@ -133,11 +133,11 @@ fn without_prefix() -> Step {
     json_answer(200, &body).into()
 }
 
-fn refused(status: u16) -> Step {
+pub(crate) fn refused(status: u16) -> Step {
     json_answer(status, &json!({"success": false, "message": "no prefix left"})).into()
 }
 
-fn success_updated_now() -> Step {
+pub(crate) fn success_updated_now() -> Step {
     let mut body = success_body(false, OLD);
     body["data"]["allocation"]["metadata"]["updatedAt"] = Timestamp::now().to_string().into();
     json_answer(200, &body).into()

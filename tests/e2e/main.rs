@@ -13,6 +13,7 @@ mod disk;
 mod endings;
 mod fixture;
 mod fleet;
+mod formats;
 mod history;
 mod inventory;
 mod key;
