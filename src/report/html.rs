@@ -5,7 +5,7 @@
 //! its parts are small, or capped, however large the fleet is.
 
 mod findings;
-mod shown;
+pub(super) mod shown;
 mod timeline;
 mod vms;
 
@@ -28,7 +28,8 @@ use super::advice::by_weight;
 use super::racks::{self, Racks, total};
 use super::verdict::{Tone, Verdict};
 
-const STYLE: &str = include_str!("../../templates/report.css");
+/// The style of every page.
+pub(super) const STYLE: &str = include_str!("../../templates/page.css");
 const SCRIPT: &str = include_str!("../../templates/report.js");
 
 /// More racks than this are in the order of their failures and changes, not in the inventory's.
@@ -132,11 +133,15 @@ impl Page {
     }
 
     fn policy() -> String {
-        let (style, script) = (hash(STYLE), hash(SCRIPT));
-        format!(
-            "default-src 'none'; style-src '{style}'; script-src '{script}'; base-uri 'none'; form-action 'none'"
-        )
+        policy(Some(SCRIPT))
     }
+}
+
+/// What a page with the style and this script may load and do: nothing else.
+pub(super) fn policy(script: Option<&str>) -> String {
+    let style = hash(STYLE);
+    let script = script.map(|script| format!(" script-src '{}';", hash(script))).unwrap_or_default();
+    format!("default-src 'none'; style-src '{style}';{script} base-uri 'none'; form-action 'none'")
 }
 
 /// A style or a script as the policy names it.

@@ -9,28 +9,28 @@ use crate::text;
 /// Characters of one text from outside.
 const TEXT: usize = 200;
 
-pub(super) fn shown(text: &str) -> String {
+pub(in crate::report) fn shown(text: &str) -> String {
     text::shortened(text, TEXT)
 }
 
-pub(super) fn count(n: impl Borrow<u64>) -> String {
+pub(in crate::report) fn count(n: impl Borrow<u64>) -> String {
     text::count(*n.borrow())
 }
 
-pub(super) fn counted(n: impl Borrow<u64>, one: &str, many: &str) -> String {
+pub(in crate::report) fn counted(n: impl Borrow<u64>, one: &str, many: &str) -> String {
     text::counted(*n.borrow(), one, many)
 }
 
-pub(super) fn duration(seconds: impl Borrow<f64>) -> String {
+pub(in crate::report) fn duration(seconds: impl Borrow<f64>) -> String {
     text::duration(*seconds.borrow())
 }
 
-pub(super) fn advice(failure: impl Borrow<Failure>) -> &'static str {
+pub(in crate::report) fn advice(failure: impl Borrow<Failure>) -> &'static str {
     advice::advice(*failure.borrow())
 }
 
 /// The first of so many VMs; `…` stands for the others.
-pub(super) fn examples(vms: impl Borrow<u64>, first: &[String]) -> String {
+pub(in crate::report) fn examples(vms: impl Borrow<u64>, first: &[String]) -> String {
     let more = if *vms.borrow() > first.len() as u64 { ", …" } else { "" };
     format!("{}{more}", first.iter().map(|vm| shown(vm)).collect::<Vec<_>>().join(", "))
 }
