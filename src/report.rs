@@ -88,8 +88,8 @@ impl FromStr for Format {
 pub enum ReportError {
     #[error("{}: {reason}", path.display())]
     UnknownFormat { path: PathBuf, reason: UnknownFormat },
-    #[error("{}: {what} written to a file whose name ends in .csv, .json or .jsonl", path.display())]
-    UnknownForm { path: PathBuf, what: &'static str },
+    #[error("{}: {what} written to a file whose name ends in one of {extensions}", path.display())]
+    UnknownForm { path: PathBuf, what: &'static str, extensions: String },
     #[error("-: a report goes to a file; standard output holds the recap alone")]
     StandardOutput,
     #[error("{}: is a directory, not a file", path.display())]

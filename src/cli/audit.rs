@@ -16,7 +16,7 @@ use crate::audit::Severity;
 #[command(mut_arg("skip_invalid", |arg| arg.help("Go on without invalid rows; they are only counted")))]
 #[command(after_help = "Examples:\n  \
     v6fleet audit fleet.csv --whole-fleet                  all that is known, and what the inventory lost\n  \
-    v6fleet audit plan.csv --rack 'dc1r*' -o findings.csv  after a migration\n  \
+    v6fleet audit plan.csv --rack 'dc1r*' -o audit.html    after a migration\n  \
     v6fleet audit fleet.csv --format json | jq -r '.findings[] | select(.severity == \"error\").vmid'\n\n\
     Exit codes: 0 no finding, 2 usage, configuration or inventory, 3 invalid rows were skipped,\n\
     7 nothing selected, 11 findings.")]
@@ -37,7 +37,7 @@ pub struct AuditArgs {
     #[arg(long, conflicts_with = "limit")]
     pub whole_fleet: bool,
 
-    /// Write every finding to this file: .csv, .json or .jsonl by its name (repeatable)
+    /// Write every finding to this file: .csv, .json, .jsonl or .html by its name (repeatable)
     #[arg(short, long, value_name = "FILE")]
     pub output: Vec<PathBuf>,
 

@@ -1,6 +1,9 @@
 //! An audit's findings, for people and for programs, and what they add up to.
 
+mod advice;
+mod evidence;
 mod files;
+mod html;
 mod text;
 
 use std::collections::BTreeMap;
@@ -56,6 +59,11 @@ impl Default for AuditSummary {
 }
 
 impl AuditSummary {
+    /// How many findings are of a kind.
+    pub fn of(&self, kind: Kind) -> u64 {
+        self.kinds.get(&kind).copied().unwrap_or_default()
+    }
+
     /// Counts all findings about one VM.
     pub fn add(&mut self, findings: &[Finding]) {
         self.vms_with_findings += u64::from(!findings.is_empty());

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use super::ReportError;
 use super::output::{Output, Place};
 
-/// The formats of such a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
-    Csv,
-    Json,
-    JsonLines,
+/// What is written to such files, and in which forms.
+#[derive(Debug)]
+pub(super) struct Forms<F: 'static> {
+    /// With its verb, for an error.
+    pub(super) what: &'static str,
+    /// By the end of a file's name.
+    pub(super) by_extension: &'static [(&'static str, F)],
 }
 
 /// Files while they are being written, each through a `B`.
@@ -23,22 +24,35 @@ pub(super) struct Files<B> {
     open: Vec<(PathBuf, B)>,
 }
 
-/// Finds out beforehand what would keep the files from being written. `what` is written there, for the error.
-pub(super) fn check(outputs: &[PathBuf], what: &'static str) -> Result<(), ReportError> {
-    outputs.iter().try_for_each(|path| {
-        let (_, place) = place(path, what)?;
-        place.check().map_err(ReportError::write(path))
-    })
+impl<F: Copy> Forms<F> {
+    /// Finds out beforehand what would keep the files from being written.
+    pub(super) fn check(&self, outputs: &[PathBuf]) -> Result<(), ReportError> {
+        outputs.iter().try_for_each(|path| {
+            let (_, place) = self.place(path)?;
+            place.check().map_err(ReportError::write(path))
+        })
+    }
+
+    fn place(&self, path: &Path) -> Result<(F, Place), ReportError> {
+        let extension = path.extension().and_then(OsStr::to_str).unwrap_or_default();
+        let form = self.by_extension.iter().find(|(name, _)| name.eq_ignore_ascii_case(extension));
+        let Some((_, form)) = form else {
+            let extensions = self.by_extension.iter().map(|(name, _)| format!(".{name}"));
+            let extensions = extensions.collect::<Vec<_>>().join(", ");
+            return Err(ReportError::UnknownForm { path: path.into(), what: self.what, extensions });
+        };
+        Ok((*form, Place::at(path)?))
+    }
 }
 
 impl<B> Files<B> {
-    pub(super) fn create(
+    pub(super) fn create<F: Copy>(
         outputs: &[PathBuf],
-        what: &'static str,
-        begin: impl Fn(Form, Output) -> io::Result<B>,
+        forms: &Forms<F>,
+        begin: impl Fn(F, Output) -> io::Result<B>,
     ) -> Result<Self, ReportError> {
         let open = |path: &PathBuf| {
-            let (form, place) = place(path, what)?;
+            let (form, place) = forms.place(path)?;
             let body = place.open().and_then(|output| begin(form, output));
             Ok((path.clone(), body.map_err(ReportError::write(path))?))
         };
@@ -63,14 +77,4 @@ impl<B> Files<B> {
         let whole: Vec<_> = self.open.into_iter().map(sync).collect::<Result<_, _>>()?;
         whole.into_iter().map(publish).collect()
     }
-}
-
-fn place(path: &Path, what: &'static str) -> Result<(Form, Place), ReportError> {
-    let form = match path.extension().and_then(OsStr::to_str).map(str::to_ascii_lowercase).as_deref() {
-        Some("csv") => Form::Csv,
-        Some("json") => Form::Json,
-        Some("jsonl") => Form::JsonLines,
-        _ => return Err(ReportError::UnknownForm { path: path.into(), what }),
-    };
-    Ok((form, Place::at(path)?))
 }

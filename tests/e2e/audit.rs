@@ -99,9 +99,8 @@ fn every_kind_of_finding_is_found_where_it_is_and_nowhere_else() {
     fixture.write("fleet.csv", plan());
 
     let calls = sandbox.calls().len();
-    let whole = fixture
-        .run(&[&AUDIT[..], &["--whole-fleet", "-o", "audit.csv", "-o", "audit.jsonl"]].concat())
-        .exits(11);
+    let files = ["--whole-fleet", "-o", "audit.csv", "-o", "audit.jsonl", "-o", "audit.html"];
+    let whole = fixture.run(&[&AUDIT[..], &files].concat()).exits(11);
     let expected = [
         "10001 same_prefix",
         "10003 same_prefix",
@@ -128,6 +127,11 @@ fn every_kind_of_finding_is_found_where_it_is_and_nowhere_else() {
     assert_eq!(sandbox.calls().len(), calls, "an audit calls nothing");
     assert_evidence(&fixture, &findings(&whole), &prefix, &around);
     assert_files_tell_the_same(&fixture, &findings(&whole));
+    let mut rows = rows_of_page(&fixture.read("audit.html"));
+    rows.sort();
+    let mut all = expected;
+    all.sort_unstable();
+    assert_eq!(rows, all);
 
     // A plan for a part of the fleet says nothing of the rest.
     let part = fixture.run(&AUDIT).exits(11);
@@ -194,6 +198,15 @@ fn assert_files_tell_the_same(fixture: &Fixture, findings: &[Value]) {
     }
 }
 
+/// Each row of an audit's page as `vmid kind`.
+fn rows_of_page(page: &str) -> Vec<String> {
+    let kinds = page.split("<section class=\"kind\" id=\"").skip(1);
+    let kinds = kinds.map(|kind| kind.split_once('"').unwrap());
+    let rows = kinds
+        .flat_map(|(kind, rest)| rest.split("<tr><th scope=\"row\">").skip(1).map(move |row| (kind, row)));
+    rows.map(|(kind, row)| format!("{} {kind}", row.split_once("<td").unwrap().0)).collect()
+}
+
 #[test]
 fn the_selection_narrows_the_findings_but_not_what_a_vm_is_compared_with() {
     let sandbox = Sandbox::start(&[]);
@@ -258,8 +271,11 @@ fn invalid_rows_end_an_audit_before_anything_is_shown_unless_they_are_skipped() 
     assert!(skipped.stderr.contains("skipped fleet.csv:3"), "{}", skipped.stderr);
     let whole = fixture.run(&[&AUDIT[..], &["--skip-invalid", "--whole-fleet"]].concat()).exits(2);
     assert!(whole.stderr.contains("--whole-fleet needs every row"), "{}", whole.stderr);
-    for output in ["audit.html", "fleet.csv"] {
-        fixture.run(&["audit", "fleet.csv", "-o", output]).exits(2);
+    for (output, why) in
+        [("audit.xml", "findings are written to a file whose name"), ("fleet.csv", "fleet.csv")]
+    {
+        let refused = fixture.run(&["audit", "fleet.csv", "--skip-invalid", "-o", output]).exits(2);
+        assert!(refused.stderr.contains(why), "{}", refused.stderr);
     }
 }
 

@@ -74,6 +74,10 @@ impl Browser {
         self.command("url", &json!({ "url": format!("file://{}", page.display()) }));
     }
 
+    pub(crate) fn resize(&self, width: u32, height: u32) {
+        self.command("window/rect", &json!({ "width": width, "height": height }));
+    }
+
     /// What a function's body returns in the page.
     pub(crate) fn evaluate(&self, script: &str) -> Value {
         self.command("execute/sync", &json!({ "script": script, "args": [] }))

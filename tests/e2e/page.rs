@@ -1,6 +1,6 @@
-//! The HTML report in a real browser: what a person does with it.
+//! The HTML pages of runs and audits in a real browser: what a person does with them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -85,10 +85,48 @@ fn hostile_text_is_text_and_the_page_asks_nobody_for_anything() {
     assert!(browser.evaluate("return document.title").as_str().unwrap().starts_with("Complete"));
     browser.type_into("[name=text]", "script");
     eventually("all three are found", || status(&browser) == "3 of 3 rows, shown: 1 to 3");
+    assert_asks_nobody(&browser, &page);
+}
+
+/// That the browser had no complaint and no request but for the page, and that it would refuse one.
+fn assert_asks_nobody(browser: &Browser, page: &Path) {
     assert_eq!(browser.console(), Vec::<String>::new());
     assert_eq!(browser.requests(), [format!("file://{}", page.display())]);
-
-    // The browser would tell: what the page itself may not do is refused by its policy.
     browser.evaluate("document.body.append(Object.assign(new Image(), { src: 'https://example.net/' }))");
     eventually("a request is refused", || !browser.console().is_empty());
+}
+
+#[test]
+fn an_audits_page_shows_hostile_text_as_text_and_fits_a_phone() {
+    let fixture = Fixture::new();
+    let Some(browser) = Browser::start() else { return };
+    let evil = r"</td></style><script>document.title = 'taken'</script><img src=https://example.net/>";
+    fixture.write("fleet.csv", "vmid\n10001\n10002\n");
+    fixture.run(&RUN).exits(0);
+    fixture.write("plan.csv", format!("vmid,name,rack\n10001,{evil},{evil}\n10002,{evil},\n10003,{evil},\n"));
+    fixture.run(&["audit", "plan.csv", "--sandbox", "-o", "audit.html"]).exits(11);
+    let page = fixture.path("audit.html");
+    browser.open(&page);
+
+    let texts = |class: &str| {
+        let script =
+            "return [...document.querySelectorAll(`.evidence td.CLASS`)].map((cell) => cell.textContent)";
+        browser.evaluate(&script.replace("CLASS", class))
+    };
+    assert_eq!(texts("name"), json!([evil, evil, evil]));
+    assert_eq!(texts("expected")[0], evil);
+    let foreign = "return [document.querySelectorAll('img').length, document.scripts.length, document.title]";
+    let title = browser.evaluate(foreign);
+    assert_eq!((&title[0], &title[1]), (&json!(0), &json!(0)));
+    assert!(title[2].as_str().unwrap().starts_with("3 findings about 3 VMs"), "{title}");
+
+    browser.click("[href='#never_seen']");
+    assert_eq!(
+        browser.evaluate("return document.querySelector(':target h3').textContent"),
+        "never_seen: 1 VM"
+    );
+    browser.resize(500, 800);
+    let overflow = "const page = document.documentElement; return page.scrollWidth - page.clientWidth";
+    assert_eq!(browser.evaluate(overflow), 0, "the page is wider than its window");
+    assert_asks_nobody(&browser, &page);
 }

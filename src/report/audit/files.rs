@@ -1,11 +1,12 @@
-//! Findings for programs: JSON, JSON Lines and CSV, written as they come.
+//! Findings in files: JSON, JSON Lines and CSV for programs, written as they come, and HTML for people.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
 
+use super::html::HtmlAudit;
 use super::{AuditInfo, AuditSummary};
 use crate::audit::{Finding, Other};
-use crate::report::files::{Files, Form};
+use crate::report::files::{Files, Forms};
 use crate::report::output::Output;
 use crate::report::{ReportError, json};
 use crate::text::cell;
@@ -86,6 +87,7 @@ enum Body {
     Csv(Box<CsvAudit<Output>>),
     Json(JsonAudit<Output>),
     JsonLines(Output),
+    Html(HtmlAudit<Output>),
 }
 
 impl Body {
@@ -97,6 +99,10 @@ impl Body {
                 json::write(&mut *to, finding)?;
                 to.write_all(b"\n")
             }
+            Self::Html(html) => {
+                html.finding(finding);
+                Ok(())
+            }
         }
     }
 
@@ -105,12 +111,28 @@ impl Body {
             Self::Csv(csv) => csv.finish(),
             Self::Json(json) => json.finish(summary),
             Self::JsonLines(to) => Ok(to),
+            Self::Html(html) => html.finish(summary),
         }
     }
 }
 
-/// What is written, for an error.
-const WHAT: &str = "findings are";
+#[derive(Debug, Clone, Copy)]
+enum Form {
+    Csv,
+    Json,
+    JsonLines,
+    Html,
+}
+
+const FORMS: Forms<Form> = Forms {
+    what: "findings are",
+    by_extension: &[
+        ("csv", Form::Csv),
+        ("json", Form::Json),
+        ("jsonl", Form::JsonLines),
+        ("html", Form::Html),
+    ],
+};
 
 /// The files of an audit while they are being written.
 #[derive(Debug)]
@@ -122,8 +144,9 @@ impl AuditFiles {
             Form::Csv => Ok(Body::Csv(CsvAudit::begin(output)?.into())),
             Form::Json => Ok(Body::Json(JsonAudit::begin(output, info)?)),
             Form::JsonLines => Ok(Body::JsonLines(output)),
+            Form::Html => Ok(Body::Html(HtmlAudit::begin(output, info))),
         };
-        Ok(Self(Files::create(outputs, WHAT, begin)?))
+        Ok(Self(Files::create(outputs, &FORMS, begin)?))
     }
 
     pub fn finding(&mut self, finding: &Finding) -> Result<(), ReportError> {
@@ -223,7 +246,8 @@ mod tests {
     #[test]
     fn files_are_whole_or_not_there_and_others_are_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let files = ["audit.csv", "audit.json", "audit.jsonl"].map(|name| dir.path().join(name));
+        let files =
+            ["audit.csv", "audit.json", "audit.jsonl", "audit.html"].map(|name| dir.path().join(name));
         for finished in [false, true] {
             let mut open = AuditFiles::create(&files, &info()).unwrap();
             for finding in findings() {
@@ -234,12 +258,12 @@ mod tests {
             } else {
                 drop(open);
             }
-            assert_eq!(std::fs::read_dir(&dir).unwrap().count(), if finished { 3 } else { 0 });
+            assert_eq!(std::fs::read_dir(&dir).unwrap().count(), if finished { files.len() } else { 0 });
         }
         let lines = std::fs::read_to_string(&files[2]).unwrap();
         let kinds = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["kind"].clone());
         assert_eq!(kinds.collect::<Vec<_>>(), findings().iter().map(|f| f.kind.as_str()).collect::<Vec<_>>());
-        for name in ["audit.html", "audit", "-"] {
+        for name in ["audit.xml", "audit", "-"] {
             let error = AuditFiles::create(&[name.into()], &info()).unwrap_err().to_string();
             assert!(error.starts_with(&format!("{name}: findings are written to a file")), "{error}");
         }

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use jiff::Timestamp;
-
+use super::advice::advice;
+use super::evidence::{actual, company, date};
 use super::{AuditInfo, AuditSummary};
-use crate::audit::{Finding, Kind, Other, Severity};
+use crate::audit::{Finding, Kind, Severity};
 use crate::text::{count, counted, escape, shortened};
 
 /// VMs shown for each kind of finding.
@@ -35,7 +35,7 @@ impl AuditText {
     pub fn finish(self, info: &AuditInfo, summary: &AuditSummary, files: &[PathBuf]) -> String {
         let mut text = head(info, summary);
         for (kind, lines) in self.shown {
-            let vms = summary.kinds.get(&kind).copied().unwrap_or_default();
+            let vms = summary.of(kind);
             // Writing to a String cannot fail.
             let _ = writeln!(text, "\n{}: {kind}: {}", kind.severity(), counted(vms, "VM", "VMs"));
             text.extend(lines.iter().flat_map(|line| [line, "\n"]));
@@ -90,7 +90,7 @@ fn head(info: &AuditInfo, summary: &AuditSummary) -> String {
 
 /// One VM, with the evidence and its date.
 fn line(finding: &Finding) -> String {
-    let Finding { vmid, rack_id, expected, actual, .. } = finding;
+    let Finding { vmid, rack_id, expected, .. } = finding;
     let mut line = format!("  {}", shortened(vmid, TEXT));
     let short = |text: &Option<String>| text.as_deref().map(|text| shortened(text, TEXT));
     // Writing to a String cannot fail.
@@ -100,97 +100,17 @@ fn line(finding: &Finding) -> String {
     if let Some(at) = finding.seen_at {
         let _ = write!(line, ", seen {}", date(at));
     }
-    if let Some(actual) = short(actual) {
-        let _ = write!(line, ": {}{actual}", word_before(finding.kind));
+    if let Some(actual) = actual(finding, TEXT) {
+        let _ = write!(line, ": {actual}");
     }
     if let Some(expected) = short(expected) {
         let _ = write!(line, ", expected {expected}");
     }
-    line + &company(finding)
-}
-
-/// What makes a sentence of the actual text where that is a time.
-fn word_before(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Released => "released ",
-        Kind::CoolingDown => "until ",
-        Kind::SamePrefix
-        | Kind::OverlappingPrefix
-        | Kind::PrefixDiffers
-        | Kind::NextHopDiffers
-        | Kind::RackDiffers
-        | Kind::NeverSeen
-        | Kind::NotActive
-        | Kind::OddNextHop
-        | Kind::AccountDiffers
-        | Kind::ClientDiffers
-        | Kind::ProxmoxVmDiffers
-        | Kind::NotInInventory
-        | Kind::NotSeenLately
-        | Kind::HostBits => "",
+    if let Some(company) = company(finding) {
+        let lead = if finding.others.is_empty() { ", as" } else { ";" };
+        let _ = write!(line, "{lead} {company}");
     }
-}
-
-/// The other VMs that have a part in it.
-fn company(finding: &Finding) -> String {
-    let others = finding.other_vms as u64;
-    let named: Vec<String> = finding.others.iter().map(other).collect();
-    match (others, named.len() as u64) {
-        (0, _) => String::new(),
-        (_, 0) => format!(", as {} of its rack", counted(others, "VM", "VMs")),
-        (_, shown) if others > shown => format!("; {} and {} more", named.join(", "), count(others - shown)),
-        (_, _) => format!("; {}", named.join(", ")),
-    }
-}
-
-fn other(Other { vmid, prefix, seen_at }: &Other) -> String {
-    format!("{} has {} (seen {})", shortened(vmid, TEXT), shortened(prefix, TEXT), date(*seen_at))
-}
-
-fn date(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%d").to_string()
-}
-
-/// What the kind means, and what a person can do.
-fn advice(kind: Kind, info: &AuditInfo) -> String {
-    let advice = match kind {
-        Kind::SamePrefix => {
-            "two VMs have one prefix: run refresh_next_hop for both; if it stays so, ask HostUp which one keeps it"
-        }
-        Kind::OverlappingPrefix => {
-            "one VM's prefix lies within another's: run refresh_next_hop for both; if it stays so, ask HostUp"
-        }
-        Kind::PrefixDiffers => "not the inventory's prefix: mend the inventory, or find out who changed it",
-        Kind::NextHopDiffers => {
-            "not the inventory's next hop: run refresh_next_hop if the rack had maintenance, else mend the inventory"
-        }
-        Kind::RackDiffers => {
-            "not the inventory's rack: was the VM moved? mend the inventory, or move it back"
-        }
-        Kind::Released => "the allocation was released: run allocate if the VM still needs a prefix",
-        Kind::NeverSeen => "nothing is known of these VMs at this base URL: run allocate for them",
-        Kind::NotActive => "the allocation is not in use: run refresh_next_hop; if it stays so, ask HostUp",
-        Kind::CoolingDown => "the prefix was given back and is kept for a while: does the VM still need one?",
-        Kind::OddNextHop => {
-            "most VMs of the rack have another next hop: was a maintenance missed? run refresh_next_hop for these"
-        }
-        Kind::AccountDiffers | Kind::ClientDiffers | Kind::ProxmoxVmDiffers => {
-            "not the inventory's id: is the inventory's vmid that of another VM?"
-        }
-        Kind::NotInInventory => {
-            "the ledger knows VMs that the inventory has not: were they removed, or is a part of the inventory missing?"
-        }
-        Kind::NotSeenLately => {
-            let days = counted(info.max_age_days.into(), "day", "days");
-            return format!(
-                "not seen for more than {days}: this may be out of date; run refresh_next_hop for them"
-            );
-        }
-        Kind::HostBits => {
-            "written with more than the network; harmless here, but check what other tools make of it"
-        }
-    };
-    advice.to_owned()
+    line
 }
 
 #[cfg(test)]

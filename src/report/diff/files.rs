@@ -7,7 +7,7 @@ use super::{DiffRow, Differences};
 use crate::difference::Standing;
 use crate::ledger::Overview;
 use crate::outcome::Failure;
-use crate::report::files::{self, Files, Form};
+use crate::report::files::{Files, Forms};
 use crate::report::output::Output;
 use crate::report::{ReportError, csv, json};
 use crate::text::cell;
@@ -122,8 +122,17 @@ impl Body {
     }
 }
 
-/// What is written, for an error.
-const WHAT: &str = "a comparison is";
+#[derive(Debug, Clone, Copy)]
+enum Form {
+    Csv,
+    Json,
+    JsonLines,
+}
+
+const FORMS: Forms<Form> = Forms {
+    what: "a comparison is",
+    by_extension: &[("csv", Form::Csv), ("json", Form::Json), ("jsonl", Form::JsonLines)],
+};
 
 /// The files of a comparison while they are being written.
 #[derive(Debug)]
@@ -132,7 +141,7 @@ pub struct DiffFiles(Files<Body>);
 impl DiffFiles {
     /// Finds out before the comparison what would keep it from being written.
     pub fn check(outputs: &[PathBuf]) -> Result<(), ReportError> {
-        files::check(outputs, WHAT)
+        FORMS.check(outputs)
     }
 
     pub fn create(outputs: &[PathBuf], from: &Overview, to: &Overview) -> Result<Self, ReportError> {
@@ -141,7 +150,7 @@ impl DiffFiles {
             Form::Json => Ok(Body::Json(JsonDiff::begin(output, from, to)?)),
             Form::JsonLines => Ok(Body::JsonLines(output)),
         };
-        Ok(Self(Files::create(outputs, WHAT, begin)?))
+        Ok(Self(Files::create(outputs, &FORMS, begin)?))
     }
 
     pub fn row(&mut self, row: &DiffRow<'_>) -> Result<(), ReportError> {

@@ -7,7 +7,7 @@ use crate::report::advice;
 use crate::text;
 
 /// Characters of one text from outside.
-const TEXT: usize = 200;
+pub(in crate::report) const TEXT: usize = 200;
 
 pub(in crate::report) fn shown(text: &str) -> String {
     text::shortened(text, TEXT)
