@@ -99,8 +99,8 @@ fn every_kind_of_finding_is_found_where_it_is_and_nowhere_else() {
     fixture.write("fleet.csv", plan());
 
     let calls = sandbox.calls().len();
-    let files = ["--whole-fleet", "-o", "audit.csv", "-o", "audit.jsonl", "-o", "audit.html"];
-    let whole = fixture.run(&[&AUDIT[..], &files].concat()).exits(11);
+    let files = ["audit.csv", "audit.json", "audit.jsonl", "audit.html"].map(|file| ["-o", file]).concat();
+    let whole = fixture.run(&[&AUDIT[..], &["--whole-fleet"], &files].concat()).exits(11);
     let expected = [
         "10001 same_prefix",
         "10003 same_prefix",
@@ -127,6 +127,7 @@ fn every_kind_of_finding_is_found_where_it_is_and_nowhere_else() {
     assert_eq!(sandbox.calls().len(), calls, "an audit calls nothing");
     assert_evidence(&fixture, &findings(&whole), &prefix, &around);
     assert_files_tell_the_same(&fixture, &findings(&whole));
+    assert_eq!(fixture.read("audit.json"), whole.stdout);
     let mut rows = rows_of_page(&fixture.read("audit.html"));
     rows.sort();
     let mut all = expected;

@@ -233,7 +233,11 @@ impl Process {
         assert!(new.len() <= 1, "one run, one directory of reports");
         let dir = new.pop().map(|(dir, _)| dir);
         let report = dir.as_deref().map(report);
-        Outcome { code, stdout: text("stdout"), stderr: text("stderr"), dir, report }
+        let stdout = text("stdout");
+        if stdout.starts_with("{\"schema\":\"v6fleet.audit/") {
+            assert_valid(&serde_json::from_str(&stdout).unwrap(), "audit.schema.json");
+        }
+        Outcome { code, stdout, stderr: text("stderr"), dir, report }
     }
 }
 
@@ -307,7 +311,7 @@ impl Outcome {
     }
 }
 
-/// Checks a report, or a row of one, against its schema in docs/.
+/// Checks a report, an audit, or a row of one, against its schema in docs/.
 #[track_caller]
 pub(crate) fn assert_valid(json: &Value, schema: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(schema);
