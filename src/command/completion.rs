@@ -2,10 +2,13 @@
 //!
 //! The script that a shell sources asks the program itself at every Tab, so it never falls behind it.
 
+mod bash;
+
 use std::ffi::{OsStr, OsString};
 
 use clap::{Arg, Command as Clap};
 use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
+use clap_complete::env::{Elvish, Fish, Powershell, Shells, Zsh};
 use clap_complete::{CompleteEnv, Shell};
 
 use super::execution::quoted;
@@ -21,9 +24,11 @@ const VARIABLE: &str = "V6FLEET_COMPLETE";
 /// Runs that are offered: the newest.
 const RUNS: u32 = 50;
 
+const SHELLS: Shells<'static> = Shells(&[&bash::Bash, &Elvish, &Fish, &Powershell, &Zsh]);
+
 /// Prints the script for a shell.
 pub(super) fn script(shell: Shell) -> Result<u8, CommandError> {
-    let shells = clap_complete::env::Shells::builtins();
+    let shells = SHELLS;
     let shell = shells.completer(&shell.to_string());
     let shell = shell.ok_or_else(|| CommandError::usage(anyhow::anyhow!("no completion for this shell")))?;
     let mut script = Vec::new();
@@ -34,7 +39,7 @@ pub(super) fn script(shell: Shell) -> Result<u8, CommandError> {
 
 /// Answers a shell, if it is one that asks. `None` where a command is to be done.
 pub(super) fn answer(args: &[OsString]) -> Option<u8> {
-    let asked = CompleteEnv::with_factory(|| command(args)).var(VARIABLE);
+    let asked = CompleteEnv::with_factory(|| command(args)).var(VARIABLE).shells(SHELLS);
     match asked.try_complete(args, std::env::current_dir().ok().as_deref()) {
         Ok(false) => None,
         Ok(true) => Some(exit::COMPLETE),
@@ -45,7 +50,10 @@ pub(super) fn answer(args: &[OsString]) -> Option<u8> {
 
 /// The command line, with what the ledger knows for some of its values.
 fn command(typed: &[OsString]) -> Clap {
-    let reading = reading(typed);
+    let (words, _) = bash::joined(typed);
+    let reading = reading(&words);
+    // Without the `=`, what follows is an inventory.
+    let names_failed_run = words.iter().any(|word| value(word, "--only-failed").is_some());
     let with_candidates = |arg: Arg| {
         let reading = reading.clone();
         match arg.get_id().as_str() {
@@ -53,6 +61,7 @@ fn command(typed: &[OsString]) -> Clap {
                 Action::ALL.map(|action| CompletionCandidate::new(action.as_str())).into()
             })),
             "rack" => arg.add(ArgValueCandidates::new(move || known(&reading, racks))),
+            "only_failed" if !names_failed_run => arg,
             "only_failed" | "pin" | "unpin" | "run" | "from" | "to" => {
                 arg.add(ArgValueCandidates::new(move || known(&reading, runs)))
             }
@@ -63,16 +72,20 @@ fn command(typed: &[OsString]) -> Clap {
 }
 
 /// A command that reads the ledger which the typed words mean.
-fn reading(typed: &[OsString]) -> Vec<OsString> {
-    // Bash hands over `--ledger=x` as three words.
-    let words: Vec<&OsString> = typed.iter().filter(|word| *word != "=").collect();
+fn reading(words: &[OsString]) -> Vec<OsString> {
     let mut reading: Vec<OsString> = ["v6fleet", "runs"].map(OsString::from).into();
     for option in ["--ledger", "--config"] {
-        let named = words.iter().position(|word| *word == option).and_then(|at| words.get(at + 1));
-        reading.extend(named.into_iter().flat_map(|value| [OsString::from(option), (*value).clone()]));
+        let apart = words.iter().skip_while(|word| *word != option).nth(1);
+        let named = words.iter().find_map(|word| value(word, option)).or(apart.cloned());
+        reading.extend(named.into_iter().flat_map(|value| [OsString::from(option), value]));
     }
-    reading.extend(words.into_iter().filter(|word| *word == "--sandbox").take(1).cloned());
+    reading.extend(words.iter().filter(|word| *word == "--sandbox").take(1).cloned());
     reading
+}
+
+/// The value that a word of the form `--option=value` has.
+fn value(word: &OsStr, option: &str) -> Option<OsString> {
+    Some(word.to_str()?.strip_prefix(option)?.strip_prefix('=')?.into())
 }
 
 /// What the ledger knows; nothing where there is none, or it cannot be read.
