@@ -177,6 +177,14 @@ mod tests {
     }
 
     #[test]
+    fn dates_and_numbers_stay_as_written_for_programs_that_compare_them() {
+        for text in ["2026-11-23", "2026-02-10T00:00:00", "1/2", "007", "12345678901234567890", "1e5", "MAR1"]
+        {
+            assert_eq!(cell(text), text);
+        }
+    }
+
+    #[test]
     fn long_texts_are_cut_by_characters() {
         assert_eq!(shortened("åäö", 3), "åäö");
         assert_eq!(shortened("åäöü", 3), "åä…");
