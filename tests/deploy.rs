@@ -110,12 +110,23 @@ fn an_image_is_built_from_all_that_the_program_is_made_of() {
     }
 }
 
-/// On CI, which installs it, its absence is a failure.
+/// What a test says that cannot ask a tool. On CI, which installs it, its absence is a failure.
+fn skipped_without(tool: &str) -> Option<String> {
+    let absent = Command::new(tool).arg("--version").output().is_err();
+    assert!(!absent || std::env::var("CI").as_deref() != Ok("true"), "{tool} is not installed");
+    absent.then(|| format!("SKIPPED, NOTHING WAS TESTED: {tool} is not installed"))
+}
+
+fn finds_nothing_to_say(command: &mut Command) {
+    let output = command.output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    assert!(output.status.success() && said.is_empty(), "{}", String::from_utf8_lossy(&said));
+}
+
 #[test]
 fn systemd_finds_nothing_to_say_of_the_service_and_the_timer() {
-    if Command::new("systemd-analyze").arg("--version").output().is_err() {
-        assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "systemd-analyze is not installed");
-        return eprintln!("SKIPPED, NOTHING WAS TESTED: systemd-analyze is not installed");
+    if let Some(skipped) = skipped_without("systemd-analyze") {
+        return eprintln!("{skipped}");
     }
     let dir = tempfile::tempdir().unwrap();
     let units = ["v6fleet.service", "v6fleet.timer"].map(|name| {
@@ -123,7 +134,18 @@ fn systemd_finds_nothing_to_say_of_the_service_and_the_timer() {
         fs::write(&path, read(name).replace(PROGRAM, env!("CARGO_BIN_EXE_v6fleet"))).unwrap();
         path
     });
-    let output = Command::new("systemd-analyze").arg("verify").args(units).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.is_empty(), "{said}");
+    finds_nothing_to_say(Command::new("systemd-analyze").arg("verify").args(units));
+}
+
+#[test]
+fn every_field_of_the_cron_job_is_one_that_the_oldest_kubernetes_it_names_has() {
+    if let Some(skipped) = skipped_without("kubernetes-validate") {
+        return eprintln!("{skipped}");
+    }
+    let kubernetes = read("kubernetes.yaml");
+    let (_, version) = kubernetes.split_once("Kubernetes (").unwrap();
+    let (version, _) = version.split_once(" or later)").unwrap();
+    let mut validate = Command::new("kubernetes-validate");
+    validate.args(["--strict", "--quiet", "--kubernetes-version", version, "deploy/kubernetes.yaml"]);
+    finds_nothing_to_say(&mut validate);
 }
