@@ -1,6 +1,7 @@
 # `make` lists what there is to make.
 
 CARGO ?= cargo
+CARGO_DIR = $(or $(CARGO_HOME),$(HOME)/.cargo)
 DEMO := target/demo
 CARGO_DENY := 0.20.2
 CARGO_NEXTEST := 0.9.143
@@ -54,8 +55,9 @@ tools: ## install cargo-deny and cargo-nextest where they are missing (takes min
 	@$(CARGO) nextest --version >/dev/null 2>&1 || { set -x; $(CARGO) install --locked \
 		cargo-nextest@$(CARGO_NEXTEST) --no-default-features --features default-no-update; }
 
+# No path of this machine goes into it: the same commit and toolchain make the same program anywhere.
 install: ## build for use, and install v6fleet in cargo's bin directory
-	$(CARGO) install --locked --path .
+	$(CARGO) --config "build.rustflags=['--remap-path-prefix=$(CARGO_DIR)=cargo']" install --locked --path .
 
 clean: ## remove all that was built, and the demo's state
 	$(CARGO) clean
