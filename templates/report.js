@@ -24,13 +24,14 @@
   };
   const cell = (row, column) => row.cells[column].textContent;
 
+  const count = (n) => n.toLocaleString('en');
   const perPage = () => Number(form.elements.rows.value) || rows.length;
 
   function show() {
     const last = Math.min(first + perPage(), found.length);
     body.replaceChildren(...found.slice(first, last));
-    const which = found.length === 0 ? '' : `, shown: ${first + 1} to ${last}`;
-    pages.querySelector('[role=status]').textContent = `${found.length} of ${rows.length} rows${which}`;
+    const which = found.length === 0 ? '' : `, shown: ${count(first + 1)} to ${count(last)}`;
+    pages.querySelector('[role=status]').textContent = `${count(found.length)} of ${count(rows.length)} rows${which}`;
     pages.querySelector('[name=back]').disabled = first === 0;
     pages.querySelector('[name=on]').disabled = last === found.length;
   }
