@@ -44,7 +44,7 @@ pub(super) fn resume(config: &Config, typed: &ResumeArgs, screen: &Screen) -> Re
         brakes: &args.brakes,
         reports: &args.reports,
         screen,
-        common_args: &common_args(&config.cli.common, args.rehearsal.sandbox),
+        common_args: &common_args(&config.cli.common, sandbox),
     };
     let target = Target { connection: &args.connection, pace: &args.pace, key: &key };
     go_on(ledger, &run, &job, &target, &args.rehearsal, &execution)

@@ -73,6 +73,15 @@ fn the_recap_is_all_of_standard_output_and_names_reports_that_are_there() {
 }
 
 #[test]
+fn what_a_rehearsal_is_told_to_type_next_is_a_rehearsal_however_its_ledger_was_named() {
+    let fixture = Fixture::new();
+    fixture.run(&DEMO).exits(3);
+    let report = fixture.run(&["report", "--ledger", "state/v6fleet/sandbox.db"]).exits(0);
+    let again = report.stdout.lines().find(|line| line.starts_with("Retry failed:")).unwrap();
+    assert!(again.contains(" --sandbox --only-failed="), "{again}");
+}
+
+#[test]
 fn the_csv_report_has_the_documented_columns_and_the_inventorys_labels() {
     let fixture = Fixture::new();
     let outcome = fixture.run(&DEMO).exits(3);
