@@ -72,25 +72,27 @@ impl Nest {
 #[derive(Debug)]
 pub(super) struct Overlaps {
     spans: Vec<Span>,
-    /// Where each VM's span is.
-    places: Vec<usize>,
     nests: Vec<Nest>,
+    /// The nest that each VM's span is in.
+    nest_of: Vec<usize>,
 }
 
 impl Overlaps {
     pub(super) fn find(mut spans: Vec<Span>) -> Self {
         spans.sort_unstable();
-        let mut places = vec![0; spans.len()];
-        for (place, span) in spans.iter().enumerate() {
-            places[span.vm] = place;
-        }
         let nests = sweep(&spans);
-        Self { spans, places, nests }
+        let mut nest_of = vec![0; spans.len()];
+        for (number, nest) in nests.iter().enumerate() {
+            for span in &spans[nest.start..nest.end] {
+                nest_of[span.vm] = number;
+            }
+        }
+        Self { spans, nests, nest_of }
     }
 
     /// The other VMs with the same prefix.
     pub(super) fn same(&self, vm: usize) -> Rivals {
-        let nest = self.nest_of(vm);
+        let nest = &self.nests[self.nest_of[vm]];
         let others = self.spans[nest.start..nest.end].iter().filter(|other| other.vm != vm);
         let nearest = others.take(NAMED).copied().collect();
         Rivals { vms: nest.vms() - 1, nearest }
@@ -98,17 +100,12 @@ impl Overlaps {
 
     /// The VMs with a prefix around this one or within it: first those around it, from the smallest on.
     pub(super) fn overlapping(&self, vm: usize) -> Rivals {
-        let nest = self.nest_of(vm);
+        let nest = &self.nests[self.nest_of[vm]];
         let parent = |nest: &Nest| nest.parent.map(|parent| &self.nests[parent]);
         let around = std::iter::successors(parent(nest), |nest| parent(nest));
         let around = around.flat_map(|nest| &self.spans[nest.start..nest.end]);
         let nearest = around.chain(&self.spans[nest.end..nest.until]).take(NAMED).copied().collect();
         Rivals { vms: nest.around + nest.until - nest.end, nearest }
-    }
-
-    fn nest_of(&self, vm: usize) -> &Nest {
-        let place = self.places[vm];
-        &self.nests[self.nests.partition_point(|nest| nest.end <= place)]
     }
 }
 
