@@ -16,6 +16,7 @@ mod json;
 mod jsonl;
 mod junit;
 mod output;
+mod page;
 mod prometheus;
 mod racks;
 pub mod recap;

@@ -5,31 +5,26 @@
 //! its parts are small, or capped, however large the fleet is.
 
 mod findings;
-pub(super) mod shown;
 mod timeline;
 mod vms;
 
 use std::io::{self, Write};
 
 use askama::Template;
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 use crate::ledger::{Counts, FailureCount, Named, RackCounts, Row, RunInfo, Summary};
 use crate::outcome::Outcome;
 
 use self::findings::Findings;
-use self::shown::{advice, count, counted, duration, examples, shown};
 use self::timeline::Timeline;
 use self::vms::Vms;
 use super::advice::by_weight;
+use super::page::shown::{advice, count, counted, duration, examples, shown};
+use super::page::{STYLE, policy};
 use super::racks::{self, Racks, total};
 use super::verdict::{Tone, Verdict};
 
-/// The style of every page.
-pub(super) const STYLE: &str = include_str!("../../templates/page.css");
 const SCRIPT: &str = include_str!("../../templates/report.js");
 
 /// More racks than this are in the order of their failures and changes, not in the inventory's.
@@ -135,18 +130,6 @@ impl Page {
     fn policy() -> String {
         policy(Some(SCRIPT))
     }
-}
-
-/// What a page with the style and this script may load and do: nothing else.
-pub(super) fn policy(script: Option<&str>) -> String {
-    let style = hash(STYLE);
-    let script = script.map(|script| format!(" script-src '{}';", hash(script))).unwrap_or_default();
-    format!("default-src 'none'; style-src '{style}';{script} base-uri 'none'; form-action 'none'")
-}
-
-/// A style or a script as the policy names it.
-fn hash(inline: &str) -> String {
-    format!("sha256-{}", BASE64_STANDARD.encode(Sha256::digest(inline)))
 }
 
 fn rack_name(rack: &RackCounts) -> String {
@@ -257,7 +240,6 @@ mod tests {
         assert!(page.contains(&format!("<style>{STYLE}</style>")));
         assert!(page.contains(&format!("<script>{SCRIPT}</script>")));
         assert!(page.contains(&Page::policy().replace('\'', "&#39;")));
-        assert_eq!(hash(""), "sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=");
         for foreign in ["http://", " style=", " src=", "url(", "@import", " onclick"] {
             assert!(!page.replace("http://www.w3.org", "").contains(foreign), "{foreign}");
         }

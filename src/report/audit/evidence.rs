@@ -6,7 +6,7 @@ use crate::audit::{Finding, Kind, Other};
 use crate::text::{count, counted, shortened};
 
 /// Characters of one text from outside.
-const TEXT: usize = 60;
+pub(super) const TEXT: usize = 60;
 
 pub(super) fn actual(finding: &Finding, limit: usize) -> Option<String> {
     let actual = finding.actual.as_deref()?;

@@ -13,8 +13,8 @@ use super::advice::advice;
 use super::evidence::{actual, company};
 use super::{AuditInfo, AuditSummary};
 use crate::audit::{Finding, Kind, Severity};
-use crate::report::html::shown::{TEXT, count, counted, shown};
-use crate::report::html::{STYLE, policy};
+use crate::report::page::shown::{TEXT, count, counted, shown};
+use crate::report::page::{STYLE, policy};
 
 /// Rows for each kind of finding: more are for programs.
 const ROWS: usize = 1_000;

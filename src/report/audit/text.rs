@@ -5,16 +5,13 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use super::advice::advice;
-use super::evidence::{actual, company, date};
+use super::evidence::{TEXT, actual, company, date};
 use super::{AuditInfo, AuditSummary};
 use crate::audit::{Finding, Kind, Severity};
 use crate::text::{count, counted, escape, shortened};
 
 /// VMs shown for each kind of finding.
 const SHOWN: usize = 5;
-
-/// Characters of one text from outside.
-const TEXT: usize = 60;
 
 /// The audit for people.
 #[derive(Debug, Default)]

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 
-use super::shown::{examples, shown};
+use crate::report::page::shown::{examples, shown};
 
 /// Different texts that are kept for one subject; of the others only the number.
 const KEPT: usize = 50;

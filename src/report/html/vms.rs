@@ -8,7 +8,7 @@ use crate::allocation::{Change, Drift};
 use crate::ledger::Row;
 use crate::outcome::Failure;
 
-use super::shown::shown;
+use crate::report::page::shown::shown;
 
 /// What a browser filters and sorts at once.
 const ROWS: u64 = 50_000;
