@@ -37,7 +37,7 @@ pub struct AuditArgs {
     #[arg(long, conflicts_with = "limit")]
     pub whole_fleet: bool,
 
-    /// Write every finding to this file: .csv, .json, .jsonl or .html by its name (repeatable)
+    /// Write every finding to this file: .csv, .json or .jsonl by its name; or a page for people: .html (repeatable)
     #[arg(short, long, value_name = "FILE")]
     pub output: Vec<PathBuf>,
 
