@@ -1,7 +1,9 @@
 //! What lies in deploy/ fits the program: its commands are ones that it takes, its exit codes and delays are the program's.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by failing")]
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use v6fleet::stop::Stop;
@@ -97,16 +99,27 @@ fn an_image_is_built_from_all_that_the_program_is_made_of() {
         .filter_map(|line| line.strip_prefix("COPY ")?.rsplit_once(' '))
         .flat_map(|(sources, _)| sources.split(' '))
         .collect();
-    // Cargo notes the files that went into the program, beside it.
-    let made_of = fs::read_to_string(concat!(env!("CARGO_BIN_EXE_v6fleet"), ".d")).unwrap();
+    // The compiler notes the files that went into the program and its library, beside what it made of them.
+    let deps = Path::new(env!("CARGO_BIN_EXE_v6fleet")).with_file_name("deps");
+    let notes = fs::read_dir(deps).unwrap().map(|entry| entry.unwrap().path());
+    let notes = notes.filter(|path| {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        path.extension().is_some_and(|end| end == "d")
+            && name.trim_start_matches("lib").starts_with("v6fleet-")
+    });
+    let notes: String = notes.map(|path| fs::read_to_string(path).unwrap()).collect();
     let here = concat!(env!("CARGO_MANIFEST_DIR"), "/");
-    let files: Vec<&str> =
-        made_of.split_whitespace().skip(1).filter_map(|path| path.strip_prefix(here)).collect();
-    assert!(files.contains(&"src/main.rs"), "{files:?}");
-    for file in files.into_iter().chain(["Cargo.toml", "Cargo.lock", "benches/pace.rs"]) {
+    let files = notes.lines().filter(|line| !line.starts_with('#')).flat_map(str::split_whitespace);
+    let files: BTreeSet<&str> = files
+        .map(|path| path.trim_end_matches(':'))
+        .map(|path| path.strip_prefix(here).unwrap_or(path))
+        // What the compiler made lies elsewhere, or under target/; Clippy leaves notes too.
+        .filter(|path| !path.starts_with('/') && !path.starts_with("target/") && *path != "clippy.toml")
+        .collect();
+    assert!(files.contains("src/main.rs") && files.contains("src/lib.rs"), "{files:?}");
+    for file in files.into_iter().chain(["Cargo.toml", "Cargo.lock", "build.rs", "benches/pace.rs"]) {
         let top = file.split('/').next().unwrap();
-        // An image is told its commit, and needs no clone.
-        assert!(top == ".git" || copied.contains(&top), "{file} is not copied");
+        assert!(copied.contains(&top), "{file} is not copied");
     }
 }
 
