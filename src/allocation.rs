@@ -105,11 +105,12 @@ impl PartialEq for NextHop {
 }
 
 /// A moment as the server wrote it. Text that cannot be read is kept, and is no moment.
+///
+/// It is read when it is asked for: of most moments nobody asks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub struct Moment {
     text: Box<str>,
-    at: Option<Timestamp>,
 }
 
 impl Moment {
@@ -119,13 +120,13 @@ impl Moment {
 
     /// `None` where the text is no time. Reads RFC 3339 and PostgreSQL's `2026-02-10 00:00:00.658429+00`.
     pub fn at(&self) -> Option<Timestamp> {
-        self.at
+        self.text.parse().ok()
     }
 }
 
 impl From<String> for Moment {
     fn from(text: String) -> Self {
-        Self { at: text.parse().ok(), text: text.into() }
+        Self { text: text.into() }
     }
 }
 

@@ -123,7 +123,7 @@ impl std::fmt::Display for BaseUrl {
 #[derive(Debug, Clone)]
 pub struct Api {
     client: Client,
-    base: String,
+    base: Url,
 }
 
 impl Api {
@@ -135,7 +135,7 @@ impl Api {
             .pool_max_idle_per_host(endpoint.pool)
             .build()
             .map_err(ClientError::Tls)?;
-        Ok(Self { client, base: endpoint.base_url.as_str().to_owned() })
+        Ok(Self { client, base: endpoint.base_url.0.clone() })
     }
 
     /// Makes one call, let go at `sent_at`. Every way in which it can end is an [`Attempt`].
@@ -221,7 +221,8 @@ async fn read(response: reqwest::Response, attempt: &mut Attempt) {
 
 /// The whole body, or why it did not arrive whole.
 async fn body(mut response: reqwest::Response) -> Result<Vec<u8>, Fault> {
-    let mut body = Vec::new();
+    let stated = response.content_length().and_then(|length| usize::try_from(length).ok());
+    let mut body = Vec::with_capacity(stated.unwrap_or_default().min(BODY_CAP));
     while let Some(chunk) = response.chunk().await.map_err(|error| fault::of_transport(&error))? {
         if body.len() + chunk.len() > BODY_CAP {
             return Err(fault::malformed(format!("the body is larger than {BODY_CAP} bytes")));

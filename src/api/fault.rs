@@ -197,7 +197,11 @@ fn cause(error: &reqwest::Error, failure: Failure) -> String {
 
 /// A server's text, no longer than is useful.
 pub(super) fn clip(text: &str) -> String {
-    text.trim().chars().take(TEXT_CAP).collect()
+    match text.trim() {
+        // No text has more characters than bytes.
+        short if short.len() <= TEXT_CAP => short.to_owned(),
+        long => long.chars().take(TEXT_CAP).collect(),
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! The v1 dialect: `POST /api/vm/{vmid}/routed-ipv6`, its answers and their traps.
 
+use std::borrow::Cow;
 use std::fmt;
 
+use reqwest::Url;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
 use super::attempt::{Attempt, Fault};
@@ -10,8 +12,10 @@ use crate::allocation::{Allocation, Moment};
 use crate::inventory::{Action, VmId};
 use crate::outcome::{Answer, Failure};
 
-pub(super) fn url(base: &str, vm: &VmId) -> String {
-    format!("{base}/api/vm/{vm}/routed-ipv6")
+pub(super) fn url(base: &Url, vm: &VmId) -> Url {
+    let mut url = base.clone();
+    url.set_path(&format!("{}/api/vm/{vm}/routed-ipv6", base.path().trim_end_matches('/')));
+    url
 }
 
 /// `action` is required, and no other field is allowed.
@@ -35,8 +39,8 @@ pub(super) fn read(head: &Head, body: &[u8], attempt: &mut Attempt) {
     }
 }
 
-fn accept(head: &Head, envelope: Envelope, attempt: &mut Attempt) {
-    attempt.server_time = envelope.timestamp.and_then(|at| Moment::from(at.0).at()).or(head.date);
+fn accept(head: &Head, envelope: Envelope<'_>, attempt: &mut Attempt) {
+    attempt.server_time = envelope.timestamp.and_then(|at| at.0.parse().ok()).or(head.date);
     attempt.request_id = envelope.request_id.map(|id| clip(&id.0)).or(attempt.request_id.take());
     attempt.result = envelope.data.normalise(head.status).map_err(|message| {
         let status = Some(head.status);
@@ -67,55 +71,60 @@ fn reject(head: &Head, body: &[u8], error: &serde_json::Error, attempt: &mut Att
 }
 
 #[derive(serde::Deserialize)]
-struct Envelope {
+struct Envelope<'a> {
     success: bool,
-    #[serde(default)]
-    timestamp: Option<Text>,
+    #[serde(default, borrow)]
+    timestamp: Option<Text<'a>>,
     #[serde(default, rename = "requestId")]
-    request_id: Option<Text>,
-    data: Data,
+    request_id: Option<Text<'a>>,
+    data: Data<'a>,
 }
 
 #[derive(serde::Deserialize)]
-struct Data {
+struct Data<'a> {
     created: bool,
-    allocation: Wire,
+    #[serde(borrow)]
+    allocation: Wire<'a>,
 }
 
 /// An allocation as v1 sends it. Keys that are not listed are tolerated.
 #[derive(serde::Deserialize)]
-struct Wire {
-    id: Text,
-    rack_id: Text,
-    client_id: Text,
-    account_id: Text,
-    proxmox_vm_id: Text,
-    prefix: String,
+struct Wire<'a> {
+    #[serde(borrow)]
+    id: Text<'a>,
+    rack_id: Text<'a>,
+    client_id: Text<'a>,
+    account_id: Text<'a>,
+    proxmox_vm_id: Text<'a>,
+    #[serde(borrow)]
+    prefix: Cow<'a, str>,
     #[serde(default)]
     prefix_length: Option<i64>,
-    next_hop: String,
-    status: String,
+    #[serde(borrow)]
+    next_hop: Cow<'a, str>,
+    #[serde(borrow)]
+    status: Cow<'a, str>,
     #[serde(default)]
-    allocated_at: Option<Text>,
+    allocated_at: Option<Text<'a>>,
     #[serde(default)]
-    released_at: Option<Text>,
+    released_at: Option<Text<'a>>,
     #[serde(default)]
-    cooldown_until: Option<Text>,
+    cooldown_until: Option<Text<'a>>,
     #[serde(default)]
-    created_at: Option<Text>,
+    created_at: Option<Text<'a>>,
     #[serde(default)]
-    updated_at: Option<Text>,
+    updated_at: Option<Text<'a>>,
     #[serde(default)]
-    metadata: Option<Metadata>,
+    metadata: Option<Metadata<'a>>,
 }
 
 #[derive(Default, serde::Deserialize)]
-struct Metadata {
-    #[serde(default, rename = "updatedAt")]
-    updated_at: Option<Text>,
+struct Metadata<'a> {
+    #[serde(default, borrow, rename = "updatedAt")]
+    updated_at: Option<Text<'a>>,
 }
 
-impl Data {
+impl Data<'_> {
     fn normalise(self, status: u16) -> Result<Answer, String> {
         let wire = self.allocation;
         let allocation = Allocation {
@@ -149,34 +158,38 @@ impl Data {
     }
 }
 
-fn moment(text: Option<Text>) -> Option<Moment> {
+fn moment(text: Option<Text<'_>>) -> Option<Moment> {
     text.map(|text| Moment::from(clip(&text.0)))
 }
 
 /// A scalar that comes as a string in one place and as an integer in another.
-struct Text(String);
+struct Text<'a>(Cow<'a, str>);
 
-impl<'de> Deserialize<'de> for Text {
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Scalar;
 
-        impl Visitor<'_> for Scalar {
-            type Value = Text;
+        impl<'de> Visitor<'de> for Scalar {
+            type Value = Text<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a string or an integer")
             }
 
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Text, E> {
-                Ok(Text(text.to_owned()))
+            fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Text<'de>, E> {
+                Ok(Text(text.into()))
             }
 
-            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Text, E> {
-                Ok(Text(number.to_string()))
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Text<'de>, E> {
+                Ok(Text(text.to_owned().into()))
             }
 
-            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Text, E> {
-                Ok(Text(number.to_string()))
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Text<'de>, E> {
+                Ok(Text(number.to_string().into()))
+            }
+
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Text<'de>, E> {
+                Ok(Text(number.to_string().into()))
             }
         }
 
