@@ -100,6 +100,17 @@ impl Brake {
         }
     }
 
+    /// Whether an outcome may bring the run nearer to a stop: such a one is to be on disk, and counted, at once.
+    pub fn watches(&self, outcome: Outcome, drifted: bool) -> bool {
+        match outcome {
+            Outcome::Failed => true,
+            Outcome::Created | Outcome::Updated if self.limits.max_changed.is_some() => true,
+            Outcome::Created | Outcome::Updated | Outcome::Unchanged => {
+                drifted && self.limits.max_drift.is_some()
+            }
+        }
+    }
+
     /// Counts a VM whose outcome is on disk.
     pub fn settled(&mut self, outcome: Outcome, drifted: bool) -> Option<Stop> {
         self.settled += 1;
@@ -143,6 +154,22 @@ mod tests {
         outcomes
             .enumerate()
             .find_map(|(i, (outcome, drifted))| Some((i + 1, brake.settled(outcome, drifted)?)))
+    }
+
+    #[test]
+    fn what_no_threshold_counts_is_not_watched() {
+        let threshold = Some(Threshold::Vms(5));
+        for (limits, outcome, drifted, watched) in [
+            (NONE, Outcome::Failed, false, true),
+            (NONE, Outcome::Created, true, false),
+            (Limits { max_changed: threshold, ..NONE }, Outcome::Created, false, true),
+            (Limits { max_changed: threshold, ..NONE }, Outcome::Updated, false, true),
+            (Limits { max_changed: threshold, ..NONE }, Outcome::Unchanged, true, false),
+            (Limits { max_drift: threshold, ..NONE }, Outcome::Unchanged, true, true),
+            (Limits { max_drift: threshold, ..NONE }, Outcome::Updated, false, false),
+        ] {
+            assert_eq!(Brake::new(limits, 9).watches(outcome, drifted), watched, "{limits:?} {outcome:?}");
+        }
     }
 
     fn all(outcome: Outcome) -> impl Iterator<Item = (Outcome, bool)> {

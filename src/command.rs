@@ -87,6 +87,7 @@ impl From<LedgerError> for CommandError {
             LedgerError::Io { .. }
             | LedgerError::Sqlite { .. }
             | LedgerError::Miscounted { .. }
+            | LedgerError::NoWriter(_)
             | LedgerError::WriterGone
             | LedgerError::SettledTwice(_) => exit::INTERNAL,
         };

@@ -4,6 +4,7 @@
 //! call, in doubt, or on its way to the disk with its outcome. Decisions are made elsewhere; this carries them out.
 
 mod breakers;
+mod tempo;
 mod turn;
 mod work;
 
@@ -34,6 +35,7 @@ use crate::stop::Stop;
 use crate::text::escape;
 use crate::trust::Trust;
 use breakers::{Breakers, Opened, Purposes};
+use tempo::Tempo;
 use turn::Turn;
 use work::{Waiting, Work};
 
@@ -42,6 +44,9 @@ const DRAIN: Duration = Duration::from_secs(30);
 
 /// How far ahead of their calls VMs are claimed. What a crash leaves claimed may have been called.
 const CLAIM_AHEAD: Duration = Duration::from_millis(50);
+
+/// The most VMs claimed ahead, however fast they leave.
+const CLAIMED_CAP: u32 = 1024;
 
 /// VMs that wait for another call, per slot; beyond it no new VM is started.
 const WAITING_PER_SLOT: usize = 16;
@@ -123,6 +128,8 @@ pub async fn reconcile(
         trust: Trust::default(),
         ready: VecDeque::new(),
         claiming: None,
+        tempo: Tempo::new(begun, CLAIM_AHEAD),
+        enough_until: 0,
         in_flight: FuturesUnordered::new(),
         waiting: Waiting::default(),
         in_doubt: VecDeque::new(),
@@ -151,6 +158,9 @@ struct Run<'a> {
     ready: VecDeque<Work>,
     /// The claim on its way to the disk, with the VMs that it claims again.
     claiming: Option<HashMap<i64, Work>>,
+    tempo: Tempo,
+    /// Enough VMs are ready until so many calls have left.
+    enough_until: u64,
     in_flight: FuturesUnordered<Call>,
     waiting: Waiting,
     /// Key or certificate refused: what that means, the next answers tell.
@@ -184,6 +194,9 @@ impl Run<'_> {
             if self.drained_by.is_some_and(|by| now >= by) {
                 warn!(calls = self.in_flight.len(), "stopped without waiting any longer for calls in flight");
                 break;
+            }
+            if self.in_flight.is_empty() || self.writer.due().is_some_and(|due| now >= due) {
+                self.writer.flush();
             }
             let wake = tokio::time::Instant::from_std(self.wake(now, next_slot));
             tokio::select! {
@@ -249,7 +262,7 @@ impl Run<'_> {
         let retry = self.waiting.next_due().filter(|_| self.stop.is_none() && self.claiming.is_none());
         // A VM that is due but finds no room waits for whatever makes room.
         let retry = retry.filter(|&due| due > now);
-        [next_slot, retry, self.deadline.filter(|_| self.stop.is_none()), self.drained_by]
+        [next_slot, retry, self.writer.due(), self.deadline.filter(|_| self.stop.is_none()), self.drained_by]
             .into_iter()
             .flatten()
             .fold(now + TICK, Instant::min)
@@ -301,13 +314,17 @@ impl Run<'_> {
 
     /// Claims as many VMs as may leave soon: first those whose wait is over, then new ones.
     fn claim(&mut self, now: Instant) {
-        if self.stop.is_some() || self.claiming.is_some() {
+        if self.stop.is_some() || self.claiming.is_some() || self.tempo.left() < self.enough_until {
             return;
         }
         let ahead = if self.breakers.api_is_closed() { self.ahead() } else { 1 };
         let may_leave = |work: &&Work| self.may_leave(work, now).is_ok();
-        let leaving = self.ready.iter().filter(may_leave).count();
-        let mut room = ahead.saturating_sub(u32::try_from(leaving).unwrap_or(u32::MAX));
+        let leaving = u32::try_from(self.ready.iter().filter(may_leave).count()).unwrap_or(u32::MAX);
+        if leaving > ahead / 2 {
+            self.enough_until = self.tempo.left() + u64::from(leaving - ahead / 2);
+            return;
+        }
+        let mut room = ahead - leaving;
         let mut again = HashMap::new();
         while room > 0
             && let Some(mut work) = self.waiting.pop_due(now)
@@ -348,7 +365,8 @@ impl Run<'_> {
     /// How many VMs to have claimed ahead of their calls.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float cast saturates")]
     fn ahead(&self) -> u32 {
-        let most = self.settings.concurrency.get().saturating_mul(2);
+        let of_late = self.tempo.of_late().min(CLAIMED_CAP);
+        let most = self.settings.concurrency.get().saturating_mul(2).max(of_late);
         let soon = self.parts.pace.per_second().map(|rate| (rate * CLAIM_AHEAD.as_secs_f64()).ceil() as u32);
         soon.unwrap_or(most).clamp(1, most)
     }
@@ -362,7 +380,11 @@ impl Run<'_> {
         {
             let next = match self.next_ready(now) {
                 Ok(next) => next,
-                Err(at) => return at,
+                Err(at) => {
+                    // What is ready cannot leave: others may.
+                    self.enough_until = 0;
+                    return at;
+                }
             };
             if self.ready[next].is_stale(now) {
                 self.renew(next);
@@ -374,6 +396,7 @@ impl Run<'_> {
             };
             let Some(work) = self.ready.remove(next) else { break };
             self.turn.left(work.item.rack);
+            self.tempo.call_left(now);
             self.trust.left(now);
             self.hindered_since.get_or_insert(now);
             let purposes = self.breakers.left(work.item.rack, now);
@@ -463,7 +486,7 @@ impl Run<'_> {
         }
         self.note(&mut work, &attempt);
         match attempt.result {
-            Ok(answer) => self.succeed(work, &answer, ticket),
+            Ok(answer) => self.succeed(work, answer, ticket),
             Err(fault) => self.suffer(work, &fault, ticket),
         }
     }
@@ -508,7 +531,7 @@ impl Run<'_> {
         debug!(vm = %work.item.vm, status = attempt.status, latency = ?attempt.latency, "answered");
     }
 
-    fn succeed(&mut self, work: Work, answer: &Answer, ticket: Ticket) {
+    fn succeed(&mut self, work: Work, answer: Answer, ticket: Ticket) {
         self.successes += 1;
         self.key_is_good(ticket);
         let Item { before, unanswered, expected, tally, .. } = &work.item;
@@ -518,9 +541,9 @@ impl Run<'_> {
             first_sent: tally.first_sent.unwrap_or_default(),
             clock_offset: self.clock.offset(),
         };
-        let verdict = classify(answer, &evidence);
+        let verdict = classify(&answer, &evidence);
         let drift = expected.drift(&answer.allocation);
-        let allocation = Box::new(answer.allocation.clone());
+        let allocation = Box::new(answer.allocation);
         self.settle(work, Settlement::Success { verdict, allocation, drift });
     }
 
@@ -550,8 +573,12 @@ impl Run<'_> {
 
     fn settle(&mut self, work: Work, settlement: Settlement) {
         self.unsettled += 1;
+        let is_watched = self.parts.brake.watches(settlement.outcome(), settlement.has_drift());
         let Work { item, last, .. } = work;
         self.writer.settle(Settled { item, last, at: Timestamp::now(), settlement });
+        if is_watched {
+            self.writer.flush();
+        }
     }
 
     /// The VM waits, in the ledger too: if we go, what it has been through stays.

@@ -38,7 +38,7 @@ pub(super) struct Execution<'a> {
 impl Execution<'_> {
     /// Carries out `run`.
     pub(super) fn carry_out(&self, ledger: Ledger, run: &RunKey, api: &Api) -> Result<Ended, CommandError> {
-        let counts = ledger.summary(run).before_the_first_call()?.counts;
+        let counts = ledger.counts(run).before_the_first_call()?;
         let (mut ledger, ending) = self.call_all(ledger, run, api, counts)?;
         let stop = match ending {
             Ending::Complete => None,

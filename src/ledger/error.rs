@@ -37,6 +37,8 @@ pub enum LedgerError {
     Mixed { held: &'static str, wanted: &'static str },
     #[error("the ledger has {found} rows for {expected} selected VMs")]
     Miscounted { expected: u64, found: u64 },
+    #[error("the thread that writes the ledger cannot be started: {0}")]
+    NoWriter(#[source] io::Error),
     #[error("the thread that writes the ledger is gone")]
     WriterGone,
     #[error("the VM at position {0} was settled twice, or never claimed")]

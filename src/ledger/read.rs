@@ -6,7 +6,8 @@ use rusqlite::{OptionalExtension, params};
 use super::draft::RunKey;
 use super::error::LedgerError;
 use super::row::Row;
-use super::summary::{Counts, FailureCount, RackCounts, RunInfo, Summary};
+use super::summary::{Counts, FailureCount, RunInfo, Summary};
+use super::sums::Sums;
 use super::{Ledger, json, timestamp};
 use crate::outcome::{Basis, Failure, Outcome};
 use crate::stop::Stop;
@@ -15,7 +16,7 @@ use crate::stop::Stop;
 const EXAMPLES: u32 = 3;
 
 /// The outcome of an item as a report shows it: what has none has failed.
-const OUTCOME: &str = "CASE state WHEN 2 THEN outcome ELSE 'failed' END";
+pub(super) const OUTCOME: &str = "CASE state WHEN 2 THEN outcome ELSE 'failed' END";
 
 /// An invalid inventory row that a run went on without.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,22 +80,11 @@ impl Ledger {
     /// Adds up a run's rows, as they are now.
     pub fn summary(&self, run: &RunKey) -> Result<Summary, LedgerError> {
         let sqlite = self.sqlite();
-        let racks = self.rack_counts(run).map_err(sqlite)?;
+        let Sums { racks, rows, settled, drifted, warned, calls, retries, throttled } =
+            self.sums(run).map_err(sqlite)?;
+        let skipped = "SELECT count(*) FROM skipped WHERE run = ?1";
+        let skipped = self.db.query_row(skipped, [run.no], |row| row.get::<_, i64>(0)).map_err(sqlite)?;
         let counts = Counts::sum(racks.iter().map(|rack| rack.counts));
-        let sums = "SELECT count(*), coalesce(sum(state = 2), 0), count(drift), count(warnings),
-                           coalesce(sum(attempts + throttled), 0), coalesce(sum(max(attempts - 1, 0)), 0),
-                           coalesce(sum(throttled), 0), (SELECT count(*) FROM skipped WHERE run = ?1)
-                    FROM items WHERE run = ?1";
-        let [rows, settled, drifted, warned, calls, retries, throttled, skipped] = self
-            .db
-            .query_row(sums, [run.no], |row| {
-                let mut sums = [0_u64; 8];
-                for (column, sum) in sums.iter_mut().enumerate() {
-                    *sum = row.get::<_, i64>(column)?.unsigned_abs();
-                }
-                Ok(sums)
-            })
-            .map_err(sqlite)?;
         if rows != counts.settled() {
             return Err(LedgerError::Miscounted { expected: rows, found: counts.settled() });
         }
@@ -123,7 +113,7 @@ impl Ledger {
         let duration_s = ended.unwrap_or_else(Timestamp::now).duration_since(begun).as_secs_f64().max(0.0);
         Ok(Summary {
             counts,
-            skipped,
+            skipped: skipped.unsigned_abs(),
             drifted,
             warned,
             warnings,
@@ -140,36 +130,6 @@ impl Ledger {
             exit_code: exit_code.unwrap_or_default(),
             since: None,
         })
-    }
-
-    /// How a run's VMs came out, as they are now.
-    pub(super) fn counts(&self, run: &RunKey) -> Result<Counts, LedgerError> {
-        let racks = self.rack_counts(run).map_err(self.sqlite())?;
-        Ok(Counts::sum(racks.into_iter().map(|rack| rack.counts)))
-    }
-
-    fn rack_counts(&self, run: &RunKey) -> Result<Vec<RackCounts>, rusqlite::Error> {
-        let sql = format!(
-            "SELECT r.rack_id, r.no, {OUTCOME} AS o, count(*) FROM items i JOIN racks r ON r.run = i.run AND r.no = i.rack
-             WHERE i.run = ?1 GROUP BY r.no, o ORDER BY r.no"
-        );
-        let mut groups = self.db.prepare(&sql)?;
-        let mut groups = groups.query([run.no])?;
-        let mut racks: Vec<RackCounts> = Vec::new();
-        let mut last = None;
-        while let Some(row) = groups.next()? {
-            let no: i64 = row.get(1)?;
-            if last.replace(no) != Some(no) {
-                racks.push(RackCounts { rack_id: row.get(0)?, counts: Counts::default() });
-            }
-            let vms = row.get::<_, i64>(3)?.unsigned_abs();
-            let outcome = Outcome::from_word(row.get_ref(2)?.as_str()?);
-            if let (Some(rack), Some(outcome)) = (racks.last_mut(), outcome) {
-                rack.counts.selected += vms;
-                rack.counts.add(outcome, vms);
-            }
-        }
-        Ok(racks)
     }
 
     fn failures(&self, run: &RunKey) -> Result<Vec<FailureCount>, rusqlite::Error> {

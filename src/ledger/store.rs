@@ -16,16 +16,20 @@ use super::error::LedgerError;
 const APPLICATION_ID: i32 = 0x7636_666c;
 
 /// The schema that this program writes.
-pub(super) const SCHEMA: u32 = 2;
+pub(super) const SCHEMA: u32 = 3;
 
 /// Every step from an empty file to today's schema; a step that was released is never edited.
-const MIGRATIONS: [&str; SCHEMA as usize] = [include_str!("schema.sql"), include_str!("schema-2.sql")];
+const MIGRATIONS: [&str; SCHEMA as usize] =
+    [include_str!("schema.sql"), include_str!("schema-2.sql"), include_str!("schema-3.sql")];
 
 /// How long a reader waits for a writer's short exclusive moments.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The length of the write-ahead log at which it is folded into the ledger's file: SQLite's own default.
-const LOG_PAGES: i64 = 1000;
+/// The length of the write-ahead log at which it is folded into the ledger's file: 16 MiB.
+const LOG_PAGES: i64 = 4096;
+
+/// What a writer may keep of the ledger in memory, in KiB.
+const WRITER_CACHE: i64 = 8 * 1024;
 
 /// How often a waiting run looks whether the lock is free.
 const LOCK_POLL: Duration = Duration::from_millis(100);
@@ -133,6 +137,7 @@ fn refuse_network_file_systems(dir: &Path) -> Result<(), LedgerError> {
 pub(super) fn open(path: &Path) -> Result<Connection, LedgerError> {
     let mut db = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     fold_only_when_told(&db).map_err(sqlite(path))?;
+    db.pragma_update(None, "cache_size", -WRITER_CACHE).map_err(sqlite(path))?;
     // Before anything is written: what is no ledger of ours is left as it is.
     let version = version(&db, path)?;
     let mode: String =
@@ -207,6 +212,8 @@ fn connect(path: &Path, access: OpenFlags) -> Result<Connection, LedgerError> {
     let sqlite = sqlite(path);
     let db = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(sqlite)?;
     db.busy_timeout(BUSY_TIMEOUT).map_err(sqlite)?;
+    // A statement is planned once, not anew for every value that is bound to it.
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(sqlite)?;
     // An outcome is counted once it is on disk: nothing less than FULL waits for that.
     db.pragma_update(None, "synchronous", "FULL").map_err(|e| broken(path, e))?;
     db.set_prepared_statement_cache_capacity(64);

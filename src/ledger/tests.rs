@@ -58,6 +58,7 @@ pub(super) fn begin(ledger: &Ledger, racks: &[Option<&str>]) -> RunKey {
 }
 
 fn reply(writer: &mut Writer) -> Option<Reply> {
+    writer.flush();
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(writer.reply())
 }
 

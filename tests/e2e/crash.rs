@@ -49,7 +49,7 @@ pub(crate) fn settled(fixture: &Fixture) -> HashMap<String, String> {
 /// The VMs whose call may have left, and whose outcome is not on disk: in flight, about to be, or answered since the
 /// last commit.
 fn claimed(fixture: &Fixture) -> HashSet<String> {
-    fixture.texts("SELECT vmid FROM items WHERE state = 1").into_iter().collect()
+    fixture.texts("SELECT vmid FROM claims JOIN items USING (run, position)").into_iter().collect()
 }
 
 /// How often each VM was `created`, over all runs of the ledger.
@@ -118,7 +118,7 @@ fn of_runs_killed_one_after_another_each_allocation_is_created_in_exactly_one() 
     let outcome = fixture.run(&RUN).exits(0);
     assert_eq!(outcome.rows().len(), VMS);
     assert_eq!(creations(&fixture), made(&sandbox.calls()));
-    assert_eq!(fixture.count("SELECT count(*) FROM items WHERE state = 1"), 0);
+    assert_eq!(fixture.count("SELECT count(*) FROM claims"), 0);
     let again = fixture.run(&RUN).exits(0);
     assert!(again.verdicts().iter().all(|verdict| verdict.ends_with(" unchanged ledger")));
 }

@@ -124,7 +124,7 @@ fn a_run_ends_within_max_wait_whatever_keeps_it_from_settling_a_vm() {
         assert_eq!(outcome.summary()["stopped_by"], "max_wait", "{why}");
         assert!(outcome.stderr.contains(why), "{why}:\n{}", outcome.stderr);
         assert!(fixture.count("SELECT count(*) FROM items WHERE state = 0") > 0, "{why}");
-        assert_eq!(fixture.count("SELECT count(*) FROM items WHERE state = 1"), 0, "{why}");
+        assert_eq!(fixture.count("SELECT count(*) FROM claims"), 0, "{why}");
     }
 }
 

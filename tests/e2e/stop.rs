@@ -37,7 +37,7 @@ fn a_signal_ends_a_run_with_a_true_report_and_its_own_exit_code() {
         }
         let settled = fixture.count("SELECT count(*) FROM items WHERE state = 2");
         assert_eq!(
-            (settled.unsigned_abs(), fixture.count("SELECT count(*) FROM items WHERE state = 1")),
+            (settled.unsigned_abs(), fixture.count("SELECT count(*) FROM claims")),
             (called.len() as u64, 0)
         );
         assert!(outcome.stdout.contains("v6fleet resume "), "{}", outcome.stdout);
@@ -69,7 +69,7 @@ fn a_second_signal_ends_it_at_once_and_the_run_can_go_on() {
         assert_eq!(api.received().len(), 8, "no new calls");
         assert!(outcome.dir.is_none(), "a report would have to wait");
         assert_eq!(fixture.texts("PRAGMA integrity_check"), ["ok"]);
-        assert_eq!(fixture.count("SELECT count(*) FROM items WHERE state = 1"), 8);
+        assert_eq!(fixture.count("SELECT count(*) FROM claims"), 8);
 
         let outcome = fixture.run(&["resume", "--rate", "none"]).exits(0);
         assert_eq!(outcome.vms_that_are("created").len(), 8, "those in flight may have acted");

@@ -28,7 +28,7 @@ fn assert_accounted_for(fixture: &Fixture, sandbox: &Sandbox) {
     let known: BTreeSet<String> = fixture.texts(known).into_iter().collect();
     let forgotten = sandbox.calls().into_iter().find(|call| call.created && !known.contains(&call.vmid));
     assert!(forgotten.is_none(), "{forgotten:?}");
-    assert_eq!(fixture.count("SELECT count(*) FROM items WHERE state = 1"), 0);
+    assert_eq!(fixture.count("SELECT count(*) FROM claims"), 0);
 }
 
 #[test]

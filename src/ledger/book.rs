@@ -1,0 +1,144 @@
+//! A run's items as its writer changes them: batches of requests, each in one transaction.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, Row, Transaction, params};
+
+use super::draft::RunKey;
+use super::item::{Item, RackNo, Tally};
+use super::statements::Statements;
+use super::writer::{Claimed, Counted, Reply, Request, Take, WriteError};
+use super::{json, store, timestamp};
+use crate::allocation::Expected;
+
+/// The most pending VMs that are read ahead of their claims, over all racks; at least one a rack.
+const READ_AHEAD: usize = 4096;
+
+/// What the writer knows of its run.
+pub(super) struct Book {
+    run: i64,
+    base: i64,
+    queues: Vec<Queue>,
+}
+
+/// A rack's pending VMs, in the order of the inventory.
+struct Queue {
+    rack: RackNo,
+    rack_id: Option<Arc<str>>,
+    /// Read, and not claimed yet.
+    next: VecDeque<Item>,
+    /// The last position read.
+    cursor: i64,
+}
+
+impl Book {
+    pub(super) fn new(run: &RunKey, racks: Vec<Option<Arc<str>>>) -> Self {
+        let queue = |(no, rack_id)| Queue { rack: RackNo(no), rack_id, next: VecDeque::new(), cursor: -1 };
+        Self { run: run.no, base: run.base, queues: (0..).zip(racks).map(queue).collect() }
+    }
+
+    /// Writes a batch in one transaction; the replies hold once this has returned.
+    pub(super) fn write(
+        &mut self,
+        db: &mut Connection,
+        batch: impl Iterator<Item = Request>,
+    ) -> Result<Vec<Reply>, WriteError> {
+        let commit = db.transaction()?;
+        let mut replies = Vec::new();
+        let mut counted = Vec::new();
+        let mut statements = Statements::prepare(&commit, self.run, self.base)?;
+        for request in batch {
+            match request {
+                Request::Claim { again, take } => {
+                    let items = self.take(&commit, take)?;
+                    let positions = items.iter().map(|item| item.position);
+                    statements.claim(positions.chain(again.iter().copied()), Timestamp::now())?;
+                    replies.push(Reply::Claimed(Claimed { again, items }));
+                }
+                Request::Release(positions) => {
+                    positions.into_iter().try_for_each(|position| statements.unclaim(position).map(drop))?;
+                }
+                Request::Defer(deferred) => statements.defer(&deferred)?,
+                Request::Settle(settled) => {
+                    if !statements.settle(&settled)? {
+                        return Err(WriteError::SettledTwice(settled.item.position));
+                    }
+                    counted.push(Counted {
+                        rack: settled.item.rack,
+                        outcome: settled.settlement.outcome(),
+                        drifted: settled.settlement.has_drift(),
+                    });
+                }
+            }
+        }
+        drop(statements);
+        commit.commit()?;
+        store::fold_when_long(db)?;
+        if !counted.is_empty() {
+            replies.push(Reply::Settled(counted));
+        }
+        Ok(replies)
+    }
+
+    /// The next pending VMs of some racks: fewer where there are no more.
+    fn take(&mut self, db: &Transaction<'_>, take: Vec<Take>) -> Result<Vec<Item>, rusqlite::Error> {
+        let mut items = Vec::new();
+        for Take { rack, vms } in take {
+            let vms = vms as usize;
+            self.read_ahead(db, rack, vms)?;
+            let next = &mut self.queues[rack.0 as usize].next;
+            items.extend(next.drain(..vms.min(next.len())));
+        }
+        Ok(items)
+    }
+
+    /// Reads pending VMs of a rack until `vms` of them are there, or no more are.
+    fn read_ahead(&mut self, db: &Transaction<'_>, rack: RackNo, vms: usize) -> Result<(), rusqlite::Error> {
+        let share = READ_AHEAD / self.queues.len();
+        let queue = &mut self.queues[rack.0 as usize];
+        let missing = vms.saturating_sub(queue.next.len());
+        if missing == 0 {
+            return Ok(());
+        }
+        let mut next = db.prepare_cached(
+            "SELECT position, i.vmid, action, expected, rack_expected, attempts, throttled, first_sent_at,
+                    v.allocation, v.unanswered
+             FROM items i LEFT JOIN vms v ON v.base = ?5 AND v.vmid = i.vmid
+             WHERE run = ?1 AND rack = ?2 AND position > ?3 AND state = 0 ORDER BY position LIMIT ?4",
+        )?;
+        let limit = i64::try_from(missing.max(share)).unwrap_or(i64::MAX);
+        let mut rows = next.query(params![self.run, rack.0, queue.cursor, limit, self.base])?;
+        while let Some(row) = rows.next()? {
+            let item = queue.item(row)?;
+            queue.cursor = item.position;
+            queue.next.push_back(item);
+        }
+        Ok(())
+    }
+}
+
+impl Queue {
+    fn item(&self, row: &Row<'_>) -> Result<Item, rusqlite::Error> {
+        let mut expected: Expected = json::read(row, 3)?.unwrap_or_default();
+        if row.get(4)? {
+            expected.rack_id = self.rack_id.as_deref().map(str::to_owned);
+        }
+        let tally = Tally {
+            attempts: row.get(5)?,
+            throttled: row.get(6)?,
+            first_sent: row.get::<_, Option<i64>>(7)?.map(timestamp),
+        };
+        Ok(Item {
+            position: row.get(0)?,
+            rack: self.rack,
+            vm: json::word(row, 1)?,
+            action: json::word(row, 2)?,
+            expected,
+            before: json::read(row, 8)?,
+            unanswered: json::read(row, 9)?.unwrap_or_default(),
+            tally,
+        })
+    }
+}
