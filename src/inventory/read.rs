@@ -14,7 +14,7 @@ use super::error::{Fault, FileFault, InvalidRow, InventoryError, shown};
 use super::format::Format;
 use super::json::{self, Halt, Keys, Lines};
 use super::row::Cells;
-use super::seen::{Position, Seen, Sight};
+use super::seen::{self, Position, Seen, Sight};
 use super::source::Source;
 use super::vm::{Vm, VmId};
 use crate::ledger::InventoryFile;
@@ -82,7 +82,8 @@ pub fn read<E: From<InventoryError>>(
         return Err(InventoryError::StdinTwice.into());
     }
     let names = files.iter().map(|file| file.display().to_string()).collect();
-    let seen = Seen::new().map_err(InventoryError::from)?;
+    let database = seen::database().map_err(InventoryError::from)?;
+    let seen = Seen::new(&database).map_err(InventoryError::from)?;
     let mut fleet =
         Fleet { options, on_event, names, seen, labels: HashSet::new(), reading: Reading::default() };
     for (index, file) in files.iter().enumerate() {
@@ -106,7 +107,7 @@ struct Fleet<'a, E> {
     options: &'a ReadOptions,
     on_event: &'a mut dyn FnMut(Event) -> Result<(), E>,
     names: Vec<String>,
-    seen: Seen,
+    seen: Seen<'a>,
     /// [`Reading::label_columns`] again, to look names up in.
     labels: HashSet<String>,
     reading: Reading,

@@ -2,11 +2,12 @@
 //!
 //! Kept in a private temporary database, which spills to disk: memory does not grow with the fleet.
 
-use rusqlite::{Connection, Error};
-use sha2::{Digest, Sha256};
+use std::hash::{BuildHasher, RandomState};
 
-use super::vm::{InvalidVmId, Vm};
-use crate::allocation::Expected;
+use rusqlite::{Connection, Error, Statement};
+
+use super::vm::{Action, InvalidVmId, Vm};
+use crate::allocation::{Expected, NextHop, Prefix};
 
 /// Where a VM's row is: the number of its file, and its line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,21 +26,28 @@ pub(super) enum Sight {
     Conflict(Position),
 }
 
-pub(super) struct Seen {
-    database: Connection,
-    /// For [`digest`], kept for its capacity.
-    scratch: Vec<u8>,
+pub(super) struct Seen<'d> {
+    insert: Statement<'d>,
+    select: Statement<'d>,
+    hashes: RandomState,
 }
 
-impl Seen {
-    pub(super) fn new() -> rusqlite::Result<Self> {
-        let database = Connection::open("")?;
-        database.execute_batch(
-            "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -8192;
-             CREATE TABLE seen (vmid INTEGER PRIMARY KEY, contents INTEGER, file INTEGER, line INTEGER);
-             BEGIN",
-        )?;
-        Ok(Self { database, scratch: Vec::new() })
+/// A database for [`Seen`].
+pub(super) fn database() -> rusqlite::Result<Connection> {
+    let database = Connection::open("")?;
+    database.execute_batch(
+        "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -8192;
+         CREATE TABLE seen (vmid INTEGER PRIMARY KEY, contents INTEGER, file INTEGER, line INTEGER);
+         BEGIN",
+    )?;
+    Ok(database)
+}
+
+impl<'d> Seen<'d> {
+    pub(super) fn new(database: &'d Connection) -> rusqlite::Result<Self> {
+        let insert = database.prepare("INSERT OR IGNORE INTO seen VALUES (?1, ?2, ?3, ?4)")?;
+        let select = database.prepare("SELECT contents, file, line FROM seen WHERE vmid = ?1")?;
+        Ok(Self { insert, select, hashes: RandomState::new() })
     }
 
     /// Notes a VM where it is the first of its id.
@@ -47,15 +55,11 @@ impl Seen {
         // An integer key makes the whole twice as fast as the id's text; v1 has no other ids.
         let vmid: i64 =
             vm.id.as_str().parse().map_err(|_| Error::ToSqlConversionFailure(InvalidVmId.into()))?;
-        let contents = digest(vm, &mut self.scratch);
-        let mut insert =
-            self.database.prepare_cached("INSERT OR IGNORE INTO seen VALUES (?1, ?2, ?3, ?4)")?;
-        if insert.execute((vmid, contents, at.file.cast_signed(), at.line.cast_signed()))? == 1 {
+        let contents = digest(vm, &self.hashes);
+        if self.insert.execute((vmid, contents, at.file.cast_signed(), at.line.cast_signed()))? == 1 {
             return Ok(Sight::First);
         }
-        let mut select =
-            self.database.prepare_cached("SELECT contents, file, line FROM seen WHERE vmid = ?1")?;
-        let (first, position): (i64, _) = select.query_row([vmid], |row| {
+        let (first, position): (i64, _) = self.select.query_row([vmid], |row| {
             let (file, line): (isize, i64) = (row.get(1)?, row.get(2)?);
             Ok((row.get(0)?, Position { file: file.cast_unsigned(), line: line.cast_unsigned() }))
         })?;
@@ -65,33 +69,14 @@ impl Seen {
 
 /// Equal for equal contents, whatever the order of the labels and the way an address is written. 64 bits will do:
 /// only rows of the same VM are compared.
-fn digest(vm: &Vm, scratch: &mut Vec<u8>) -> i64 {
-    scratch.clear();
-    let mut add = |bytes: Option<&[u8]>| {
-        // The length keeps neighbours apart; an absent text is not an empty one.
-        let length = bytes.map_or(u64::MAX, |bytes| bytes.len() as u64);
-        scratch.extend_from_slice(&length.to_le_bytes());
-        scratch.extend_from_slice(bytes.unwrap_or_default());
-    };
+fn digest(vm: &Vm, hashes: &RandomState) -> i64 {
     let Expected { prefix, next_hop, rack_id, account_id, client_id, proxmox_vm_id } = &vm.expected;
-    let network = prefix.as_ref().map(|prefix| prefix.network().network().octets());
-    let address = next_hop.as_ref().map(|hop| hop.address().octets());
-    add(network.as_ref().map(<[u8; 16]>::as_slice));
-    add(prefix.as_ref().map(|prefix| [prefix.length()]).as_ref().map(<[u8; 1]>::as_slice));
-    add(address.as_ref().map(<[u8; 16]>::as_slice));
-    add(vm.action.map(|action| action.as_str().as_bytes()));
-    for text in [&vm.name, rack_id, account_id, client_id, proxmox_vm_id] {
-        add(text.as_deref().map(str::as_bytes));
-    }
+    let network = prefix.as_ref().map(Prefix::network);
+    let address = next_hop.as_ref().map(NextHop::address);
+    let texts = [&vm.name, rack_id, account_id, client_id, proxmox_vm_id];
     let mut labels: Vec<_> = vm.labels.iter().collect();
     labels.sort_unstable();
-    for (name, text) in labels {
-        add(Some(name.as_bytes()));
-        add(Some(text.as_bytes()));
-    }
-    let mut short = [0; 8];
-    short.copy_from_slice(&Sha256::digest(scratch)[..8]);
-    i64::from_le_bytes(short)
+    hashes.hash_one((network, address, vm.action.map(Action::as_str), texts, labels)).cast_signed()
 }
 
 #[cfg(test)]
@@ -112,7 +97,8 @@ mod tests {
 
     #[test]
     fn a_vm_is_first_once_and_then_a_repeat_or_a_conflict() {
-        let mut seen = Seen::new().unwrap();
+        let database = database().unwrap();
+        let mut seen = Seen::new(&database).unwrap();
         assert_eq!(seen.note(&vm(|_| ()), at(0, 2)).unwrap(), Sight::First);
         let same = vm(|vm| {
             vm.labels.reverse();
