@@ -295,7 +295,8 @@ mod tests {
              INSERT INTO runs (id, base, tool_version, fleet, inventory, label_columns, options, timeout_us, warnings,
                 started_at) VALUES ('r', 1, '0.1.0', 'f', '[]', '[]', '{}', 1, '[]', 1);
              INSERT INTO racks (run, no) VALUES (1, 0);
-             INSERT INTO items (run, position, vmid, rack, rack_expected, action) VALUES (1, 0, '1', 0, 0, 'allocate')",
+             INSERT INTO items (run, position, vmid, rack, rack_expected, action, state, claimed_at)
+                VALUES (1, 0, '1', 0, 0, 'allocate', 1, 7)",
         )
         .unwrap();
         old.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
@@ -311,6 +312,9 @@ mod tests {
         assert_eq!((read(&reader), version(&reader, &path).unwrap()), (expected.clone(), 1));
         let writer = open(&path).unwrap();
         assert_eq!((read(&writer), version(&writer, &path).unwrap()), (expected, SCHEMA));
+        let claim = "SELECT state, claimed_at FROM items JOIN claims USING (run, position)";
+        let claim: (i64, i64) = writer.query_row(claim, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+        assert_eq!(claim, (0, 7), "what a crash left claimed stays so");
     }
 
     #[test]
