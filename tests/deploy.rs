@@ -117,7 +117,13 @@ fn an_image_is_built_from_all_that_the_program_is_made_of() {
         .filter(|path| !path.starts_with('/') && !path.starts_with("target/") && *path != "clippy.toml")
         .collect();
     assert!(files.contains("src/main.rs") && files.contains("src/lib.rs"), "{files:?}");
-    for file in files.into_iter().chain(["Cargo.toml", "Cargo.lock", "build.rs", "benches/pace.rs"]) {
+    for file in files.into_iter().chain([
+        ".cargo/config.toml",
+        "Cargo.toml",
+        "Cargo.lock",
+        "build.rs",
+        "benches/pace.rs",
+    ]) {
         let top = file.split('/').next().unwrap();
         assert!(copied.contains(&top), "{file} is not copied");
     }
