@@ -177,7 +177,7 @@ fn exactness(dir: &Path, per_second: usize, text: &'static str, seconds: usize) 
     let [mut mean, mut worst] = [const { Samples::new() }; 2];
     for _ in 0..ROUNDS {
         let server = Answerer::start(Duration::ZERO);
-        cost(fleet.run(&server).args(["--rate", text]));
+        cost(&mut fleet.run(&server, text));
         let arrivals = server.stop();
         let lasted = arrivals[arrivals.len() - 1].duration_since(arrivals[0]).as_secs_f64();
         mean.push((arrivals.len() - 1) as f64 / lasted / per_second as f64);
@@ -220,9 +220,9 @@ pub(crate) fn start(dir: &Path) -> Vec<Figure> {
     for _ in 0..STARTS {
         version.push(wall(v6fleet().arg("--version")));
         nothing.push(wall(&mut Command::new("/bin/true")));
-        one.push(wall(&mut in_memory.run(&server)));
+        one.push(wall(&mut in_memory.run(&server, "none")));
         curl.push(wall(&mut yardstick::curl(server.address())));
-        synced.push(wall(&mut on_disk.run(&server)));
+        synced.push(wall(&mut on_disk.run(&server, "none")));
     }
     server.stop();
     let beside = |what, ours, name, theirs, target| Figure {

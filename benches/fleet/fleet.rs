@@ -54,15 +54,15 @@ impl Fleet {
         fleet
     }
 
-    /// The run of the whole fleet with a new ledger.
-    pub(crate) fn run(&self, server: &Answerer) -> Command {
+    /// The run of the whole fleet with a new ledger, at most at `rate`.
+    pub(crate) fn run(&self, server: &Answerer, rate: &str) -> Command {
         for suffix in ["", "-wal", "-shm", ".lock"] {
             let mut file = self.ledger.clone().into_os_string();
             file.push(suffix);
             drop(fs::remove_file(file));
         }
         let mut run = v6fleet();
-        run.arg("run").arg(&self.inventory).args(["--action", "allocate", "--rate", "none", "-q"]);
+        run.arg("run").arg(&self.inventory).args(["--action", "allocate", "--rate", rate, "-q"]);
         run.args(["--progress", "never", "--output-dir", "none", "--concurrency", &CONCURRENCY.to_string()]);
         run.arg("--base-url").arg(server.base_url());
         run.arg("--ledger").arg(&self.ledger).arg("--output").arg(&self.report);
@@ -71,7 +71,7 @@ impl Fleet {
 
     /// Runs the whole fleet. Panics unless each VM was called once, and has its row.
     pub(crate) fn cost(&self, server: Answerer) -> Cost {
-        let cost = process::cost(&mut self.run(&server));
+        let cost = process::cost(&mut self.run(&server, "none"));
         assert_eq!(server.stop().len(), self.vms, "calls");
         let rows = BufReader::new(File::open(&self.report).unwrap()).split(b'\n').count() - 1;
         assert_eq!(rows, self.vms, "rows of the report");

@@ -78,6 +78,7 @@ fn settle_all(mut writer: Writer) {
     claim(&mut writer);
     while left > 0 {
         match runtime.block_on(writer.reply()).unwrap() {
+            Reply::Claimed(claimed) if claimed.items.is_empty() => writer.flush(),
             Reply::Claimed(claimed) => {
                 claimed.items.into_iter().for_each(|item| writer.settle(settled(item, &allocation)));
                 claim(&mut writer);

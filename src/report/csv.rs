@@ -28,8 +28,8 @@ const COLUMNS: [(&str, Cell); 23] = [
     ("changes", |row| joined(row.changes.iter().map(change))),
     ("drift", |row| joined(row.drift.iter().map(drift))),
     ("failure", |row| row.failure.map_or("", Failure::as_str).into()),
-    ("may_have_applied", |row| row.may_have_applied.to_string().into()),
-    ("http_status", |row| shown(row.http_status)),
+    ("may_have_applied", |row| if row.may_have_applied { "true" } else { "false" }.into()),
+    ("http_status", |row| shown(row.http_status.map(|status| status.to_string()))),
     ("error", |row| text(row.error.as_ref())),
     ("attempts", |row| row.attempts.to_string().into()),
     // To the microsecond: it is the evidence of the pace that was kept.
@@ -44,8 +44,8 @@ fn text(value: Option<&String>) -> Cow<'_, str> {
     value.map_or(Cow::Borrowed(""), Cow::from)
 }
 
-fn shown(value: Option<impl ToString>) -> Cow<'static, str> {
-    value.map_or(Cow::Borrowed(""), |value| value.to_string().into())
+fn shown(value: Option<String>) -> Cow<'static, str> {
+    value.unwrap_or_default().into()
 }
 
 fn joined(parts: impl Iterator<Item = String>) -> Cow<'static, str> {
