@@ -138,19 +138,6 @@ impl Ledger {
         racks.collect::<Result<_, _>>().map_err(self.sqlite())
     }
 
-    /// How many VMs of a run are pending, by rack.
-    pub fn pending(&self, run: &RunKey) -> Result<Vec<u64>, LedgerError> {
-        // In one pass over the items: by rack they lie all over the file.
-        let sql = "SELECT coalesce(vms, 0) FROM racks LEFT JOIN
-                      (SELECT rack, sum(state = 0) AS vms FROM items NOT INDEXED WHERE run = ?1 GROUP BY rack)
-                   ON rack = no WHERE run = ?1 ORDER BY no";
-        let mut racks = self.db.prepare(sql).map_err(self.sqlite())?;
-        let racks = racks
-            .query_map([run.no], |row| Ok(row.get::<_, i64>(0)?.unsigned_abs()))
-            .map_err(self.sqlite())?;
-        racks.collect::<Result<_, _>>().map_err(self.sqlite())
-    }
-
     /// Hands the ledger to a thread of its own that writes `run` as it goes on.
     pub fn write(self, run: &RunKey) -> Result<Writer, LedgerError> {
         Writer::start(self, run)

@@ -52,7 +52,7 @@ fn refuse(head: &Head, body: &[u8], failure: Failure, attempt: &mut Attempt) {
     let body = ErrorBody::read(body);
     if let Some(body) = &body {
         let text = |value: &Option<serde_json::Value>| value.as_ref()?.as_str().map(str::to_owned);
-        attempt.server_time = text(&body.timestamp).and_then(|at| Moment::from(at).at()).or(head.date);
+        attempt.server_time = text(&body.timestamp).and_then(|at| at.parse().ok()).or(head.date);
         attempt.request_id = text(&body.request_id).map(|id| clip(&id)).or(attempt.request_id.take());
     }
     attempt.result = Err(fault::of_answer(head, body.as_ref(), failure));

@@ -80,8 +80,8 @@ impl Ledger {
     /// Adds up a run's rows, as they are now.
     pub fn summary(&self, run: &RunKey) -> Result<Summary, LedgerError> {
         let sqlite = self.sqlite();
-        let Sums { racks, rows, settled, drifted, warned, calls, retries, throttled } =
-            self.sums(run).map_err(sqlite)?;
+        let Sums { racks, rows, pending, drifted, warned, calls, retries, throttled } = self.sums(run)?;
+        let pending = pending.iter().sum();
         let skipped = "SELECT count(*) FROM skipped WHERE run = ?1";
         let skipped = self.db.query_row(skipped, [run.no], |row| row.get::<_, i64>(0)).map_err(sqlite)?;
         let counts = Counts::sum(racks.iter().map(|rack| rack.counts));
@@ -124,8 +124,8 @@ impl Ledger {
             throttled,
             duration_s,
             calls_per_s: per_second(calls.saturating_sub(calls_before), duration_s),
-            pending: rows - settled,
-            complete: stopped_by.is_none() && settled == rows,
+            pending,
+            complete: stopped_by.is_none() && pending == 0,
             stopped_by,
             exit_code: exit_code.unwrap_or_default(),
             since: None,

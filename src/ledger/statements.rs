@@ -3,11 +3,11 @@
 use jiff::Timestamp;
 use rusqlite::{CachedStatement, Error, Transaction, params};
 
-use super::item::{Deferred, Setback, Settled, Settlement};
+use super::item::{Deferred, Settled, Settlement};
 use super::{json, micros};
-use crate::allocation::{Allocation, Drift};
+use crate::allocation::Allocation;
 use crate::difference::Ids;
-use crate::outcome::{Unanswered, Verdict};
+use crate::outcome::Unanswered;
 
 const CLAIM: &str = "INSERT OR REPLACE INTO claims (run, position, claimed_at) VALUES (?1, ?2, ?3)";
 
@@ -18,15 +18,11 @@ const DEFER: &str =
         may_have_applied = ?8, http_status = ?9, latency_us = ?10, request_id = ?11
     WHERE run = ?1 AND position = ?2";
 
-const SUCCEED: &str = "UPDATE items SET state = 2, attempts = ?3, throttled = ?4, first_sent_at = ?5, settled_at = ?6,
-        outcome = ?7, basis = ?8, rack_id = ?9, prefix = ?10, next_hop = ?11, status = ?12, previous_prefix = ?13,
-        previous_next_hop = ?14, changes = ?15, drift = ?16, warnings = ?17, failure = NULL, error = NULL,
-        may_have_applied = 0, http_status = ?18, latency_us = ?19, request_id = ?20, ids = ?21
-    WHERE run = ?1 AND position = ?2 AND state = 0";
-
-const FAIL: &str = "UPDATE items SET state = 2, attempts = ?3, throttled = ?4, first_sent_at = ?5, settled_at = ?6,
-        outcome = 'failed', failure = ?7, error = ?8, may_have_applied = ?9, http_status = ?10, latency_us = ?11,
-        request_id = ?12, previous_prefix = ?13, previous_next_hop = ?14
+const SETTLE: &str =
+    "UPDATE items SET state = 2, attempts = ?3, throttled = ?4, first_sent_at = ?5, settled_at = ?6,
+        http_status = ?7, latency_us = ?8, request_id = ?9, previous_prefix = ?10, previous_next_hop = ?11,
+        outcome = ?12, basis = ?13, changes = ?14, drift = ?15, warnings = ?16, rack_id = ?17, prefix = ?18,
+        next_hop = ?19, status = ?20, ids = ?21, failure = ?22, error = ?23, may_have_applied = ?24
     WHERE run = ?1 AND position = ?2 AND state = 0";
 
 const SEE: &str = "INSERT INTO vms (base, vmid, rack_id, allocation, seen_at) VALUES (?1, ?2, ?3, ?4, ?5)
@@ -43,8 +39,7 @@ pub(super) struct Statements<'t> {
     claim: CachedStatement<'t>,
     unclaim: CachedStatement<'t>,
     defer: CachedStatement<'t>,
-    succeed: CachedStatement<'t>,
-    fail: CachedStatement<'t>,
+    settle: CachedStatement<'t>,
     see: CachedStatement<'t>,
     remember: CachedStatement<'t>,
 }
@@ -57,8 +52,7 @@ impl<'t> Statements<'t> {
             claim: db.prepare_cached(CLAIM)?,
             unclaim: db.prepare_cached(UNCLAIM)?,
             defer: db.prepare_cached(DEFER)?,
-            succeed: db.prepare_cached(SUCCEED)?,
-            fail: db.prepare_cached(FAIL)?,
+            settle: db.prepare_cached(SETTLE)?,
             see: db.prepare_cached(SEE)?,
             remember: db.prepare_cached(REMEMBER)?,
         })
@@ -101,72 +95,55 @@ impl<'t> Statements<'t> {
     pub(super) fn settle(&mut self, settled: &Settled) -> Result<bool, Error> {
         let claimed = self.unclaim(settled.item.position)?;
         match &settled.settlement {
-            Settlement::Success { verdict, allocation, drift } => {
-                Ok(claimed && self.succeed(settled, verdict, allocation, drift)?)
-            }
-            Settlement::Failed(setback) => self.fail(settled, setback),
+            Settlement::Success { .. } if !claimed => return Ok(false),
+            Settlement::Success { allocation, .. } => self.see(settled, allocation)?,
+            Settlement::Failed(_) => self.remember(settled.item.vm.as_str(), &settled.item.unanswered)?,
         }
+        self.settle_item(settled)
     }
 
-    fn succeed(
-        &mut self,
-        settled: &Settled,
-        verdict: &Verdict,
-        allocation: &Allocation,
-        drift: &[Drift],
-    ) -> Result<bool, Error> {
-        let Settled { item, last, at, .. } = settled;
+    fn settle_item(&mut self, settled: &Settled) -> Result<bool, Error> {
+        let Settled { item, last, at, settlement } = settled;
         let before = item.before.as_ref();
-        let items = self.succeed.execute(params![
+        let (success, setback) = match settlement {
+            Settlement::Success { verdict, allocation, drift } => (Some((verdict, allocation, drift)), None),
+            Settlement::Failed(setback) => (None, Some(setback)),
+        };
+        let verdict = success.map(|(verdict, ..)| verdict);
+        let allocation = success.map(|(_, allocation, _)| allocation);
+        let items = self.settle.execute(params![
             self.run,
             item.position,
             item.tally.attempts,
             item.tally.throttled,
             item.tally.first_sent.map(micros),
             micros(*at),
-            verdict.outcome.as_str(),
-            verdict.basis.as_str(),
-            allocation.rack_id,
-            allocation.prefix.as_str(),
-            allocation.next_hop.as_str(),
-            allocation.status,
-            before.map(|before| before.prefix.as_str()),
-            before.map(|before| before.next_hop.as_str()),
-            json::write_list(&verdict.changes),
-            json::write_list(drift),
-            json::write_list(&verdict.warnings),
             last.http_status,
             last.latency_us(),
             last.request_id,
-            json::write(&Ids::from(allocation)),
+            before.map(|before| before.prefix.as_str()),
+            before.map(|before| before.next_hop.as_str()),
+            settlement.outcome().as_str(),
+            verdict.map(|verdict| verdict.basis.as_str()),
+            verdict.and_then(|verdict| json::write_list(&verdict.changes)),
+            success.and_then(|(.., drift)| json::write_list(drift)),
+            verdict.and_then(|verdict| json::write_list(&verdict.warnings)),
+            allocation.map(|allocation| &allocation.rack_id),
+            allocation.map(|allocation| allocation.prefix.as_str()),
+            allocation.map(|allocation| allocation.next_hop.as_str()),
+            allocation.map(|allocation| &allocation.status),
+            allocation.and_then(|allocation| json::write(&Ids::from(&**allocation))),
+            setback.map(|setback| setback.failure.as_str()),
+            setback.map(|setback| &setback.error),
+            setback.is_some() && !item.unanswered.is_empty(),
         ])?;
-        let (vmid, seen_at) = (item.vm.as_str(), micros(*at));
+        Ok(items == 1)
+    }
+
+    fn see(&mut self, settled: &Settled, allocation: &Allocation) -> Result<(), Error> {
+        let (vmid, seen_at) = (settled.item.vm.as_str(), micros(settled.at));
         let allocated = json::write(allocation);
-        self.see.execute(params![self.base, vmid, allocation.rack_id, allocated, seen_at])?;
-        Ok(items == 1)
-    }
-
-    fn fail(&mut self, settled: &Settled, setback: &Setback) -> Result<bool, Error> {
-        let Settled { item, last, at, .. } = settled;
-        let before = item.before.as_ref();
-        let items = self.fail.execute(params![
-            self.run,
-            item.position,
-            item.tally.attempts,
-            item.tally.throttled,
-            item.tally.first_sent.map(micros),
-            micros(*at),
-            setback.failure.as_str(),
-            setback.error,
-            !item.unanswered.is_empty(),
-            last.http_status,
-            last.latency_us(),
-            last.request_id,
-            before.map(|before| before.prefix.as_str()),
-            before.map(|before| before.next_hop.as_str()),
-        ])?;
-        self.remember(item.vm.as_str(), &item.unanswered)?;
-        Ok(items == 1)
+        self.see.execute(params![self.base, vmid, allocation.rack_id, allocated, seen_at]).map(drop)
     }
 
     fn remember(&mut self, vmid: &str, unanswered: &[Unanswered]) -> Result<(), Error> {
