@@ -11,7 +11,7 @@ use crate::process::{Cost, cost};
 use crate::yardstick;
 
 /// How often each figure is measured.
-const ROUNDS: usize = 5;
+pub(crate) const ROUNDS: usize = 5;
 
 /// The latency of the case that has some.
 const LATENCY: Duration = Duration::from_millis(20);
@@ -167,34 +167,36 @@ fn timed(
 
 /// `--rate` as the server sees it.
 pub(crate) fn rate_as_seen(dir: &Path) -> Vec<Figure> {
-    const SECONDS: usize = 5;
-    let rates = [(200, "200/s"), (1_000, "1000/s"), (5_000, "5000/s")];
-    rates.into_iter().flat_map(|(per_second, text)| exactness(dir, per_second, text, SECONDS)).collect()
+    [
+        (200, "200/s", "--rate 200/s, mean", "--rate 200/s, worst second"),
+        (1_000, "1000/s", "--rate 1000/s, mean", "--rate 1000/s, worst second"),
+        (5_000, "5000/s", "--rate 5000/s, mean", "--rate 5000/s, worst second"),
+    ]
+    .into_iter()
+    .flat_map(|(per_second, rate, mean_of, worst_of)| {
+        let (mean, worst) = exactness(dir, per_second, rate);
+        [
+            alone("d", mean_of, "of it", mean, Target::Within(0.01)),
+            alone("d", worst_of, "of it", worst, Target::AtMost(1.03)),
+        ]
+    })
+    .collect()
 }
 
-fn exactness(dir: &Path, per_second: usize, text: &'static str, seconds: usize) -> [Figure; 2] {
-    let fleet = Fleet::new(dir, per_second * seconds, Order::ById);
+/// The mean and the worst second of some seconds at a rate, to that rate.
+fn exactness(dir: &Path, per_second: usize, rate: &str) -> (Samples, Samples) {
+    const SECONDS: usize = 5;
+    let fleet = Fleet::new(dir, per_second * SECONDS, Order::ById);
     let [mut mean, mut worst] = [const { Samples::new() }; 2];
     for _ in 0..ROUNDS {
         let server = Answerer::start(Duration::ZERO);
-        cost(&mut fleet.run(&server, text));
+        cost(&mut fleet.run(&server, rate));
         let arrivals = server.stop();
         let lasted = arrivals[arrivals.len() - 1].duration_since(arrivals[0]).as_secs_f64();
         mean.push((arrivals.len() - 1) as f64 / lasted / per_second as f64);
         worst.push(most_in_a_second(&arrivals) as f64 / per_second as f64);
     }
-    let what = |mean: bool| match (per_second, mean) {
-        (200, true) => "--rate 200/s, mean",
-        (200, false) => "--rate 200/s, worst second",
-        (1_000, true) => "--rate 1000/s, mean",
-        (1_000, false) => "--rate 1000/s, worst second",
-        (_, true) => "--rate 5000/s, mean",
-        (_, false) => "--rate 5000/s, worst second",
-    };
-    [
-        alone("d", what(true), "of it", mean, Target::Within(0.01)),
-        alone("d", what(false), "of it", worst, Target::AtMost(1.03)),
-    ]
+    (mean, worst)
 }
 
 fn most_in_a_second(arrivals: &[Instant]) -> usize {

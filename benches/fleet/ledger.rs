@@ -12,14 +12,13 @@ use v6fleet::ledger::{
 };
 use v6fleet::outcome::{Basis, Outcome, Verdict};
 
+use crate::case::ROUNDS;
 use crate::figure::{Figure, Samples, Target};
 
 const VMS: u32 = 100_000;
 
 /// VMs claimed at a time, and outcomes that a commit may share: what a run without latency comes to.
 const BATCH: u32 = 1024;
-
-const ROUNDS: usize = 5;
 
 pub(crate) fn alone(dir: &Path) -> Vec<Figure> {
     let [mut drafted, mut settled, mut bare] = [const { Samples::new() }; 3];
