@@ -6,6 +6,7 @@
 mod columns;
 mod csv;
 mod error;
+mod filter;
 mod format;
 mod json;
 mod read;

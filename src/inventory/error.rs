@@ -4,6 +4,7 @@
 
 use std::fmt::{self, Write as _};
 use std::io;
+use std::num::ParseIntError;
 
 use super::source::MAX_ROW_BYTES;
 
@@ -78,7 +79,16 @@ pub enum InventoryError {
     #[error("standard input (-) can be read only once, and it is named twice")]
     StdinTwice,
     #[error("the list of the VMs seen so far, a temporary file, failed: {0}")]
-    Seen(#[from] rusqlite::Error),
+    Seen(#[from] SeenError),
+}
+
+/// Why a VM could not be noted as seen.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub enum SeenError {
+    Log(#[from] io::Error),
+    Index(#[from] rusqlite::Error),
+    Vmid(#[from] ParseIntError),
 }
 
 /// What is wrong with a file, before it is known which file it is.

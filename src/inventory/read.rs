@@ -14,7 +14,7 @@ use super::error::{Fault, FileFault, InvalidRow, InventoryError, shown};
 use super::format::Format;
 use super::json::{self, Halt, Keys, Lines};
 use super::row::Cells;
-use super::seen::{self, Position, Seen, Sight};
+use super::seen::{Position, Seen, Sight};
 use super::source::Source;
 use super::vm::{Vm, VmId};
 use crate::ledger::InventoryFile;
@@ -82,10 +82,14 @@ pub fn read<E: From<InventoryError>>(
         return Err(InventoryError::StdinTwice.into());
     }
     let names = files.iter().map(|file| file.display().to_string()).collect();
-    let database = seen::database().map_err(InventoryError::from)?;
-    let seen = Seen::new(&database).map_err(InventoryError::from)?;
-    let mut fleet =
-        Fleet { options, on_event, names, seen, labels: HashSet::new(), reading: Reading::default() };
+    let mut fleet = Fleet {
+        options,
+        on_event,
+        names,
+        seen: Seen::new(),
+        labels: HashSet::new(),
+        reading: Reading::default(),
+    };
     for (index, file) in files.iter().enumerate() {
         let digest = if is_stdin(file) {
             fleet.file(index, None, Box::new(&mut *stdin))?
@@ -107,7 +111,7 @@ struct Fleet<'a, E> {
     options: &'a ReadOptions,
     on_event: &'a mut dyn FnMut(Event) -> Result<(), E>,
     names: Vec<String>,
-    seen: Seen<'a>,
+    seen: Seen,
     /// [`Reading::label_columns`] again, to look names up in.
     labels: HashSet<String>,
     reading: Reading,

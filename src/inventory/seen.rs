@@ -1,12 +1,17 @@
 //! Which VMs the fleet has had so far, and with what contents, so that no VM is called for twice.
 //!
-//! Kept in a private temporary database, which spills to disk: memory does not grow with the fleet.
+//! Memory does not grow with the fleet. A filter of fixed size knows nearly every new VM to be new, and a log keeps
+//! what it was. Only when a VM may have been there before is that log made an index, where it can be looked up.
 
 use std::hash::{BuildHasher, RandomState};
+use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
 
-use rusqlite::{Connection, Error, Statement};
+use rusqlite::Connection;
+use tempfile::SpooledTempFile;
 
-use super::vm::{Action, InvalidVmId, Vm};
+use super::error::SeenError;
+use super::filter::Filter;
+use super::vm::{Action, Vm};
 use crate::allocation::{Expected, NextHop, Prefix};
 
 /// Where a VM's row is: the number of its file, and its line.
@@ -26,44 +31,129 @@ pub(super) enum Sight {
     Conflict(Position),
 }
 
-pub(super) struct Seen<'d> {
-    insert: Statement<'d>,
-    select: Statement<'d>,
+pub(super) struct Seen {
     hashes: RandomState,
+    log: Log,
+    /// Of the log, and of all that came after it.
+    index: Option<Index>,
 }
 
-/// A database for [`Seen`].
-pub(super) fn database() -> rusqlite::Result<Connection> {
-    let database = Connection::open("")?;
-    database.execute_batch(
-        "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -8192;
-         CREATE TABLE seen (vmid INTEGER PRIMARY KEY, contents INTEGER, file INTEGER, line INTEGER);
-         BEGIN",
-    )?;
-    Ok(database)
-}
-
-impl<'d> Seen<'d> {
-    pub(super) fn new(database: &'d Connection) -> rusqlite::Result<Self> {
-        let insert = database.prepare("INSERT OR IGNORE INTO seen VALUES (?1, ?2, ?3, ?4)")?;
-        let select = database.prepare("SELECT contents, file, line FROM seen WHERE vmid = ?1")?;
-        Ok(Self { insert, select, hashes: RandomState::new() })
+impl Seen {
+    pub(super) fn new() -> Self {
+        Self { hashes: RandomState::new(), log: Log::new(), index: None }
     }
 
     /// Notes a VM where it is the first of its id.
-    pub(super) fn note(&mut self, vm: &Vm, at: Position) -> rusqlite::Result<Sight> {
-        // An integer key makes the whole twice as fast as the id's text; v1 has no other ids.
-        let vmid: i64 =
-            vm.id.as_str().parse().map_err(|_| Error::ToSqlConversionFailure(InvalidVmId.into()))?;
-        let contents = digest(vm, &self.hashes);
-        if self.insert.execute((vmid, contents, at.file.cast_signed(), at.line.cast_signed()))? == 1 {
+    pub(super) fn note(&mut self, vm: &Vm, at: Position) -> Result<Sight, SeenError> {
+        // Integers take half the time of the ids' texts; v1 has no other ids.
+        let note = Note { vmid: vm.id.as_str().parse()?, contents: digest(vm, &self.hashes), at };
+        let index = match &mut self.index {
+            Some(index) => index,
+            None if self.log.append_new(&note)? => return Ok(Sight::First),
+            None => self.index.insert(self.log.index()?),
+        };
+        if index.insert(note.words())? {
             return Ok(Sight::First);
         }
-        let (first, position): (i64, _) = self.select.query_row([vmid], |row| {
-            let (file, line): (isize, i64) = (row.get(1)?, row.get(2)?);
-            Ok((row.get(0)?, Position { file: file.cast_unsigned(), line: line.cast_unsigned() }))
-        })?;
-        Ok(if first == contents { Sight::Repeat(position) } else { Sight::Conflict(position) })
+        let first = index.find(note.vmid)?;
+        Ok(match first.contents == note.contents {
+            true => Sight::Repeat(first.at),
+            false => Sight::Conflict(first.at),
+        })
+    }
+}
+
+/// A VM, and where it is.
+struct Note {
+    vmid: i64,
+    contents: i64,
+    at: Position,
+}
+
+impl Note {
+    fn words(&self) -> [i64; 4] {
+        let Position { file, line } = self.at;
+        [self.vmid, self.contents, file.cast_signed() as i64, line.cast_signed()]
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the file's number was a usize"
+    )]
+    fn of_words([vmid, contents, file, line]: [i64; 4]) -> Self {
+        Self { vmid, contents, at: Position { file: file as usize, line: line.cast_unsigned() } }
+    }
+}
+
+/// VMs of which no two can be the same, in their order.
+struct Log {
+    filter: Filter,
+    words: BufWriter<SpooledTempFile>,
+    len: u64,
+}
+
+impl Log {
+    /// In bytes; beyond it, the log is a file.
+    const IN_MEMORY: usize = 8 << 20;
+
+    fn new() -> Self {
+        let words = BufWriter::new(SpooledTempFile::new(Self::IN_MEMORY));
+        Self { filter: Filter::new(), words, len: 0 }
+    }
+
+    /// Appends the VM unless it may be one of the log's. Returns whether it did.
+    fn append_new(&mut self, note: &Note) -> io::Result<bool> {
+        if !self.filter.insert(note.vmid) {
+            return Ok(false);
+        }
+        for word in note.words() {
+            self.words.write_all(&word.to_ne_bytes())?;
+        }
+        self.len += 1;
+        Ok(true)
+    }
+
+    fn index(&mut self) -> Result<Index, SeenError> {
+        let index = Index::new()?;
+        self.words.rewind()?;
+        let mut bytes = BufReader::new(self.words.get_mut());
+        let mut word = || {
+            let mut word = [0; size_of::<i64>()];
+            bytes.read_exact(&mut word).map(|()| i64::from_ne_bytes(word))
+        };
+        for _ in 0..self.len {
+            index.insert([word()?, word()?, word()?, word()?])?;
+        }
+        Ok(index)
+    }
+}
+
+/// VMs by their ids, in a temporary database, which spills to disk.
+struct Index(Connection);
+
+impl Index {
+    fn new() -> rusqlite::Result<Self> {
+        let database = Connection::open("")?;
+        database.execute_batch(
+            "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -8192;
+             CREATE TABLE seen (vmid INTEGER PRIMARY KEY, contents INTEGER, file INTEGER, line INTEGER);
+             BEGIN",
+        )?;
+        Ok(Self(database))
+    }
+
+    /// Inserts a VM unless there is one of that id. Returns whether it did.
+    fn insert(&self, words: [i64; 4]) -> rusqlite::Result<bool> {
+        let mut insert = self.0.prepare_cached("INSERT OR IGNORE INTO seen VALUES (?1, ?2, ?3, ?4)")?;
+        Ok(insert.execute(words)? == 1)
+    }
+
+    fn find(&self, vmid: i64) -> rusqlite::Result<Note> {
+        let mut select =
+            self.0.prepare_cached("SELECT vmid, contents, file, line FROM seen WHERE vmid = ?1")?;
+        select
+            .query_row([vmid], |row| Ok(Note::of_words([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?])))
     }
 }
 
@@ -81,6 +171,12 @@ fn digest(vm: &Vm, hashes: &RandomState) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+    use std::collections::hash_map::Entry;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
 
     fn vm(edit: impl FnOnce(&mut Vm)) -> Vm {
@@ -97,8 +193,7 @@ mod tests {
 
     #[test]
     fn a_vm_is_first_once_and_then_a_repeat_or_a_conflict() {
-        let database = database().unwrap();
-        let mut seen = Seen::new(&database).unwrap();
+        let mut seen = Seen::new();
         assert_eq!(seen.note(&vm(|_| ()), at(0, 2)).unwrap(), Sight::First);
         let same = vm(|vm| {
             vm.labels.reverse();
@@ -117,5 +212,27 @@ mod tests {
             assert_eq!(seen.note(&vm(edit), at(1, 4)).unwrap(), Sight::Conflict(at(0, 2)));
         }
         assert_eq!(seen.note(&vm(|vm| vm.id = "2".parse().unwrap()), at(1, 5)).unwrap(), Sight::First);
+    }
+    proptest! {
+        #[test]
+        fn every_vm_is_told_where_it_was_first(rows in vec((1..40_i64, 0..3_u8), 0..60)) {
+            let mut seen = Seen::new();
+            let mut firsts = HashMap::new();
+            for (line, (id, name)) in (2..).zip(rows) {
+                let row = vm(|vm| {
+                    vm.id = id.to_string().parse().unwrap();
+                    vm.name = Some(name.to_string());
+                });
+                let expected = match firsts.entry(id) {
+                    Entry::Vacant(vacant) => {
+                        vacant.insert((name, at(1, line)));
+                        Sight::First
+                    }
+                    Entry::Occupied(first) if first.get().0 == name => Sight::Repeat(first.get().1),
+                    Entry::Occupied(first) => Sight::Conflict(first.get().1),
+                };
+                prop_assert_eq!(seen.note(&row, at(1, line)).unwrap(), expected);
+            }
+        }
     }
 }

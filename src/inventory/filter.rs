@@ -1,0 +1,49 @@
+//! A Bloom filter: a set of ids in memory of a fixed size, which takes a few new ids for its own, but none of its own
+//! for new.
+//!
+//! Of 25 fleets of 1,000,000 VMs, about one has an id that is taken wrongly.
+
+use std::hash::{BuildHasher, RandomState};
+
+/// A set of ids.
+pub(super) struct Filter {
+    /// 4 MiB; a small fleet touches but a few pages of them.
+    words: Vec<u64>,
+    hashes: RandomState,
+}
+
+impl Filter {
+    const WORDS: usize = 1 << 19;
+    const BITS_OF_ID: u64 = 12;
+
+    pub(super) fn new() -> Self {
+        Self { words: vec![0; Self::WORDS], hashes: RandomState::new() }
+    }
+
+    /// Inserts an id. Returns whether it is certainly new.
+    pub(super) fn insert(&mut self, id: i64) -> bool {
+        let hash = self.hashes.hash_one(id);
+        // Double hashing (Kirsch and Mitzenmacher 2006): two halves of one hash do for any number of them.
+        let (first, step) = (hash & 0xFFFF_FFFF, hash >> 32 | 1);
+        (0..Self::BITS_OF_ID).fold(false, |new, nth| {
+            let bit = first + nth * step;
+            let word = &mut self.words[(bit / 64) as usize % Self::WORDS];
+            let unset = *word & 1 << (bit % 64) == 0;
+            *word |= 1 << (bit % 64);
+            new | unset
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_filter_forgets_no_id_and_seldom_takes_a_new_one_for_an_old() {
+        let mut filter = Filter::new();
+        let ids = (1..=100_000).map(|id| id * id);
+        assert_eq!(ids.clone().filter(|&id| !filter.insert(id)).count(), 0);
+        assert_eq!(ids.filter(|&id| filter.insert(id)).count(), 0);
+    }
+}
