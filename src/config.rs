@@ -9,6 +9,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, FromArgMatches};
 use secrecy::{ExposeSecret, SecretString};
@@ -63,8 +64,21 @@ impl Config {
     /// Reads the arguments, the environment and the configuration file.
     pub(crate) fn read(args: impl IntoIterator<Item = OsString>) -> Result<Self, ConfigError> {
         let args: Vec<OsString> = args.into_iter().collect();
-        let file = config_file(&args)?;
-        Self::parse(args, file, &Map::new())
+        let mut command = cli::command();
+        let matches = match command.try_get_matches_from_mut(&args) {
+            Err(error) if error.kind() == ErrorKind::DisplayVersion => return Err(error.into()),
+            matches => matches.ok(),
+        };
+        // What is missing among the arguments may be in the file.
+        let lenient = || cli::command().ignore_errors(true).try_get_matches_from(&args).ok();
+        let named = match &matches {
+            Some(matches) => named_config(matches),
+            None => lenient().as_ref().and_then(named_config),
+        };
+        match (matches, config_file(named)?) {
+            (Some(matches), None) => Self::new(&command, &matches, args, None),
+            (_, file) => Self::parse(args, file, &Map::new()),
+        }
     }
 
     /// The same command line, where a run's own options stand in for those that are not given anew.
@@ -90,10 +104,19 @@ impl Config {
         for (key, value) in recorded {
             command = cli::with_recorded(command, key, &recorded_texts(value));
         }
-        let matches = command.try_get_matches_from(&args).map_err(|error| blame(error, file.as_ref()))?;
-        let cli = Cli::from_arg_matches(&matches)?;
-        let options = matches.subcommand().map(|(name, verb)| options(name, verb)).unwrap_or_default();
-        Ok(Self { cli, options, args, file })
+        let matches = command.try_get_matches_from_mut(&args).map_err(|error| blame(error, file.as_ref()))?;
+        Self::new(&command, &matches, args, file)
+    }
+
+    fn new(
+        command: &clap::Command,
+        matches: &ArgMatches,
+        args: Vec<OsString>,
+        file: Option<(PathBuf, Table)>,
+    ) -> Result<Self, ConfigError> {
+        let cli = Cli::from_arg_matches(matches)?;
+        let options = matches.subcommand().map(|(name, verb)| options(command, name, verb));
+        Ok(Self { cli, options: options.unwrap_or_default(), args, file })
     }
 }
 
@@ -108,11 +131,8 @@ fn recorded_texts(value: &Value) -> Vec<String> {
 type Table = toml::Table;
 
 /// The configuration file that was named, or the one in its usual place if there is one.
-fn config_file(args: &[OsString]) -> Result<Option<(PathBuf, Table)>, ConfigError> {
-    let early = cli::command().ignore_errors(true).try_get_matches_from(args);
-    let named =
-        early.ok().and_then(|matches| named_config(&matches)).or_else(|| path_in("V6FLEET_CONFIG", ""));
-    let (path, must_exist) = match named {
+fn config_file(named: Option<PathBuf>) -> Result<Option<(PathBuf, Table)>, ConfigError> {
+    let (path, must_exist) = match named.or_else(|| path_in("V6FLEET_CONFIG", "")) {
         Some(path) => (path, true),
         None => match home("XDG_CONFIG_HOME", ".config") {
             Some(dir) => (dir.join("v6fleet/config.toml"), false),
@@ -168,8 +188,7 @@ fn blame(error: clap::Error, file: Option<&(PathBuf, Table)>) -> ConfigError {
 }
 
 /// Every option that has a value, as it was written.
-fn options(verb: &str, matches: &ArgMatches) -> Map<String, Value> {
-    let command = cli::command();
+fn options(command: &clap::Command, verb: &str, matches: &ArgMatches) -> Map<String, Value> {
     let args = command.find_subcommand(verb).into_iter().flat_map(clap::Command::get_arguments);
     let mut options = Map::new();
     for arg in args.chain(command.get_arguments()) {
