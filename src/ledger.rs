@@ -42,6 +42,7 @@ pub use row::Row;
 pub use sighting::Sighting;
 pub use store::{Lock, beside};
 pub use summary::{Counts, FailureCount, InventoryFile, Named, RackCounts, RunInfo, Since, Summary};
+pub use sums::Sums;
 pub use writer::{Claimed, Counted, Reply, Take, Writer};
 
 use crate::outcome::Unanswered;
@@ -143,15 +144,29 @@ impl Ledger {
         Writer::start(self, run)
     }
 
-    /// Notes how a run ended. What is still claimed then has an unanswered attempt.
-    pub fn end(&mut self, run: &RunKey, stopped_by: Option<Stop>, exit_code: u8) -> Result<(), LedgerError> {
+    /// Notes how a run ended, and the exit code that its summary comes to. What is still claimed then has an
+    /// unanswered attempt.
+    pub fn end(
+        &mut self,
+        run: &RunKey,
+        stopped_by: Option<Stop>,
+        exit_code: impl FnOnce(&Summary) -> u8,
+    ) -> Result<Summary, LedgerError> {
         self.bury_the_dead()?;
-        let now = micros(Timestamp::now());
+        let now = timestamp(micros(Timestamp::now()));
+        let summary = self.summary_at(run, now)?;
+        let exit_code = exit_code(&summary);
         let end = "UPDATE runs SET ended_at = ?2, stopped_by = ?3, exit_code = ?4, counts = ?5 WHERE no = ?1";
-        let stopped_by = stopped_by.map(Stop::as_str);
-        let counts = json::write(&self.counts(run)?);
-        self.db.execute(end, params![run.no, now, stopped_by, exit_code, counts]).map_err(self.sqlite())?;
-        Ok(())
+        let ended = params![
+            run.no,
+            micros(now),
+            stopped_by.map(Stop::as_str),
+            exit_code,
+            json::write(&summary.counts)
+        ];
+        self.db.execute(end, ended).map_err(self.sqlite())?;
+        let complete = stopped_by.is_none() && summary.pending == 0;
+        Ok(Summary { complete, stopped_by, exit_code, ..summary })
     }
 }
 

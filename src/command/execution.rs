@@ -38,17 +38,17 @@ pub(super) struct Execution<'a> {
 impl Execution<'_> {
     /// Carries out `run`.
     pub(super) fn carry_out(&self, ledger: Ledger, run: &RunKey, api: &Api) -> Result<Ended, CommandError> {
-        let counts = ledger.counts(run).before_the_first_call()?;
-        let (mut ledger, ending) = self.call_all(ledger, run, api, counts)?;
+        let (mut ledger, ending) = self.call_all(ledger, run, api)?;
         let stop = match ending {
             Ending::Complete => None,
             Ending::Stopped(stop) => Some(stop),
             // Nothing is noted and nothing lost: the run is as a crash would have left it.
             Ending::Abandoned(stop) => return Ok(Ended { exit_code: stop.exit_code(), recap: None }),
         };
-        let exit_code = self.end(&mut ledger, run, stop).map_err(|error| self.broken_off(run, &error))?;
+        let summary = ledger.end(run, stop, |summary| self.exit_code(stop, summary));
+        let summary = summary.map_err(|error| self.broken_off(run, &error))?;
         let info = ledger.run_info(run)?;
-        let summary = Summary { since: ledger.since(run)?, ..ledger.summary(run)? };
+        let summary = Summary { since: ledger.since(run)?, ..summary };
         let outputs = outputs(self.reports, &info.id);
         let mut written = write_reports(&ledger, run, &info, &summary, &outputs)?;
         if summary.skipped > 0 {
@@ -58,14 +58,7 @@ impl Execution<'_> {
         self.prune(&ledger);
         ledger.close()?;
         all_written(written, &outputs, run, self.common_args)?;
-        Ok(Ended { exit_code, recap: Some(recap) })
-    }
-
-    /// Notes how the run ended. Returns the exit code.
-    fn end(&self, ledger: &mut Ledger, run: &RunKey, stop: Option<Stop>) -> Result<u8, LedgerError> {
-        let exit_code = self.exit_code(stop, &ledger.summary(run)?);
-        ledger.end(run, stop, exit_code)?;
-        Ok(exit_code)
+        Ok(Ended { exit_code: summary.exit_code, recap: Some(recap) })
     }
 
     /// What it means that the ledger failed in mid-run, and what to do next.
@@ -78,15 +71,10 @@ impl Execution<'_> {
         ))
     }
 
-    fn call_all(
-        &self,
-        ledger: Ledger,
-        run: &RunKey,
-        api: &Api,
-        counts: Counts,
-    ) -> Result<(Ledger, Ending), CommandError> {
+    fn call_all(&self, ledger: Ledger, run: &RunKey, api: &Api) -> Result<(Ledger, Ending), CommandError> {
         let now = Instant::now();
-        let pending = ledger.pending(run).before_the_first_call()?;
+        let sums = ledger.sums(run).before_the_first_call()?;
+        let (counts, pending) = (sums.counts(), sums.pending);
         let terminal = io::stderr().is_terminal();
         // What is pending counts as failed in a summary, and is not done for the progress.
         let begun = Counts { failed: counts.failed - pending.iter().sum::<u64>(), ..counts };

@@ -212,7 +212,7 @@ mod tests {
             draft.add(&vm(id, Some("a")), Action::Allocate, Some("a")).unwrap();
         }
         let run = draft.commit(&Reading::default(), &[]).unwrap();
-        ledger.end(&run, stopped_by, exit_code).unwrap();
+        ledger.end(&run, stopped_by, |_| exit_code).unwrap();
         run
     }
 

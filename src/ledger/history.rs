@@ -112,7 +112,7 @@ impl Ledger {
         match overview.map_err(sqlite)? {
             (overview, true) => Ok(overview),
             // It has not ended, or ended before counts were kept.
-            (overview, false) => Ok(Overview { counts: self.counts(run)?, ..overview }),
+            (overview, false) => Ok(Overview { counts: self.sums(run)?.counts(), ..overview }),
         }
     }
 

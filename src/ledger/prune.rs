@@ -71,7 +71,7 @@ mod tests {
         let mut writer = ledger.write(&run).unwrap();
         let item = claim(&mut writer, take(0, 1)).remove(0);
         writer.settle(success(item, Outcome::Created, Basis::CreatedFlag));
-        writer.close().0.unwrap().end(&run, None, 0).unwrap();
+        writer.close().0.unwrap().end(&run, None, |_| 0).unwrap();
         run
     }
 
@@ -86,7 +86,7 @@ mod tests {
             draft.add(&vm("2", None), Action::Allocate, None).unwrap();
             draft.skip("other.csv", 3, "vmid", "is missing").unwrap();
             let run = draft.commit(&crate::inventory::Reading::default(), &[]).unwrap();
-            ledger.end(&run, Some(Stop::Deadline), 5).unwrap();
+            ledger.end(&run, Some(Stop::Deadline), |_| 5).unwrap();
             run
         };
         let [_superseded, resumable] = [(); 2].map(|()| stopped());

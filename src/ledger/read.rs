@@ -1,19 +1,15 @@
 //! Everything that reports ask of a ledger.
 
 use jiff::Timestamp;
-use rusqlite::{OptionalExtension, params};
 
 use super::draft::RunKey;
 use super::error::LedgerError;
 use super::row::Row;
-use super::summary::{Counts, FailureCount, RunInfo, Summary};
+use super::summary::{RunInfo, Summary};
 use super::sums::Sums;
 use super::{Ledger, json, timestamp};
 use crate::outcome::{Basis, Failure, Outcome};
 use crate::stop::Stop;
-
-/// How many VMs stand for a failure in a summary.
-const EXAMPLES: u32 = 3;
 
 /// The outcome of an item as a report shows it: what has none has failed.
 pub(super) const OUTCOME: &str = "CASE state WHEN 2 THEN outcome ELSE 'failed' END";
@@ -79,12 +75,18 @@ impl Ledger {
 
     /// Adds up a run's rows, as they are now.
     pub fn summary(&self, run: &RunKey) -> Result<Summary, LedgerError> {
+        self.summary_at(run, Timestamp::now())
+    }
+
+    /// `now` is the end of a run that goes on.
+    pub(super) fn summary_at(&self, run: &RunKey, now: Timestamp) -> Result<Summary, LedgerError> {
         let sqlite = self.sqlite();
-        let Sums { racks, rows, pending, drifted, warned, calls, retries, throttled } = self.sums(run)?;
+        let sums = self.sums(run)?;
+        let counts = sums.counts();
+        let Sums { racks, rows, pending, drifted, warned, calls, retries, throttled, failures } = sums;
         let pending = pending.iter().sum();
         let skipped = "SELECT count(*) FROM skipped WHERE run = ?1";
         let skipped = self.db.query_row(skipped, [run.no], |row| row.get::<_, i64>(0)).map_err(sqlite)?;
-        let counts = Counts::sum(racks.iter().map(|rack| rack.counts));
         if rows != counts.settled() {
             return Err(LedgerError::Miscounted { expected: rows, found: counts.settled() });
         }
@@ -110,15 +112,15 @@ impl Ledger {
             })
             .map_err(sqlite)?;
         let stopped_by = stopped_by.and_then(|word| Stop::from_word(&word));
-        let duration_s = ended.unwrap_or_else(Timestamp::now).duration_since(begun).as_secs_f64().max(0.0);
+        let duration_s = ended.unwrap_or(now).duration_since(begun).as_secs_f64().max(0.0);
         Ok(Summary {
             counts,
             skipped: skipped.unsigned_abs(),
             drifted,
             warned,
             warnings,
-            failures: self.failures(run).map_err(sqlite)?,
             racks,
+            failures,
             calls,
             retries,
             throttled,
@@ -130,41 +132,6 @@ impl Ledger {
             exit_code: exit_code.unwrap_or_default(),
             since: None,
         })
-    }
-
-    fn failures(&self, run: &RunKey) -> Result<Vec<FailureCount>, rusqlite::Error> {
-        let sql = format!(
-            "SELECT coalesce(failure, 'not_attempted') AS f, count(*), sum(may_have_applied), min(position)
-             FROM items WHERE run = ?1 AND {OUTCOME} = 'failed' GROUP BY f ORDER BY count(*) DESC, f"
-        );
-        let mut groups = self.db.prepare(&sql)?;
-        let mut groups = groups.query([run.no])?;
-        let mut failures = Vec::new();
-        while let Some(row) = groups.next()? {
-            let word: String = row.get(0)?;
-            failures.push(FailureCount {
-                failure: Failure::from_word(&word).unwrap_or(Failure::NotAttempted),
-                vms: row.get::<_, i64>(1)?.unsigned_abs(),
-                may_have_applied: row.get::<_, i64>(2)?.unsigned_abs(),
-                examples: self.examples(run, &word)?,
-                error: self.error_at(run, row.get(3)?)?,
-            });
-        }
-        Ok(failures)
-    }
-
-    fn examples(&self, run: &RunKey, failure: &str) -> Result<Vec<String>, rusqlite::Error> {
-        let sql = format!(
-            "SELECT vmid FROM items WHERE run = ?1 AND {OUTCOME} = 'failed' AND coalesce(failure, 'not_attempted') = ?2
-             ORDER BY position LIMIT ?3"
-        );
-        let mut examples = self.db.prepare(&sql)?;
-        examples.query_map(params![run.no, failure, EXAMPLES], |row| row.get(0))?.collect()
-    }
-
-    fn error_at(&self, run: &RunKey, position: i64) -> Result<Option<String>, rusqlite::Error> {
-        let sql = "SELECT error FROM items WHERE run = ?1 AND position = ?2";
-        Ok(self.db.query_row(sql, params![run.no, position], |row| row.get(0)).optional()?.flatten())
     }
 
     /// Calls `each` with every row of a run, in inventory order.

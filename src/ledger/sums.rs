@@ -1,5 +1,6 @@
 //! A run's items, added up in one pass.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use rusqlite::{Error, Row};
@@ -8,26 +9,35 @@ use super::Ledger;
 use super::draft::RunKey;
 use super::error::LedgerError;
 use super::read::OUTCOME;
-use super::summary::{Counts, RackCounts};
-use crate::outcome::Outcome;
+use super::summary::{Counts, FailureCount, RackCounts};
+use crate::outcome::{Failure, Outcome};
+
+/// How many VMs stand for a failure.
+const EXAMPLES: usize = 3;
 
 /// What the items of a run add up to.
 #[derive(Debug, Default)]
-pub(super) struct Sums {
+pub struct Sums {
     /// By number.
-    pub(super) racks: Vec<RackCounts>,
-    pub(super) rows: u64,
+    pub racks: Vec<RackCounts>,
+    pub rows: u64,
     /// By rack.
-    pub(super) pending: Vec<u64>,
-    pub(super) drifted: u64,
-    pub(super) warned: u64,
-    pub(super) calls: u64,
-    pub(super) retries: u64,
-    pub(super) throttled: u64,
+    pub pending: Vec<u64>,
+    pub drifted: u64,
+    pub warned: u64,
+    pub calls: u64,
+    pub retries: u64,
+    pub throttled: u64,
+    /// The most frequent first.
+    pub failures: Vec<FailureCount>,
 }
 
 impl Sums {
-    /// Reads the columns `rack, pending, outcome, drifted, warned, attempts, throttled`.
+    pub fn counts(&self) -> Counts {
+        Counts::sum(self.racks.iter().map(|rack| rack.counts))
+    }
+
+    /// Reads the columns of [`Ledger::add_items`].
     fn add(&mut self, item: &Row<'_>) -> Result<(), Error> {
         let rack = item.get::<_, u32>(0)? as usize;
         let (attempts, throttled): (u32, u32) = (item.get(5)?, item.get(6)?);
@@ -45,23 +55,35 @@ impl Sums {
             rack.counts.selected += 1;
             rack.counts.add(outcome, 1);
         }
+        if outcome == Some(Outcome::Failed) {
+            self.add_failure(item)?;
+        }
+        Ok(())
+    }
+
+    fn add_failure(&mut self, item: &Row<'_>) -> Result<(), Error> {
+        let failure = item.get_ref(8)?.as_str_or_null()?.and_then(Failure::from_word);
+        let failure = failure.unwrap_or(Failure::NotAttempted);
+        let known = self.failures.iter().position(|group| group.failure == failure);
+        let index = known.unwrap_or(self.failures.len());
+        if known.is_none() {
+            let first =
+                FailureCount { failure, vms: 0, may_have_applied: 0, examples: vec![], error: item.get(10)? };
+            self.failures.push(first);
+        }
+        let group = &mut self.failures[index];
+        group.vms += 1;
+        group.may_have_applied += u64::from(item.get::<_, bool>(9)?);
+        if group.examples.len() < EXAMPLES {
+            group.examples.push(item.get(7)?);
+        }
         Ok(())
     }
 }
 
 impl Ledger {
-    /// How a run's VMs came out, as they are now.
-    pub fn counts(&self, run: &RunKey) -> Result<Counts, LedgerError> {
-        Ok(Counts::sum(self.sums(run)?.racks.iter().map(|rack| rack.counts)))
-    }
-
-    /// How many VMs of a run are pending, by rack.
-    pub fn pending(&self, run: &RunKey) -> Result<Vec<u64>, LedgerError> {
-        Ok(self.sums(run)?.pending)
-    }
-
-    /// Adds up all items in one pass: by rack they lie all over the file.
-    pub(super) fn sums(&self, run: &RunKey) -> Result<Sums, LedgerError> {
+    /// Adds up a run's items, as they are now.
+    pub fn sums(&self, run: &RunKey) -> Result<Sums, LedgerError> {
         let named = |rack_id: Option<Arc<str>>| RackCounts {
             rack_id: rack_id.as_deref().map(str::to_owned),
             counts: Counts::default(),
@@ -69,12 +91,15 @@ impl Ledger {
         let racks: Vec<RackCounts> = self.racks(run)?.into_iter().map(named).collect();
         let mut sums = Sums { pending: vec![0; racks.len()], racks, ..Sums::default() };
         self.add_items(run, &mut sums).map_err(self.sqlite())?;
+        sums.failures.sort_by_key(|group| (Reverse(group.vms), group.failure.as_str()));
         Ok(sums)
     }
 
+    /// In the order of the table, which is that of the inventory: by rack, items lie all over the file.
     fn add_items(&self, run: &RunKey, sums: &mut Sums) -> Result<(), Error> {
         let mut items = self.db.prepare_cached(&format!(
-            "SELECT rack, state < 2, {OUTCOME}, drift IS NOT NULL, warnings IS NOT NULL, attempts, throttled
+            "SELECT rack, state < 2, {OUTCOME}, drift IS NOT NULL, warnings IS NOT NULL, attempts, throttled,
+                    vmid, failure, may_have_applied, error
              FROM items NOT INDEXED WHERE run = ?1"
         ))?;
         let mut items = items.query([run.no])?;

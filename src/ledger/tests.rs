@@ -113,7 +113,7 @@ fn racks_are_claimed_in_inventory_order_and_each_vm_once() {
     let fixture = Fixture::new();
     let ledger = fixture.ledger();
     let run = begin(&ledger, &[Some("a"), Some("b"), Some("a"), None, Some("a")]);
-    assert_eq!(ledger.pending(&run).unwrap(), [3, 1, 1]);
+    assert_eq!(ledger.sums(&run).unwrap().pending, [3, 1, 1]);
     let mut writer = ledger.write(&run).unwrap();
     let ids = |items: Vec<Item>| items.into_iter().map(|item| item.vm.to_string()).collect::<Vec<_>>();
     let first = claim(&mut writer, take(0, 2));
@@ -141,7 +141,7 @@ fn what_is_settled_is_counted_remembered_and_reported_in_inventory_order() {
         replies.iter().map(|r| if let Reply::Settled(vms) = r { vms.len() } else { 0 }).sum::<usize>();
     assert_eq!(counted, 2);
     let mut ledger = ledger.unwrap();
-    ledger.end(&run, None, 3).unwrap();
+    ledger.end(&run, None, |_| 3).unwrap();
     let summary = ledger.summary(&run).unwrap();
     assert_eq!((summary.counts.created, summary.counts.failed, summary.complete), (1, 1, true));
     assert_eq!(summary.failures[0].examples, ["2"]);
@@ -195,7 +195,7 @@ fn what_a_dead_process_left_claimed_is_pending_with_an_unanswered_attempt() {
     let ledger = fixture.ledger();
     let row = &rows(&ledger, &run)[0];
     assert_eq!((row.outcome, row.may_have_applied, row.attempts), (Outcome::Failed, true, 1));
-    assert_eq!(ledger.pending(&run).unwrap(), [2]);
+    assert_eq!(ledger.sums(&run).unwrap().pending, [2]);
     let mut writer = ledger.write(&run).unwrap();
     let items = claim(&mut writer, take(0, 2));
     let [window] = items[0].unanswered[..] else { panic!("{:?}", items[0].unanswered) };

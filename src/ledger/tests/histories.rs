@@ -220,7 +220,7 @@ impl History {
         let (ledger, _) = self.writer.take().unwrap().close();
         let mut ledger = ledger.unwrap();
         if !died {
-            ledger.end(&self.run, Some(Stop::Deadline), 5).unwrap();
+            ledger.end(&self.run, Some(Stop::Deadline), |_| 5).unwrap();
         }
         drop(ledger);
         self.model.over();
@@ -238,7 +238,7 @@ impl History {
     /// What a resume would find, and what a report says.
     fn check(&self, ledger: &Ledger) {
         let unfinished = self.model.is_unfinished();
-        assert_eq!(ledger.pending(&self.run).unwrap(), self.model.pending());
+        assert_eq!(ledger.sums(&self.run).unwrap().pending, self.model.pending());
         assert_eq!(ledger.is_unfinished(&self.run).unwrap(), unfinished);
         assert_eq!(ledger.latest_unfinished().unwrap(), unfinished.then(|| self.run.clone()));
         let rows = rows(ledger, &self.run);
