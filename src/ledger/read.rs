@@ -14,6 +14,15 @@ use crate::stop::Stop;
 /// The outcome of an item as a report shows it: what has none has failed.
 pub(super) const OUTCOME: &str = "CASE state WHEN 2 THEN outcome ELSE 'failed' END";
 
+/// Items `i`, with the claims `c` of those whose call is in flight, or was when the process died.
+pub(super) const ITEMS: &str = "items i LEFT JOIN claims c USING (run, position)";
+
+/// Whether the answer to a call for one of [`ITEMS`] was lost, or may yet be.
+pub(super) const MAY_HAVE_APPLIED: &str = "(may_have_applied OR c.claimed_at IS NOT NULL)";
+
+/// What is said of a claimed VM.
+const IN_FLIGHT: &str = "a call for this VM is in flight, or was when the process died";
+
 /// An invalid inventory row that a run went on without.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Skipped {
@@ -142,7 +151,7 @@ impl Ledger {
     ) -> Result<(), E> {
         let sqlite = self.sqlite();
         let sql = format!(
-            "SELECT {ROW} FROM items i JOIN racks r ON r.run = i.run AND r.no = i.rack
+            "SELECT {ROW} FROM {ITEMS} JOIN racks r ON r.run = i.run AND r.no = i.rack
              WHERE i.run = ?1 ORDER BY position"
         );
         let mut items = self.db.prepare(&sql).map_err(sqlite)?;
@@ -166,15 +175,16 @@ impl Ledger {
     }
 }
 
-/// What [`row`] reads, of an item `i` and its rack `r`.
+/// What [`row`] reads, of one of [`ITEMS`] and its rack `r`.
 pub(super) const ROW: &str = "
     vmid, name, coalesce(i.rack_id, CASE rack_expected WHEN 1 THEN r.rack_id END), i.action, state, outcome,
     basis, prefix, next_hop, status, previous_prefix, previous_next_hop, changes, drift, failure,
     may_have_applied, http_status, error, attempts, first_sent_at, settled_at, latency_us, request_id,
-    i.warnings, labels, throttled";
+    i.warnings, labels, throttled, c.claimed_at IS NOT NULL";
 
 pub(super) fn row(item: &rusqlite::Row<'_>) -> Result<Row, rusqlite::Error> {
     let settled = item.get::<_, i64>(4)? == 2;
+    let claimed: bool = item.get(26)?;
     let word = |column| item.get::<_, Option<String>>(column).map(Option::unwrap_or_default);
     let outcome = Outcome::from_word(&word(5)?).filter(|_| settled).unwrap_or(Outcome::Failed);
     let failure = Failure::from_word(&word(14)?).unwrap_or(Failure::NotAttempted);
@@ -194,9 +204,9 @@ pub(super) fn row(item: &rusqlite::Row<'_>) -> Result<Row, rusqlite::Error> {
         changes: json::read(item, 12)?.unwrap_or_default(),
         drift: json::read(item, 13)?.unwrap_or_default(),
         failure: (outcome == Outcome::Failed).then_some(failure),
-        may_have_applied: item.get(15)?,
+        may_have_applied: item.get::<_, bool>(15)? || claimed,
         http_status: item.get(16)?,
-        error: item.get(17)?,
+        error: if claimed { Some(IN_FLIGHT.to_owned()) } else { item.get(17)? },
         attempts: item.get(18)?,
         throttled: item.get(25)?,
         first_sent_at: time(19)?,

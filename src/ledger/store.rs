@@ -198,14 +198,14 @@ pub(super) fn open_read_only(path: &Path) -> Result<Connection, LedgerError> {
         return Err(LedgerError::Missing(path.to_owned()));
     }
     let db = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-    match version(&db, path)? {
-        0 => Err(LedgerError::Missing(path.to_owned())),
-        1 => {
-            db.execute_batch(include_str!("schema-1-as-2.sql")).map_err(sqlite(path))?;
-            Ok(db)
-        }
-        _ => Ok(db),
-    }
+    let views = match version(&db, path)? {
+        0 => return Err(LedgerError::Missing(path.to_owned())),
+        1 => concat!(include_str!("schema-1-as-2.sql"), include_str!("schema-2-as-3.sql")),
+        2 => include_str!("schema-2-as-3.sql"),
+        _ => "",
+    };
+    db.execute_batch(views).map_err(sqlite(path))?;
+    Ok(db)
 }
 
 fn connect(path: &Path, access: OpenFlags) -> Result<Connection, LedgerError> {
@@ -310,6 +310,10 @@ mod tests {
         let expected: (bool, Option<i64>, Option<String>, String) = (false, None, None, "1".into());
         let reader = open_read_only(&path).unwrap();
         assert_eq!((read(&reader), version(&reader, &path).unwrap()), (expected.clone(), 1));
+        let claim: (i64, i64, i64) = reader
+            .query_row("SELECT * FROM claims", [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+            .unwrap();
+        assert_eq!(claim, (1, 0, 7), "what a crash left claimed is seen");
         let writer = open(&path).unwrap();
         assert_eq!((read(&writer), version(&writer, &path).unwrap()), (expected, SCHEMA));
         let claim = "SELECT state, claimed_at FROM items JOIN claims USING (run, position)";

@@ -192,6 +192,15 @@ fn what_a_dead_process_left_claimed_is_pending_with_an_unanswered_attempt() {
     claim(&mut writer, take(0, 1));
     drop(writer.close());
 
+    let reader = Ledger::open_read_only(&fixture.path()).unwrap();
+    let told = |row: &Row| (row.failure, row.may_have_applied, row.error.is_some());
+    let told: Vec<_> = rows(&reader, &run).iter().map(told).collect();
+    let never = Some(Failure::NotAttempted);
+    assert_eq!(told, [(never, true, true), (never, false, false)], "already before the next run");
+    assert_eq!(reader.summary(&run).unwrap().failures[0].may_have_applied, 1);
+    assert!(reader.entries(&"1".parse().unwrap()).unwrap()[0].row.may_have_applied);
+    drop(reader);
+
     let ledger = fixture.ledger();
     let row = &rows(&ledger, &run)[0];
     assert_eq!((row.outcome, row.may_have_applied, row.attempts), (Outcome::Failed, true, 1));
