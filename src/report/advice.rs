@@ -43,7 +43,7 @@ pub(super) fn advice(failure: Failure) -> &'static str {
             "this is not how the API answers: check --base-url, and whether a proxy answers in its place"
         }
         Failure::RefusedByApi => "the API answered, and refused: its words above say why",
-        Failure::NotAttempted => "the run stopped before their turn: nothing was sent for them",
+        Failure::NotAttempted => "the run ended before their turn, or before their answer: go on with it",
     }
 }
 

@@ -355,7 +355,7 @@ mod tests {
             success is false
             → the API answered, and refused: its words above say why
           not_attempted: 1 VM: 10023
-            → the run stopped before their turn: nothing was sent for them
+            → the run ended before their turn, or before their answer: go on with it
 
         3 failed VMs may have changed all the same: their answers were lost.
         1 VM drifted from the inventory; 1 has a warning.
@@ -430,7 +430,7 @@ mod tests {
             no answer within 30 s
             → no answer came in time: run them again, with a longer --timeout if it lasts
           not_attempted: 1,470 VMs: 31, …
-            → the run stopped before their turn: nothing was sent for them
+            → the run ended before their turn, or before their answer: go on with it
 
         30 failed VMs may have changed all the same: their answers were lost.
         1 VM drifted from the inventory; 1,200 have warnings.
