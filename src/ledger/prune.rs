@@ -9,8 +9,14 @@ use super::resume::{NEWEST_OF_ITS_JOB, UNFINISHED};
 /// VMs deleted in one transaction: it must not outgrow the disk, nor keep a reader waiting.
 const STEP: i64 = 10_000;
 
+/// That there is an older run of a run `r`'s job which stays, pinned and unfinished.
+const SUPERSEDES: &str =
+    "EXISTS (SELECT 1 FROM runs p JOIN items i ON i.run = p.no WHERE p.pinned AND i.state < 2
+    AND p.fleet = r.fleet AND p.base = r.base AND p.no < r.no)";
+
 impl Ledger {
-    /// Deletes all runs but the newest `keep`, the pinned ones, and those that wait for a resume. Returns how many.
+    /// Deletes all runs but the newest `keep`, the pinned ones, those that wait for a resume, and the one but for
+    /// which a pinned one would. Returns how many.
     ///
     /// A run is gone before its first VM is: killed half-way, it is deleted to the end by the next call.
     pub fn prune(&self, keep: u32) -> Result<usize, LedgerError> {
@@ -19,7 +25,8 @@ impl Ledger {
             "UPDATE runs SET pruned = 1 WHERE no IN
                 (SELECT no FROM runs r
                  WHERE NOT pinned AND no NOT IN (SELECT no FROM runs ORDER BY no DESC LIMIT ?1)
-                    AND NOT ((ended_at IS NULL OR stopped_by IS NOT NULL) AND {NEWEST_OF_ITS_JOB} AND {UNFINISHED}))"
+                    AND NOT ((ended_at IS NULL OR stopped_by IS NOT NULL) AND {NEWEST_OF_ITS_JOB} AND {UNFINISHED})
+                    AND NOT ({NEWEST_OF_ITS_JOB} AND {SUPERSEDES}))"
         );
         self.db.execute(&choose, [keep]).map_err(sqlite)?;
         let mut pruned = self.db.prepare("SELECT no FROM runs WHERE pruned").map_err(sqlite)?;
@@ -103,6 +110,26 @@ mod tests {
         assert_eq!(tables.map(|sql| number(&ledger, &sql)), [3, 3, 1]);
         ledger.pin(&pinned, false).unwrap();
         assert_eq!(ledger.prune(1).unwrap(), 1);
+    }
+
+    #[test]
+    fn a_pinned_run_that_was_superseded_is_not_gone_on_with_when_its_successor_is_old() {
+        let fixture = Fixture::new();
+        let mut ledger = fixture.ledger();
+        let stopped = begin(&ledger, &[None]);
+        ledger.end(&stopped, Some(Stop::Deadline), |_| 5).unwrap();
+        ledger.pin(&stopped, true).unwrap();
+        drop(ledger);
+        let successor = complete(&fixture);
+        let ledger = fixture.ledger();
+        let other = NewRun { files: vec!["other.csv".into()], ..new_run(BASE) };
+        let other = ledger.draft(&other).unwrap().commit(&crate::inventory::Reading::default(), &[]).unwrap();
+        assert_eq!(ledger.prune(1).unwrap(), 0);
+        assert_eq!(ledger.unfinished(&new_run(BASE)).unwrap(), None);
+        ledger.pin(&stopped, false).unwrap();
+        assert_eq!(ledger.prune(1).unwrap(), 2);
+        assert_eq!(left(&ledger), ids(&[&other]));
+        assert!(ledger.find_run(&successor.id).is_err());
     }
 
     #[test]
