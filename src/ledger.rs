@@ -176,10 +176,7 @@ fn bury(db: &rusqlite::Transaction<'_>) -> Result<(), rusqlite::Error> {
          FROM claims c JOIN runs r ON r.no = c.run JOIN items i ON i.run = c.run AND i.position = c.position
             LEFT JOIN vms v ON v.base = r.base AND v.vmid = i.vmid",
     )?;
-    let mut remember = db.prepare(
-        "INSERT INTO vms (base, vmid, unanswered) VALUES (?1, ?2, ?3)
-         ON CONFLICT (base, vmid) DO UPDATE SET unanswered = excluded.unanswered",
-    )?;
+    let mut remember = db.prepare(statements::REMEMBER)?;
     let mut free = db.prepare(
         "UPDATE items SET attempts = attempts + 1, may_have_applied = 1,
             first_sent_at = coalesce(first_sent_at, ?3), failure = coalesce(failure, 'not_attempted'),

@@ -29,7 +29,8 @@ const SEE: &str = "INSERT INTO vms (base, vmid, rack_id, allocation, seen_at) VA
     ON CONFLICT (base, vmid) DO UPDATE SET rack_id = excluded.rack_id, allocation = excluded.allocation,
         seen_at = excluded.seen_at, unanswered = NULL";
 
-const REMEMBER: &str = "INSERT INTO vms (base, vmid, unanswered) VALUES (?1, ?2, ?3)
+/// Keeps the attempts whose answer was lost, of a VM at a base URL.
+pub(super) const REMEMBER: &str = "INSERT INTO vms (base, vmid, unanswered) VALUES (?1, ?2, ?3)
     ON CONFLICT (base, vmid) DO UPDATE SET unanswered = excluded.unanswered";
 
 /// All of them, for one run.
