@@ -3,12 +3,13 @@
 //! It has a core to itself and notes when each call arrived. It answers HTTP/1.1 with keep-alive, and nothing else.
 
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use crate::core::{self, Core};
 use crate::fleet;
@@ -25,6 +26,8 @@ const BODY: &str = concat!(
 
 /// Requests are far smaller; whatever is pipelined beyond it waits in the socket.
 const BUFFER: usize = 8192;
+
+type Arrivals = Arc<Mutex<Vec<Instant>>>;
 
 /// Runs until it is stopped.
 pub(crate) struct Answerer {
@@ -67,18 +70,18 @@ impl Answerer {
 
 async fn serve(listener: TcpListener, latency: Duration, mut stopped: oneshot::Receiver<()>) -> Vec<Instant> {
     let answer = answer();
-    let (arrived, mut arrivals) = mpsc::unbounded_channel();
+    let arrivals = Arrivals::default();
     loop {
         tokio::select! {
             _ = &mut stopped => break,
             accepted = listener.accept() => {
                 let (stream, _) = accepted.unwrap();
                 stream.set_nodelay(true).unwrap();
-                tokio::spawn(converse(stream, latency, answer.clone(), arrived.clone()));
+                tokio::spawn(converse(stream, latency, answer.clone(), arrivals.clone()));
             }
         }
     }
-    std::iter::from_fn(|| arrivals.try_recv().ok()).collect()
+    std::mem::take(&mut arrivals.lock().unwrap())
 }
 
 fn answer() -> Vec<u8> {
@@ -87,12 +90,7 @@ fn answer() -> Vec<u8> {
 }
 
 /// Answers what comes over one connection until that is closed.
-async fn converse(
-    mut stream: TcpStream,
-    latency: Duration,
-    mut answer: Vec<u8>,
-    arrived: mpsc::UnboundedSender<Instant>,
-) {
+async fn converse(mut stream: TcpStream, latency: Duration, mut answer: Vec<u8>, arrivals: Arrivals) {
     let places = |mark| (0..answer.len()).filter(|&at| answer[at] == mark).collect::<Vec<_>>();
     let (digits, rack_digits) = (places(b'@'), places(b'#'));
     let (mut buffer, mut length) = ([0; BUFFER], 0);
@@ -100,7 +98,7 @@ async fn converse(
         length += read;
         let mut begun = 0;
         while let Some(request) = Request::first_of(&buffer[begun..length]) {
-            let _ = arrived.send(Instant::now());
+            arrivals.lock().unwrap().push(Instant::now());
             if !latency.is_zero() {
                 tokio::time::sleep(latency).await;
             }
