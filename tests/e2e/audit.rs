@@ -238,6 +238,20 @@ fn the_selection_narrows_the_findings_but_not_what_a_vm_is_compared_with() {
 }
 
 #[test]
+fn findings_come_in_the_order_of_a_large_inventory_whatever_that_is() {
+    let sandbox = Sandbox::start(&[]);
+    let fixture = Fixture::at(&sandbox);
+    fixture.write("fleet.csv", "vmid\n10001\n10003\n");
+    allocate(&fixture, "fleet.csv");
+    // As many as need more than one batch of lookups, and 7,919 is prime.
+    let all = || (0..20_000).map(|vm| 10_001 + vm * 7_919 % 20_000);
+    fixture.write("fleet.csv", fleet::csv_of(all()));
+    let seen = [10_001, 10_003];
+    let never = all().filter(|vmid| !seen.contains(vmid)).map(|vmid| format!("{vmid} never_seen"));
+    assert_eq!(told(&fixture.run(&AUDIT).exits(11)), never.collect::<Vec<_>>());
+}
+
+#[test]
 fn only_what_was_seen_at_the_same_base_url_is_known() {
     let (sandbox, other) = (Sandbox::start(&[]), Sandbox::start(&[]));
     let fixture = Fixture::at(&sandbox);
