@@ -1,7 +1,8 @@
 //! How text from outside, numbers and durations are put before people.
 //!
 //! Names, errors and labels come from servers and inventories: a terminal must not obey them, and a
-//! spreadsheet must not run them. Whatever is shown goes through here once; what is stored stays exact.
+//! spreadsheet must neither run them nor make dates of them. Whatever is shown goes through here once; what is
+//! stored stays exact.
 
 use std::borrow::Cow;
 use std::env;
@@ -31,11 +32,12 @@ pub fn escape(text: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
-/// The text as a cell that no spreadsheet runs: escaped, and with a leading `'` where it starts like a formula.
+/// The text as a cell that a spreadsheet shows as it is: escaped, and with a leading `'` where it starts like a
+/// formula or reads as a date.
 ///
-/// Plain numbers such as `-5` are no formulas.
+/// Plain numbers such as `-5` are no formulas; numbers stay as written.
 pub fn cell(text: &str) -> Cow<'_, str> {
-    match starts_like_a_formula(text) {
+    match starts_like_a_formula(text) || reads_as_a_date(text) {
         true => Cow::Owned(format!("'{}", escape(text))),
         false => escape(text),
     }
@@ -56,7 +58,30 @@ fn starts_like_a_formula(text: &str) -> bool {
 fn is_plain_number(text: &str) -> bool {
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
     let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, "0"));
-    [whole, fraction].iter().all(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
+    is_digits(whole) && is_digits(fraction)
+}
+
+/// After what LibreOffice takes for a date in CSV without being told to look for any: `2026-11-24`, or
+/// `2026-11-24T12:30:00` with any fraction and no zone.
+///
+/// Which of these days there are is left to its calendar, which is Julian before 1582.
+fn reads_as_a_date(text: &str) -> bool {
+    let Some((year, rest)) = text.trim_matches(' ').split_once('-') else { return false };
+    let (day, time) = rest.split_once(['T', 't']).unwrap_or((rest, "00:00:00"));
+    let (time, fraction) = time.split_once(['.', ',']).unwrap_or((time, "0"));
+    let is_year = matches!(year.len(), 4..=6) && is_digits(year);
+    is_year && is_written_like(day, "00-00") && is_written_like(time, "00:00:00") && is_digits(fraction)
+}
+
+fn is_digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// Whether a text is the same as another but for its digits, which stand where the other has a `0`.
+fn is_written_like(text: &str, other: &str) -> bool {
+    let mut pairs = text.bytes().zip(other.bytes());
+    text.len() == other.len()
+        && pairs.all(|(b, like)| if like == b'0' { b.is_ascii_digit() } else { b == like })
 }
 
 /// At most `limit` characters of an escaped text; `…` stands for the rest.
@@ -177,9 +202,82 @@ mod tests {
     }
 
     #[test]
-    fn dates_and_numbers_stay_as_written_for_programs_that_compare_them() {
-        for text in ["2026-11-23", "2026-02-10T00:00:00", "1/2", "007", "12345678901234567890", "1e5", "MAR1"]
-        {
+    fn cells_that_a_spreadsheet_would_read_as_dates_are_quoted() {
+        // As LibreOffice 7.4 was seen to open CSV by default, in en-US: these became dates,
+        let dates = [
+            "2026-11-24",
+            "2024-02-29",
+            "0001-01-01",
+            "9999-12-31",
+            "12026-11-24",
+            "032767-12-31",
+            " 2026-11-24",
+            "2026-11-24 ",
+            "  2026-11-24  ",
+            "2026-11-24T12:30:00",
+            "2026-11-24t12:30:00",
+            "2026-11-24T24:00:00",
+            "2026-11-24T12:30:00  ",
+            "2026-11-24T12:30:00.5",
+            "2026-11-24T12:30:00,123",
+            "2026-11-24T12:30:00.123456789",
+        ];
+        // these did not, but only for want of such a day or hour,
+        let impossible = ["2026-02-30", "0000-01-01", "99999-12-31", "1582-10-10", "2026-11-24T25:00:00"];
+        for text in dates.iter().chain(&impossible) {
+            assert_eq!(cell(text), format!("'{text}"));
+        }
+        // and these stayed texts.
+        for text in [
+            "2026-11-24T12:30:00Z",
+            "2026-11-24T12:30:00.123456Z",
+            "2026-11-24T12:30:00+00:00",
+            "2026-11-24T12:30:00-05",
+            "2026-11-24T12:30:00.",
+            "2026-11-24T12:30",
+            "2026-11-24T1:02:03",
+            "2026-11-24T",
+            "2026-11-24 12:30:00",
+            "2026-11-24 00:00:00.658429+00",
+            "2026-11-24 T12:30:00",
+            "2026-11-24Z",
+            "2026-11-24.",
+            "2026-11-24-1",
+            "2026-11",
+            "2026-11-",
+            "2026-1-2",
+            "2026-011-24",
+            "26-11-24",
+            "00002026-11-24",
+            "2026/11/24",
+            "2026-W48",
+            "20261124T123000",
+            "２０２６-１１-２４",
+            "2026－11－24",
+            "2026–11–24",
+            "\u{a0}2026-11-24",
+            "1/2",
+            "1/2/2026",
+            "24.11.2026",
+            "Nov 24",
+            "MAR1",
+            "24-Nov-2026",
+            "Tue, 24 Nov 2026 12:30:00 GMT",
+            "12:30",
+            "12:30:45.123",
+            "12:30 PM",
+            "25:00",
+            "PT1H",
+            "16:9",
+            "00:11:22:33:44:55",
+        ] {
+            assert_eq!(cell(text), text);
+        }
+    }
+
+    #[test]
+    fn numbers_stay_as_written_for_programs_that_compare_them() {
+        for text in ["007", "12345678901234567890", "1e5", "1,000", "20261124"] {
             assert_eq!(cell(text), text);
         }
     }

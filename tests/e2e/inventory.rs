@@ -210,7 +210,8 @@ fn hostile_names_reach_neither_terminal_nor_spreadsheet() {
     let fixture = Fixture::new();
     fixture.write(
         "fleet.jsonl",
-        "{\"vmid\":10000,\"name\":\"=cmd()\",\"rack\":\"r\\u001b[2J\",\"note\":\"@SUM(A1)\\r\\n\\u202e\"}\n",
+        "{\"vmid\":10000,\"name\":\"=cmd()\",\"rack\":\"r\\u001b[2J\",\"note\":\"@SUM(A1)\\r\\n\\u202e\",\
+         \"due\":\"2026-11-24\"}\n",
     );
     let outcome = fixture.run(&["run", "fleet.jsonl", "--action", "allocate", "--sandbox"]).exits(0);
     let csv = std::fs::read_to_string(outcome.dir.as_ref().unwrap().join("report.csv")).unwrap();
@@ -221,7 +222,8 @@ fn hostile_names_reach_neither_terminal_nor_spreadsheet() {
         assert!(!text.contains(['\u{1b}', '\r', '\u{202e}']), "{what}: {text:?}");
     }
     let csv = outcome.csv();
-    assert_eq!([&csv[1][1], &csv[1][23]], ["'=cmd()", r"'@SUM(A1)\r\n\u{202e}"]);
+    let cells = ["'=cmd()", r"'@SUM(A1)\r\n\u{202e}", "'2026-11-24"];
+    assert_eq!([1, 23, 24].map(|column| &csv[1][column]), cells);
     let row = outcome.row("10000");
     assert_eq!((&row["name"], &row["labels"]["note"]), (&"=cmd()".into(), &"@SUM(A1)\r\n\u{202e}".into()));
 }
