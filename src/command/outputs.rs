@@ -41,7 +41,9 @@ pub(super) fn write_reports(
         Ok::<_, LedgerError>(())
     })?;
     let mut written = reports.finish()?;
-    info!(reports = written.paths.len(), "reports written");
+    if !written.paths.is_empty() {
+        info!(reports = written.paths.len(), "reports written");
+    }
     written.failed.append(&mut failed);
     Ok(written)
 }

@@ -112,4 +112,6 @@ fn other_reports_are_written_where_they_are_asked_for_and_hold_the_same_rows() {
 
     fixture.run(&["report", "--sandbox", "-o", "again.csv"]).exits(0);
     assert_eq!(fixture.read("again.csv"), fixture.read("c.csv"));
+    let shown = fixture.run(&["report", "--sandbox"]).exits(0);
+    assert_eq!(shown.stderr, "", "no report was written, and none is spoken of");
 }
