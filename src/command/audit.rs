@@ -132,7 +132,7 @@ impl<'a> Auditing<'a> {
             Past { ledger: Some(self.ledger), base_url: self.base_url, only_failed: None, shrink: None };
         let staged = stage(&wanted, &past, &mut self)?;
         self.examine_batch()?;
-        let Staged { selection, selected, skipped, shown, mut warnings, .. } = staged;
+        let Staged { reading, selection, selected, skipped, shown, mut warnings } = staged;
         for row in &shown {
             warn!("skipped {row}");
         }
@@ -142,7 +142,8 @@ impl<'a> Auditing<'a> {
         if self.fleet.is_empty() {
             warnings.push(format!("the ledger has seen no VM at {}", self.base_url));
         }
-        let summary = AuditSummary { selected, skipped, warnings, ..self.listing.summary };
+        let inventory = reading.files;
+        let summary = AuditSummary { inventory, selected, skipped, warnings, ..self.listing.summary };
         Listing { summary, ..self.listing }.finish()
     }
 

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::audit::{Finding, Kind, Severity};
+use crate::ledger::InventoryFile;
 
 pub use files::{AuditFiles, JsonAudit};
 pub use text::AuditText;
@@ -30,6 +31,8 @@ pub struct AuditInfo {
 /// What an audit's findings add up to.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct AuditSummary {
+    /// The files that the VMs were compared with.
+    pub inventory: Vec<InventoryFile>,
     /// VMs of the inventory that were audited.
     pub selected: u64,
     /// Invalid inventory rows that were left out.
@@ -47,6 +50,7 @@ impl Default for AuditSummary {
     /// Nothing found, which is said of every kind.
     fn default() -> Self {
         Self {
+            inventory: Vec::new(),
             selected: 0,
             skipped: 0,
             vms_with_findings: 0,
@@ -131,7 +135,8 @@ mod tests {
     }
 
     pub(super) fn summary(findings: &[Finding]) -> AuditSummary {
-        let mut summary = AuditSummary { selected: 60, ..AuditSummary::default() };
+        let inventory = vec![InventoryFile { path: "fleet.csv".into(), sha256: "ab".repeat(32) }];
+        let mut summary = AuditSummary { inventory, selected: 60, ..AuditSummary::default() };
         for finding in findings {
             summary.add(std::slice::from_ref(finding));
         }

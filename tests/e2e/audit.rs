@@ -128,7 +128,13 @@ fn every_kind_of_finding_is_found_where_it_is_and_nowhere_else() {
     assert_evidence(&fixture, &findings(&whole), &prefix, &around);
     assert_files_tell_the_same(&fixture, &findings(&whole));
     assert_eq!(fixture.read("audit.json"), whole.stdout);
-    let mut rows = rows_of_page(&fixture.read("audit.html"));
+    let page = fixture.read("audit.html");
+    let summary: Value = serde_json::from_str(&whole.stdout).unwrap();
+    let inventory = &summary["summary"]["inventory"];
+    assert_eq!((inventory.as_array().unwrap().len(), &inventory[0]["path"]), (1, &json!("fleet.csv")));
+    let sha256 = inventory[0]["sha256"].as_str().unwrap();
+    assert!(page.contains(&format!("<dt>Inventory<dd>fleet.csv, SHA-256 <code>{sha256}</code>")), "{page}");
+    let mut rows = rows_of_page(&page);
     rows.sort();
     let mut all = expected;
     all.sort_unstable();

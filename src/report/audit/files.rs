@@ -211,6 +211,12 @@ mod tests {
     fn the_json_summary_counts_by_kind_and_by_severity() {
         insta::assert_json_snapshot!(summary(&findings()), @r#"
         {
+          "inventory": [
+            {
+              "path": "fleet.csv",
+              "sha256": "abababababababababababababababababababababababababababababababab"
+            }
+          ],
           "selected": 60,
           "skipped": 0,
           "vms_with_findings": 16,

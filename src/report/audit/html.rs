@@ -160,6 +160,7 @@ fn heading(severity: impl Borrow<Severity>) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::InventoryFile;
     use crate::report::audit::tests::{finding, findings, info, summary};
 
     fn written(findings: &[Finding], info: &AuditInfo, summary: &AuditSummary) -> String {
@@ -245,7 +246,8 @@ mod tests {
         };
         let findings: Vec<Finding> = findings().into_iter().map(spoiled).collect();
         let info = AuditInfo { base_url: evil.into(), ..info() };
-        let summary = AuditSummary { warnings: vec![evil.into()], ..summary(&findings) };
+        let inventory = vec![InventoryFile { path: evil.into(), sha256: String::new() }];
+        let summary = AuditSummary { inventory, warnings: vec![evil.into()], ..summary(&findings) };
         let page = written(&findings, &info, &summary);
         assert!(!page.contains("<script") && !page.contains("<img") && !page.contains('\u{202e}'), "{page}");
         assert!(page.matches("&#60;img src=x").count() > 5 * findings.len(), "{page}");
