@@ -232,6 +232,13 @@ fn the_selection_narrows_the_findings_but_not_what_a_vm_is_compared_with() {
     ] {
         assert_eq!(told(&fixture.run(&[&AUDIT[..], options].concat()).exits(11)), expected, "{options:?}");
     }
+    // An inventory without racks is selected by those last seen.
+    fixture.write("bare.csv", "vmid\n10001\n10103\n10105\n");
+    for by_rack in [["--rack", "dc1r28"], ["--where", "rack=dc1r28"]] {
+        let audit =
+            fixture.run(&[&["audit", "bare.csv", "--format", "json"], &by_rack[..]].concat()).exits(11);
+        assert_eq!(told(&audit), ["10103 same_prefix", "10105 odd_next_hop"], "{by_rack:?}");
+    }
     fixture.write("part.csv", "vmid\n10003\n");
     let part = ["audit", "part.csv", "--format", "json", "--whole-fleet", "--vmid", "10003-10005"];
     assert_eq!(told(&fixture.run(&part).exits(11)), ["10005 not_in_inventory"]);
