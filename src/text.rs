@@ -19,7 +19,8 @@ pub fn is_deceptive(c: char) -> bool {
 ///
 /// A backslash stays as it is, so this is for reading, not for parsing back.
 pub fn escape(text: &str) -> Cow<'_, str> {
-    if !text.contains(is_deceptive) {
+    // Nearly all texts are plain, and that is told from their bytes.
+    if text.bytes().all(|b| matches!(b, b' '..=b'~')) || !text.contains(is_deceptive) {
         return Cow::Borrowed(text);
     }
     let mut escaped = String::with_capacity(text.len() + 8);
@@ -37,7 +38,13 @@ pub fn escape(text: &str) -> Cow<'_, str> {
 ///
 /// Plain numbers such as `-5` are no formulas; numbers stay as written.
 pub fn cell(text: &str) -> Cow<'_, str> {
-    match starts_like_a_formula(text) || reads_as_a_date(text) {
+    let misleads = match text.bytes().next() {
+        None => false,
+        Some(first) if first.is_ascii_alphabetic() => false,
+        Some(first) if first.is_ascii_digit() => reads_as_a_date(text),
+        Some(_) => starts_like_a_formula(text) || reads_as_a_date(text),
+    };
+    match misleads {
         true => Cow::Owned(format!("'{}", escape(text))),
         false => escape(text),
     }
@@ -66,11 +73,12 @@ fn is_plain_number(text: &str) -> bool {
 ///
 /// Which of these days there are is left to its calendar, which is Julian before 1582.
 fn reads_as_a_date(text: &str) -> bool {
-    let Some((year, rest)) = text.trim_matches(' ').split_once('-') else { return false };
+    let text = text.trim_matches(' ');
+    let year = text.bytes().take_while(u8::is_ascii_digit).count();
+    let Some(rest) = text[year..].strip_prefix('-').filter(|_| matches!(year, 4..=6)) else { return false };
     let (day, time) = rest.split_once(['T', 't']).unwrap_or((rest, "00:00:00"));
     let (time, fraction) = time.split_once(['.', ',']).unwrap_or((time, "0"));
-    let is_year = matches!(year.len(), 4..=6) && is_digits(year);
-    is_year && is_written_like(day, "00-00") && is_written_like(time, "00:00:00") && is_digits(fraction)
+    is_written_like(day, "00-00") && is_written_like(time, "00:00:00") && is_digits(fraction)
 }
 
 fn is_digits(text: &str) -> bool {
