@@ -76,9 +76,17 @@ fn reads_as_a_date(text: &str) -> bool {
     let text = text.trim_matches(' ');
     let year = text.bytes().take_while(u8::is_ascii_digit).count();
     let Some(rest) = text[year..].strip_prefix('-').filter(|_| matches!(year, 4..=6)) else { return false };
-    let (day, time) = rest.split_once(['T', 't']).unwrap_or((rest, "00:00:00"));
-    let (time, fraction) = time.split_once(['.', ',']).unwrap_or((time, "0"));
-    is_written_like(day, "00-00") && is_written_like(time, "00:00:00") && is_digits(fraction)
+    let Some((day, time)) = rest.split_at_checked(5) else { return false };
+    is_written_like(day, "00-00") && (time.is_empty() || is_time_of_day(time))
+}
+
+fn is_time_of_day(text: &str) -> bool {
+    let Some((time, fraction)) = text.strip_prefix(['T', 't']).and_then(|time| time.split_at_checked(8))
+    else {
+        return false;
+    };
+    let is_fraction = |text: &str| text.strip_prefix(['.', ',']).is_some_and(is_digits);
+    is_written_like(time, "00:00:00") && (fraction.is_empty() || is_fraction(fraction))
 }
 
 fn is_digits(text: &str) -> bool {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::comparison::COMPLETE;
 use super::draft::{RunKey, fleet};
 use super::error::LedgerError;
-use super::read::{ITEMS, ROW, row};
+use super::read::{CLAIMED, ROW, row};
 use super::row::Row;
 use super::summary::{Counts, InventoryFile};
 use super::{Ledger, json, timestamp};
@@ -125,9 +125,8 @@ impl Ledger {
     /// Every run's word on a VM, the newest first.
     pub fn entries(&self, vm: &VmId) -> Result<Vec<Entry>, LedgerError> {
         let sql = format!(
-            "SELECT {ROW}, ru.id, url, started_at
-             FROM {ITEMS} JOIN racks r ON r.run = i.run AND r.no = i.rack
-             JOIN runs ru ON ru.no = i.run JOIN bases ON bases.id = ru.base
+            "SELECT {ROW}, {CLAIMED}, ru.id, url, started_at
+             FROM items i JOIN runs ru ON ru.no = i.run JOIN bases ON bases.id = ru.base
              WHERE vmid = ?1 AND NOT pruned ORDER BY i.run DESC"
         );
         let mut entries = self.db.prepare(&sql).map_err(self.sqlite())?;

@@ -14,11 +14,9 @@ use crate::stop::Stop;
 /// The outcome of an item as a report shows it: what has none has failed.
 pub(super) const OUTCOME: &str = "CASE state WHEN 2 THEN outcome ELSE 'failed' END";
 
-/// Items `i`, with the claims `c` of those whose call is in flight, or was when the process died.
-pub(super) const ITEMS: &str = "items i LEFT JOIN claims c USING (run, position)";
-
-/// Whether the answer to a call for one of [`ITEMS`] was lost, or may yet be.
-pub(super) const MAY_HAVE_APPLIED: &str = "(may_have_applied OR c.claimed_at IS NOT NULL)";
+/// Whether a call for an item `i` is in flight, or was when the process died.
+pub(super) const CLAIMED: &str = "CASE i.state WHEN 2 THEN 0
+    ELSE EXISTS (SELECT 1 FROM claims c WHERE c.run = i.run AND c.position = i.position) END";
 
 /// What is said of a claimed VM.
 const IN_FLIGHT: &str = "a call for this VM is in flight, or was when the process died";
@@ -150,10 +148,7 @@ impl Ledger {
         mut each: impl FnMut(&Row) -> Result<(), E>,
     ) -> Result<(), E> {
         let sqlite = self.sqlite();
-        let sql = format!(
-            "SELECT {ROW} FROM {ITEMS} JOIN racks r ON r.run = i.run AND r.no = i.rack
-             WHERE i.run = ?1 ORDER BY position"
-        );
+        let sql = format!("SELECT {ROW}, {CLAIMED} FROM items i WHERE i.run = ?1 ORDER BY position");
         let mut items = self.db.prepare(&sql).map_err(sqlite)?;
         let mut items = items.query([run.no]).map_err(sqlite)?;
         while let Some(item) = items.next().map_err(sqlite)? {
@@ -175,12 +170,13 @@ impl Ledger {
     }
 }
 
-/// What [`row`] reads, of one of [`ITEMS`] and its rack `r`.
+/// What [`row`] reads of an item `i`, before [`CLAIMED`]. What most items do not need is not looked up for them.
 pub(super) const ROW: &str = "
-    vmid, name, coalesce(i.rack_id, CASE rack_expected WHEN 1 THEN r.rack_id END), i.action, state, outcome,
+    vmid, name, coalesce(i.rack_id, CASE rack_expected WHEN 1
+        THEN (SELECT r.rack_id FROM racks r WHERE r.run = i.run AND r.no = i.rack) END), i.action, state, outcome,
     basis, prefix, next_hop, status, previous_prefix, previous_next_hop, changes, drift, failure,
     may_have_applied, http_status, error, attempts, first_sent_at, settled_at, latency_us, request_id,
-    i.warnings, labels, throttled, c.claimed_at IS NOT NULL";
+    i.warnings, labels, throttled";
 
 pub(super) fn row(item: &rusqlite::Row<'_>) -> Result<Row, rusqlite::Error> {
     let settled = item.get::<_, i64>(4)? == 2;

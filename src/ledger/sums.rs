@@ -8,7 +8,7 @@ use rusqlite::{Error, Row};
 use super::Ledger;
 use super::draft::RunKey;
 use super::error::LedgerError;
-use super::read::{ITEMS, MAY_HAVE_APPLIED, OUTCOME};
+use super::read::{CLAIMED, OUTCOME};
 use super::summary::{Counts, FailureCount, RackCounts};
 use crate::outcome::{Failure, Outcome};
 
@@ -99,8 +99,8 @@ impl Ledger {
     fn add_items(&self, run: &RunKey, sums: &mut Sums) -> Result<(), Error> {
         let mut items = self.db.prepare_cached(&format!(
             "SELECT rack, state < 2, {OUTCOME}, drift IS NOT NULL, warnings IS NOT NULL, attempts, throttled,
-                    vmid, failure, {MAY_HAVE_APPLIED}, error
-             FROM {ITEMS} WHERE run = ?1 ORDER BY position"
+                    vmid, failure, may_have_applied OR {CLAIMED}, error
+             FROM items i NOT INDEXED WHERE run = ?1"
         ))?;
         let mut items = items.query([run.no])?;
         while let Some(item) = items.next()? {
