@@ -18,7 +18,7 @@ use super::item::{Deferred, Item, RackNo, Settled};
 use crate::outcome::Outcome;
 
 /// The most requests that are sent together.
-const BATCH: usize = 1024;
+const BATCH: usize = 2048;
 
 /// How long an outcome waits for others to share its commit: a crash leaves so much in doubt.
 const PATIENCE: Duration = Duration::from_millis(50);
