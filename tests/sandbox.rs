@@ -402,6 +402,7 @@ fn what_it_cannot_start_with_is_named() {
         let output = Command::new(assert_cmd::cargo::cargo_bin!("v6fleet"))
             .arg("sandbox")
             .args(&arguments)
+            .env("V6FLEET_LISTEN", "127.0.0.1:0")
             .output()
             .unwrap();
         let stderr = String::from_utf8(output.stderr).unwrap();

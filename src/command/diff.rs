@@ -1,9 +1,9 @@
 //! `v6fleet diff`: what sets two runs apart, VM by VM.
 
 use super::staging::selection;
+use super::target::ledger_to_read;
 use super::{BeforeTheFirstCall, CommandError, Stdout, exit, print};
 use crate::cli::{CommonArgs, DiffArgs, RecapFormat};
-use crate::config::ledger_path;
 use crate::inventory::Selection;
 use crate::ledger::{Ledger, Overview, Pair, RunKey};
 use crate::report::diff::{DiffFiles, DiffRow, DiffText, Differences, JsonDiff};
@@ -12,7 +12,7 @@ use crate::report::diff::{DiffFiles, DiffRow, DiffText, Differences, JsonDiff};
 pub(super) fn diff(common: &CommonArgs, args: &DiffArgs) -> Result<u8, CommandError> {
     DiffFiles::check(&args.output).before_the_first_call()?;
     let selection = selection(&args.selection)?;
-    let ledger = Ledger::open_read_only(&ledger_path(common, args.reading.sandbox)?)?;
+    let ledger = ledger_to_read(common, args.reading.sandbox)?;
     ledger.as_of_now(|ledger| {
         let (from, to) = (ledger.find_run(&args.from)?, ledger.find_run(&args.to)?);
         let runs = (ledger.overview(&from)?, ledger.overview(&to)?);

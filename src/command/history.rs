@@ -1,14 +1,14 @@
 //! `v6fleet history`: all that was ever done to one VM.
 
+use super::target::ledger_to_read;
 use super::{CommandError, print};
 use crate::cli::{CommonArgs, HistoryArgs, RecapFormat};
-use crate::config::ledger_path;
-use crate::ledger::{Ledger, LedgerError};
+use crate::ledger::LedgerError;
 use crate::report::history;
 
 /// Does what `args` say. Returns the exit code.
 pub(super) fn history(common: &CommonArgs, args: &HistoryArgs) -> Result<u8, CommandError> {
-    let ledger = Ledger::open_read_only(&ledger_path(common, args.reading.sandbox)?)?;
+    let ledger = ledger_to_read(common, args.reading.sandbox)?;
     let vm = &args.vmid;
     let (known, entries) =
         ledger.as_of_now(|ledger| Ok::<_, LedgerError>((ledger.last_known(vm)?, ledger.entries(vm)?)))?;

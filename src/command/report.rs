@@ -2,16 +2,15 @@
 
 use super::execution::print_recap;
 use super::outputs::{all_written, make_own_directory, write_reports};
-use super::target::common_args;
+use super::target::{common_args, ledger_to_read};
 use super::{BeforeTheFirstCall, CommandError, exit};
 use crate::cli::{CommonArgs, ReportArgs};
-use crate::config::ledger_path;
-use crate::ledger::{Ledger, SANDBOX, Summary};
+use crate::ledger::{SANDBOX, Summary};
 use crate::report::check_outputs;
 
 /// Does what `args` say. Returns the exit code.
 pub(super) fn report(common: &CommonArgs, args: &ReportArgs) -> Result<u8, CommandError> {
-    let ledger = Ledger::open_read_only(&ledger_path(common, args.sandbox)?)?;
+    let ledger = ledger_to_read(common, args.sandbox)?;
     let run = ledger.find_run(&args.run)?;
     args.output.iter().try_for_each(|output| make_own_directory(output, &run)).before_the_first_call()?;
     check_outputs(&args.output).before_the_first_call()?;

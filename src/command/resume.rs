@@ -4,19 +4,20 @@ use tracing::{info, warn};
 
 use super::execution::Execution;
 use super::ping::Ended;
-use super::target::{Target, api_key, check_reports, common_args, world};
+use super::target::{Target, api_key, check_reports, common_args, ledger_to_read, world};
 use super::{BeforeTheFirstCall, CommandError};
 use crate::api::BaseUrl;
 use crate::cli::{Command, RehearsalArgs, ResumeArgs};
-use crate::config::{Config, ledger_path};
+use crate::config::Config;
 use crate::ledger::{Ledger, NewRun, RunKey, SANDBOX};
 use crate::progress::Screen;
 
 /// Does what the command line says.
 pub(super) fn resume(config: &Config, typed: &ResumeArgs, screen: &Screen) -> Result<Ended, CommandError> {
-    let path = ledger_path(&config.cli.common, typed.rehearsal.sandbox)?;
     // Opened for reading first: where there is no ledger, none is made.
-    drop(Ledger::open_read_only(&path).before_the_first_call()?);
+    let ledger = ledger_to_read(&config.cli.common, typed.rehearsal.sandbox).before_the_first_call()?;
+    let path = ledger.path().to_owned();
+    drop(ledger);
     let ledger = Ledger::open(&path, typed.connection.lock_timeout).before_the_first_call()?;
     let run = find(&ledger, typed)?;
     let info = ledger.run_info(&run).before_the_first_call()?;

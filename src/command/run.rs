@@ -7,7 +7,7 @@ use super::execution::Execution;
 use super::ping::Ended;
 use super::resume::go_on;
 use super::staging::{Past, Selected, Stage, Staged, guard, identities, stage};
-use super::target::{Target, api_key, check_reports, common_args, spare_inputs, world};
+use super::target::{Rehearsal, Target, api_key, check_reports, common_args, spare_inputs, world};
 use super::{BeforeTheFirstCall, CommandError};
 use crate::cli::{CommonArgs, RunArgs};
 use crate::config::ledger_path;
@@ -57,24 +57,21 @@ pub(super) fn run(
     {
         return go_on(ledger, &run, &job, &target, &args.rehearsal, &execution);
     }
-    let world = sandbox.then(|| world(&args.rehearsal)).transpose()?;
-    let (run, world) = record(&ledger, args, &job, world)?;
-    match world {
-        Some(world) => {
-            let rehearsal = target.rehearse(&path, world)?;
-            execution.carry_out(ledger, &run, &rehearsal.api)
-        }
+    let (run, rehearsal) = record(&ledger, args, &job, &target)?;
+    match rehearsal {
+        Some(rehearsal) => execution.carry_out(ledger, &run, &rehearsal.api),
         None => execution.carry_out(ledger, &run, &target.api(&args.base_url)?),
     }
 }
 
-/// Writes the whole run into the ledger; a rehearsal's built-in world takes in every VM.
+/// Writes the whole run into the ledger, once its rehearsal can begin; the built-in world takes in every VM.
 fn record(
     ledger: &Ledger,
     args: &RunArgs,
     job: &NewRun,
-    world: Option<World>,
-) -> Result<(RunKey, Option<World>), CommandError> {
+    target: &Target<'_>,
+) -> Result<(RunKey, Option<Rehearsal>), CommandError> {
+    let world = args.rehearsal.sandbox.then(|| world(&args.rehearsal)).transpose()?;
     let only_failed = args.only_failed.as_deref().map(|run| ledger.find_run(run)).transpose();
     let only_failed = only_failed.before_the_first_call()?;
     let shrink = guard(args, Some(ledger), &job.base_url).before_the_first_call()?;
@@ -91,9 +88,10 @@ fn record(
         warn!("{warning}");
     }
     let Recording { draft, world, .. } = recording;
+    let rehearsal = world.map(|world| target.rehearse(ledger.path(), world)).transpose()?;
     let run = draft.commit(&reading, &warnings).before_the_first_call()?;
     info!(run = run.id, selected, skipped, "run begins");
-    Ok((run, world))
+    Ok((run, rehearsal))
 }
 
 struct Recording<'a> {

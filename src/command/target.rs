@@ -9,8 +9,8 @@ use super::execution::quoted;
 use super::{BeforeTheFirstCall, CommandError};
 use crate::api::{Api, BaseUrl, Endpoint};
 use crate::cli::{CommonArgs, ConnectionArgs, PaceArgs, RehearsalArgs, ReportingArgs};
-use crate::config::{ApiKey, output_dir};
-use crate::ledger::beside;
+use crate::config::{ApiKey, ledger_path, output_dir};
+use crate::ledger::{Ledger, SANDBOX, beside};
 use crate::report::check_outputs;
 use crate::sandbox::{Running, Sandbox, Settings, World};
 
@@ -52,6 +52,15 @@ impl Target<'_> {
         let api = self.api(&url.parse().map_err(CommandError::internal)?)?;
         Ok(Rehearsal { api, running })
     }
+}
+
+/// Opens the ledger for reading. `--sandbox` asks for a rehearsal's, and is given no other.
+pub(super) fn ledger_to_read(common: &CommonArgs, sandbox: bool) -> Result<Ledger, CommandError> {
+    let ledger = Ledger::open_read_only(&ledger_path(common, sandbox)?)?;
+    if sandbox {
+        ledger.check_kind(SANDBOX)?;
+    }
+    Ok(ledger)
 }
 
 /// The certificates to trust beside the system's.

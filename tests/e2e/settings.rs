@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::fixture::Fixture;
+use crate::sandbox::Sandbox;
 
 const RUN: [&str; 3] = ["run", "inventories/demo.csv", "--sandbox"];
 
@@ -122,4 +123,40 @@ fn rehearsals_and_real_runs_never_share_a_ledger() {
     let real = ["run", "inventories/demo.csv", "--base-url", "http://127.0.0.1:1"];
     let outcome = fixture.run(&real).exits(2);
     assert!(outcome.stderr.contains("this ledger holds rehearsals"), "{}", outcome.stderr);
+}
+
+#[test]
+fn what_is_asked_for_a_rehearsal_touches_no_real_run() {
+    let sandbox = Sandbox::start(&[]);
+    let fixture = Fixture::at(&sandbox).env("V6FLEET_LEDGER", "real.db");
+    fixture.write("fleet.csv", "vmid\n10000\n10001\n");
+    let run = ["run", "fleet.csv", "--action", "allocate"];
+    fixture.run(&[&run[..], &["--rate", "1/s", "--deadline", "100ms"]].concat()).exits(5);
+    let called = sandbox.called_vmids();
+    let commands: [&[&str]; 8] = [
+        &run,
+        &["resume"],
+        &["report"],
+        &["runs"],
+        &["runs", "--pin", "latest"],
+        &["history", "10000"],
+        &["diff", "latest", "latest"],
+        &["audit", "fleet.csv"],
+    ];
+    for command in commands {
+        let outcome = fixture.run(&[command, &["--sandbox"]].concat()).exits(2);
+        assert!(outcome.stderr.contains("this ledger holds real runs"), "{command:?}: {}", outcome.stderr);
+    }
+    assert_eq!(sandbox.called_vmids(), called);
+}
+
+#[test]
+fn a_rehearsal_that_cannot_begin_leaves_no_run() {
+    let fixture = Fixture::new();
+    fixture.run(&[&RUN[..], &["--rate", "none"]].concat()).exits(3);
+    let runs = fixture.run(&["runs", "--sandbox"]).exits(0).stdout;
+    let world = format!("{}/inventories/world.toml", env!("CARGO_MANIFEST_DIR"));
+    let outcome = fixture.run(&[&RUN[..], &["--world", &world]].concat()).exits(2);
+    assert!(outcome.stderr.contains("is not in this world"), "{}", outcome.stderr);
+    assert_eq!(fixture.run(&["runs", "--sandbox"]).exits(0).stdout, runs);
 }
