@@ -54,7 +54,9 @@ pub(super) fn resume(config: &Config, typed: &ResumeArgs, screen: &Screen) -> Re
 fn find(ledger: &Ledger, args: &ResumeArgs) -> Result<RunKey, CommandError> {
     let Some(named) = &args.run else {
         let latest = ledger.latest_unfinished().before_the_first_call()?;
-        return latest.ok_or_else(|| CommandError::nothing("nothing to resume: every run is finished"));
+        let none = "nothing to resume: every run is finished, or superseded by a newer one of the same inventory and \
+                    action; v6fleet runs lists them, and resume RUN goes on with any";
+        return latest.ok_or_else(|| CommandError::nothing(none));
     };
     let run = ledger.find_run(named).before_the_first_call()?;
     match ledger.is_unfinished(&run).before_the_first_call()? {

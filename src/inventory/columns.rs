@@ -180,7 +180,7 @@ impl Header {
         let header = Self { names, meanings };
         match header.meanings.contains(&Some(Column::Vmid)) {
             true => Ok(header),
-            false => Err(no_vmid(header.names())),
+            false => Err(header.separator().map_or_else(|| no_vmid(header.names()), not_commas)),
         }
     }
 
@@ -200,9 +200,22 @@ impl Header {
         self.columns().filter(|(_, meaning)| meaning.is_none()).map(|(name, _)| name)
     }
 
+    /// What stands between the columns where it is no comma, as some spreadsheets have it.
+    fn separator(&self) -> Option<&'static str> {
+        let [only] = self.names.as_slice() else { return None };
+        [(';', "semicolons"), ('\t', "tabs")]
+            .into_iter()
+            .find(|(c, _)| only.contains(*c))
+            .map(|(_, name)| name)
+    }
+
     fn names(&self) -> impl Iterator<Item = &str> {
         self.names.iter().map(String::as_str)
     }
+}
+
+fn not_commas(separator: &str) -> String {
+    format!("the columns are separated by {separator}: save the file with commas")
 }
 
 /// Why a header or an object has no vmid, and how to help it to one.
@@ -283,7 +296,9 @@ mod tests {
 
     #[test]
     fn a_header_that_cannot_be_right_is_refused_with_the_remedy() {
-        let cases: [(&[&str], &[&str], &str); 6] = [
+        let cases: [(&[&str], &[&str], &str); 8] = [
+            (&["vmid;name;rack"], &[], "the columns are separated by semicolons: save the file with commas"),
+            (&["vmid\tname"], &[], "the columns are separated by tabs: save the file with commas"),
             (
                 &["ID", "Name"],
                 &[],
