@@ -4,7 +4,7 @@ use tracing::{info, warn};
 
 use super::execution::Execution;
 use super::ping::Ended;
-use super::target::{Target, api_key, check_reports, common_args, ledger_to_read, world};
+use super::target::{Target, api_key, check_reports, common_args, ledger_to_change, world};
 use super::{BeforeTheFirstCall, CommandError};
 use crate::api::BaseUrl;
 use crate::cli::{Command, RehearsalArgs, ResumeArgs};
@@ -14,11 +14,8 @@ use crate::progress::Screen;
 
 /// Does what the command line says.
 pub(super) fn resume(config: &Config, typed: &ResumeArgs, screen: &Screen) -> Result<Ended, CommandError> {
-    // Opened for reading first: where there is no ledger, none is made.
-    let ledger = ledger_to_read(&config.cli.common, typed.rehearsal.sandbox).before_the_first_call()?;
-    let path = ledger.path().to_owned();
-    drop(ledger);
-    let ledger = Ledger::open(&path, typed.connection.lock_timeout).before_the_first_call()?;
+    let (sandbox, wait) = (typed.rehearsal.sandbox, typed.connection.lock_timeout);
+    let ledger = ledger_to_change(&config.cli.common, sandbox, wait).before_the_first_call()?;
     let run = find(&ledger, typed)?;
     let info = ledger.run_info(&run).before_the_first_call()?;
     let config = config.with_recorded(&info.options)?;

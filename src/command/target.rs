@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tracing::{info, warn};
 
@@ -61,6 +62,16 @@ pub(super) fn ledger_to_read(common: &CommonArgs, sandbox: bool) -> Result<Ledge
         ledger.check_kind(SANDBOX)?;
     }
     Ok(ledger)
+}
+
+/// Opens that ledger for writing, waiting so long for another process; where there is none, none is made.
+pub(super) fn ledger_to_change(
+    common: &CommonArgs,
+    sandbox: bool,
+    wait: Duration,
+) -> Result<Ledger, CommandError> {
+    let path = ledger_to_read(common, sandbox)?.path().to_owned();
+    Ledger::open(&path, wait).before_the_first_call()
 }
 
 /// The certificates to trust beside the system's.
