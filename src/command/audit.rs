@@ -127,11 +127,10 @@ impl<'a> Auditing<'a> {
             selection: &args.selection,
             action: None,
             needs_action: false,
+            needs_rack: false,
         };
-        // A selection without these two does not ask in which rack a VM was last seen.
-        let by_rack = !args.selection.rack.is_empty() || !args.selection.r#where.is_empty();
-        let ledger = by_rack.then_some(self.ledger);
-        let past = Past { ledger, base_url: self.base_url, only_failed: None, shrink: None };
+        let past =
+            Past { ledger: Some(self.ledger), base_url: self.base_url, only_failed: None, shrink: None };
         let staged = stage(&wanted, &past, &mut self)?;
         self.examine_batch()?;
         let Staged { reading, selection, selected, skipped, shown, mut warnings } = staged;

@@ -37,6 +37,8 @@ pub(super) struct Wanted<'a> {
     pub(super) action: Option<Action>,
     /// Whether each VM needs an action, typed or of its own.
     pub(super) needs_action: bool,
+    /// Whether the stage asks for each VM's rack.
+    pub(super) needs_rack: bool,
 }
 
 impl<'a> From<&'a RunArgs> for Wanted<'a> {
@@ -47,6 +49,7 @@ impl<'a> From<&'a RunArgs> for Wanted<'a> {
             selection: &args.selection,
             action: args.action,
             needs_action: true,
+            needs_rack: true,
         }
     }
 }
@@ -54,7 +57,7 @@ impl<'a> From<&'a RunArgs> for Wanted<'a> {
 /// A VM that a run is about.
 pub(super) struct Selected<'a> {
     pub(super) vm: &'a Vm,
-    /// The inventory's, else the one last seen.
+    /// The inventory's, else the one last seen, where [`Wanted::needs_rack`] or the selection asked for it.
     pub(super) rack: Option<&'a str>,
 }
 
@@ -218,10 +221,11 @@ impl<S: Stage> Selecting<'_, S> {
     fn vm(&mut self, vm: &Vm) -> Result<(), CommandError> {
         self.stage.see(vm);
         let own_rack = vm.expected.rack_id.as_deref();
-        let last_rack = match own_rack {
-            Some(_) if self.wanted.selection.rack.is_empty() => None,
-            _ => self.past.last_rack(vm)?,
+        let asked = match own_rack {
+            Some(_) => !self.wanted.selection.rack.is_empty(),
+            None => self.wanted.needs_rack || self.selection.asks_for_rack(),
         };
+        let last_rack = if asked { self.past.last_rack(vm)? } else { None };
         let rack = own_rack.or(last_rack.as_deref());
         if !self.selection.matches(vm, rack) {
             let elsewhere = last_rack.is_some() && self.selection.matches(vm, last_rack.as_deref());

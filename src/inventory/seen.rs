@@ -213,6 +213,7 @@ mod tests {
         }
         assert_eq!(seen.note(&vm(|vm| vm.id = "2".parse().unwrap()), at(1, 5)).unwrap(), Sight::First);
     }
+
     proptest! {
         #[test]
         fn every_vm_is_told_where_it_was_first(rows in vec((1..40_i64, 0..3_u8), 0..60)) {

@@ -276,6 +276,12 @@ impl Selection {
             && passes(self.wheres.iter().map(|pattern| (pattern.excludes, pattern.matches(vm, rack))))
     }
 
+    /// Whether it makes a difference in which rack a VM is.
+    pub fn asks_for_rack(&self) -> bool {
+        let is_rack = |pattern: &WherePattern| matches!(pattern.subject, Subject::Column(Column::RackId));
+        !self.racks.is_empty() || self.wheres.iter().any(is_rack)
+    }
+
     /// The labels that `--where` names, so that one which no inventory has can be warned about.
     pub fn labels(&self) -> impl Iterator<Item = &str> {
         self.wheres.iter().filter_map(|pattern| match &pattern.subject {
@@ -349,6 +355,13 @@ mod tests {
             }
         }
         assert!(selection(&["!dc1*"], &[], &[]).matches(&vm("1", &[]), None));
+    }
+
+    #[test]
+    fn only_what_names_racks_asks_for_them() {
+        assert!(selection(&["dc1*"], &[], &[]).asks_for_rack());
+        assert!(selection(&[], &[], &["role=db", "!rack=dc1*"]).asks_for_rack());
+        assert!(!selection(&[], &["10000"], &["role=db", "name=web*"]).asks_for_rack());
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub(crate) fn settled(fixture: &Fixture) -> HashMap<String, String> {
 
 /// The VMs whose call may have left, and whose outcome is not on disk: in flight, about to be, or answered since the
 /// last commit.
-fn claimed(fixture: &Fixture) -> HashSet<String> {
+pub(crate) fn claimed(fixture: &Fixture) -> HashSet<String> {
     fixture.texts("SELECT vmid FROM claims JOIN items USING (run, position)").into_iter().collect()
 }
 

@@ -1,11 +1,11 @@
 //! Disks that are full, failing or read-only: nothing is called that could not be recorded, what is on disk stays
 //! right, and the message says which file, and what to do.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use crate::crash::{assert_whole, creations, made, settled};
+use crate::crash::{assert_whole, claimed, creations, made, settled};
 use crate::fixture::{Fixture, Outcome};
 use crate::fleet;
 use crate::sandbox::Sandbox;
@@ -39,9 +39,8 @@ fn calls(sandbox: &Sandbox) -> HashMap<String, usize> {
 fn assert_broken_off(fixture: &Fixture, sandbox: &Sandbox, outcome: &Outcome) {
     assert!(outcome.stderr.contains("ledger.db: "), "{}", outcome.stderr);
     assert_whole(fixture);
-    let claimed = "EXISTS (SELECT 1 FROM claims c WHERE c.run = i.run AND c.position = i.position)";
-    let recorded = fixture.texts(&format!("SELECT vmid FROM items i WHERE state = 2 OR {claimed}"));
-    let recorded: BTreeSet<String> = recorded.into_iter().collect();
+    let mut recorded = claimed(fixture);
+    recorded.extend(fixture.texts("SELECT vmid FROM items WHERE state = 2"));
     let before = calls(sandbox);
     assert!(before.keys().all(|vmid| recorded.contains(vmid)), "called, and not in the ledger");
     let settled = settled(fixture);
