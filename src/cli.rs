@@ -9,7 +9,11 @@ mod audit;
 mod history;
 mod sandbox;
 
+use std::collections::BTreeSet;
+use std::env;
+use std::ffi::{OsStr, OsString};
 use std::num::NonZeroU32;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -27,6 +31,7 @@ use crate::inventory::{Action, Format, Mapping, RackPattern, VmidPattern, WhereP
 use crate::pace::Ceiling;
 use crate::progress::ProgressMode;
 use crate::shrink::Share;
+use crate::text::nearest;
 
 /// The verbs whose options the environment and the configuration file know.
 const CONFIGURED: [&str; 3] = ["run", "resume", "report"];
@@ -39,7 +44,7 @@ const SHARED: [&str; 7] =
     ["format", "sandbox", "lock-timeout", "base-url", "inventory-format", "column", "skip-invalid"];
 
 /// The prefix of an option's environment variable.
-const ENV: &str = "V6FLEET_";
+pub const ENV: &str = "V6FLEET_";
 
 /// Reconcile the routed IPv6 prefixes of a whole VM fleet
 ///
@@ -253,8 +258,8 @@ pub struct PaceArgs {
     pub rate: Ceiling,
 
     /// Most calls in flight
-    #[arg(long, value_name = "N", default_value = "16", value_parser = clap::value_parser!(u32).range(1..=1024))]
-    pub concurrency: u32,
+    #[arg(long, value_name = "N", default_value = "16", value_parser = slots)]
+    pub concurrency: NonZeroU32,
 
     /// Most calls in flight for any one rack [default: none, but half of all while other racks wait]
     #[arg(long, value_name = "N")]
@@ -407,6 +412,10 @@ pub fn command() -> Clap {
         .fold(command, |command, verb| command.mut_subcommand(verb, |verb| verb.mut_args(shared)))
 }
 
+fn is_configured(verb: &str) -> bool {
+    CONFIGURED.contains(&verb) || LOOKING_BACK.contains(&verb)
+}
+
 fn is_shared(long: &str) -> bool {
     SHARED.contains(&long)
 }
@@ -434,13 +443,53 @@ fn with_env(arg: Arg) -> Arg {
     let Some(long) = arg.get_long().filter(|&long| long != "config" || arg.is_global_set()) else {
         return arg;
     };
-    let name = format!("{ENV}{}", long.replace('-', "_").to_uppercase());
-    let arg = arg.env(name).hide_env(true);
+    let name = variable(long);
     match arg.get_action() {
         // In an environment, 1 and yes are as common as true.
-        ArgAction::SetTrue => arg.value_parser(BoolishValueParser::new()),
-        _ => arg,
+        ArgAction::SetTrue => arg.env(name).hide_env(true).value_parser(BoolishValueParser::new()),
+        // Clap would take all of the variable for one value.
+        ArgAction::Append => match env::var_os(name) {
+            Some(values) => arg.default_values(lines(&values)),
+            None => arg,
+        },
+        _ => arg.env(name).hide_env(true),
     }
+}
+
+/// The environment variable of an option: `V6FLEET_MAX_WAIT` of `max-wait`.
+pub fn variable(long: &str) -> String {
+    format!("{ENV}{}", long.replace('-', "_").to_uppercase())
+}
+
+/// The options that the environment and the configuration file know.
+fn configured_options() -> BTreeSet<String> {
+    let command = command();
+    let verbs = command.get_subcommands().filter(|verb| is_configured(verb.get_name()));
+    let args = command.get_arguments().chain(verbs.flat_map(Clap::get_arguments));
+    args.filter_map(Arg::get_long).map(str::to_owned).collect()
+}
+
+/// The variables that any command knows.
+pub fn variables() -> BTreeSet<String> {
+    configured_options().iter().map(|long| variable(long)).collect()
+}
+
+/// The option that was most likely meant by a key of the configuration file.
+pub fn near_option(key: &str) -> Option<String> {
+    nearest(key, configured_options().iter().map(String::as_str)).map(str::to_owned)
+}
+
+/// The letter of an option that has one.
+pub fn short_of(long: &str) -> Option<char> {
+    let command = command();
+    let all = command.get_subcommands().flat_map(Clap::get_arguments).chain(command.get_arguments());
+    all.filter(|arg| arg.get_long() == Some(long)).find_map(Arg::get_short)
+}
+
+/// A repeatable option's values in its variable: one a line; an empty variable holds none.
+fn lines(values: &OsStr) -> Vec<OsString> {
+    let lines = values.as_bytes().split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    lines.filter(|line| !line.is_empty()).map(|line| OsStr::from_bytes(line).to_owned()).collect()
 }
 
 /// Makes `values` the default of the option `key`. `None` where there is no such option.
@@ -457,15 +506,29 @@ pub fn with_default(command: Clap, key: &str, values: &[String]) -> Option<Clap>
 }
 
 fn set_default(command: Clap, key: &str, values: &[String]) -> Clap {
-    command.mut_args(|arg| match arg.get_long() == Some(key) {
+    command.mut_args(|arg| match arg.get_long() == Some(key) && !has_lines(&arg) {
         true => arg.default_values(values.to_vec()),
         false => arg,
     })
 }
 
+/// Whether the environment has the values of a repeatable option.
+fn has_lines(arg: &Arg) -> bool {
+    let variable = arg.get_long().map(variable);
+    matches!(arg.get_action(), ArgAction::Append) && variable.and_then(env::var_os).is_some()
+}
+
 /// Makes what a run recorded of itself the default of `resume`, before the file and after flags and environment.
 pub fn with_recorded(command: Clap, key: &str, values: &[String]) -> Clap {
     command.mut_subcommand("resume", |verb| set_default(verb, key, values))
+}
+
+/// The most calls that may be in flight at all.
+const SLOTS_CAP: u32 = 1024;
+
+fn slots(text: &str) -> Result<NonZeroU32, String> {
+    let slots = text.parse().ok().filter(|slots: &NonZeroU32| slots.get() <= SLOTS_CAP);
+    slots.ok_or_else(|| format!("not a number from 1 to {SLOTS_CAP}"))
 }
 
 /// `30s`, `15m`, `1h30m`, or 0.

@@ -23,6 +23,7 @@ use std::process::ExitCode;
 
 use clap_mangen::Man;
 use tracing::level_filters::LevelFilter;
+use tracing::warn;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -159,6 +160,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let screen = Screen::stderr();
     log_to(&screen, &config.cli.common);
+    config.warnings.iter().for_each(|warning| warn!("{warning}"));
     match dispatch(&config, &screen) {
         Ok(exit_code) => ExitCode::from(exit_code),
         Err(error) => complain(&error, &screen),

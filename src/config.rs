@@ -2,6 +2,9 @@
 //!
 //! The key is read here and handed on as a secret: it is never an argument, and nothing prints it.
 
+mod environment;
+mod refusal;
+
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -18,6 +21,7 @@ use sha2::{Digest, Sha256};
 
 use crate::cli::{self, Cli, CommonArgs};
 use crate::text::escape;
+use refusal::{Origin, Refused};
 
 /// Options that may hold a secret (a password in a URL), or say nothing of how a run was carried out.
 const UNRECORDED: [&str; 6] = ["inventory", "proxy", "ping_url", "verbose", "quiet", "log_format"];
@@ -28,16 +32,16 @@ pub(crate) enum ConfigError {
     /// Clap's own words; asking for help is one of them.
     #[error(transparent)]
     Arguments(#[from] clap::Error),
-    #[error("{}: {source}", path.display())]
-    File { path: PathBuf, source: io::Error },
+    #[error("{}{}: {source}", option.map(|option| format!("{option} ")).unwrap_or_default(), escape(&path.display().to_string()))]
+    File { option: Option<&'static str>, path: PathBuf, source: io::Error },
     #[error("{}: {reason}", path.display())]
     Syntax { path: PathBuf, reason: String },
-    #[error("{}: there is no option {key:?}", path.display())]
+    #[error("{}: there is no option {key:?}{}", path.display(), did_you_mean(cli::near_option(key)))]
     UnknownKey { path: PathBuf, key: String },
     #[error("{}: {key} must be a text, a number, true or false, or a list of such", path.display())]
     UnfitValue { path: PathBuf, key: String },
-    #[error("{}: {error}", path.display())]
-    InFile { path: PathBuf, error: clap::Error },
+    #[error("{origin}: {refused}")]
+    Refused { origin: Origin, refused: Refused },
     #[error(
         "no API key: name a file with --api-key-file, or set HOSTUP_API_KEY (or rehearse with --sandbox)"
     )]
@@ -56,6 +60,8 @@ pub(crate) struct Config {
     pub(crate) cli: Cli,
     /// The options in force, by name, as a run records them.
     pub(crate) options: Map<String, Value>,
+    /// What is to be said of the environment before anything else.
+    pub(crate) warnings: Vec<String>,
     args: Vec<OsString>,
     file: Option<(PathBuf, Table)>,
 }
@@ -104,7 +110,8 @@ impl Config {
         for (key, value) in recorded {
             command = cli::with_recorded(command, key, &recorded_texts(value));
         }
-        let matches = command.try_get_matches_from_mut(&args).map_err(|error| blame(error, file.as_ref()))?;
+        let matches = command.try_get_matches_from_mut(&args);
+        let matches = matches.map_err(|error| blame(error, &args, recorded, file.as_ref()))?;
         Self::new(&command, &matches, args, file)
     }
 
@@ -116,7 +123,8 @@ impl Config {
     ) -> Result<Self, ConfigError> {
         let cli = Cli::from_arg_matches(matches)?;
         let options = matches.subcommand().map(|(name, verb)| options(command, name, verb));
-        Ok(Self { cli, options: options.unwrap_or_default(), args, file })
+        let warnings = environment::strangers(env::vars_os().map(|(name, _)| name));
+        Ok(Self { cli, options: options.unwrap_or_default(), warnings, args, file })
     }
 }
 
@@ -126,6 +134,11 @@ fn recorded_texts(value: &Value) -> Vec<String> {
         Value::Array(list) => list.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
         value => value.as_str().map(str::to_owned).into_iter().collect(),
     }
+}
+
+/// A hint behind a word that is not known.
+fn did_you_mean(near: Option<String>) -> String {
+    near.map(|near| format!("; did you mean {near}?")).unwrap_or_default()
 }
 
 type Table = toml::Table;
@@ -142,7 +155,9 @@ fn config_file(named: Option<PathBuf>) -> Result<Option<(PathBuf, Table)>, Confi
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound && !must_exist => return Ok(None),
-        Err(source) => return Err(ConfigError::File { path, source }),
+        Err(source) => {
+            return Err(ConfigError::File { option: must_exist.then_some("--config"), path, source });
+        }
     };
     match text.parse() {
         Ok(table) => Ok(Some((path, table))),
@@ -171,19 +186,29 @@ fn texts(value: &toml::Value) -> Option<Vec<String>> {
     }
 }
 
-/// A value that clap refuses may stand in the file: then the error names it.
-fn blame(error: clap::Error, file: Option<&(PathBuf, Table)>) -> ConfigError {
-    use clap::error::{ContextKind, ContextValue};
-    let refused = match error.get(ContextKind::InvalidValue) {
-        Some(ContextValue::String(text)) => Some(text.clone()),
-        _ => None,
+/// Names the place of a value that clap refuses, where it was not typed.
+fn blame(
+    error: clap::Error,
+    args: &[OsString],
+    recorded: &Map<String, Value>,
+    file: Option<&(PathBuf, Table)>,
+) -> ConfigError {
+    let Some(refused) = Refused::of(&error).filter(|refused| !refused.is_typed(args)) else {
+        return ConfigError::Arguments(error);
     };
-    let holds = |table: &Table| {
-        refused.is_some_and(|text| table.values().filter_map(texts).flatten().any(|value| value == text))
+    let variable = cli::variable(&refused.option);
+    let in_file = |(path, table): &(PathBuf, Table)| {
+        let key = table.keys().find(|key| key.replace('_', "-") == refused.option)?.clone();
+        Some(Origin::File { path: path.clone(), key })
     };
-    match file {
-        Some((path, table)) if holds(table) => ConfigError::InFile { path: path.clone(), error },
-        _ => ConfigError::Arguments(error),
+    let origin = match () {
+        () if env::var_os(&variable).is_some() => Some(Origin::Variable(variable)),
+        () if recorded.contains_key(&refused.option) => Some(Origin::Run),
+        () => file.and_then(in_file),
+    };
+    match origin {
+        Some(origin) => ConfigError::Refused { origin, refused },
+        None => ConfigError::Arguments(error),
     }
 }
 
@@ -244,11 +269,11 @@ impl ApiKey {
     /// From the named file, else the service manager's credentials, else the environment.
     pub(crate) fn find(file: Option<&Path>) -> Result<Self, ConfigError> {
         if let Some(path) = file {
-            return Self::from_file(path);
+            return Self::from_file(path, Some("--api-key-file"));
         }
         let credential = path_in("CREDENTIALS_DIRECTORY", "api-key").filter(|path| path.exists());
         if let Some(path) = credential {
-            return Self::from_file(&path);
+            return Self::from_file(&path, None);
         }
         let source = "HOSTUP_API_KEY".to_owned();
         let key = env::var_os("HOSTUP_API_KEY").ok_or(ConfigError::NoKey)?;
@@ -261,8 +286,8 @@ impl ApiKey {
         Self { secret: SecretString::from("rehearsal"), source: "the rehearsal".into(), exposed: false }
     }
 
-    fn from_file(path: &Path) -> Result<Self, ConfigError> {
-        let io = |source| ConfigError::File { path: path.to_owned(), source };
+    fn from_file(path: &Path, option: Option<&'static str>) -> Result<Self, ConfigError> {
+        let io = |source| ConfigError::File { option, path: path.to_owned(), source };
         let exposed = fs::metadata(path).map_err(io)?.permissions().mode() & 0o004 != 0;
         let key = fs::read(path).map_err(io)?;
         let source = escape(&path.display().to_string()).into_owned();

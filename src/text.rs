@@ -127,6 +127,15 @@ pub fn counted(n: u64, one: &str, many: &str) -> String {
     format!("{} {}", count(n), if n == 1 { one } else { many })
 }
 
+/// The one of `words` that was most likely meant by a misspelt one, if any is near.
+pub fn nearest<'a>(misspelt: &str, words: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let misspelt = misspelt.to_lowercase();
+    let distance = |word: &str| strsim::damerau_levenshtein(&misspelt, &word.to_lowercase());
+    let nearest = words.into_iter().min_by_key(|word| distance(word))?;
+    // Of a longer word more may be wrong; of a short one nothing would be left.
+    (distance(nearest) <= misspelt.chars().count().div_ceil(4).min(3)).then_some(nearest)
+}
+
 /// A duration to the precision that people read: `0.4 s`, `2 min 5 s`, `1 h 3 min`, `2 d 3 h`.
 pub fn duration(seconds: f64) -> String {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, and NaN is 0")]
@@ -160,6 +169,24 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn the_word_that_was_meant_is_among_the_nearest_or_there_is_none() {
+        let words = ["rate", "rack", "rack-concurrency", "max-wait", "output"];
+        for (misspelt, meant) in [
+            ("ratte", Some("rate")),
+            ("RATE", Some("rate")),
+            ("rack-concurency", Some("rack-concurrency")),
+            ("max-wiat", Some("max-wait")),
+            ("outputs", Some("output")),
+            ("listen", None),
+            ("x", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest(misspelt, words), meant, "{misspelt}");
+        }
+        assert_eq!(nearest("rate", []), None);
+    }
 
     #[test]
     fn characters_that_a_terminal_would_obey_are_written_out() {

@@ -196,7 +196,7 @@ pub(super) fn print_recap(
 
 fn settings(pace: &PaceArgs) -> Settings {
     Settings {
-        concurrency: NonZeroU32::new(pace.concurrency).unwrap_or(NonZeroU32::MIN),
+        concurrency: pace.concurrency,
         rack_concurrency: pace.rack_concurrency,
         policy: Policy { max_attempts: pace.max_attempts, max_wait: pace.max_wait },
         timeout: pace.timeout,

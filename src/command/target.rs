@@ -14,6 +14,7 @@ use crate::config::{ApiKey, ledger_path, output_dir};
 use crate::ledger::{Ledger, SANDBOX, beside};
 use crate::report::check_outputs;
 use crate::sandbox::{Running, Sandbox, Settings, World};
+use crate::text::escape;
 
 /// How the API is reached.
 pub(super) struct Target<'a> {
@@ -36,7 +37,7 @@ impl Target<'_> {
             key: self.key.secret.clone(),
             timeout: self.pace.timeout,
             connect_timeout: self.pace.connect_timeout,
-            pool: self.pace.concurrency as usize,
+            pool: self.pace.concurrency.get() as usize,
             extra_roots: extra_roots(self.connection)?,
             proxy: self.connection.proxy.clone(),
         };
@@ -76,12 +77,14 @@ pub(super) fn ledger_to_change(
 
 /// The certificates to trust beside the system's.
 pub(super) fn extra_roots(connection: &ConnectionArgs) -> Result<Option<Vec<u8>>, CommandError> {
-    let read = |path: &PathBuf| {
-        let named =
-            |error| CommandError::usage(anyhow::Error::new(error).context(path.display().to_string()));
-        fs::read(path).map_err(named)
-    };
+    let read = |path: &PathBuf| fs::read(path).map_err(|error| unusable("--ca-file", path, error));
     connection.ca_file.as_ref().map(read).transpose()
+}
+
+/// What an option names cannot be used: which option, what it names, and why.
+fn unusable(option: &str, path: &Path, error: impl Into<anyhow::Error>) -> CommandError {
+    let named = format!("{option} {}", escape(&path.display().to_string()));
+    CommandError::usage(error.into().context(named))
 }
 
 /// The world that a rehearsal is played in.
@@ -110,9 +113,8 @@ pub(super) fn api_key(connection: &ConnectionArgs, sandbox: bool) -> Result<ApiK
 /// Finds now what would keep the reports from being written at the end.
 pub(super) fn check_reports(reports: &ReportingArgs) -> Result<(), CommandError> {
     if let Some(dir) = output_dir(&reports.output_dir) {
-        let named = |error| CommandError::usage(anyhow::Error::new(error).context(dir.display().to_string()));
-        fs::create_dir_all(dir).map_err(named)?;
-        check_outputs(&[dir.join("report.csv")]).before_the_first_call()?;
+        fs::create_dir_all(dir).map_err(|error| unusable("--output-dir", dir, error))?;
+        check_outputs(&[dir.join("report.csv")]).map_err(|error| unusable("--output-dir", dir, error))?;
     }
     check_outputs(&reports.output).before_the_first_call()
 }

@@ -160,3 +160,85 @@ fn a_rehearsal_that_cannot_begin_leaves_no_run() {
     assert!(outcome.stderr.contains("is not in this world"), "{}", outcome.stderr);
     assert_eq!(fixture.run(&["runs", "--sandbox"]).exits(0).stdout, runs);
 }
+
+/// The settings that a run of the demo recorded.
+fn recorded(fixture: &Fixture, more: &[&str]) -> Value {
+    fixture.run(&[&RUN[..], &["--rate", "none"], more].concat()).report()["run"]["options"].clone()
+}
+
+#[test]
+fn a_repeatable_option_has_one_value_a_line_in_its_variable() {
+    let mut fixture = Fixture::new().env("V6FLEET_OUTPUT", "a.csv\r\n\n  b, c.json  \n");
+    fixture.write("config/v6fleet/config.toml", "rack = ['dc1r27']\noutput = 'of-file.csv'\n");
+    assert_eq!(recorded(&fixture, &[])["output"], json!(["a.csv", "b, c.json"]));
+    assert!(fixture.path("a.csv").is_file() && fixture.path("b, c.json").is_file());
+    assert!(!fixture.path("of-file.csv").exists(), "the environment goes before the file");
+    fixture.set("V6FLEET_RACK", "dc1r28\ndc1r29");
+    assert_eq!(recorded(&fixture, &[])["rack"], json!(["dc1r28", "dc1r29"]));
+    assert_eq!(recorded(&fixture, &["--rack", "dc2r01"])["rack"], "dc2r01");
+    fixture.set("V6FLEET_RACK", "");
+    assert_eq!(recorded(&fixture, &[])["rack"], Value::Null, "an empty variable holds no value");
+}
+
+#[test]
+fn a_bad_value_is_told_with_the_place_that_it_came_from() {
+    let word = |option: &str| option.replace('-', "_").to_uppercase();
+    for (option, value, reason) in [
+        ("rate", "abc", "not a rate"),
+        ("concurrency", "0", "not a number from 1 to 1024"),
+        ("concurrency", "1025", "not a number from 1 to 1024"),
+        ("max-attempts", "0", "zero"),
+        ("timeout", "30", "not a duration"),
+        ("progress", "sometimes", "auto"),
+        ("log-format", "xml", "text, json"),
+        ("sandbox", "perhaps", "not a boolean"),
+        ("rack", "[", "not a pattern"),
+    ] {
+        let fixture = Fixture::new().env(&format!("V6FLEET_{}", word(option)), value);
+        let told = fixture.run(&["run", "inventories/demo.csv"]).exits(2).stderr;
+        let begins = format!("error: V6FLEET_{}: invalid value '{value}' for --{option}: ", word(option));
+        assert!(told.starts_with(&begins) && told.contains(reason), "{told}");
+
+        let fixture = Fixture::new();
+        fixture.write("mine.toml", format!("{} = '{value}'\n", option.replace('-', "_")));
+        let told = fixture.run(&["run", "inventories/demo.csv", "--config", "mine.toml"]).exits(2).stderr;
+        let key = option.replace('-', "_");
+        let begins = format!("error: mine.toml: {key}: invalid value '{value}' for --{option}: ");
+        assert!(told.starts_with(&begins) && told.contains(reason), "{told}");
+    }
+    let fixture = Fixture::new().env("V6FLEET_RATE", "20/s");
+    let told = fixture.run(&[&RUN[..], &["--rate", "abc"]].concat()).exits(2).stderr;
+    assert!(told.contains("'--rate <RATE>'") && !told.contains("V6FLEET_RATE"), "{told}");
+}
+
+#[test]
+fn a_variable_that_nothing_knows_is_a_warning() {
+    let fixture = Fixture::new().env("V6FLEET_RATEE", "5/s");
+    let told = fixture.run(&[&RUN[..], &["--dry-run"]].concat()).exits(0).stderr;
+    assert!(
+        told.contains("V6FLEET_RATEE is no option of v6fleet, and is ignored; did you mean V6FLEET_RATE?"),
+        "{told}"
+    );
+    fixture.write("mine.toml", "ratee = '5/s'\n");
+    let told = fixture.run(&[&RUN[..], &["--dry-run", "--config", "mine.toml"]].concat()).exits(2).stderr;
+    assert!(told.contains("did you mean rate?"), "{told}");
+}
+
+#[test]
+fn a_file_or_directory_that_is_no_use_is_named_with_its_option() {
+    let fixture = Fixture::new().env("HOSTUP_API_KEY", "a-key");
+    fixture.write("file", "");
+    let missing = "missing/\u{202e}x";
+    for (option, value) in [
+        ("--output-dir", "file"),
+        ("--output-dir", "file/below"),
+        ("--ca-file", missing),
+        ("--api-key-file", missing),
+        ("--config", missing),
+    ] {
+        let run = ["run", "inventories/demo.csv", "--action", "allocate", option, value];
+        let told = fixture.run(&run).exits(2).stderr;
+        let named = format!("error: {option} {}: ", value.replace('\u{202e}', "\\u{202e}"));
+        assert!(told.contains(&named), "{told}");
+    }
+}

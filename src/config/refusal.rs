@@ -1,0 +1,78 @@
+//! A value that was refused, told with the place that it came from: a variable, the configuration file, or an
+//! earlier run's own options. What was typed is told by clap itself.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
+
+use clap::error::{ContextKind, ContextValue};
+
+use crate::cli;
+use crate::text::escape;
+
+/// Where an option's value came from, other than the command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Origin {
+    Variable(String),
+    File { path: PathBuf, key: String },
+    Run,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Variable(name) => f.write_str(name),
+            Self::File { path, key } => write!(f, "{}: {key}", escape(&path.display().to_string())),
+            Self::Run => f.write_str("the run's own options"),
+        }
+    }
+}
+
+/// What clap refused: an option, its value and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refused {
+    /// `rate` of `--rate`.
+    pub(crate) option: String,
+    value: String,
+    reason: String,
+}
+
+impl Refused {
+    /// `None` where clap is unhappy about something else than a value.
+    pub(crate) fn of(error: &clap::Error) -> Option<Self> {
+        let text = |kind| match error.get(kind) {
+            Some(ContextValue::String(text)) => Some(text.clone()),
+            _ => None,
+        };
+        let usage = text(ContextKind::InvalidArg)?;
+        let option = usage.strip_prefix("--")?.split([' ', '[', '=']).next()?.to_owned();
+        let reason = std::error::Error::source(error).map_or_else(|| choice(error), ToString::to_string);
+        Some(Self { option, value: text(ContextKind::InvalidValue)?, reason })
+    }
+
+    /// Whether the command line names the option.
+    pub(crate) fn is_typed(&self, args: &[OsString]) -> bool {
+        let short = cli::short_of(&self.option);
+        args.iter().filter_map(|arg| arg.to_str()).any(|arg| match arg.strip_prefix("--") {
+            Some(long) => long.split('=').next() == Some(&self.option),
+            None => {
+                arg.strip_prefix('-').is_some_and(|flags| short.is_some_and(|short| flags.contains(short)))
+            }
+        })
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { option, value, reason } = self;
+        write!(f, "invalid value '{}' for --{option}: {reason}", escape(value))
+    }
+}
+
+/// The values that could have stood there.
+fn choice(error: &clap::Error) -> String {
+    match error.get(ContextKind::ValidValue) {
+        Some(ContextValue::Strings(values)) => format!("one of {} is meant", values.join(", ")),
+        _ => "that is no value of it".to_owned(),
+    }
+}
