@@ -68,7 +68,7 @@ pub fn is_worth_a_retry(fault: &Fault) -> bool {
         // From the edge before the API, not from the API.
         401 | 403 => !fault.json,
         409 => matches!(fault.code.as_deref(), Some("vps_not_ready" | "upstream_failed")),
-        408 | 425 | 429 | 500 | 502..=504 | 520..=524 => true,
+        408 | 423 | 425 | 429 | 500 | 502..=504 | 507 | 520..=530 | 598 | 599 => true,
         _ => false,
     }
 }
@@ -119,12 +119,16 @@ mod tests {
     #[test]
     fn of_all_status_codes_just_these_are_retried() {
         let retried = |json: bool| -> Vec<u16> {
-            (100..600)
+            (100..1000)
                 .filter(|status| !(200..300).contains(status))
                 .filter(|&status| is_retried(&Fault { json, ..fault(Some(status), Failure::Rejected) }))
                 .collect()
         };
-        let always = [408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524];
+        let always: Vec<u16> = [408, 423, 425, 429, 500, 502, 503, 504, 507]
+            .into_iter()
+            .chain(520..=530)
+            .chain([598, 599])
+            .collect();
         assert_eq!(retried(true), always);
         let from_the_edge: Vec<u16> = [401, 403].into_iter().chain(always).collect();
         assert_eq!(retried(false), from_the_edge);

@@ -341,6 +341,64 @@ mod tests {
         assert_eq!(fault(attempt(204, b"")).failure, Failure::MalformedAnswer);
     }
 
+    /// What a status means where the body says nothing: the statuses of one meaning that follow each other are one line.
+    fn meanings() -> Vec<String> {
+        let meaning = |status: u16| {
+            let fault = fault(attempt(status, b"{}"));
+            let retried = if crate::retry::is_worth_a_retry(&fault) { "retried" } else { "final" };
+            let applied = if fault.may_have_applied { "unanswered" } else { "answered" };
+            format!("{} {retried} {applied}", fault.failure)
+        };
+        let all: Vec<(u16, String)> = (100..1000).map(|status| (status, meaning(status))).collect();
+        let line = |same: &[(u16, String)]| match same {
+            [(only, meaning)] => format!("{only} {meaning}"),
+            _ => format!("{}-{} {}", same[0].0, same[same.len() - 1].0, same[0].1),
+        };
+        all.chunk_by(|(_, a), (_, b)| a == b).map(line).collect()
+    }
+
+    #[test]
+    fn every_status_has_its_failure_and_is_final_or_retried_answered_or_not() {
+        assert_eq!(
+            meanings(),
+            [
+                "100-199 malformed_answer final unanswered",
+                "200-299 malformed_answer retried unanswered",
+                "300-303 redirected final answered",
+                "304 malformed_answer final unanswered",
+                "305 redirected final answered",
+                "306 malformed_answer final unanswered",
+                "307-308 redirected final answered",
+                "309-399 malformed_answer final unanswered",
+                "400 rejected final answered",
+                "401 unauthorized final answered",
+                "402 rejected final answered",
+                "403 forbidden final answered",
+                "404 not_found final answered",
+                "405-407 rejected final answered",
+                "408 rejected retried unanswered",
+                "409 conflict final answered",
+                "410-422 rejected final answered",
+                "423 rejected retried answered",
+                "424 rejected final answered",
+                "425 rejected retried answered",
+                "426-428 rejected final answered",
+                "429 rate_limited retried answered",
+                "430-499 rejected final answered",
+                "500 server_error retried unanswered",
+                "501 server_error final unanswered",
+                "502-504 server_error retried unanswered",
+                "505-506 server_error final unanswered",
+                "507 server_error retried unanswered",
+                "508-519 server_error final unanswered",
+                "520-530 server_error retried unanswered",
+                "531-597 server_error final unanswered",
+                "598-599 server_error retried unanswered",
+                "600-999 malformed_answer final unanswered",
+            ]
+        );
+    }
+
     #[test]
     fn errors_are_read_by_status_in_either_shape() {
         let body = br#"{"error":"Unauthorized","message":"bad key","code":"UNAUTHORIZED","requestId":"r1","timestamp":"2026-02-10T00:00:01Z"}"#;
