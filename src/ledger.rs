@@ -60,7 +60,6 @@ pub struct Ledger {
     db: Connection,
     path: PathBuf,
     /// `None` where the ledger is only read.
-    #[expect(dead_code, reason = "held as long as the ledger is open")]
     lock: Option<Lock>,
 }
 
@@ -93,6 +92,12 @@ impl Ledger {
         let result = read(self);
         self.db.execute_batch("COMMIT").map_err(self.sqlite())?;
         result
+    }
+
+    /// The id of the run that is under way, or was a moment `before`: asked before and after reading, it is known of
+    /// every state that was read between.
+    pub fn under_way(&self, before: Option<String>) -> Result<Option<String>, LedgerError> {
+        before.map_or_else(|| Lock::held_for(&self.path), |run| Ok(Some(run)))
     }
 
     pub fn path(&self) -> &Path {
@@ -140,7 +145,8 @@ impl Ledger {
     }
 
     /// Hands the ledger to a thread of its own that writes `run` as it goes on.
-    pub fn write(self, run: &RunKey) -> Result<Writer, LedgerError> {
+    pub fn write(mut self, run: &RunKey) -> Result<Writer, LedgerError> {
+        self.lock.as_mut().map_or(Ok(()), |lock| lock.hold_for(&run.id))?;
         Writer::start(self, run)
     }
 

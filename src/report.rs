@@ -31,7 +31,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::ledger::{Counts, Row, RunInfo, Summary};
-use crate::text::counted;
+use crate::text::{count, counted};
 
 pub use skipped::write_skipped;
 
@@ -117,9 +117,19 @@ impl ReportError {
 }
 
 fn told(counts: &Counts) -> String {
-    let Counts { selected, created, unchanged, updated, failed } = counts;
+    let Counts { selected, created, unchanged, updated, .. } = counts;
     let vms = counted(*selected, "VM", "VMs");
-    format!("{vms}: {created} created, {unchanged} unchanged, {updated} updated, {failed} failed")
+    format!("{vms}: {created} created, {unchanged} unchanged, {updated} updated, {}", failed(counts))
+}
+
+/// The failed VMs of a run, and how many of them were never called: `8 failed, 7 of them not attempted`.
+fn failed(counts: &Counts) -> String {
+    match (counts.failed, counts.not_attempted) {
+        (failed, 0) => format!("{} failed", count(failed)),
+        (failed, not_attempted) => {
+            format!("{} failed, {} of them not attempted", count(failed), count(not_attempted))
+        }
+    }
 }
 
 /// Finds, before the first call, what would keep a report from being written after the last one.
@@ -184,8 +194,7 @@ impl Reports {
 
     /// Appends one VM to every output. Rows come in inventory order.
     pub fn row(&mut self, row: &Row) {
-        self.rows.selected += 1;
-        self.rows.add(row.outcome, 1);
+        self.rows.add_vm(row.outcome, row.failure);
         let failed = &mut self.failed;
         self.open.retain_mut(|report| report.row(row).map_err(|error| failed.push(error)).is_ok());
     }
@@ -370,7 +379,7 @@ mod tests {
         assert_eq!(
             reports.finish().unwrap_err().to_string(),
             "the rows (1 VM: 0 created, 1 unchanged, 0 updated, 0 failed) do not add up to the summary \
-             (20 VMs: 2 created, 2 unchanged, 2 updated, 14 failed); no report was written"
+             (20 VMs: 2 created, 2 unchanged, 2 updated, 14 failed, 1 of them not attempted); no report was written"
         );
         assert_eq!(files(&directory), Vec::<String>::new());
     }

@@ -184,7 +184,10 @@ pub(super) fn print_recap(
     let rerun = rerun(info, common_args);
     let resume = format!("v6fleet resume {}{common_args}", info.id);
     let resume = (summary.pending > 0).then_some(resume.as_str());
-    let next = recap::Next { rerun: rerun.as_deref(), resume };
+    let next = match summary.running {
+        true => recap::Next::default(),
+        false => recap::Next { rerun: rerun.as_deref(), resume },
+    };
     let text = |colored| recap::text(info, summary, reports, next, colored);
     let printed = match format {
         RecapFormat::Text => text(colored(io::stdout().is_terminal())),

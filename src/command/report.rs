@@ -15,9 +15,12 @@ pub(super) fn report(common: &CommonArgs, args: &ReportArgs) -> Result<u8, Comma
     args.output.iter().try_for_each(|output| make_own_directory(output, &run)).before_the_first_call()?;
     check_outputs(&args.output).before_the_first_call()?;
     // One view for all of it: a run that is on goes on meanwhile.
+    let running = ledger.under_way(None)?;
     let (info, summary, written) = ledger.as_of_now(|ledger| {
         let info = ledger.run_info(&run)?;
         let summary = Summary { since: ledger.since(&run)?, ..ledger.summary(&run)? };
+        let running = ledger.under_way(running)?.is_some_and(|id| id == run.id);
+        let summary = Summary { running: running && info.ended_at.is_none(), ..summary };
         let written = write_reports(ledger, &run, &info, &summary, &args.output)?;
         Ok::<_, CommandError>((info, summary, written))
     })?;

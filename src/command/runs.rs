@@ -3,14 +3,14 @@
 use super::target::{ledger_to_change, ledger_to_read};
 use super::{CommandError, print};
 use crate::cli::{CommonArgs, RecapFormat, RunsArgs};
-use crate::ledger::{Ledger, Overview};
+use crate::ledger::{Ledger, LedgerError, Overview};
 use crate::report::runs;
 
 /// Does what `args` say. Returns the exit code.
 pub(super) fn runs(common: &CommonArgs, args: &RunsArgs) -> Result<u8, CommandError> {
     let sandbox = args.reading.sandbox;
     let list = match (&args.pin, &args.unpin) {
-        (None, None) => ledger_to_read(common, sandbox)?.as_of_now(|ledger| ledger.overviews(args.limit))?,
+        (None, None) => overviews(&ledger_to_read(common, sandbox)?, args.limit)?,
         (pin, unpin) => {
             let ledger = ledger_to_change(common, sandbox, args.lock_timeout)?;
             let set = |run: &String, pinned| set_pin(&ledger, run, pinned);
@@ -23,6 +23,18 @@ pub(super) fn runs(common: &CommonArgs, args: &RunsArgs) -> Result<u8, CommandEr
         RecapFormat::Json => runs::json(&list).map_err(CommandError::internal)?,
     };
     print(text.as_bytes())
+}
+
+fn overviews(ledger: &Ledger, limit: Option<u32>) -> Result<Vec<Overview>, LedgerError> {
+    let running = ledger.under_way(None)?;
+    ledger.as_of_now(|ledger| {
+        let mut list = ledger.overviews(limit)?;
+        let running = ledger.under_way(running)?;
+        for run in &mut list {
+            run.running = run.ended_at.is_none() && running.as_ref() == Some(&run.id);
+        }
+        Ok(list)
+    })
 }
 
 fn set_pin(ledger: &Ledger, run: &str, pinned: bool) -> Result<Overview, CommandError> {

@@ -32,6 +32,8 @@ pub struct Overview {
     #[serde(flatten)]
     pub counts: Counts,
     pub complete: bool,
+    /// A process is carrying it out now.
+    pub running: bool,
     pub stopped_by: Option<Stop>,
     pub exit_code: Option<u8>,
     /// Never pruned.
@@ -106,6 +108,7 @@ impl Ledger {
                 exit_code: row.get(9)?,
                 pinned: row.get(10)?,
                 complete: row.get(11)?,
+                running: false,
             };
             Ok((overview, counts.is_some()))
         });

@@ -135,6 +135,7 @@ impl Ledger {
             calls_per_s: per_second(calls.saturating_sub(calls_before), duration_s),
             pending,
             complete: stopped_by.is_none() && pending == 0,
+            running: false,
             stopped_by,
             exit_code: exit_code.unwrap_or_default(),
             since: None,

@@ -34,10 +34,17 @@ const WRITER_CACHE: i64 = 8 * 1024;
 /// How often a waiting run looks whether the lock is free.
 const LOCK_POLL: Duration = Duration::from_millis(100);
 
+/// So long a run waits in any case: who only looks whether the lock is held has it for a moment himself.
+const LOCK_GLANCE: Duration = Duration::from_millis(200);
+
+/// Stands in the lock's file before the id of the run under way.
+const HELD_FOR: &str = "run ";
+
 /// Held while a run writes; the kernel frees it with the process, however that ends.
 #[derive(Debug)]
 pub struct Lock {
-    #[expect(dead_code, reason = "the lock lasts as long as the open file")]
+    path: PathBuf,
+    /// The lock lasts as long as the open file.
     file: File,
 }
 
@@ -54,10 +61,33 @@ impl Lock {
         if !try_lock(&file, &path)? {
             wait_for(&mut file, &path, timeout)?;
         }
-        file.set_len(0).map_err(io)?;
-        file.rewind().map_err(io)?;
-        writeln!(file, "{}", holder()).map_err(io)?;
-        Ok(Self { file })
+        let mut lock = Self { path, file };
+        lock.say(&holder())?;
+        Ok(lock)
+    }
+
+    /// Tells whoever asks which run it is held for.
+    pub(super) fn hold_for(&mut self, run: &str) -> Result<(), LedgerError> {
+        self.say(&format!("{}\n{HELD_FOR}{run}", holder()))
+    }
+
+    fn say(&mut self, words: &str) -> Result<(), LedgerError> {
+        let file = &mut self.file;
+        let written = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{words}"));
+        written.map_err(io_error(&self.path))
+    }
+
+    /// The id of the run that holds the ledger's lock now.
+    pub(super) fn held_for(ledger: &Path) -> Result<Option<String>, LedgerError> {
+        let path = beside(&fs::canonicalize(ledger).map_err(io_error(ledger))?, ".lock");
+        let Ok(mut file) = File::open(&path) else { return Ok(None) };
+        match file.try_lock_shared() {
+            Ok(()) | Err(TryLockError::Error(_)) => Ok(None),
+            Err(TryLockError::WouldBlock) => {
+                let said = read_again(&mut file, &path)?;
+                Ok(said.lines().find_map(|line| line.strip_prefix(HELD_FOR)).map(str::to_owned))
+            }
+        }
     }
 }
 
@@ -75,12 +105,13 @@ fn try_lock(file: &File, path: &Path) -> Result<bool, LedgerError> {
 
 /// Waits for the lock, and takes it.
 fn wait_for(file: &mut File, path: &Path, timeout: Duration) -> Result<(), LedgerError> {
-    let deadline = Instant::now() + timeout;
+    let deadline = Instant::now() + timeout.max(LOCK_GLANCE);
     if !timeout.is_zero() {
         info!(holder = held_by(file, path)?, "waiting for another run to end");
     }
     while Instant::now() < deadline {
-        std::thread::sleep(LOCK_POLL.min(deadline.saturating_duration_since(Instant::now())));
+        let poll = LOCK_POLL.min(timeout.max(LOCK_GLANCE) / 4);
+        std::thread::sleep(poll.min(deadline.saturating_duration_since(Instant::now())));
         if try_lock(file, path)? {
             return Ok(());
         }
@@ -90,12 +121,16 @@ fn wait_for(file: &mut File, path: &Path, timeout: Duration) -> Result<(), Ledge
 
 /// Who says that he has the lock now.
 fn held_by(file: &mut File, path: &Path) -> Result<String, LedgerError> {
-    let mut holder = String::new();
-    file.rewind().and_then(|()| file.read_to_string(&mut holder)).map_err(io_error(path))?;
-    Ok(match holder.trim() {
+    Ok(match read_again(file, path)?.trim() {
         "" => "it has only just begun".to_owned(),
-        holder => holder.to_owned(),
+        holder => holder.replace('\n', ", "),
     })
+}
+
+fn read_again(file: &mut File, path: &Path) -> Result<String, LedgerError> {
+    let mut text = String::new();
+    file.rewind().and_then(|()| file.read_to_string(&mut text)).map_err(io_error(path))?;
+    Ok(text)
 }
 
 fn holder() -> String {

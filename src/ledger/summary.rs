@@ -51,9 +51,19 @@ pub struct Counts {
     pub unchanged: u64,
     pub updated: u64,
     pub failed: u64,
+    /// Of the failed: those that were never called.
+    #[serde(default)]
+    pub not_attempted: u64,
 }
 
 impl Counts {
+    /// One more VM, which came out like this.
+    pub fn add_vm(&mut self, outcome: Outcome, failure: Option<Failure>) {
+        self.selected += 1;
+        self.not_attempted += u64::from(failure == Some(Failure::NotAttempted));
+        self.add(outcome, 1);
+    }
+
     pub fn add(&mut self, outcome: Outcome, vms: u64) {
         match outcome {
             Outcome::Created => self.created += vms,
@@ -70,6 +80,7 @@ impl Counts {
             unchanged: sum.unchanged + counts.unchanged,
             updated: sum.updated + counts.updated,
             failed: sum.failed + counts.failed,
+            not_attempted: sum.not_attempted + counts.not_attempted,
         })
     }
 
@@ -134,6 +145,8 @@ pub struct Summary {
     pub pending: u64,
     /// Every selected VM had its turn and was settled.
     pub complete: bool,
+    /// A process is carrying it out now.
+    pub running: bool,
     pub stopped_by: Option<Stop>,
     /// The program's exit code for this run.
     pub exit_code: u8,

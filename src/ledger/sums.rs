@@ -50,20 +50,18 @@ impl Sums {
         if let Some(pending) = self.pending.get_mut(rack) {
             *pending += u64::from(item.get::<_, bool>(1)?);
         }
-        let outcome = Outcome::from_word(item.get_ref(2)?.as_str()?);
-        if let (Some(rack), Some(outcome)) = (self.racks.get_mut(rack), outcome) {
-            rack.counts.selected += 1;
-            rack.counts.add(outcome, 1);
+        let Some(outcome) = Outcome::from_word(item.get_ref(2)?.as_str()?) else { return Ok(()) };
+        let failure = match outcome {
+            Outcome::Failed => Some(failure(item)?),
+            Outcome::Created | Outcome::Unchanged | Outcome::Updated => None,
+        };
+        if let Some(rack) = self.racks.get_mut(rack) {
+            rack.counts.add_vm(outcome, failure);
         }
-        if outcome == Some(Outcome::Failed) {
-            self.add_failure(item)?;
-        }
-        Ok(())
+        failure.map_or(Ok(()), |failure| self.add_failure(failure, item))
     }
 
-    fn add_failure(&mut self, item: &Row<'_>) -> Result<(), Error> {
-        let failure = item.get_ref(8)?.as_str_or_null()?.and_then(Failure::from_word);
-        let failure = failure.unwrap_or(Failure::NotAttempted);
+    fn add_failure(&mut self, failure: Failure, item: &Row<'_>) -> Result<(), Error> {
         let known = self.failures.iter().position(|group| group.failure == failure);
         let index = known.unwrap_or(self.failures.len());
         if known.is_none() {
@@ -79,6 +77,12 @@ impl Sums {
         }
         Ok(())
     }
+}
+
+/// Why an item failed: one that has no failure of its own was never called.
+fn failure(item: &Row<'_>) -> Result<Failure, Error> {
+    let failure = item.get_ref(8)?.as_str_or_null()?.and_then(Failure::from_word);
+    Ok(failure.unwrap_or(Failure::NotAttempted))
 }
 
 impl Ledger {

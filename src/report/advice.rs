@@ -5,6 +5,10 @@ use std::cmp::Reverse;
 use crate::ledger::FailureCount;
 use crate::outcome::Failure;
 
+/// Said of VMs whose last call may have acted, though it failed.
+pub(super) const MAY_HAVE_CHANGED: &str =
+    "may have changed all the same: a call was not answered, or by an error that does not say";
+
 /// The failures of a run, the most frequent first; what was never attempted comes last.
 pub(super) fn by_weight(failures: &[FailureCount]) -> Vec<&FailureCount> {
     let mut failures: Vec<_> = failures.iter().filter(|failure| failure.vms > 0).collect();

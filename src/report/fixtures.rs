@@ -148,14 +148,12 @@ pub(super) fn rows() -> Vec<Row> {
 pub(super) fn summary(rows: &[Row]) -> Summary {
     let (mut counts, mut racks, mut failures) = (Counts::default(), Vec::<RackCounts>::new(), Vec::new());
     for row in rows {
-        counts.selected += 1;
-        counts.add(row.outcome, 1);
+        counts.add_vm(row.outcome, row.failure);
         let at = racks.iter().position(|rack| rack.rack_id == row.rack_id).unwrap_or_else(|| {
             racks.push(RackCounts { rack_id: row.rack_id.clone(), counts: Counts::default() });
             racks.len() - 1
         });
-        racks[at].counts.selected += 1;
-        racks[at].counts.add(row.outcome, 1);
+        racks[at].counts.add_vm(row.outcome, row.failure);
         if let Some(failure) = row.failure {
             failures.push(FailureCount {
                 failure,
@@ -181,6 +179,7 @@ pub(super) fn summary(rows: &[Row]) -> Summary {
         calls_per_s: 11.27,
         pending: 0,
         complete: true,
+        running: false,
         stopped_by: None,
         exit_code: 3,
         since: None,

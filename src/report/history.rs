@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
+use super::advice::MAY_HAVE_CHANGED;
 use super::runs::moment;
 use super::{csv, json};
 use crate::inventory::VmId;
@@ -49,7 +50,7 @@ pub(super) fn details(row: &Row) -> Vec<String> {
         });
     }
     if row.may_have_applied {
-        lines.push("its answer was lost: it may have changed all the same".to_owned());
+        lines.push(format!("it {MAY_HAVE_CHANGED}"));
     }
     if row.prefix.is_some() {
         let words = [row.status.clone(), row.rack_id.as_ref().map(|rack| format!("on {rack}"))];
@@ -98,7 +99,7 @@ mod tests {
         LastKnown { base_url: base_url.into(), seen_at, allocation: example() }
     }
 
-    /// An update with changes, drift and warnings, a failure whose answer was lost, and one before its turn.
+    /// An update with changes, drift and warnings, a failure that may have changed it all the same, and one before its turn.
     fn entries() -> Vec<Entry> {
         let rows = rows();
         let row = |vmid: &str| rows.iter().find(|row| row.vmid == vmid).unwrap().clone();
@@ -124,7 +125,7 @@ mod tests {
 
         2026-11-23 02:15:06Z  failed: allocate, run r2
             server_error: upstream\nunavailable \u{1b}[31m
-            its answer was lost: it may have changed all the same
+            it may have changed all the same: a call was not answered, or by an error that does not say
 
         2026-11-23 02:15:00Z  failed: allocate, run r1
             not_attempted

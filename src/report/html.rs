@@ -19,7 +19,7 @@ use crate::outcome::Outcome;
 use self::findings::Findings;
 use self::timeline::Timeline;
 use self::vms::Vms;
-use super::advice::by_weight;
+use super::advice::{MAY_HAVE_CHANGED, by_weight};
 use super::page::shown::{advice, count, counted, duration, examples, shown};
 use super::page::{STYLE, policy};
 use super::racks::{self, Racks, total};
@@ -153,7 +153,7 @@ fn option(value: &Value) -> String {
 
 /// How many VMs came out how, in the order of the outcomes.
 fn outcomes(counts: &Counts) -> [(Outcome, u64); 4] {
-    let Counts { selected: _, created, unchanged, updated, failed } = *counts;
+    let Counts { selected: _, created, unchanged, updated, failed, not_attempted: _ } = *counts;
     [
         (Outcome::Created, created),
         (Outcome::Unchanged, unchanged),

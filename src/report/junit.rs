@@ -216,13 +216,13 @@ mod tests {
                     <error message="upstream\nunavailable \u{1b}[31m" type="server_error"/>
                     <system-out>failed: allocate
         server_error: upstream\nunavailable \u{1b}[31m
-        its answer was lost: it may have changed all the same</system-out>
+        it may have changed all the same: a call was not answered, or by an error that does not say</system-out>
                 </testcase>
                 <testcase name="10017" classname="dc1r29" time="5.000">
                     <error message="no answer within 30 s" type="timeout"/>
                     <system-out>failed: allocate
         timeout: no answer within 30 s
-        its answer was lost: it may have changed all the same</system-out>
+        it may have changed all the same: a call was not answered, or by an error that does not say</system-out>
                 </testcase>
                 <testcase name="10018" classname="dc1r29" time="5.000">
                     <error message="connection refused" type="connect"/>
@@ -243,7 +243,7 @@ mod tests {
                     <error message="not JSON" type="malformed_answer"/>
                     <system-out>failed: allocate
         malformed_answer: not JSON
-        its answer was lost: it may have changed all the same</system-out>
+        it may have changed all the same: a call was not answered, or by an error that does not say</system-out>
                 </testcase>
                 <testcase name="10022" classname="dc1r29" time="5.000">
                     <error message="success is false" type="refused_by_api"/>

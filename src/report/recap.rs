@@ -11,10 +11,10 @@ use serde::Serialize;
 use crate::ledger::{Counts, FailureCount, Named, RackCounts, RunInfo, Since, Summary};
 use crate::text::{count, counted, duration, escape, shortened};
 
-use super::advice::{advice, by_weight};
-use super::json;
+use super::advice::{MAY_HAVE_CHANGED, advice, by_weight};
 use super::racks::{self, Racks, total};
 use super::verdict::{Tone, Verdict};
+use super::{failed, json};
 
 /// Racks in the table; of more, those with the most failures and changes.
 const RACKS: usize = 20;
@@ -75,7 +75,7 @@ impl fmt::Display for Recap<'_> {
 
 impl Recap<'_> {
     fn verdict(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Counts { selected, created, unchanged, updated, failed } = self.summary.counts;
+        let Counts { selected, created, unchanged, updated, .. } = self.summary.counts;
         let Verdict { tone, word, why } = Verdict::of(self.summary);
         write!(f, "{}", self.paint(color(tone), word))?;
         if let Some(why) = why {
@@ -83,12 +83,12 @@ impl Recap<'_> {
         }
         writeln!(
             f,
-            ": {}, {} created, {} unchanged, {} updated, {} failed",
+            ": {}, {} created, {} unchanged, {} updated, {}",
             counted(selected, "VM", "VMs"),
             count(created),
             count(unchanged),
             count(updated),
-            count(failed),
+            failed(&self.summary.counts),
         )
     }
 
@@ -125,12 +125,7 @@ impl Recap<'_> {
         writeln!(f)?;
         match unsure {
             0 => {}
-            1 => writeln!(f, "1 failed VM may have changed all the same: its answer was lost.")?,
-            n => writeln!(
-                f,
-                "{} failed VMs may have changed all the same: their answers were lost.",
-                count(n)
-            )?,
+            n => writeln!(f, "{} {MAY_HAVE_CHANGED}.", counted(n, "failed VM", "failed VMs"))?,
         }
         let drift = match drifted {
             0 => "No VM drifted from the inventory".into(),
@@ -239,19 +234,21 @@ fn table(racks: &[RackCounts]) -> String {
 
     let mut table = Table::new();
     table.load_style(TableStyle::new().header_separator(LineStyle::none().fill('─')));
-    table.set_header(["Rack", "VMs", "created", "unchanged", "updated", "failed"]);
+    let all = total(racks);
+    // Where every VM had its turn, nobody looks for those that had none.
+    let columns = if all.not_attempted > 0 { 7 } else { 6 };
+    let header = ["Rack", "VMs", "created", "unchanged", "updated", "failed", "not attempted"];
+    table.set_header(&header[..columns]);
+    let mut add = |name: String, counts| table.add_row(&line(name, counts)[..columns]).is_empty();
     for rack in shown {
         let name = rack.rack_id.as_deref().map_or("(unknown)".into(), |rack| shortened(rack, NAME));
-        table.add_row(line(name, rack.counts));
+        add(name, rack.counts);
     }
     if !rest.is_empty() {
-        table.add_row(line(
-            format!("and {}", counted(rest.len() as u64, "more rack", "more racks")),
-            total(rest),
-        ));
+        add(format!("and {}", counted(rest.len() as u64, "more rack", "more racks")), total(rest));
     }
     if racks.len() > 1 {
-        table.add_row(line("all".into(), total(racks)));
+        add("all".into(), all);
     }
     for numbers in table.column_iter_mut().skip(1) {
         numbers.set_cell_alignment(CellAlignment::Right);
@@ -259,9 +256,11 @@ fn table(racks: &[RackCounts]) -> String {
     table.trim_fmt()
 }
 
-fn line(name: String, counts: Counts) -> [String; 6] {
-    let Counts { selected, created, unchanged, updated, failed } = counts;
-    [name, count(selected), count(created), count(unchanged), count(updated), count(failed)]
+fn line(name: String, counts: Counts) -> [String; 7] {
+    let Counts { selected, created, unchanged, updated, failed, not_attempted } = counts;
+    let [selected, created, unchanged, updated, failed, not_attempted] =
+        [selected, created, unchanged, updated, failed, not_attempted].map(count);
+    [name, selected, created, unchanged, updated, failed, not_attempted]
 }
 
 #[cfg(test)]
@@ -304,15 +303,15 @@ mod tests {
     #[test]
     fn all_four_outcomes_and_every_failure_with_what_to_do() {
         insta::assert_snapshot!(recap(&summary(&rows()), NEXT), @r"
-        Complete: 20 VMs, 2 created, 2 unchanged, 2 updated, 14 failed
+        Complete: 20 VMs, 2 created, 2 unchanged, 2 updated, 14 failed, 1 of them not attempted
         Run 20261123T021500Z-7f3a: allocate, https://cloud.hostup.se
 
-         Rack       VMs  created  unchanged  updated  failed
-        ─────────────────────────────────────────────────────
-         dc1r28       6        2          2        2       0
-         dc1r29      13        0          0        0      13
-         (unknown)    1        0          0        0       1
-         all         20        2          2        2      14
+         Rack       VMs  created  unchanged  updated  failed  not attempted
+        ────────────────────────────────────────────────────────────────────
+         dc1r28       6        2          2        2       0              0
+         dc1r29      13        0          0        0      13              0
+         (unknown)    1        0          0        0       1              1
+         all         20        2          2        2      14              1
 
         Failed
           rejected: 1 VM: 10010
@@ -357,7 +356,7 @@ mod tests {
           not_attempted: 1 VM: 10023
             → the run ended before their turn, or before their answer: go on with it
 
-        3 failed VMs may have changed all the same: their answers were lost.
+        3 failed VMs may have changed all the same: a call was not answered, or by an error that does not say.
         1 VM drifted from the inventory; 1 has a warning.
         71 calls in 6.3 s, 11.3/s; 52 retries, 3 answered 429.
 
@@ -432,7 +431,7 @@ mod tests {
           not_attempted: 1,470 VMs: 31, …
             → the run ended before their turn, or before their answer: go on with it
 
-        30 failed VMs may have changed all the same: their answers were lost.
+        30 failed VMs may have changed all the same: a call was not answered, or by an error that does not say.
         1 VM drifted from the inventory; 1,200 have warnings.
         2 invalid rows of the inventory were skipped, and not called.
         Warning: 12 rows ask for another action than --action
@@ -507,7 +506,7 @@ mod tests {
     fn without_racks_there_is_no_table_and_without_reports_no_paths() {
         let unknown = Summary { complete: false, ..of_racks(vec![rack(None, 0, 1, 0)]) };
         insta::assert_snapshot!(text(&run(), &unknown, &[], Next::default(), false), @r"
-        Not finished (it is still running, or its process died): 1 VM, 0 created, 1 unchanged, 0 updated, 0 failed
+        Not finished (its process died): 1 VM, 0 created, 1 unchanged, 0 updated, 0 failed
         Run 20261123T021500Z-7f3a: allocate, https://cloud.hostup.se
 
         No VM drifted from the inventory; none has a warning.

@@ -24,16 +24,19 @@ pub fn text(runs: &[Overview]) -> String {
     let api = several.then_some("API");
     let columns = ["Run", "Started", "Took", "What"].into_iter().chain(api);
     let first_count = 4 + usize::from(several);
-    table.set_header(columns.chain(["VMs", "created", "unchanged", "updated", "failed", "Ended"]));
+    let not_attempted = runs.iter().any(|run| run.counts.not_attempted > 0).then_some("not attempted");
+    let counts = ["VMs", "created", "unchanged", "updated", "failed"].into_iter().chain(not_attempted);
+    table.set_header(columns.chain(counts).chain(["Ended"]));
     for run in runs {
-        let Counts { selected, created, unchanged, updated, failed } = run.counts;
         let took = run.ended_at.map(|end| duration(end.duration_since(run.started_at).as_secs_f64()));
         let own = [escape(&run.id).into_owned(), moment(run.started_at), took.unwrap_or_default(), what(run)];
         let api = several.then(|| shortened(&run.base_url, TEXT));
-        let counts = [selected, created, unchanged, updated, failed].map(count);
+        let Counts { selected, created, unchanged, updated, failed, not_attempted: never } = run.counts;
+        let never = not_attempted.map(|_| count(never));
+        let counts = [selected, created, unchanged, updated, failed].map(count).into_iter().chain(never);
         table.add_row(own.into_iter().chain(api).chain(counts).chain([ending(run)]));
     }
-    for column in [2].into_iter().chain(first_count..first_count + 5) {
+    for column in [2].into_iter().chain(first_count..first_count + 5 + usize::from(not_attempted.is_some())) {
         if let Some(numbers) = table.column_mut(column) {
             numbers.set_cell_alignment(CellAlignment::Right);
         }
@@ -74,6 +77,7 @@ pub(super) fn what(run: &Overview) -> String {
 /// How a run ended, in the words of `stopped_by`.
 pub(super) fn ending(run: &Overview) -> String {
     let end = match (run.stopped_by, run.complete) {
+        _ if run.running => "running".to_owned(),
         (Some(stop), _) => format!("stopped: {stop}"),
         (None, true) => "complete".to_owned(),
         (None, false) => "not finished".to_owned(),
@@ -98,8 +102,16 @@ pub(super) mod tests {
             started_at: started_at.parse().unwrap(),
             ended_at: None,
             resumes: 0,
-            counts: Counts { selected: 6_000, created: 1, unchanged: 5_990, updated: 2, failed: 7 },
+            counts: Counts {
+                selected: 6_000,
+                created: 1,
+                unchanged: 5_990,
+                updated: 2,
+                failed: 7,
+                not_attempted: 0,
+            },
             complete: false,
+            running: false,
             stopped_by: None,
             exit_code: None,
             pinned: false,
@@ -152,7 +164,7 @@ pub(super) mod tests {
     #[test]
     fn for_programs_it_is_one_object() {
         insta::assert_snapshot!(json(&runs()[2..]).unwrap(), @r#"
-        {"schema":"v6fleet.runs/1","runs":[{"id":"20261123T020000Z-0001","base_url":"https://cloud.hostup.se","action":"allocate","inventory":[{"path":"a\u001b[2J.csv","sha256":""},{"path":"b.csv","sha256":""},{"path":"-","sha256":""}],"inventory_vms":6000,"started_at":"2026-11-23T02:00:00Z","ended_at":"2026-11-23T02:25:12Z","resumes":0,"selected":6000,"created":1,"unchanged":5990,"updated":2,"failed":7,"complete":true,"stopped_by":null,"exit_code":3,"pinned":true}]}
+        {"schema":"v6fleet.runs/1","runs":[{"id":"20261123T020000Z-0001","base_url":"https://cloud.hostup.se","action":"allocate","inventory":[{"path":"a\u001b[2J.csv","sha256":""},{"path":"b.csv","sha256":""},{"path":"-","sha256":""}],"inventory_vms":6000,"started_at":"2026-11-23T02:00:00Z","ended_at":"2026-11-23T02:25:12Z","resumes":0,"selected":6000,"created":1,"unchanged":5990,"updated":2,"failed":7,"not_attempted":0,"complete":true,"running":false,"stopped_by":null,"exit_code":3,"pinned":true}]}
         "#);
     }
 }

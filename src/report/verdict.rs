@@ -22,8 +22,9 @@ pub(super) struct Verdict {
 impl Verdict {
     pub(super) fn of(summary: &Summary) -> Self {
         let (tone, word, why) = match (summary.stopped_by, summary.complete) {
+            _ if summary.running => (Tone::Mixed, "Running", Some("it is not finished yet")),
             (Some(stop), _) => (Tone::Bad, "Stopped", Some(reason(stop))),
-            (None, false) => (Tone::Mixed, "Not finished", Some("it is still running, or its process died")),
+            (None, false) => (Tone::Mixed, "Not finished", Some("its process died")),
             (None, true) if summary.counts.failed > 0 => (Tone::Mixed, "Complete", None),
             (None, true) => (Tone::Good, "Complete", None),
         };

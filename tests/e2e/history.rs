@@ -283,7 +283,7 @@ fn looking_back_is_possible_while_a_run_is_on_and_pinning_waits_its_turn() {
     fixture.write("fleet.csv", fleet::csv(1_000));
     let mut on = fixture.start(&run("allocate", &["--concurrency", "2"]));
     sandbox.await_calls(6);
-    assert!(fixture.run(&["runs"]).exits(0).stdout.contains("not finished"));
+    assert!(fixture.run(&["runs"]).exits(0).stdout.contains(" running"));
     fixture.run(&["history", "100000"]).exits(0);
     fixture.run(&["diff", "latest", "latest"]).exits(0);
     fixture.run(&["runs", "--pin", "latest"]).exits(6);

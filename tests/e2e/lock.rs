@@ -31,15 +31,68 @@ fn a_second_run_on_a_ledger_is_told_who_holds_it_and_calls_nothing() {
     assert!(sandbox.called_vmids().iter().all(|vmid| vmid.len() == 6), "the demo's ids have five digits");
 
     let report = fixture.run(&["report", "-o", "meanwhile.csv"]).exits(0);
-    assert!(report.stdout.starts_with("Not finished"), "{}", report.stdout);
+    assert!(report.stdout.starts_with("Running (it is not finished yet): 1,000 VMs"), "{}", report.stdout);
+    assert!(!report.stdout.contains("v6fleet resume"), "it goes on by itself: {}", report.stdout);
     assert_eq!(fixture.read("meanwhile.csv").lines().count(), 1_001);
     fixture.run(&["run", "inventories/demo.csv", "--dry-run"]).exits(0);
+    let runs = fixture.run(&["runs"]).exits(0).stdout;
+    assert!(runs.contains(" running"), "{runs}");
     assert!(first.is_running(), "reading disturbs nobody");
     // A rehearsal has a ledger of its own.
     let rehearsal = ["run", "inventories/demo.csv", "--sandbox", "--rate", "none", "--output-dir", "none"];
     fixture.run(&rehearsal).exits(3);
     first.signal("TERM");
     first.end().exits(143);
+}
+
+#[test]
+fn whether_a_run_is_on_or_has_died_is_told_by_the_lock() {
+    let sandbox = Sandbox::start(&["--latency", "100ms"]);
+    let fixture = Fixture::at(&sandbox);
+    fixture.write("fleet.csv", fleet::csv(100));
+    let verdict =
+        || fixture.run(&["report", "--format", "json"]).exits(0).stdout.contains(r#""running":true"#);
+    let ends = || fixture.run(&["runs"]).exits(0).stdout.lines().last().unwrap().to_owned();
+    let first = fixture.start(&RUN);
+    sandbox.await_calls(4);
+    assert!(verdict() && ends().ends_with(" running"), "{}", ends());
+    first.kill();
+    assert!(!verdict() && ends().ends_with(" not finished"), "{}", ends());
+    let report = fixture.run(&["report"]).exits(0).stdout;
+    assert!(report.starts_with("Not finished (its process died): 100 VMs"), "{report}");
+    assert!(report.contains("v6fleet resume "), "{report}");
+
+    // Another run of the ledger that is on is not this one.
+    let killed = ends().split_whitespace().next().unwrap().to_owned();
+    fixture.write("other.csv", fleet::csv(50));
+    let begun = sandbox.calls().len();
+    let second =
+        fixture.start(&["run", "other.csv", "--action", "allocate", "--rate", "none", "--concurrency", "2"]);
+    sandbox.await_calls(begun + 4);
+    let report = fixture.run(&["report", &killed]).exits(0).stdout;
+    assert!(report.starts_with("Not finished (its process died)"), "{report}");
+    second.kill();
+}
+
+#[test]
+fn looking_whether_a_run_is_on_keeps_none_from_beginning() {
+    let sandbox = Sandbox::start(&[]);
+    let fixture = Fixture::at(&sandbox);
+    fixture.write("fleet.csv", fleet::csv(1));
+    fixture.run(&RUN).exits(0);
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                assert!(fixture.command(&["runs", "--limit", "1"]).output().unwrap().status.success());
+            }
+        });
+        let begun: Vec<_> = (0..20).map(|_| fixture.run(&RUN)).collect();
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        for outcome in begun {
+            outcome.exits(0);
+        }
+    });
 }
 
 #[test]

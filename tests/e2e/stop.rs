@@ -41,6 +41,11 @@ fn a_signal_ends_a_run_with_a_true_report_and_its_own_exit_code() {
             (called.len() as u64, 0)
         );
         assert!(outcome.stdout.contains("v6fleet resume "), "{}", outcome.stdout);
+        let spared = 300 - called.len();
+        let told = format!(" {spared} failed, {spared} of them not attempted\n");
+        assert!(outcome.stdout.contains(&told), "{}", outcome.stdout);
+        let runs = fixture.run(&["runs"]).exits(0).stdout;
+        assert!(runs.contains("not attempted"), "{runs}");
     }
 }
 
@@ -61,6 +66,8 @@ fn a_second_signal_ends_it_at_once_and_the_run_can_go_on() {
         eventually("calls are in flight", || api.received().len() == 8);
         process.signal(first);
         eventually("the first signal is understood", || process.stderr().contains("no new calls"));
+        let claims = || fixture.count("SELECT count(*) FROM claims");
+        eventually("what was to leave next is given back", || claims() == 8);
         let told = Instant::now();
         process.signal(second);
         let outcome = process.end().exits(code);
@@ -69,7 +76,7 @@ fn a_second_signal_ends_it_at_once_and_the_run_can_go_on() {
         assert_eq!(api.received().len(), 8, "no new calls");
         assert!(outcome.dir.is_none(), "a report would have to wait");
         assert_eq!(fixture.texts("PRAGMA integrity_check"), ["ok"]);
-        assert_eq!(fixture.count("SELECT count(*) FROM claims"), 8);
+        assert_eq!(claims(), 8);
 
         let outcome = fixture.run(&["resume", "--rate", "none"]).exits(0);
         assert_eq!(outcome.vms_that_are("created").len(), 8, "those in flight may have acted");
