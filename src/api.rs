@@ -1,11 +1,14 @@
 //! One call to the API → one [`Attempt`], classified here, once.
 //!
 //! Nothing is retried or followed by the HTTP client itself: [`crate::retry`] decides on attempts alone.
-//! The key is a header marked sensitive; it goes to the base URL's host and nowhere else.
+//! The key is a header marked sensitive; it goes to the base URL's host and nowhere else, and is masked in all that
+//! comes back.
 
 mod announced;
 mod attempt;
 mod fault;
+mod mask;
+mod proxy;
 mod retry_after;
 mod server_clock;
 mod v1;
@@ -15,16 +18,18 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::{Certificate, Client, ClientBuilder, NoProxy, Proxy, Url};
+use reqwest::{Certificate, Client, ClientBuilder, Proxy, Url};
 use secrecy::{ExposeSecret, SecretString};
 
 pub use announced::Announced;
 pub use attempt::{Attempt, Fault};
+pub use proxy::{InvalidProxy, ProxyUrl};
 pub use server_clock::ServerClock;
 
 use crate::inventory::{Action, VmId};
 use announced::Stated;
 use fault::Head;
+use mask::Mask;
 
 /// The largest body that is read, in bytes; documented answers have less than 1 KiB.
 const BODY_CAP: usize = 64 * 1024;
@@ -42,7 +47,7 @@ pub struct Endpoint {
     /// PEM certificates to trust beside the system's.
     pub extra_roots: Option<Vec<u8>>,
     /// `None`: as the environment says.
-    pub proxy: Option<String>,
+    pub proxy: Option<ProxyUrl>,
 }
 
 /// Why no client could be made.
@@ -50,12 +55,17 @@ pub struct Endpoint {
 pub enum ClientError {
     #[error("the API key has a character that no HTTP header can carry")]
     Key,
+    #[error("the API key cannot be searched for in answers: {0}")]
+    Mask(#[source] aho_corasick::BuildError),
     #[error("the CA file holds no usable PEM certificate: {0}")]
     Roots(#[source] reqwest::Error),
     #[error("the CA file holds no PEM certificate")]
     NoRoots,
-    #[error("the proxy is no usable URL: {0}")]
-    Proxy(#[source] reqwest::Error),
+    /// One of the environment's.
+    #[error("{variable}: {error}")]
+    Proxy { variable: &'static str, error: InvalidProxy },
+    #[error("the proxy cannot be used: {0}")]
+    UnfitProxy(#[source] reqwest::Error),
     #[error("cannot set up TLS (are CA certificates installed? see --ca-file): {0}")]
     Tls(#[source] reqwest::Error),
 }
@@ -80,8 +90,12 @@ pub enum InvalidBaseUrl {
 impl BaseUrl {
     /// Whether the host is a literal loopback address; proxies are never used for those.
     pub fn is_loopback(&self) -> bool {
-        let host = self.0.host_str().unwrap_or_default().trim_matches(['[', ']']);
-        host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+        self.host().parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    }
+
+    /// Without the brackets of an address.
+    fn host(&self) -> &str {
+        self.0.host_str().unwrap_or_default().trim_matches(['[', ']'])
     }
 
     fn is_plain(&self) -> bool {
@@ -124,18 +138,20 @@ impl std::fmt::Display for BaseUrl {
 pub struct Api {
     client: Client,
     base: Url,
+    mask: Mask,
 }
 
 impl Api {
     pub fn new(endpoint: &Endpoint) -> Result<Self, ClientError> {
-        let client = client(&endpoint.base_url, endpoint.proxy.as_deref(), endpoint.extra_roots.as_deref())?
+        let client = client(&endpoint.base_url, endpoint.proxy.as_ref(), endpoint.extra_roots.as_deref())?
             .default_headers(headers(&endpoint.key)?)
             .timeout(endpoint.timeout)
             .connect_timeout(endpoint.connect_timeout)
             .pool_max_idle_per_host(endpoint.pool)
             .build()
             .map_err(ClientError::Tls)?;
-        Ok(Self { client, base: endpoint.base_url.0.clone() })
+        let mask = Mask::new(&endpoint.key).map_err(ClientError::Mask)?;
+        Ok(Self { client, base: endpoint.base_url.0.clone(), mask })
     }
 
     /// Makes one call, let go at `sent_at`. Every way in which it can end is an [`Attempt`].
@@ -144,11 +160,50 @@ impl Api {
         let mut attempt = Attempt::unanswered(sent_at);
         let sent = self.client.post(v1::url(&self.base, vm)).body(v1::body(action)).send().await;
         match sent {
-            Ok(response) => read(response, &mut attempt).await,
-            Err(error) => attempt.result = Err(fault::of_transport(&error)),
+            Ok(response) => self.read(response, &mut attempt).await,
+            Err(error) => attempt.result = Err(self.fault(&error)),
         }
         attempt.latency = begun.elapsed();
         attempt
+    }
+
+    async fn read(&self, mut response: reqwest::Response, attempt: &mut Attempt) {
+        self.mask.headers(response.headers_mut());
+        let (head, stated) = (Head::of(&response), Stated::of(response.headers()));
+        attempt.status = Some(head.status);
+        attempt.server_time = head.date;
+        attempt.request_id.clone_from(&head.request_id);
+        match self.body(response).await {
+            Ok(body) => v1::read(&head, &self.mask.bytes(&body), attempt),
+            // An error's status says enough; a success is nothing without its body.
+            Err(cut) if head.is_success() => attempt.result = Err(cut),
+            Err(_) => v1::read(&head, &[], attempt),
+        }
+        attempt.announced = stated.at(attempt.server_time.unwrap_or_else(Timestamp::now));
+        if let Err(fault) = &mut attempt.result
+            && head.status == 429
+        {
+            fault.retry_after = fault.retry_after.or(attempt.announced.reset_in);
+        }
+    }
+
+    /// The whole body, or why it did not arrive whole.
+    async fn body(&self, mut response: reqwest::Response) -> Result<Vec<u8>, Fault> {
+        let stated = response.content_length().and_then(|length| usize::try_from(length).ok());
+        let mut body = Vec::with_capacity(stated.unwrap_or_default().min(BODY_CAP));
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.fault(&error))? {
+            if body.len() + chunk.len() > BODY_CAP {
+                return Err(fault::malformed(format!("the body is larger than {BODY_CAP} bytes")));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+
+    /// A certificate's names are text from the server too, and so are the last words of HTTP/2.
+    fn fault(&self, error: &reqwest::Error) -> Fault {
+        let fault = fault::of_transport(error);
+        Fault { message: self.mask.text(fault.message), ..fault }
     }
 }
 
@@ -156,7 +211,7 @@ impl Api {
 /// HTTP no certificate.
 pub(crate) fn client(
     url: &BaseUrl,
-    proxy: Option<&str>,
+    proxy: Option<&ProxyUrl>,
     extra_roots: Option<&[u8]>,
 ) -> Result<ClientBuilder, ClientError> {
     // Ring is the only provider compiled in; an error says that it is installed already.
@@ -166,12 +221,14 @@ pub(crate) fn client(
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
         .referer(false);
-    if url.is_loopback() {
-        builder = builder.no_proxy();
-    } else if let Some(proxy) = proxy {
-        let proxy = Proxy::all(proxy).map_err(ClientError::Proxy)?;
-        builder = builder.proxy(proxy.no_proxy(NoProxy::from_env()));
-    }
+    let proxy = if url.is_loopback() { None } else { ProxyUrl::for_host(url, proxy)? };
+    builder = match proxy {
+        None => builder.no_proxy(),
+        Some(proxy) => builder.proxy(
+            Proxy::all(proxy.as_url().clone())
+                .map_err(|error| ClientError::UnfitProxy(error.without_url()))?,
+        ),
+    };
     let extra_roots = extra_roots.map(roots).transpose()?;
     if url.is_plain() {
         // Reading the system's certificates takes longer than a call, and none is needed.
@@ -198,38 +255,6 @@ fn headers(key: &SecretString) -> Result<HeaderMap, ClientError> {
     headers.insert(CONTENT_TYPE, json.clone());
     headers.insert(ACCEPT, json);
     Ok(headers)
-}
-
-async fn read(response: reqwest::Response, attempt: &mut Attempt) {
-    let (head, stated) = (Head::of(&response), Stated::of(response.headers()));
-    attempt.status = Some(head.status);
-    attempt.server_time = head.date;
-    attempt.request_id.clone_from(&head.request_id);
-    match body(response).await {
-        Ok(body) => v1::read(&head, &body, attempt),
-        // An error's status says enough; a success is nothing without its body.
-        Err(cut) if head.is_success() => attempt.result = Err(cut),
-        Err(_) => v1::read(&head, &[], attempt),
-    }
-    attempt.announced = stated.at(attempt.server_time.unwrap_or_else(Timestamp::now));
-    if let Err(fault) = &mut attempt.result
-        && head.status == 429
-    {
-        fault.retry_after = fault.retry_after.or(attempt.announced.reset_in);
-    }
-}
-
-/// The whole body, or why it did not arrive whole.
-async fn body(mut response: reqwest::Response) -> Result<Vec<u8>, Fault> {
-    let stated = response.content_length().and_then(|length| usize::try_from(length).ok());
-    let mut body = Vec::with_capacity(stated.unwrap_or_default().min(BODY_CAP));
-    while let Some(chunk) = response.chunk().await.map_err(|error| fault::of_transport(&error))? {
-        if body.len() + chunk.len() > BODY_CAP {
-            return Err(fault::malformed(format!("the body is larger than {BODY_CAP} bytes")));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body)
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ pub use audit::AuditArgs;
 pub use history::{DiffArgs, HistoryArgs, ReadingArgs, RunsArgs};
 pub use sandbox::{SandboxArgs, TypedLimitKind, TypedRateLimitForm, TypedRateLimitHeaders, TypedRetryAfter};
 
-use crate::api::BaseUrl;
+use crate::api::{BaseUrl, ProxyUrl};
 use crate::brake::Threshold;
 use crate::inventory::{Action, Format, Mapping, RackPattern, VmidPattern, WherePattern};
 use crate::pace::Ceiling;
@@ -352,7 +352,7 @@ pub struct ConnectionArgs {
 
     /// Proxy to use [default: HTTPS_PROXY and NO_PROXY]; never for loopback
     #[arg(long, value_name = "URL")]
-    pub proxy: Option<String>,
+    pub proxy: Option<ProxyUrl>,
 
     /// Longest to wait for another run to end
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]

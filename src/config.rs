@@ -21,7 +21,7 @@ use sha2::{Digest, Sha256};
 
 use crate::cli::{self, Cli, CommonArgs};
 use crate::text::escape;
-use refusal::{Origin, Refused};
+use refusal::{Origin, Refused, discreet};
 
 /// Options that may hold a secret (a password in a URL), or say nothing of how a run was carried out.
 const UNRECORDED: [&str; 6] = ["inventory", "proxy", "ping_url", "verbose", "quiet", "log_format"];
@@ -48,8 +48,10 @@ pub(crate) enum ConfigError {
     NoKey,
     #[error("the API key from {0} is empty")]
     EmptyKey(String),
-    #[error("the API key from {0} is not text")]
+    #[error("the API key from {0} is not UTF-8 text")]
     UnreadableKey(String),
+    #[error("the API key from {0} has a character that no HTTP header can carry")]
+    UnfitKey(String),
     #[error("neither XDG_STATE_HOME nor HOME is set: name a ledger with --ledger")]
     NoHome,
 }
@@ -161,8 +163,14 @@ fn config_file(named: Option<PathBuf>) -> Result<Option<(PathBuf, Table)>, Confi
     };
     match text.parse() {
         Ok(table) => Ok(Some((path, table))),
-        Err(error) => Err(ConfigError::Syntax { path, reason: error.to_string() }),
+        Err(error) => Err(ConfigError::Syntax { path, reason: unquoted(&text, &error) }),
     }
+}
+
+/// What is wrong with a file, without the line that is wrong: it may hold a secret.
+fn unquoted(text: &str, error: &toml::de::Error) -> String {
+    let before = &text[..error.span().map_or(0, |span| span.start)];
+    format!("line {}: {}", before.matches('\n').count() + 1, error.message())
 }
 
 fn named_config(matches: &ArgMatches) -> Option<PathBuf> {
@@ -193,6 +201,7 @@ fn blame(
     recorded: &Map<String, Value>,
     file: Option<&(PathBuf, Table)>,
 ) -> ConfigError {
+    let error = discreet(error);
     let Some(refused) = Refused::of(&error).filter(|refused| !refused.is_typed(args)) else {
         return ConfigError::Arguments(error);
     };
@@ -298,9 +307,14 @@ impl ApiKey {
     }
 
     fn new(key: &str, source: String, exposed: bool) -> Result<Self, ConfigError> {
-        match key.trim() {
-            "" => Err(ConfigError::EmptyKey(source)),
-            key => Ok(Self { secret: SecretString::from(key), source, exposed }),
+        // Editors put a byte order mark before the text, and some a line end after it.
+        let key = key.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
+        if key.is_empty() {
+            return Err(ConfigError::EmptyKey(source));
+        }
+        match key.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+            true => Ok(Self { secret: SecretString::from(key), source, exposed }),
+            false => Err(ConfigError::UnfitKey(source)),
         }
     }
 
@@ -393,6 +407,45 @@ mod tests {
     }
 
     #[test]
+    fn a_url_that_is_refused_is_named_without_its_token_or_password() {
+        for (option, url, told) in [
+            ("ping-url", "hc.example/s3cret", "***"),
+            ("ping-url", "s3cret", "***"),
+            ("ping-url", "http://hc.example/s3cret", "http://hc.example/***"),
+            ("ping-url", "htps://hc.example/s3cret?s3cret#s3cret", "htps://hc.example/***"),
+            ("ping-url", "https://s3cret@hc.example/", "https://***@hc.example"),
+            ("ping-url", "https://hc.example?s3cret", "https://hc.example/***"),
+            ("ping-url", "https://s3cret s3cret/", "https://***"),
+            ("ping-url", "s3cret-token://hc.example/", "***"),
+            ("base-url", "https://me:s3cret@api.example", "https://***@api.example"),
+            ("base-url", "https://me:s3/cr?et@s3cret@api.example:1/x", "https://***@api.example:1/***"),
+            ("base-url", "http://api.example", "http://api.example"),
+            ("proxy", "socks5://me:s3cret@[2001:db8::1]:1080", "socks5://***@[2001:db8::1]:1080"),
+            ("proxy", "me:s3cret@proxy:port", "***"),
+        ] {
+            let typed = read("", &[&format!("--{option}"), url]).unwrap_err().to_string();
+            let joined = read("", &[&format!("--{option}={url}")]).unwrap_err().to_string();
+            let in_file = read(&format!("{option} = '{url}'"), &[]).unwrap_err().to_string();
+            for (error, name) in [(&typed, "'--{} <URL>'"), (&joined, "'--{} <URL>'"), (&in_file, "--{}: ")] {
+                let expected = format!("invalid value '{told}' for {}", name.replace("{}", option));
+                assert!(error.contains(&expected), "{error}");
+                assert!(!error.contains("s3cret") && !error.contains("cr?et"), "{error}");
+            }
+            assert!(in_file.contains("config.toml: "), "{in_file}");
+        }
+        for file in [
+            "ping-url = https://hc.example/s3cret",
+            "rate = '1/s'\nproxy = 'http://s3cret",
+            "proxy = [['s3cret']]",
+            "ping-url = 's3cret'\nping-url = 's3cret'",
+            "[proxy]\nurl = 's3cret'",
+        ] {
+            let error = read(file, &[]).unwrap_err().to_string();
+            assert!(error.contains("config.toml: ") && !error.contains("s3cret"), "{error}");
+        }
+    }
+
+    #[test]
     fn a_key_is_trimmed_and_an_empty_one_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key");
@@ -403,6 +456,34 @@ mod tests {
         assert_eq!(key.fingerprint().len(), 8);
         fs::write(&path, " \n").unwrap();
         assert!(matches!(ApiKey::find(Some(&path)), Err(ConfigError::EmptyKey(_))));
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_a_key_and_what_no_header_can_carry_is_named_by_its_source() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        let find = |content: &[u8]| {
+            fs::write(&path, content).unwrap();
+            ApiKey::find(Some(&path)).map(|key| key.secret.expose_secret().to_owned())
+        };
+        for content in ["\u{feff}secret-marker", "\u{feff} secret-marker\r\n", "secret-marker\n\u{feff}"] {
+            assert_eq!(find(content.as_bytes()).unwrap(), "secret-marker");
+        }
+        assert!(matches!(find("\u{feff}\n".as_bytes()), Err(ConfigError::EmptyKey(_))));
+        for content in [
+            "secret-mårker",
+            "secret\nmarker",
+            "secret\tmarker",
+            "secret\0marker",
+            "secret\u{feff}marker",
+            "\u{7f}secret",
+        ] {
+            let error = find(content.as_bytes()).unwrap_err();
+            let told = error.to_string();
+            assert!(matches!(error, ConfigError::UnfitKey(_)), "{told}");
+            assert!(told.contains(path.to_str().unwrap()) && !told.contains("secret"), "{told}");
+        }
+        assert!(matches!(find(b"secret-\xe5"), Err(ConfigError::UnreadableKey(_))));
     }
 
     #[test]

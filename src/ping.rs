@@ -10,7 +10,7 @@ use std::time::Duration;
 use reqwest::{Client, StatusCode};
 use tracing::{debug, warn};
 
-use crate::api::{BaseUrl, ClientError, client};
+use crate::api::{BaseUrl, ClientError, ProxyUrl, client};
 
 /// Of one attempt.
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -21,7 +21,7 @@ const ATTEMPTS: u32 = 2;
 #[derive(Debug, Clone, Copy)]
 pub struct Route<'a> {
     pub url: &'a BaseUrl,
-    pub proxy: Option<&'a str>,
+    pub proxy: Option<&'a ProxyUrl>,
     pub extra_roots: Option<&'a [u8]>,
 }
 

@@ -40,7 +40,7 @@ fn begin(reports: &ReportingArgs, connection: &ConnectionArgs, rehearsal: &Rehea
         return None;
     }
     let begun = extra_roots(connection).and_then(|roots| {
-        let proxy = connection.proxy.as_deref();
+        let proxy = connection.proxy.as_ref();
         Ok(Ping::begin(Route { url, proxy, extra_roots: roots.as_deref() })?)
     });
     begun

@@ -76,3 +76,29 @@ fn choice(error: &clap::Error) -> String {
         _ => "that is no value of it".to_owned(),
     }
 }
+
+/// Clap quotes the value that it refuses: of a URL only so much may be told as is no secret.
+pub(crate) fn discreet(mut error: clap::Error) -> clap::Error {
+    let is_url = matches!(error.get(ContextKind::InvalidArg), Some(ContextValue::String(arg)) if arg.ends_with("<URL>"));
+    if let (true, Some(ContextValue::String(url))) = (is_url, error.get(ContextKind::InvalidValue)) {
+        let told = without_secrets(url);
+        error.insert(ContextKind::InvalidValue, ContextValue::String(told));
+    }
+    error
+}
+
+/// Of a URL, scheme and host; `***` stands for all that may be a token or a password, and that may be all of it.
+fn without_secrets(url: &str) -> String {
+    let is_scheme =
+        |text: &str| (1..8).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric());
+    let Some((scheme, rest)) = url.split_once("://").filter(|(scheme, _)| is_scheme(scheme)) else {
+        return "***".to_owned();
+    };
+    // A password may hold the characters that end a host.
+    let (user, host) = rest.rsplit_once('@').map_or(("", rest), |(_, host)| ("***@", host));
+    let end = host.find(['/', '?', '#', '\\']).unwrap_or(host.len());
+    let is_host = host[..end].bytes().all(|b| b.is_ascii_alphanumeric() || b".-:[]".contains(&b));
+    let shown = if is_host { &host[..end] } else { "***" };
+    let more = if host[end..].trim_matches('/').is_empty() { "" } else { "/***" };
+    format!("{scheme}://{user}{shown}{more}")
+}

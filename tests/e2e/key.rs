@@ -4,22 +4,209 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 
+use base64::Engine;
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
+use serde_json::{Value, json};
+
 use crate::fixture::Fixture;
 use crate::fleet;
 use crate::sandbox::Sandbox;
-use crate::script::{Api, answer, error, success};
+use crate::script::{Answer, Api, Step, answer, error, json_answer, success, success_body};
 
 const MARKER: &str = "SECRET-MARKER-7f3a";
 
 /// Panics where a file of the fixture holds the marker, but for the named ones.
 fn assert_no_marker(fixture: &Fixture, but_for: &[&str]) {
+    assert_in_no_file(fixture, but_for, &[MARKER.to_owned()]);
+}
+
+fn assert_in_no_file(fixture: &Fixture, but_for: &[&str], secrets: &[String]) {
     for path in fixture.files() {
         let named = but_for.iter().any(|name| fixture.path(name) == path);
         // A temporary file may be gone by now.
         let Ok(content) = fs::read(&path) else { continue };
-        let found = content.windows(MARKER.len()).any(|window| window == MARKER.as_bytes());
-        assert!(named || !found, "the key is in {}", path.display());
+        for secret in secrets {
+            let found = content.windows(secret.len()).any(|window| window == secret.as_bytes());
+            assert!(named || !found, "{secret} is in {}", path.display());
+        }
     }
+}
+
+/// The key in every form that a server may give it.
+fn forms() -> Vec<String> {
+    let percent = |digits: fn(u8) -> String, every: usize| {
+        let encoded = |(no, byte): (usize, u8)| {
+            if no % every == 0 { format!("%{}", digits(byte)) } else { char::from(byte).to_string() }
+        };
+        MARKER.bytes().enumerate().map(encoded).collect::<String>()
+    };
+    let (lower, upper) = (|byte| format!("{byte:02x}"), |byte| format!("{byte:02X}"));
+    let inside = ["", "user:", "Bearer ", "X-API-Key: "]
+        .map(|before| BASE64_STANDARD.encode(format!("{before}{MARKER}:")));
+    let mut forms = vec![
+        MARKER.to_owned(),
+        MARKER.to_lowercase(),
+        MARKER[..8].to_owned(),
+        MARKER[MARKER.len() - 8..].to_owned(),
+        percent(lower, 1),
+        percent(upper, 1),
+        percent(upper, 3),
+        BASE64_STANDARD.encode(MARKER),
+        BASE64_URL_SAFE_NO_PAD.encode(format!("a{MARKER}")),
+    ];
+    forms.extend(inside);
+    forms
+}
+
+/// One way for an answer to say what is not to be said.
+type Echo = fn(&str) -> Answer;
+
+/// Every field of every kind of answer, and enough good ones that no breaker opens.
+const ECHOES: [Echo; 15] = [
+    |said| {
+        let body = json!({"error": said, "message": format!("bad key {said}!"), "code": said, "requestId": said, "timestamp": said});
+        json_answer(400, &body)
+    },
+    |said| {
+        json_answer(
+            422,
+            &json!({"detail": said, "title": said, "type": said, "instance": said, "errors": [{"detail": said}]}),
+        )
+    },
+    |said| {
+        let escaped = said.bytes().flat_map(|byte| format!("\\u{byte:04x}").into_bytes()).collect();
+        let escaped = String::from_utf8(escaped).unwrap();
+        answer(
+            404,
+            "application/json",
+            format!("{{\"message\":\"bad key {escaped}\",\"code\":\"{escaped}\"}}"),
+        )
+    },
+    |said| answer(404, "text/html", format!("<html>{said}</html>")).header("x-request-id", said),
+    |said| answer(405, "text/plain", said),
+    |said| {
+        answer(501, "application/octet-stream", "")
+            .header("x-kind", said)
+            .header("retry-after", said)
+            .header("date", said)
+    },
+    |said| json_answer(200, &json!({"success": false, "message": said})),
+    |said| json_answer(200, &json!({"success": said, "data": said})),
+    |said| {
+        let mut body = success_body(false, 1_000);
+        body["requestId"] = said.into();
+        body["timestamp"] = said.into();
+        for (name, value) in body["data"]["allocation"].as_object_mut().unwrap() {
+            if !matches!(name.as_str(), "prefix" | "prefix_length" | "next_hop" | "metadata") {
+                *value = format!("a {said}").into();
+            }
+        }
+        body["data"]["allocation"]["metadata"] = json!({"updatedAt": said, "updatedBy": said});
+        json_answer(200, &body)
+    },
+    |said| with_allocation(|allocation| allocation["prefix"] = said.into()),
+    |said| with_allocation(|allocation| allocation["next_hop"] = said.into()),
+    |said| {
+        with_allocation(|allocation| allocation["prefix_length"] = said.into()).header("x-request-id", said)
+    },
+    |_| success(200, false, 1_000),
+    |_| success(200, false, 1_000),
+    |_| success(200, false, 1_000),
+];
+
+fn with_allocation(edit: impl FnOnce(&mut Value)) -> Answer {
+    let mut body = success_body(true, 0);
+    edit(&mut body["data"]["allocation"]);
+    json_answer(201, &body)
+}
+
+#[test]
+fn what_an_api_says_of_the_key_in_whatever_form_and_field_comes_to_nobody() {
+    let monitor = Api::start(|_, _| answer(200, "text/plain", format!("OK {MARKER}")).into());
+    let api = Api::start(|vmid, _| {
+        let no: usize = vmid.parse().unwrap();
+        let said = &forms()[no % 100];
+        ECHOES[no / 100 - 1](said).into()
+    });
+    for format in ["text", "json"] {
+        let fixture = Fixture::new().env("V6FLEET_BASE_URL", &api.base_url()).env("HOSTUP_API_KEY", MARKER);
+        let fixture = fixture.env("V6FLEET_PING_URL", &monitor.base_url()).env("RUST_LOG", "trace");
+        let vmids = (0..forms().len()).flat_map(|form| (1..=ECHOES.len()).map(move |echo| echo * 100 + form));
+        fixture.write("fleet.csv", vmids.fold("vmid\n".to_owned(), |csv, vmid| csv + &format!("{vmid}\n")));
+        let mut run = vec!["run", "fleet.csv", "--action", "allocate", "-vvv", "--log-format", format];
+        run.extend(["--rate", "none", "--max-attempts", "1", "--canary", "0", "--format", format]);
+        run.extend(["-o", "a.jsonl", "-o", "a.junit.xml", "-o", "a.prom"]);
+        let outcome = fixture.run(&run);
+        assert!(matches!(outcome.code, Some(3 | 5)), "{:?}: {}", outcome.code, outcome.stderr);
+        assert!(outcome.stdout.contains("***") && outcome.stderr.contains("***"), "{}", outcome.stdout);
+        let stars = outcome.rows().iter().filter(|row| row.to_string().contains("***")).count();
+        assert!(stars > 9 * forms().len(), "{stars} rows tell that something was masked");
+        fixture.run(&["history", "900"]).exits(0);
+        assert_in_no_file(&fixture, &[], &forms());
+    }
+    for request in monitor.received() {
+        let body = String::from_utf8(request.body).unwrap();
+        assert!(forms().iter().all(|form| !body.contains(form)), "{body}");
+    }
+}
+
+#[test]
+fn a_key_with_a_byte_order_mark_is_sent_without_it_and_one_that_no_header_can_carry_is_named_by_its_source() {
+    let api = Api::start(|_, _| success(200, false, 1_000).into());
+    let fixture = Fixture::new().env("V6FLEET_BASE_URL", &api.base_url());
+    fixture.write("fleet.csv", "vmid\n10000\n");
+    fixture.write("with-bom", format!("\u{feff}{MARKER}\r\n"));
+    fixture.write("unfit", format!("{MARKER}å"));
+    let run = ["run", "fleet.csv", "--action", "allocate", "--api-key-file"];
+    fixture.run(&[&run[..], &["with-bom"]].concat()).exits(0);
+    let keys = |request: &crate::script::Received| request.headers.iter().any(|(_, value)| value == MARKER);
+    assert!(api.received().iter().all(keys));
+    let refused = fixture.run(&[&run[..], &["unfit"]].concat()).exits(2);
+    assert!(
+        refused.stderr.contains("from unfit has a character that no HTTP header can carry"),
+        "{}",
+        refused.stderr
+    );
+    assert!(!refused.stderr.contains(&MARKER[..6]) && api.received().len() == 1);
+}
+
+#[test]
+fn a_url_that_is_refused_is_named_without_what_is_secret_in_it_wherever_it_comes_from() {
+    for (option, url) in [
+        ("ping-url", "http://hc.example/SECRET-MARKER-7f3a"),
+        ("base-url", "https://me:SECRET-MARKER-7f3a@api.example"),
+        ("proxy", "socks5://me:SECRET-MARKER-7f3a@proxy:1080"),
+        ("proxy", "http://me:SECRET-MARKER-7f3a@proxy:port"),
+    ] {
+        let variable = format!("V6FLEET_{}", option.replace('-', "_").to_uppercase());
+        let flag = format!("--{option}");
+        for source in ["flag", "environment", "file"] {
+            let mut fixture = Fixture::new();
+            let mut run = vec!["run", "inventories/demo.csv", "--sandbox"];
+            match source {
+                "flag" => run.extend([flag.as_str(), url]),
+                "environment" => fixture.set(&variable, url),
+                _ => fixture.write("config/v6fleet/config.toml", format!("{option} = '{url}'\n")),
+            }
+            let outcome = fixture.run(&run).exits(2);
+            assert!(
+                outcome.stderr.contains(option) || outcome.stderr.contains(&variable),
+                "{}",
+                outcome.stderr
+            );
+            assert!(!outcome.stderr.contains(MARKER), "{source}: {}", outcome.stderr);
+        }
+    }
+    let fixture = Fixture::new()
+        .env("HTTPS_PROXY", "socks5://me:SECRET-MARKER-7f3a@proxy")
+        .env("HOSTUP_API_KEY", "a-key");
+    let outcome = fixture.run(&["run", "inventories/demo.csv"]).exits(2);
+    assert!(
+        outcome.stderr.contains("HTTPS_PROXY: ") && !outcome.stderr.contains(MARKER),
+        "{}",
+        outcome.stderr
+    );
+    assert!(!fixture.path("state").exists());
 }
 
 #[test]
@@ -57,7 +244,7 @@ fn the_key_is_in_no_message_about_calls_that_go_wrong() {
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let api = Api::start(|vmid, _| match vmid {
         "10000" => answer(400, "text/plain", "no").into(),
-        "10001" => crate::script::Step::Cut(b"what?\r\n".to_vec()),
+        "10001" => Step::Cut(b"what?\r\n".to_vec()),
         _ => error(403, "FORBIDDEN").into(),
     });
     for (url, code) in
