@@ -21,6 +21,7 @@ mod prometheus;
 mod racks;
 pub mod recap;
 pub mod runs;
+mod selection;
 mod skipped;
 #[cfg(test)]
 mod tool;

@@ -11,12 +11,12 @@ use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
 use clap_complete::env::{Elvish, Fish, Powershell, Shells, Zsh};
 use clap_complete::{CompleteEnv, Shell};
 
-use super::execution::quoted;
 use super::{CommandError, exit, print};
 use crate::cli;
 use crate::config::{Config, ledger_path};
 use crate::inventory::Action;
 use crate::ledger::{Ledger, LedgerError};
+use crate::text::quoted;
 
 /// Set by the script: the shell that asks.
 const VARIABLE: &str = "V6FLEET_COMPLETE";

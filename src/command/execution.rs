@@ -23,7 +23,7 @@ use crate::reconcile::{Ending, Parts, Settings, reconcile};
 use crate::report::recap;
 use crate::retry::Policy;
 use crate::stop::Stop;
-use crate::text::colored;
+use crate::text::{colored, quoted};
 
 /// How a run is to be carried out.
 pub(super) struct Execution<'a> {
@@ -162,15 +162,6 @@ pub(super) fn rerun(info: &RunInfo, common_args: &str) -> Option<String> {
     let begin = std::iter::once("v6fleet run".to_owned());
     let words: Vec<String> = begin.chain(files).chain(options).chain(action).collect();
     Some(format!("{}{common_args} --only-failed={}", words.join(" "), info.id))
-}
-
-/// A word as a shell would need it.
-pub(super) fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@,+".contains(c);
-    match !word.is_empty() && word.chars().all(plain) {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
-    }
 }
 
 /// Returns the recap for people, uncoloured.

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use tracing::info;
 
-use super::execution::quoted;
 use super::{CommandError, in_words};
 use crate::cli::ReportingArgs;
 use crate::config::output_dir;
 use crate::ledger::{Ledger, LedgerError, RunInfo, RunKey, Summary};
 use crate::report::{ReportError, Reports, Written, write_skipped};
+use crate::text::quoted;
 
 /// The files to write: those named, and a run's own in the output directory.
 pub(super) fn outputs(reports: &ReportingArgs, run: &str) -> Vec<PathBuf> {

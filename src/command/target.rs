@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use super::execution::quoted;
 use super::{BeforeTheFirstCall, CommandError};
 use crate::api::{Api, BaseUrl, Endpoint};
 use crate::cli::{CommonArgs, ConnectionArgs, PaceArgs, RehearsalArgs, ReportingArgs};
@@ -15,6 +14,7 @@ use crate::ledger::{Ledger, SANDBOX, beside};
 use crate::report::check_outputs;
 use crate::sandbox::{Running, Sandbox, Settings, World};
 use crate::text::escape;
+use crate::text::quoted;
 
 /// How the API is reached.
 pub(super) struct Target<'a> {

@@ -25,6 +25,9 @@ pub struct Overview {
     pub inventory: Vec<InventoryFile>,
     /// Valid VMs of the whole inventory, selected or not; `None` where that was not kept.
     pub inventory_vms: Option<u64>,
+    /// The settings in force, by flag name.
+    #[serde(skip)]
+    pub options: serde_json::Map<String, serde_json::Value>,
     pub started_at: Timestamp,
     /// `None` while it runs, or where it died.
     pub ended_at: Option<Timestamp>,
@@ -86,7 +89,7 @@ impl Ledger {
     pub fn overview(&self, run: &RunKey) -> Result<Overview, LedgerError> {
         let sql = format!(
             "SELECT url, action, inventory, inventory_vms, started_at, ended_at, resumes, counts, stopped_by,
-                    exit_code, pinned, {COMPLETE}
+                    exit_code, pinned, {COMPLETE}, options
              FROM runs JOIN bases ON bases.id = base WHERE no = ?1"
         );
         let sqlite = self.sqlite();
@@ -108,6 +111,7 @@ impl Ledger {
                 exit_code: row.get(9)?,
                 pinned: row.get(10)?,
                 complete: row.get(11)?,
+                options: json::read(row, 12)?.unwrap_or_default(),
                 running: false,
             };
             Ok((overview, counts.is_some()))

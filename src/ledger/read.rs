@@ -58,7 +58,7 @@ impl Ledger {
     pub fn run_info(&self, run: &RunKey) -> Result<RunInfo, LedgerError> {
         let sql =
             "SELECT r.id, tool_version, url, key_fingerprint, action, inventory, options, label_columns,
-                          started_at, ended_at, resumes
+                          started_at, ended_at, resumes, inventory_vms
                    FROM runs r JOIN bases ON bases.id = r.base WHERE no = ?1";
         let last_success_at = self.last_success(run)?;
         let info = self.db.query_row(sql, [run.no], |row| {
@@ -74,6 +74,7 @@ impl Ledger {
                 started_at: timestamp(row.get(8)?),
                 ended_at: row.get::<_, Option<i64>>(9)?.map(timestamp),
                 resumes: row.get(10)?,
+                inventory_vms: row.get::<_, Option<i64>>(11)?.map(i64::unsigned_abs),
                 last_success_at,
             })
         });

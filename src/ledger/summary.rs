@@ -29,6 +29,8 @@ pub struct RunInfo {
     /// The typed `--action`; `None` where each row of the inventory had its own.
     pub action: Option<Action>,
     pub inventory: Vec<InventoryFile>,
+    /// Valid VMs of the whole inventory, selected or not; `None` where that was not kept.
+    pub inventory_vms: Option<u64>,
     /// The settings in force, by flag name.
     pub options: serde_json::Map<String, serde_json::Value>,
     pub started_at: Timestamp,

@@ -16,6 +16,7 @@ pub(super) fn run() -> RunInfo {
         key_fingerprint: Some("1a2b3c4d".into()),
         action: Some(Action::Allocate),
         inventory: vec![InventoryFile { path: "fleet.csv".into(), sha256: "00ff".into() }],
+        inventory_vms: Some(20),
         options: [("rate".into(), json!("10/s")), ("concurrency".into(), json!(16))].into_iter().collect(),
         started_at: "2026-11-23T02:15:00Z".parse().unwrap(),
         ended_at: Some("2026-11-23T02:15:06.3Z".parse().unwrap()),

@@ -23,6 +23,7 @@ use super::advice::{MAY_HAVE_CHANGED, by_weight};
 use super::page::shown::{advice, count, counted, duration, examples, shown};
 use super::page::{STYLE, policy};
 use super::racks::{self, Racks, total};
+use super::selection;
 use super::verdict::{Tone, Verdict};
 
 const SCRIPT: &str = include_str!("../../templates/report.js");
@@ -114,6 +115,14 @@ impl Page {
 
     fn action(&self) -> &'static str {
         self.run.action.map_or("the inventory's actions", |action| action.as_str())
+    }
+
+    fn vms(&self) -> String {
+        selection::vms(self.summary.counts.selected, self.run.inventory_vms)
+    }
+
+    fn selection(&self) -> Option<String> {
+        selection::selection(&self.run.options, self.summary.counts.selected, self.run.inventory_vms)
     }
 
     fn racks(&self) -> Option<Racks<'_>> {

@@ -14,7 +14,7 @@ use crate::text::{count, counted, duration, escape, shortened};
 use super::advice::{MAY_HAVE_CHANGED, advice, by_weight};
 use super::racks::{self, Racks, total};
 use super::verdict::{Tone, Verdict};
-use super::{failed, json};
+use super::{failed, json, selection};
 
 /// Racks in the table; of more, those with the most failures and changes.
 const RACKS: usize = 20;
@@ -84,7 +84,7 @@ impl Recap<'_> {
         writeln!(
             f,
             ": {}, {} created, {} unchanged, {} updated, {}",
-            counted(selected, "VM", "VMs"),
+            selection::vms(selected, self.run.inventory_vms),
             count(created),
             count(unchanged),
             count(updated),
@@ -96,6 +96,10 @@ impl Recap<'_> {
         let RunInfo { id, base_url, action, resumes, .. } = self.run;
         let action = action.map_or("the inventory's actions", |action| action.as_str());
         write!(f, "Run {}: {action}, {}", escape(id), shortened(base_url, TEXT))?;
+        let selected = self.summary.counts.selected;
+        if let Some(selection) = selection::selection(&self.run.options, selected, self.run.inventory_vms) {
+            write!(f, ", {selection}")?;
+        }
         match resumes {
             0 => writeln!(f),
             1 => writeln!(f, ", resumed once"),
@@ -506,7 +510,7 @@ mod tests {
     fn without_racks_there_is_no_table_and_without_reports_no_paths() {
         let unknown = Summary { complete: false, ..of_racks(vec![rack(None, 0, 1, 0)]) };
         insta::assert_snapshot!(text(&run(), &unknown, &[], Next::default(), false), @r"
-        Not finished (its process died): 1 VM, 0 created, 1 unchanged, 0 updated, 0 failed
+        Not finished (its process died): 1 of 20 VMs, 0 created, 1 unchanged, 0 updated, 0 failed
         Run 20261123T021500Z-7f3a: allocate, https://cloud.hostup.se
 
         No VM drifted from the inventory; none has a warning.

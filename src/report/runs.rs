@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::json;
+use super::selection::selection;
 use crate::ledger::{Counts, Overview};
 use crate::text::{count, counted, duration, escape, shortened};
 
@@ -68,9 +69,13 @@ pub(super) fn what(run: &Overview) -> String {
         0 => name,
         more => format!("{name} and {}", counted(more, "more file", "more files")),
     };
-    match run.action {
+    let what = match run.action {
         Some(action) => format!("{action} {files}"),
         None => format!("{files}, its own actions"),
+    };
+    match selection(&run.options, run.counts.selected, run.inventory_vms) {
+        Some(selection) => format!("{what}, {selection}"),
+        None => what,
     }
 }
 
@@ -99,6 +104,7 @@ pub(super) mod tests {
             action: Some(Action::Allocate),
             inventory: vec![InventoryFile { path: "/etc/v6fleet/fleet.csv".into(), sha256: "00ff".into() }],
             inventory_vms: Some(6_000),
+            options: serde_json::Map::default(),
             started_at: started_at.parse().unwrap(),
             ended_at: None,
             resumes: 0,

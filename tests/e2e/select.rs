@@ -98,3 +98,23 @@ fn a_typed_action_holds_for_every_vm_and_rows_that_say_otherwise_are_counted() {
     assert_eq!(outcome.summary()["warnings"], serde_json::json!([warning]));
     fixture.run(&["run", "fleet.csv"]).exits(2);
 }
+
+#[test]
+fn a_part_of_the_fleet_is_never_told_as_the_whole_of_it() {
+    let fixture = Fixture::new();
+    let run =
+        ["run", "inventories/demo.csv", "--sandbox", "--rate", "none", "--rack", "dc1r27", "--limit", "3"];
+    let outcome = fixture.run(&run).exits(0);
+    assert!(outcome.stdout.starts_with("Complete: 3 of 60 VMs, "), "{}", outcome.stdout);
+    let selection = "3 of 60 VMs: --rack dc1r27 --limit 3";
+    assert!(outcome.stdout.contains(selection), "{}", outcome.stdout);
+    assert_eq!(outcome.report()["run"]["inventory_vms"], 60);
+    let page = std::fs::read_to_string(outcome.dir.as_ref().unwrap().join("report.html")).unwrap();
+    assert!(page.contains("<title>Complete: 3 of 60 VMs, ") && page.contains(selection), "{page}");
+    for command in
+        [&["runs", "--sandbox"][..], &["report", "--sandbox"], &["diff", "latest", "latest", "--sandbox"]]
+    {
+        let told = fixture.run(command).exits(0).stdout;
+        assert!(told.contains(selection), "{command:?}: {told}");
+    }
+}
