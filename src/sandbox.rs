@@ -5,6 +5,7 @@
 //! `--sandbox` may use it.
 
 mod fault;
+mod http2;
 mod journal;
 mod limit;
 mod listen;
@@ -13,6 +14,7 @@ mod respond;
 mod server;
 mod spoil;
 mod state;
+mod tls;
 mod wire;
 mod world;
 
@@ -34,6 +36,7 @@ pub use journal::InvalidState;
 pub use limit::{InvalidQuota, Limit, LimitKind, Quota};
 pub use phase::{InvalidPhase, Phase};
 pub use server::{Running, Sandbox, StartError};
+pub use tls::{InvalidTlsFault, TlsError, TlsFault, TlsFaultShare, TlsSettings};
 pub use world::{InvalidRack, InvalidWorld, World};
 
 /// How the server behaves, beyond its [`World`].
@@ -62,6 +65,8 @@ pub struct Settings {
     pub phases: Vec<Phase>,
     /// The file in which allocations outlive the process.
     pub state: Option<PathBuf>,
+    /// `None` for plain HTTP.
+    pub tls: Option<TlsSettings>,
 }
 
 impl Default for Settings {
@@ -81,6 +86,7 @@ impl Default for Settings {
             vm_faults: vec![],
             phases: vec![],
             state: None,
+            tls: None,
         }
     }
 }

@@ -9,11 +9,11 @@ use clap::{Args, ValueEnum};
 
 use super::duration;
 use crate::inventory::{InvalidVmId, VmId};
-use crate::sandbox::{Fault, FaultShare, InvalidFault, Latency, Phase, Quota};
+use crate::sandbox::{Fault, FaultShare, InvalidFault, Latency, Phase, Quota, TlsFaultShare};
 
 /// Serve the documented API on loopback, to rehearse against
 ///
-/// Prints one line, `listening on http://ADDRESS:PORT`, when it is ready, and serves until it is interrupted.
+/// Prints `listening on http://ADDRESS:PORT` when it is ready, and serves until it is interrupted.
 /// Any API key is accepted but `wrong-key`. `GET /_sandbox/calls` and `GET /_sandbox/allocations` show what was
 /// called and what came of it; `POST /_sandbox/racks/RACK` with `{"next_hop": "2001:db8::2"}` is a maintenance.
 /// Every call can be made to go wrong: see the options under Faults. The record says of each call whether it took
@@ -35,6 +35,21 @@ pub struct SandboxArgs {
     /// Accept only the API keys in this file, one a line
     #[arg(long, value_name = "FILE")]
     pub key_file: Option<PathBuf>,
+
+    /// Speak TLS, with HTTP/2 and HTTP/1.1, under a certificate authority made at each start
+    ///
+    /// A second line, `CA certificate in FILE`, says what to name as --ca-file. The record can be read in plain HTTP
+    /// all the same.
+    #[arg(long)]
+    pub tls: bool,
+
+    /// File to write the authority's certificate to [default: a temporary one]
+    #[arg(long, value_name = "FILE", requires = "tls")]
+    pub ca_out: Option<PathBuf>,
+
+    /// Calls that one HTTP/2 connection takes at once [default: any number]
+    #[arg(long, value_name = "N", requires = "tls")]
+    pub max_streams: Option<u32>,
 
     /// How long each answer takes, such as 20ms or 10ms..50ms
     #[arg(long, value_name = "DURATION")]
@@ -88,13 +103,28 @@ pub struct SandboxArgs {
     ///
     /// 429-zero, 429-negative, 429-fraction, 429-year, 429-past: 429 with such a Retry-After;
     ///
-    /// all: every kind, evenly, but for 429-year, which no run outlives.
+    /// stream-reset-before, stream-reset-after: over HTTP/2 the call alone is reset, not the connection with all calls
+    /// on it;
+    ///
+    /// refused-stream: the call is refused unseen, and goaway: that one and later ones on the connection;
+    ///
+    /// silent-before, silent-after: the connection goes silent for good (these four do over HTTP/1.1 what reset-before
+    /// and hang do);
+    ///
+    /// all: every kind, evenly, but for those of HTTP/2 and 429-year, which no run outlives.
     ///
     /// Calls that are refused for their key, the limit or their form meet no fault. Those with -after, late,
     /// truncated, garbage and endless act all the same (the last three only where the answer would be 2xx); the
     /// others do not.
     #[arg(long = "fault", value_name = "KIND=SHARE", help_heading = "Faults")]
     pub faults: Vec<FaultShare>,
+
+    /// Let a share of the connections go wrong before a call, such as handshake-cut=10%; repeatable
+    ///
+    /// KIND is handshake-cut, alert (`internal_error`), plain-http, expired or wrong-host (the certificate), or
+    /// client-certificate (one is demanded).
+    #[arg(long = "tls-fault", value_name = "KIND=SHARE", requires = "tls", help_heading = "Faults")]
+    pub tls_faults: Vec<TlsFaultShare>,
 
     /// How much later than the others a late answer comes
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]

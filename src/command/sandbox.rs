@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::cli::{SandboxArgs, TypedLimitKind, TypedRateLimitForm, TypedRateLimitHeaders, TypedRetryAfter};
 use crate::sandbox::{
     InvalidWorld, Keys, Latency, Limit, LimitKind, Quota, RateLimitForm, RateLimitHeaders, RetryAfter,
-    Sandbox, Settings, StartError, World,
+    Sandbox, Settings, StartError, TlsSettings, World,
 };
 
 /// Why the sandbox did not come up, or did not end well.
@@ -49,7 +49,8 @@ pub(super) fn serve(args: &SandboxArgs, stdout: &mut dyn Write) -> Result<(), Sa
         }
     };
     let running = Sandbox::start(settings, world)?;
-    writeln!(stdout, "listening on {}", running.base_url())
+    let ca_file = running.ca_file().map(|path| format!("CA certificate in {}\n", path.display()));
+    write!(stdout, "listening on {}\n{}", running.base_url(), ca_file.unwrap_or_default())
         .and_then(|()| stdout.flush())
         .map_err(SandboxError::Announce)?;
     runtime.block_on(told_to_stop);
@@ -89,6 +90,11 @@ fn settings(args: &SandboxArgs) -> Result<Settings, SandboxError> {
         vm_faults: args.vm_faults.clone(),
         phases: args.phases.clone(),
         state: args.state.clone(),
+        tls: args.tls.then(|| TlsSettings {
+            ca_file: args.ca_out.clone(),
+            faults: args.tls_faults.clone(),
+            max_streams: args.max_streams,
+        }),
     })
 }
 

@@ -13,10 +13,11 @@ use super::world::RackIndex;
 ///
 /// Written `reset-before`, `reset-after`, `hang`, `hang-after`, `late`, `500-before`, `500-after` (so with 502, 503
 /// and 504; `500` alone is `500-before`), `html-403`, `html-502`, `html-520`, `truncated`, `garbage`, `endless`,
-/// `refused-by-api`, `429-zero`, `429-negative`, `429-fraction`, `429-year` or `429-past`.
+/// `refused-by-api`, `429-zero`, `429-negative`, `429-fraction`, `429-year`, `429-past`, and of HTTP/2
+/// `stream-reset-before`, `stream-reset-after`, `refused-stream`, `goaway`, `silent-before` and `silent-after`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// The connection is reset without an answer.
+    /// The connection is reset without an answer, and so are the other calls on it.
     Reset(When),
     /// There is no answer, and the connection stays.
     Hang(When),
@@ -36,6 +37,14 @@ pub enum Fault {
     RefusedByApi,
     /// It answers 429 with a `Retry-After` that is no use.
     Lie(Lie),
+    /// The call's stream is reset without an answer; over HTTP/1.1 the connection is.
+    StreamReset(When),
+    /// `REFUSED_STREAM`: the call was not looked at; over HTTP/1.1 the connection is reset.
+    RefusedStream,
+    /// `GOAWAY` with a last stream before this one, and the connection ends; over HTTP/1.1 it is reset.
+    GoAway,
+    /// The connection goes silent for good: nothing is heard on it or sent; over HTTP/1.1 as with a hang.
+    Silence(When),
 }
 
 /// Whether a call still acts when something goes wrong with it.
@@ -86,8 +95,9 @@ pub enum InvalidFault {
     Unknown,
 }
 
-const FAULTS: [(&str, Fault); 25] = {
-    use Fault::{Endless, Garbage, Hang, Html, Late, Lie, RefusedByApi, Reset, Status, Truncated};
+const FAULTS: [(&str, Fault); 31] = {
+    use Fault::{Endless, Garbage, GoAway, Hang, Html, Late, Lie, RefusedByApi, RefusedStream};
+    use Fault::{Reset, Silence, Status, StreamReset, Truncated};
     use ServerError::{BadGateway, GatewayTimeout, Internal, Unavailable};
     use When::{After, Before};
     [
@@ -95,6 +105,12 @@ const FAULTS: [(&str, Fault); 25] = {
         ("reset-after", Reset(After)),
         ("hang", Hang(Before)),
         ("hang-after", Hang(After)),
+        ("stream-reset-before", StreamReset(Before)),
+        ("stream-reset-after", StreamReset(After)),
+        ("refused-stream", RefusedStream),
+        ("goaway", GoAway),
+        ("silent-before", Silence(Before)),
+        ("silent-after", Silence(After)),
         ("late", Late),
         ("500-before", Status(Internal, Before)),
         ("500-after", Status(Internal, After)),
@@ -125,9 +141,14 @@ impl Fault {
         FAULTS.iter().find(|(_, fault)| *fault == self).map_or("", |(name, _)| name)
     }
 
-    /// All but `429-year`, which no run outlives.
+    /// All but `429-year`, which no run outlives, and those that only HTTP/2 tells apart.
     fn survivable() -> impl Iterator<Item = Self> {
-        FAULTS.iter().map(|&(_, fault)| fault).filter(|&fault| fault != Self::Lie(Lie::Year))
+        let faults = FAULTS.iter().map(|&(_, fault)| fault);
+        faults.filter(|&fault| fault != Self::Lie(Lie::Year) && !fault.is_of_http2())
+    }
+
+    fn is_of_http2(self) -> bool {
+        matches!(self, Self::StreamReset(_) | Self::RefusedStream | Self::GoAway | Self::Silence(_))
     }
 
     fn names() -> String {
@@ -137,9 +158,13 @@ impl Fault {
     /// Whether the call acts all the same.
     pub(super) fn acts(self) -> bool {
         match self {
-            Self::Reset(when) | Self::Hang(when) | Self::Status(_, when) => when == When::After,
+            Self::Reset(when)
+            | Self::Hang(when)
+            | Self::Status(_, when)
+            | Self::StreamReset(when)
+            | Self::Silence(when) => when == When::After,
             Self::Late | Self::Truncated | Self::Garbage | Self::Endless => true,
-            Self::Html(_) | Self::RefusedByApi | Self::Lie(_) => false,
+            Self::Html(_) | Self::RefusedByApi | Self::Lie(_) | Self::RefusedStream | Self::GoAway => false,
         }
     }
 
@@ -153,7 +178,11 @@ impl Fault {
             | Self::Status(..)
             | Self::Html(_)
             | Self::RefusedByApi
-            | Self::Lie(_) => false,
+            | Self::Lie(_)
+            | Self::StreamReset(_)
+            | Self::RefusedStream
+            | Self::GoAway
+            | Self::Silence(_) => false,
         }
     }
 }
@@ -206,7 +235,7 @@ impl FromStr for Share {
     }
 }
 
-/// How often a fault befalls a call, written `KIND=SHARE`; `all` is every kind but `429-year`, evenly.
+/// How often a fault befalls a call, written `KIND=SHARE`; `all` is every kind but `429-year` and those of HTTP/2, evenly.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FaultShare {
     /// `None` for all that a run can survive.
@@ -237,39 +266,51 @@ impl FromStr for FaultShare {
 
 /// Why shares make no [`Lottery`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the faults have more than all of the calls")]
+#[error("the faults have more than all of the calls, or of the connections")]
 pub struct TooManyFaults;
 
-/// Draws the fault of each call. No call meets two.
+/// Draws the fault of each call, or of each connection's beginning. Nothing meets two.
 #[derive(Debug)]
-pub(super) struct Lottery {
+pub(super) struct Lottery<F> {
     seed: u64,
+    draw: Draw,
     /// Each fault with the end of its part of the way from 0 to 1.
-    ends: Vec<(f64, Fault)>,
+    ends: Vec<(f64, F)>,
 }
 
-impl Lottery {
-    pub(super) fn new(seed: u64, shares: &[FaultShare]) -> Result<Self, TooManyFaults> {
+impl Lottery<Fault> {
+    pub(super) fn of_calls(seed: u64, shares: &[FaultShare]) -> Result<Self, TooManyFaults> {
+        let each = |&FaultShare { fault, share }: &FaultShare| {
+            let faults: Vec<Fault> = fault.map_or_else(|| Fault::survivable().collect(), |fault| vec![fault]);
+            let share = share.0 / f64::from(u32::try_from(faults.len()).unwrap_or(u32::MAX));
+            faults.into_iter().map(move |fault| (fault, Share(share)))
+        };
+        Self::new(seed, Draw::Fault, shares.iter().flat_map(each))
+    }
+}
+
+impl<F: Copy> Lottery<F> {
+    pub(super) fn new(
+        seed: u64,
+        draw: Draw,
+        shares: impl IntoIterator<Item = (F, Share)>,
+    ) -> Result<Self, TooManyFaults> {
         let mut end = 0.0;
         let mut ends = Vec::new();
-        for &FaultShare { fault, share: Share(share) } in shares {
-            let faults: Vec<Fault> = fault.map_or_else(|| Fault::survivable().collect(), |fault| vec![fault]);
-            let each = share / f64::from(u32::try_from(faults.len()).unwrap_or(u32::MAX));
-            for fault in faults {
-                end += each;
-                ends.push((end, fault));
-            }
+        for (fault, Share(share)) in shares {
+            end += share;
+            ends.push((end, fault));
         }
         // Ten tenths are a little less or more than one.
-        if end > 1.0 + 1e-9 { Err(TooManyFaults) } else { Ok(Self { seed, ends }) }
+        if end > 1.0 + 1e-9 { Err(TooManyFaults) } else { Ok(Self { seed, draw, ends }) }
     }
 
-    /// The fault of call `number`, if it has one.
-    pub(super) fn draw(&self, number: u64) -> Option<Fault> {
+    /// The fault of number `number`, if it has one.
+    pub(super) fn draw(&self, number: u64) -> Option<F> {
         if self.ends.is_empty() {
             return None;
         }
-        let lot = lot(self.seed, number, Draw::Fault);
+        let lot = lot(self.seed, number, self.draw);
         self.ends.iter().find(|(end, _)| lot < *end).map(|&(_, fault)| fault)
     }
 }
@@ -279,6 +320,7 @@ impl Lottery {
 pub(super) enum Draw {
     Fault,
     Failure,
+    Handshake,
 }
 
 /// A number from 0 to 1 that follows from the seed and the call's number.
@@ -286,6 +328,7 @@ pub(super) fn lot(seed: u64, number: u64, draw: Draw) -> f64 {
     let stream = match draw {
         Draw::Fault => 0x9e37_79b9_7f4a_7c15,
         Draw::Failure => 0xd1b5_4a32_d192_ed03,
+        Draw::Handshake => 0x8cb9_2ba7_2f3d_8dd7,
     };
     // The first draw of two seeds that differ little is alike: mix first.
     let mut mixing = fastrand::Rng::with_seed(seed ^ stream);
@@ -338,9 +381,9 @@ impl Defects {
 mod tests {
     use super::*;
 
-    fn lottery(seed: u64, shares: &[&str]) -> Result<Lottery, TooManyFaults> {
+    fn lottery(seed: u64, shares: &[&str]) -> Result<Lottery<Fault>, TooManyFaults> {
         let shares: Vec<FaultShare> = shares.iter().map(|share| share.parse().unwrap()).collect();
-        Lottery::new(seed, &shares)
+        Lottery::of_calls(seed, &shares)
     }
 
     #[test]
@@ -364,7 +407,7 @@ mod tests {
         };
         assert_eq!(
             names(Fault::acts),
-            "reset-after hang-after late 500-after 502-after 503-after 504-after truncated garbage endless"
+            "reset-after hang-after stream-reset-after silent-after late 500-after 502-after 503-after 504-after truncated garbage endless"
         );
         assert_eq!(names(Fault::needs_success), "truncated garbage endless");
     }
@@ -404,13 +447,14 @@ mod tests {
             let name = lottery.draw(number).map_or("none", Fault::name);
             *drawn.entry(name).or_default() += 1;
         }
-        for (name, _) in FAULTS {
+        for (name, fault) in FAULTS {
             let expected = match name {
                 "hang" => 11_000,
                 "429-year" => 50_000,
+                _ if fault.is_of_http2() => 0,
                 _ => 1_000,
             };
-            let seen = drawn[name];
+            let seen = drawn.get(name).copied().unwrap_or_default();
             assert!(seen.abs_diff(expected) < 150 + expected / 50, "{name}: {seen} of {expected}");
         }
         assert!(drawn["none"].abs_diff(16_000) < 500);

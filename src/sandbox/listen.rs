@@ -18,10 +18,14 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{SetOnce, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+
+use super::http2;
+use super::tls::{Greeted, Tls, is_http2};
 
 /// In-flight answers have so long when the server stops.
 const GRACE: Duration = Duration::from_secs(5);
@@ -39,10 +43,27 @@ pub(super) enum Order {
     Finish,
 }
 
-/// Put into a response's extensions: the connection is reset instead.
-#[derive(Debug, Clone, Copy, thiserror::Error)]
-#[error("the connection is to be reset")]
-pub(super) struct Reset;
+/// Put into a response's extensions: what is broken off instead. Over HTTP/1.1 that is always the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the call is to be broken off")]
+pub(super) enum Broken {
+    Connection,
+    Stream,
+    /// The stream, and the call was not looked at.
+    Refused,
+    /// The connection from this stream on, none of which was looked at.
+    GoAway,
+    /// The connection says nothing more.
+    Silence,
+}
+
+/// What is served, and how.
+pub(super) struct Host {
+    pub(super) routes: Router,
+    /// The record alone, for those who do not speak TLS where that is spoken.
+    pub(super) record: Router,
+    pub(super) tls: Option<Tls>,
+}
 
 /// The port, and when nobody listens there.
 #[derive(Debug)]
@@ -56,17 +77,18 @@ pub(super) struct Listening {
 
 impl Listening {
     /// Serves until it is told to stop, and then lets in-flight calls have their answers for at most five seconds.
-    pub(super) async fn serve(self, routes: Router, stopped: oneshot::Receiver<()>) -> io::Result<()> {
+    pub(super) async fn serve(self, host: Host, stopped: oneshot::Receiver<()>) -> io::Result<()> {
         let Self { listener, orders, refusals, first_call } = self;
         let address = listener.local_addr()?;
         let mut listener = TcpListener::from_std(listener)?;
         let mut connections = JoinSet::new();
         let mut stopped = pin!(stopped);
+        let host = Arc::new(host);
         for refusal in refusals {
             let begins = async { tokio::time::sleep_until(moment(&first_call, refusal.start).await).await };
             tokio::select! {
                 _ = &mut stopped => return finish(&orders, connections).await,
-                () = accept(&listener, &routes, &orders, &mut connections) => {}
+                () = accept(&listener, &host, &orders, &mut connections) => {}
                 () = begins => {}
             }
             drop(listener);
@@ -81,7 +103,7 @@ impl Listening {
         }
         tokio::select! {
             _ = &mut stopped => {}
-            () = accept(&listener, &routes, &orders, &mut connections) => {}
+            () = accept(&listener, &host, &orders, &mut connections) => {}
         }
         drop(listener);
         finish(&orders, connections).await
@@ -105,16 +127,15 @@ fn reserve(address: SocketAddr) -> io::Result<TcpSocket> {
 /// Accepts for ever.
 async fn accept(
     listener: &TcpListener,
-    routes: &Router,
+    host: &Arc<Host>,
     orders: &watch::Sender<Order>,
     connections: &mut JoinSet<()>,
 ) {
-    let service = TowerToHyperService::new(routes.clone());
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(serve_connection(stream, service.clone(), orders.subscribe()));
+                    connections.spawn(serve_connection(stream, Arc::clone(host), orders.subscribe()));
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
@@ -132,21 +153,44 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-async fn serve_connection(
-    stream: TcpStream,
-    routes: TowerToHyperService<Router>,
-    mut orders: watch::Receiver<Order>,
-) {
+async fn serve_connection(stream: TcpStream, host: Arc<Host>, mut orders: watch::Receiver<Order>) {
     // Without it a small answer can wait for the client's acknowledgement; the call works all the same.
     let _ = stream.set_nodelay(true);
+    let Some(tls) = &host.tls else {
+        return reset(serve_http1(stream, &host.routes, orders).await.as_ref());
+    };
+    let greeted = tokio::select! {
+        greeted = tls.greet(stream) => greeted,
+        Ok(_) = orders.wait_for(|&order| order != Order::Serve) => None,
+    };
+    match greeted {
+        None => {}
+        Some(Greeted::Plain(stream)) => reset(serve_http1(stream, &host.record, orders).await.as_ref()),
+        Some(Greeted::Tls(stream)) if is_http2(&stream) => {
+            let routes = TowerToHyperService::new(host.routes.clone());
+            http2::serve(*stream, routes, tls.max_streams, orders).await;
+        }
+        Some(Greeted::Tls(stream)) => {
+            let broken = serve_http1(stream, &host.routes, orders).await;
+            reset(broken.as_ref().map(|stream| stream.get_ref().0));
+        }
+    }
+}
+
+/// Serves a connection to its end; returns it where it is to be reset.
+async fn serve_http1<S>(stream: S, routes: &Router, mut orders: watch::Receiver<Order>) -> Option<S>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let routes = TowerToHyperService::new(routes.clone());
     let service = service_fn(|request| {
         let answer = routes.call(request);
-        async move { answer.await.map_or_else(|never| match never {}, unless_reset) }
+        async move { answer.await.map_or_else(|never| match never {}, unless_broken) }
     });
     let mut connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-    let reset = loop {
+    let is_reset = loop {
         let order = tokio::select! {
-            result = &mut connection => break result.is_err_and(|error| is_reset(&error)),
+            result = &mut connection => break result.is_err_and(|error| is_broken(&error)),
             Ok(()) = orders.changed() => *orders.borrow_and_update(),
         };
         match order {
@@ -155,21 +199,26 @@ async fn serve_connection(
             Order::Finish => Pin::new(&mut connection).graceful_shutdown(),
         }
     };
-    if reset {
+    is_reset.then(|| connection.into_parts().io.into_inner())
+}
+
+/// What is dropped after this is reset.
+fn reset(broken: Option<&TcpStream>) {
+    if let Some(stream) = broken {
         // Where this fails the connection is closed without an answer, if not as rudely.
-        let _ = connection.into_parts().io.into_inner().set_zero_linger();
+        let _ = stream.set_zero_linger();
     }
 }
 
-fn unless_reset(response: Response<Body>) -> Result<Response<Body>, Reset> {
-    match response.extensions().get::<Reset>() {
-        Some(&reset) => Err(reset),
+fn unless_broken(response: Response<Body>) -> Result<Response<Body>, Broken> {
+    match response.extensions().get::<Broken>() {
+        Some(&broken) => Err(broken),
         None => Ok(response),
     }
 }
 
-fn is_reset(error: &hyper::Error) -> bool {
-    error.source().is_some_and(<dyn Error>::is::<Reset>)
+fn is_broken(error: &hyper::Error) -> bool {
+    error.source().is_some_and(<dyn Error>::is::<Broken>)
 }
 
 async fn finish(orders: &watch::Sender<Order>, mut connections: JoinSet<()>) -> io::Result<()> {

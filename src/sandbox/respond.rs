@@ -235,7 +235,12 @@ impl Answer {
     /// What is answered in place of the `ordinary` answer; faults that spoil it on its way leave it as it is.
     fn of(fault: Fault, standing: Option<Standing>, ordinary: Option<Self>) -> Option<Self> {
         let (status, content) = match fault {
-            Fault::Reset(_) | Fault::Hang(_) => return None,
+            Fault::Reset(_)
+            | Fault::Hang(_)
+            | Fault::StreamReset(_)
+            | Fault::RefusedStream
+            | Fault::GoAway
+            | Fault::Silence(_) => return None,
             Fault::Late | Fault::Truncated | Fault::Garbage | Fault::Endless => return ordinary,
             Fault::Status(error, _) => {
                 let (status, code) = server_error(error);
@@ -771,6 +776,12 @@ mod tests {
             ("10000", "reset-after", (None, true, true)),
             ("10000", "hang", (None, false, true)),
             ("10000", "hang-after", (None, true, true)),
+            ("10000", "stream-reset-before", (None, false, true)),
+            ("10000", "stream-reset-after", (None, true, true)),
+            ("10000", "refused-stream", (None, false, true)),
+            ("10000", "goaway", (None, false, true)),
+            ("10000", "silent-before", (None, false, true)),
+            ("10000", "silent-after", (None, true, true)),
             ("10000", "late", (Some(201), true, true)),
             ("10000", "500-before", (Some(500), false, true)),
             ("10000", "500-after", (Some(500), true, true)),

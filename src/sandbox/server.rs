@@ -4,6 +4,7 @@
 
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
+use std::path::Path as FilePath;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -12,8 +13,8 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, State as Shared};
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderValue, Request, Response, StatusCode};
-use axum::routing::{get, post};
+use axum::http::{HeaderValue, Request, Response, StatusCode, Version};
+use axum::routing::{any, get, post};
 use futures_util::{StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Deserializer};
@@ -22,12 +23,14 @@ use tokio::sync::{SetOnce, oneshot, watch};
 use tokio::time::Instant;
 
 use super::fault::{Defects, Fault, Lottery, TooManyFaults};
+use super::http2::StreamNo;
 use super::limit::{Limit, Quota};
-use super::listen::{Listening, Order, Reset};
+use super::listen::{Broken, Host, Listening, Order};
 use super::phase::{self, Weather};
 use super::respond::{self, Answer, BODY_LIMIT, Reaction, respond};
 use super::spoil::spoil;
 use super::state::{Call, State};
+use super::tls::{CaFile, Tls, TlsError};
 use super::wire::{AllocationLine, AllocationText, CallLine, DefectsText};
 use super::world::number;
 use super::{InvalidState, Settings, World};
@@ -53,6 +56,8 @@ pub enum StartError {
     State(#[from] InvalidState),
     #[error(transparent)]
     Faults(#[from] TooManyFaults),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error("there is no rack {0} to go wrong")]
     NoSuchRack(String),
     #[error("there is no VM {0} to go wrong")]
@@ -83,14 +88,16 @@ impl Sandbox {
         let (stop, stopped) = oneshot::channel();
         let (orders, heard) = watch::channel(Order::Serve);
         let refusals = phase::refusals(&settings.phases);
-        let api = Api::new(settings, state, heard)?;
+        let tls = settings.tls.as_ref().map(|tls| Tls::new(tls, address.ip(), settings.seed)).transpose()?;
+        let (tls, ca_file) = tls.unzip();
+        let api = Arc::new(Api::new(settings, state, heard)?);
         let listening = Listening { listener, orders, refusals, first_call: api.first_call.clone() };
-        let routes = routes(Arc::new(api));
+        let host = Host { routes: routes(Arc::clone(&api)), record: record(api), tls };
         let thread = std::thread::Builder::new()
             .name("sandbox".into())
-            .spawn(move || runtime.block_on(listening.serve(routes, stopped)))
+            .spawn(move || runtime.block_on(listening.serve(host, stopped)))
             .map_err(StartError::Thread)?;
-        Ok(Running { address, stop: Some(stop), thread: Some(thread) })
+        Ok(Running { address, ca_file, stop: Some(stop), thread: Some(thread) })
     }
 }
 
@@ -98,6 +105,7 @@ impl Sandbox {
 #[derive(Debug)]
 pub struct Running {
     address: SocketAddr,
+    ca_file: Option<CaFile>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<io::Result<()>>>,
 }
@@ -108,7 +116,13 @@ impl Running {
     }
 
     pub fn base_url(&self) -> String {
-        format!("http://{}", self.address)
+        let scheme = if self.ca_file.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
+    }
+
+    /// Where the certificate is that vouches for this server, if it speaks TLS.
+    pub fn ca_file(&self) -> Option<&FilePath> {
+        self.ca_file.as_ref().map(CaFile::path)
     }
 
     /// Lets in-flight calls have their answers, for at most five seconds, and ends the thread.
@@ -135,13 +149,17 @@ impl Drop for Running {
 }
 
 fn routes(api: Arc<Api>) -> Router {
+    record(Arc::clone(&api)).fallback_service(any(call).with_state(api))
+}
+
+/// What is neither a call nor goes wrong.
+fn record(api: Arc<Api>) -> Router {
     Router::new()
         .route("/_sandbox/health", get(health))
         .route("/_sandbox/calls", get(calls))
         .route("/_sandbox/allocations", get(allocations))
         .route("/_sandbox/racks/{rack}", post(change_rack))
         .route("/_sandbox/faults", post(change_defect))
-        .fallback(call)
         .with_state(api)
 }
 
@@ -150,7 +168,7 @@ fn routes(api: Arc<Api>) -> Router {
 struct Api {
     settings: Settings,
     clock: Clock,
-    lottery: Lottery,
+    lottery: Lottery<Fault>,
     orders: watch::Receiver<Order>,
     first_call: Arc<SetOnce<Instant>>,
     desk: Mutex<Desk>,
@@ -204,7 +222,7 @@ impl Api {
             request_ids: fastrand::Rng::with_seed(!settings.seed),
         };
         Ok(Self {
-            lottery: Lottery::new(settings.seed, &settings.faults)?,
+            lottery: Lottery::of_calls(settings.seed, &settings.faults)?,
             settings,
             clock: Clock { start: Timestamp::now(), started: Instant::now() },
             orders,
@@ -225,16 +243,29 @@ impl Api {
             tokio::time::sleep(delay).await;
         }
         let Some(answer) = answer else {
-            if let Some(Fault::Hang(_)) = fault {
-                self.finished().await;
-            }
-            return reset();
+            return self.break_off(fault, request.version()).await;
         };
         if let Some(number) = recorded {
             self.desk().state.answered(number);
         }
         let response = answer.render(self.clock.now(), &request_id, &self.settings);
         spoil(response, fault, self.finished())
+    }
+
+    /// What comes in place of an answer.
+    async fn break_off(&self, fault: Option<Fault>, version: Version) -> Response<Body> {
+        let broken = match fault {
+            Some(Fault::Silence(_)) if version == Version::HTTP_2 => Broken::Silence,
+            Some(Fault::Hang(_) | Fault::Silence(_)) => {
+                self.finished().await;
+                Broken::Connection
+            }
+            Some(Fault::StreamReset(_)) => Broken::Stream,
+            Some(Fault::RefusedStream) => Broken::Refused,
+            Some(Fault::GoAway) => Broken::GoAway,
+            _ => Broken::Connection,
+        };
+        broken_off(broken)
     }
 
     /// Waits until the server stops.
@@ -263,6 +294,7 @@ impl Api {
             at: now,
             vmid: vmid.chars().take(LONGEST_RECORDED_VMID).collect(),
             action,
+            http: if request.version() == Version::HTTP_2 { "2" } else { "1" },
             status: answer.as_ref().map(|answer| answer.status.as_u16()),
             effect,
             fault: weather.outage.map(phase::Outage::name).or(fault.map(Fault::name)),
@@ -342,10 +374,10 @@ fn defects(settings: &Settings, state: &mut State) -> Result<Defects, StartError
     Ok(defects)
 }
 
-/// Asks for the connection's reset in place of an answer.
-fn reset() -> Response<Body> {
+/// Asks for a breach in place of an answer.
+fn broken_off(broken: Broken) -> Response<Body> {
     let mut response = Response::new(Body::empty());
-    response.extensions_mut().insert(Reset);
+    response.extensions_mut().insert(broken);
     response
 }
 
@@ -358,7 +390,11 @@ fn uuid(chance: &mut fastrand::Rng) -> String {
 
 async fn call(Shared(api): Shared<Arc<Api>>, request: Request<Body>) -> Response<Body> {
     let (parts, body) = request.into_parts();
-    match read_body(body).await {
+    let body = read_body(body).await;
+    if parts.extensions.get::<StreamNo>().is_some_and(|stream| !stream.begins()) {
+        return broken_off(Broken::Refused);
+    }
+    match body {
         Some(body) => api.answer(&Request::from_parts(parts, body)).await,
         // The client broke off before its call was whole: nobody reads this, and nothing was called.
         None => status(StatusCode::BAD_REQUEST, "the body ended early"),

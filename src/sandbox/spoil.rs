@@ -32,7 +32,11 @@ pub(super) fn spoil(
             | Fault::Status(..)
             | Fault::Html(_)
             | Fault::RefusedByApi
-            | Fault::Lie(_),
+            | Fault::Lie(_)
+            | Fault::StreamReset(_)
+            | Fault::RefusedStream
+            | Fault::GoAway
+            | Fault::Silence(_),
         )
         | None => response.map(Body::from),
     }

@@ -55,6 +55,8 @@ pub(super) struct Call {
     /// As it was called, cut to 64 characters.
     pub(super) vmid: Box<str>,
     pub(super) action: Option<Action>,
+    /// The protocol's version that it came over.
+    pub(super) http: &'static str,
     /// As it is to be answered; `None` where it is not to be.
     pub(super) status: Option<u16>,
     pub(super) effect: Effect,

@@ -71,7 +71,11 @@ impl Fixture {
 
     /// A fixture whose runs call `sandbox`, with a key that it accepts.
     pub(crate) fn at(sandbox: &Sandbox) -> Self {
-        Self::new().env("V6FLEET_BASE_URL", &sandbox.base_url()).env("HOSTUP_API_KEY", "a-key")
+        let fixture = Self::new().env("V6FLEET_BASE_URL", &sandbox.base_url()).env("HOSTUP_API_KEY", "a-key");
+        match sandbox.ca_file() {
+            None => fixture,
+            Some(path) => fixture.env("V6FLEET_CA_FILE", path.to_str().unwrap()),
+        }
     }
 
     /// Sets a variable of every command's environment.

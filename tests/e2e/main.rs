@@ -15,6 +15,7 @@ mod fixture;
 mod fleet;
 mod formats;
 mod history;
+mod http2;
 mod inventory;
 mod key;
 mod lock;

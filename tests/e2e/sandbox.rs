@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use jiff::Timestamp;
@@ -9,10 +10,21 @@ use serde_json::{Value, json};
 
 use crate::fixture::{binary, eventually};
 
+/// What the program and the sandbox speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Transport {
+    /// HTTP/1.1 without TLS.
+    Plain,
+    /// HTTP/2 over TLS.
+    Http2,
+}
+
 /// Killed with the test.
 pub(crate) struct Sandbox {
     child: Child,
     address: SocketAddr,
+    /// Where the certificate is that vouches for it, if it speaks TLS.
+    ca_file: Option<PathBuf>,
 }
 
 /// One line of the sandbox's record.
@@ -21,6 +33,8 @@ pub(crate) struct Call {
     pub(crate) at: Timestamp,
     pub(crate) vmid: String,
     pub(crate) action: String,
+    /// The protocol's version: `1` or `2`.
+    pub(crate) http: String,
     /// 0 where the call was not to be answered.
     pub(crate) status: u64,
     pub(crate) took_effect: bool,
@@ -33,17 +47,35 @@ pub(crate) struct Call {
 
 impl Sandbox {
     pub(crate) fn start(args: &[&str]) -> Self {
+        Self::speaking(Transport::Plain, args)
+    }
+
+    pub(crate) fn speaking(transport: Transport, args: &[&str]) -> Self {
         let mut command = Command::new(binary());
         command.args(["sandbox", "--listen", "127.0.0.1:0"]).args(args).env_clear().stdout(Stdio::piped());
+        if transport == Transport::Http2 {
+            command.arg("--tls");
+        }
         let mut child = command.spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        let address = line.trim_end().strip_prefix("listening on http://").unwrap().parse().unwrap();
-        Self { child, address }
+        let mut lines = BufReader::new(child.stdout.as_mut().unwrap()).lines().map(Result::unwrap);
+        let (scheme, ca_file) = match transport {
+            Transport::Plain => ("http", false),
+            Transport::Http2 => ("https", true),
+        };
+        let listening = lines.next().unwrap();
+        let address = listening.strip_prefix(&format!("listening on {scheme}://")).unwrap().parse().unwrap();
+        let ca_file =
+            ca_file.then(|| lines.next().unwrap().strip_prefix("CA certificate in ").unwrap().into());
+        Self { child, address, ca_file }
     }
 
     pub(crate) fn base_url(&self) -> String {
-        format!("http://{}", self.address)
+        let scheme = if self.ca_file.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
+    }
+
+    pub(crate) fn ca_file(&self) -> Option<&Path> {
+        self.ca_file.as_deref()
     }
 
     /// Every call so far, in order of arrival.
@@ -54,6 +86,7 @@ impl Sandbox {
                 at: line["at"].as_str().unwrap().parse().unwrap(),
                 vmid: line["vmid"].as_str().unwrap().to_owned(),
                 action: line["action"].as_str().unwrap_or_default().to_owned(),
+                http: line["http"].as_str().unwrap().to_owned(),
                 status: line["status"].as_u64().unwrap_or_default(),
                 took_effect: line["took_effect"].as_bool().unwrap(),
                 created: line["created"].as_bool().unwrap(),
@@ -106,7 +139,7 @@ impl Sandbox {
         body.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    /// HTTP/1.0, so that the answer ends with the connection.
+    /// HTTP/1.0, so that the answer ends with the connection; the record needs no TLS.
     fn send(&self, method: &str, path: &str, body: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(self.address).unwrap();
         let request = format!("{method} {path} HTTP/1.0\r\nContent-Length: {}\r\n\r\n{body}", body.len());
@@ -122,5 +155,9 @@ impl Drop for Sandbox {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // What is killed leaves its temporary file behind.
+        if let Some(ca_file) = &self.ca_file {
+            let _ = std::fs::remove_file(ca_file);
+        }
     }
 }
