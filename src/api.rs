@@ -16,7 +16,6 @@ mod v1;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Certificate, Client, ClientBuilder, Proxy, Url};
 use secrecy::{ExposeSecret, SecretString};
@@ -26,6 +25,7 @@ pub use attempt::{Attempt, Fault};
 pub use proxy::{InvalidProxy, ProxyUrl};
 pub use server_clock::ServerClock;
 
+use crate::clock;
 use crate::inventory::{Action, VmId};
 use announced::Stated;
 use fault::Head;
@@ -154,16 +154,15 @@ impl Api {
         Ok(Self { client, base: endpoint.base_url.0.clone(), mask })
     }
 
-    /// Makes one call, let go at `sent_at`. Every way in which it can end is an [`Attempt`].
-    pub async fn call(&self, vm: &VmId, action: Action, sent_at: Timestamp) -> Attempt {
-        let begun = std::time::Instant::now();
-        let mut attempt = Attempt::unanswered(sent_at);
+    /// Makes one call. Every way in which it can end is an [`Attempt`].
+    pub async fn call(&self, vm: &VmId, action: Action) -> Attempt {
+        let mut attempt = Attempt::unanswered(clock::now());
         let sent = self.client.post(v1::url(&self.base, vm)).body(v1::body(action)).send().await;
         match sent {
             Ok(response) => self.read(response, &mut attempt).await,
             Err(error) => attempt.result = Err(self.fault(&error)),
         }
-        attempt.latency = begun.elapsed();
+        attempt.latency = clock::now().duration_since(attempt.sent_at).try_into().unwrap_or_default();
         attempt
     }
 
@@ -171,7 +170,7 @@ impl Api {
         self.mask.headers(response.headers_mut());
         let (head, stated) = (Head::of(&response), Stated::of(response.headers()));
         attempt.status = Some(head.status);
-        attempt.server_time = head.date;
+        attempt.date = head.date;
         attempt.request_id.clone_from(&head.request_id);
         match self.body(response).await {
             Ok(body) => v1::read(&head, &self.mask.bytes(&body), attempt),
@@ -179,11 +178,15 @@ impl Api {
             Err(cut) if head.is_success() => attempt.result = Err(cut),
             Err(_) => v1::read(&head, &[], attempt),
         }
-        attempt.announced = stated.at(attempt.server_time.unwrap_or_else(Timestamp::now));
+        attempt.announced = stated.at(attempt.server_time().unwrap_or_else(clock::now));
         if let Err(fault) = &mut attempt.result
             && head.status == 429
         {
             fault.retry_after = fault.retry_after.or(attempt.announced.reset_in);
+        }
+        if head.stored {
+            // Its times are those of its making.
+            (attempt.timestamp, attempt.date) = (None, None);
         }
     }
 

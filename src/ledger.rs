@@ -45,6 +45,7 @@ pub use summary::{Counts, FailureCount, InventoryFile, Named, RackCounts, RunInf
 pub use sums::Sums;
 pub use writer::{Claimed, Counted, Reply, Take, Writer};
 
+use crate::clock;
 use crate::outcome::Unanswered;
 use crate::stop::Stop;
 
@@ -52,7 +53,7 @@ use crate::stop::Stop;
 pub const SANDBOX: &str = "sandbox";
 
 /// A claim older than this is renewed before its call leaves: what a crash leaves claimed was about to be sent.
-pub const CLAIM_LIFE: Duration = Duration::from_secs(2);
+pub const CLAIM_LIFE: SignedDuration = SignedDuration::from_secs(2);
 
 /// An open ledger.
 #[derive(Debug)]
@@ -159,7 +160,7 @@ impl Ledger {
         exit_code: impl FnOnce(&Summary) -> u8,
     ) -> Result<Summary, LedgerError> {
         self.bury_the_dead()?;
-        let now = timestamp(micros(Timestamp::now()));
+        let now = timestamp(micros(clock::now()));
         let summary = self.summary_at(run, now)?;
         let exit_code = exit_code(&summary);
         let end = "UPDATE runs SET ended_at = ?2, stopped_by = ?3, exit_code = ?4, counts = ?5 WHERE no = ?1";
@@ -193,11 +194,10 @@ fn bury(db: &rusqlite::Transaction<'_>) -> Result<(), rusqlite::Error> {
     while let Some(row) = rows.next()? {
         let (run, position, vmid): (i64, i64, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
         let (from, base, timeout): (i64, i64, i64) = (row.get(3)?, row.get(4)?, row.get(5)?);
-        let lasted =
-            SignedDuration::from_micros(timeout) + SignedDuration::try_from(CLAIM_LIFE).unwrap_or_default();
+        let lasted = SignedDuration::from_micros(timeout).saturating_add(CLAIM_LIFE);
         let until = timestamp(from).saturating_add(lasted).unwrap_or(Timestamp::MAX);
         let mut unanswered: Vec<Unanswered> = json::read(row, 6)?.unwrap_or_default();
-        Unanswered::record(&mut unanswered, Unanswered { from: timestamp(from), until });
+        Unanswered::record(&mut unanswered, Unanswered { from: timestamp(from), until, told: None });
         remember.execute(params![base, vmid, json::write(&unanswered)])?;
         free.execute(params![run, position, from])?;
     }

@@ -10,6 +10,7 @@ pub mod audit;
 pub mod brake;
 pub mod breaker;
 pub mod cli;
+pub mod clock;
 pub mod command;
 mod config;
 pub mod difference;

@@ -2,9 +2,16 @@
 //!
 //! A pure function of the answer, what was known before, and the attempts whose answer never came.
 //! The inventory is no evidence: what it expects is drift, never an outcome.
+//!
+//! Times are judged by the answer's own: how old it says the allocation is, against how long ago we called. What the
+//! doubt about that moment leaves open falls to our calls: an effect that can be theirs is theirs.
+
+mod offset;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
+
+pub use offset::Offset;
 
 use crate::allocation::{Allocation, Change, Moment};
 use crate::words::words;
@@ -12,7 +19,7 @@ use crate::words::words;
 /// How far the server's and our reading of one moment may lie apart.
 pub const TOLERANCE: SignedDuration = SignedDuration::from_secs(2);
 
-/// How long after its timeout an unanswered call may still have acted.
+/// How long after it was given up an unanswered call may still have acted.
 pub const LATE_EFFECT: SignedDuration = SignedDuration::from_secs(60);
 
 words! {
@@ -77,8 +84,12 @@ pub struct Answer {
 pub struct Unanswered {
     /// The moment at which the call left, or the earliest at which it can have.
     pub from: Timestamp,
-    /// The moment at which it was given up.
+    /// The moment at which it was over: its timeout, or later where we were held up.
     pub until: Timestamp,
+    /// The server's clock minus ours as it was then, where two answers agreed on it: whatever is done to the clocks
+    /// later, this dates the attempt on the server's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told: Option<Offset>,
 }
 
 /// More separate attempts than this are not told apart: the two oldest count as one long one.
@@ -88,7 +99,10 @@ impl Unanswered {
     /// Adds an attempt to those on record; ones whose effects may overlap become one.
     pub fn record(attempts: &mut Vec<Self>, new: Self) {
         match attempts.last_mut() {
-            Some(last) if last.covers(new.from) => last.until = last.until.max(new.until),
+            Some(last) if last.meets(&new) => {
+                last.until = last.until.max(new.until);
+                last.told = last.told.zip(new.told).map(|(told, new)| told.narrowed_by(new));
+            }
             _ => attempts.push(new),
         }
         if attempts.len() > UNANSWERED_CAP {
@@ -97,10 +111,27 @@ impl Unanswered {
         }
     }
 
-    fn covers(&self, moment: Timestamp) -> bool {
-        let from = self.from.saturating_sub(TOLERANCE);
-        let until = self.until.saturating_add(LATE_EFFECT);
-        matches!((from, until), (Ok(from), Ok(until)) if from <= moment && moment <= until)
+    /// Whether the other left while this one may still have acted, by the same server's clock.
+    fn meets(&self, other: &Self) -> bool {
+        let same_clock = match (self.told, other.told) {
+            (Some(told), Some(other)) => told.agrees_with(&other),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        let earliest = self.from.saturating_sub(TOLERANCE);
+        let latest = self.until.saturating_add(LATE_EFFECT);
+        same_clock
+            && matches!((earliest, latest), (Ok(earliest), Ok(latest)) if (earliest..=latest).contains(&other.from))
+    }
+
+    /// Whether the call can have acted when the server's clock showed `at`: by `offset`, the one of the answer that
+    /// says so, or by the one told at its own time.
+    fn covers(&self, at: Timestamp, offset: Option<Offset>) -> bool {
+        let within = |offset: Offset| {
+            at.duration_since(offset.earliest(self.from)) >= -TOLERANCE
+                && at.duration_since(offset.latest(self.until)) <= LATE_EFFECT
+        };
+        offset.is_some_and(within) || self.told.is_some_and(within)
     }
 }
 
@@ -113,8 +144,8 @@ pub struct Evidence<'a> {
     pub unanswered: &'a [Unanswered],
     /// When this run's first call for the VM left, on our clock.
     pub first_sent: Timestamp,
-    /// The server's clock minus ours; `None` where no answer gave a time.
-    pub clock_offset: Option<SignedDuration>,
+    /// The server's clock minus ours, by this very answer's time; where it has none, by other answers'.
+    pub offset: Option<Offset>,
 }
 
 /// An outcome and what it rests on.
@@ -158,8 +189,11 @@ fn made_by_lost_answer(allocation: &Allocation, evidence: &Evidence<'_>, warning
         return false;
     }
     let made_at = moment(allocation.allocated_at.as_ref()).or(moment(allocation.created_at.as_ref()));
-    match made_at.and_then(|at| on_our_clock(at, evidence.clock_offset)) {
-        Some(at) => evidence.unanswered.iter().any(|attempt| attempt.covers(at)),
+    let made_at = made_at.filter(|_| {
+        evidence.offset.is_some() || evidence.unanswered.iter().any(|attempt| attempt.told.is_some())
+    });
+    match made_at {
+        Some(at) => evidence.unanswered.iter().any(|attempt| attempt.covers(at, evidence.offset)),
         None => {
             warnings
                 .push("an attempt went unanswered, and no time tells whether it made this allocation".into());
@@ -174,12 +208,10 @@ fn by_server_clock(
     evidence: &Evidence<'_>,
     warnings: &mut Vec<String>,
 ) -> (Outcome, Basis) {
-    let updated = [&allocation.updated_at, &allocation.metadata_updated_at]
-        .into_iter()
-        .filter_map(|at| on_our_clock(moment(at.as_ref())?, evidence.clock_offset))
-        .max();
-    match updated {
-        Some(at) if at.duration_since(evidence.first_sent) >= -TOLERANCE => {
+    let updated = [&allocation.updated_at, &allocation.metadata_updated_at];
+    let updated = updated.into_iter().filter_map(|at| moment(at.as_ref())).max();
+    match updated.zip(evidence.offset) {
+        Some((at, offset)) if at.duration_since(offset.earliest(evidence.first_sent)) >= -TOLERANCE => {
             (Outcome::Updated, Basis::ServerClock)
         }
         Some(_) => (Outcome::Unchanged, Basis::ServerClock),
@@ -193,10 +225,6 @@ fn by_server_clock(
 
 fn moment(at: Option<&Moment>) -> Option<Timestamp> {
     at.and_then(Moment::at)
-}
-
-fn on_our_clock(at: Timestamp, offset: Option<SignedDuration>) -> Option<Timestamp> {
-    at.checked_sub(offset?).ok()
 }
 
 /// States of an allocation that an operator should know of, whatever the outcome.
@@ -252,12 +280,22 @@ mod tests {
     }
 
     fn evidence<'a>(before: Option<&'a Allocation>, unanswered: &'a [Unanswered]) -> Evidence<'a> {
-        Evidence { before, unanswered, first_sent: at(SENT), clock_offset: Some(SignedDuration::ZERO) }
+        Evidence { before, unanswered, first_sent: at(SENT), offset: Some(offset(0, 0)) }
     }
 
-    /// An attempt that left at [`SENT`] and timed out 30 s later.
+    fn offset(least: i64, most: i64) -> Offset {
+        Offset { least: SignedDuration::from_secs(least), most: SignedDuration::from_secs(most) }
+    }
+
+    /// An attempt that left so many seconds after [`SENT`] and timed out 30 s later.
+    fn left(seconds: i64) -> Unanswered {
+        let from = at(SENT) + SignedDuration::from_secs(seconds);
+        Unanswered { from, until: from + SignedDuration::from_secs(30), told: None }
+    }
+
+    /// One that left at [`SENT`].
     fn lost() -> Unanswered {
-        Unanswered { from: at(SENT), until: at(SENT) + SignedDuration::from_secs(30) }
+        left(0)
     }
 
     fn verdict(answer: &Answer, evidence: &Evidence<'_>) -> (Outcome, Basis) {
@@ -308,9 +346,34 @@ mod tests {
     fn row_3_reads_the_attempt_on_the_servers_clock() {
         let lost = [lost()];
         let answer = answer(false, |a| a.allocated_at = after(3605));
-        let ahead = Evidence { clock_offset: Some(SignedDuration::from_hours(1)), ..evidence(None, &lost) };
+        let ahead = Evidence { offset: Some(offset(3600, 3600)), ..evidence(None, &lost) };
         assert_eq!(verdict(&answer, &ahead), (Outcome::Created, Basis::LostAnswer));
         assert_ne!(verdict(&answer, &evidence(None, &lost)).0, Outcome::Created);
+    }
+
+    #[test]
+    fn row_3_holds_for_whatever_the_answers_own_doubt_leaves_possible() {
+        let told = |told| Unanswered { told, ..lost() };
+        for (seconds, attempt, by, created, why) in [
+            (6, lost(), Some(offset(0, 6)), true, "a slow answer, dated as it was sent"),
+            (-2, lost(), Some(offset(0, 6)), true, "or as it came"),
+            (-3, lost(), Some(offset(0, 6)), false, "it is older than the call in any case"),
+            (96, lost(), Some(offset(0, 6)), true, "as late as the call can have acted"),
+            (97, lost(), Some(offset(0, 6)), false, "later than that in any case"),
+            (1, told(Some(offset(0, 0))), Some(offset(3600, 3600)), true, "the server's clock was set since"),
+            (1, told(Some(offset(0, 0))), Some(offset(-3600, -3600)), true, "either way"),
+            (3601, told(Some(offset(3600, 3600))), Some(offset(-14_400, -14_400)), true, "or ours was"),
+            (3601, told(Some(offset(3600, 3600))), None, true, "the answer says no time"),
+            (3601, told(Some(offset(0, 0))), None, false, "by the clock of then it was made much later"),
+            (1, told(Some(offset(-3600, -3600))), Some(offset(0, 0)), true, "what was told then was wrong"),
+            (1801, told(Some(offset(0, 0))), Some(offset(3600, 3600)), false, "by neither clock"),
+        ] {
+            let attempts = [attempt];
+            let answer = answer(false, |a| a.allocated_at = after(seconds));
+            let evidence = Evidence { offset: by, ..evidence(None, &attempts) };
+            let was = verdict(&answer, &evidence) == (Outcome::Created, Basis::LostAnswer);
+            assert_eq!(was, created, "{why}: allocated at {seconds} s, {attempt:?}, {by:?}");
+        }
     }
 
     #[test]
@@ -352,19 +415,41 @@ mod tests {
     #[test]
     fn overlapping_unanswered_attempts_are_kept_as_one() {
         let mut list = Vec::new();
-        let attempt = |seconds: i64| {
-            let from = at(SENT) + SignedDuration::from_secs(seconds);
-            Unanswered { from, until: from + SignedDuration::from_secs(30) }
-        };
         for seconds in [0, 31, 90, 1000] {
-            Unanswered::record(&mut list, attempt(seconds));
+            Unanswered::record(&mut list, left(seconds));
         }
-        assert_eq!(list, [Unanswered { until: attempt(90).until, ..attempt(0) }, attempt(1000)]);
+        assert_eq!(list, [Unanswered { until: left(90).until, ..left(0) }, left(1000)]);
         for night in 1..200 {
-            Unanswered::record(&mut list, attempt(night * 86_400));
+            Unanswered::record(&mut list, left(night * 86_400));
         }
         assert_eq!(list.len(), UNANSWERED_CAP);
         assert_eq!(list[0].from, at(SENT));
+    }
+
+    #[test]
+    fn attempts_between_which_the_servers_clock_was_set_are_kept_apart() {
+        let told = |seconds, told| Unanswered { told, ..left(seconds) };
+        for (first, second, kept, why) in [
+            (Some(offset(0, 6)), Some(offset(2, 9)), vec![told(0, Some(offset(2, 6)))], "they agree"),
+            (None, None, vec![told(0, None)], "nothing was told"),
+            (
+                Some(offset(0, 6)),
+                None,
+                vec![told(0, Some(offset(0, 6))), told(0, None)],
+                "nothing was told later",
+            ),
+            (
+                Some(offset(0, 6)),
+                Some(offset(99, 99)),
+                vec![told(0, Some(offset(0, 6))), told(0, Some(offset(99, 99)))],
+                "it was set",
+            ),
+        ] {
+            let mut list = Vec::new();
+            Unanswered::record(&mut list, told(0, first));
+            Unanswered::record(&mut list, told(0, second));
+            assert_eq!(list, kept, "{why}");
+        }
     }
 
     #[test]
@@ -401,13 +486,27 @@ mod tests {
     }
 
     #[test]
+    fn row_6_judges_by_the_answers_own_time_and_leaves_what_is_in_doubt_to_our_call() {
+        for (updated, by, expected, why) in [
+            (3598, Some(offset(3600, 3606)), Outcome::Updated, "a slow answer of a server an hour ahead"),
+            (3597, Some(offset(3600, 3606)), Outcome::Unchanged, "older than our call in any case"),
+            (-3600, Some(offset(-3600, -3600)), Outcome::Updated, "a server an hour behind"),
+            (-3603, Some(offset(-3600, -3600)), Outcome::Unchanged, "a server an hour behind"),
+        ] {
+            let answer = answer(false, |a| (a.updated_at, a.metadata_updated_at) = (after(updated), None));
+            let evidence = Evidence { offset: by, ..evidence(None, &[]) };
+            assert_eq!(verdict(&answer, &evidence), (expected, Basis::ServerClock), "{why}: {updated} s");
+        }
+    }
+
+    #[test]
     fn row_7_without_a_readable_time_rests_on_nothing_and_says_so() {
         let silent = answer(false, |a| {
             a.updated_at = None;
             a.metadata_updated_at = None;
         });
         let timed = answer(false, |a| a.updated_at = after(1));
-        let no_clock = Evidence { clock_offset: None, ..evidence(None, &[]) };
+        let no_clock = Evidence { offset: None, ..evidence(None, &[]) };
         for (answer, evidence) in [(&silent, evidence(None, &[])), (&timed, no_clock)] {
             let verdict = classify(answer, &evidence);
             assert_eq!((verdict.outcome, verdict.basis), (Outcome::Unchanged, Basis::None));

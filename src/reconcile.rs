@@ -17,17 +17,18 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
 use crate::api::{Api, Attempt, Fault, ServerClock};
 use crate::brake::Brake;
+use crate::clock;
 use crate::inventory::VmId;
 use crate::ledger::{
     Claimed, Counted, Item, LastCall, LedgerError, RackNo, Reply, Setback, Settled, Settlement, Writer,
 };
-use crate::outcome::{Answer, Evidence, Failure, Unanswered, classify};
+use crate::outcome::{Answer, Evidence, Failure, Offset, Unanswered, classify};
 use crate::pace::{Pace, Ticket};
 use crate::progress::Progress;
 use crate::retry::{self, Decision, Policy};
@@ -373,7 +374,7 @@ impl Run<'_> {
 
     /// Sends what may leave now. Returns when the next call may, if it is the time that holds it.
     fn send_ready(&mut self, now: Instant) -> Option<Instant> {
-        let sent_at = Timestamp::now();
+        let date = clock::now();
         while self.in_flight.len() < self.settings.concurrency.get() as usize
             && self.unsettled < UNSETTLED_CAP
             && self.trust.allows()
@@ -386,7 +387,7 @@ impl Run<'_> {
                     return at;
                 }
             };
-            if self.ready[next].is_stale(now) {
+            if self.ready[next].is_stale(date) {
                 self.renew(next);
                 continue;
             }
@@ -394,13 +395,14 @@ impl Run<'_> {
                 Ok(ticket) => ticket,
                 Err(at) => return Some(at),
             };
-            let Some(work) = self.ready.remove(next) else { break };
+            let Some(mut work) = self.ready.remove(next) else { break };
+            work.told = self.clock.agreed();
             self.turn.left(work.item.rack);
             self.tempo.call_left(now);
             self.trust.left(now);
             self.hindered_since.get_or_insert(now);
             let purposes = self.breakers.left(work.item.rack, now);
-            self.in_flight.push(call(self.parts.api.clone(), work, ticket, purposes, sent_at));
+            self.in_flight.push(call(self.parts.api.clone(), work, ticket, purposes));
         }
         None
     }
@@ -445,11 +447,10 @@ impl Run<'_> {
     }
 
     fn claimed(&mut self, claimed: Claimed) {
-        let now = Instant::now();
         let mut again = self.claiming.take().unwrap_or_default();
         let renewed = claimed.again.into_iter().filter_map(|position| again.remove(&position));
-        let renewed = renewed.map(|work| work.claimed(now));
-        let fresh = claimed.items.into_iter().map(|item| Work::new(item, now));
+        let renewed = renewed.map(|work| work.claimed(claimed.at));
+        let fresh = claimed.items.into_iter().map(|item| Work::new(item, claimed.at));
         let works: Vec<Work> = renewed.chain(fresh).collect();
         if self.stop.is_none() {
             self.ready.extend(works);
@@ -485,8 +486,9 @@ impl Run<'_> {
             self.parts.pace.accepted(ticket, attempt.announced, now);
         }
         self.note(&mut work, &attempt);
+        let offset = self.clock.offset(&attempt);
         match attempt.result {
-            Ok(answer) => self.succeed(work, answer, ticket),
+            Ok(answer) => self.succeed(work, answer, offset, ticket),
             Err(fault) => self.suffer(work, &fault, ticket),
         }
     }
@@ -524,14 +526,14 @@ impl Run<'_> {
             false => tally.attempts += 1,
         }
         if attempt.may_have_applied() {
-            let lasted = SignedDuration::try_from(self.settings.timeout).unwrap_or(SignedDuration::MAX);
-            let until = attempt.sent_at.saturating_add(lasted).unwrap_or(Timestamp::MAX);
-            Unanswered::record(&mut work.item.unanswered, Unanswered { from: attempt.sent_at, until });
+            let told = work.told.or_else(|| self.clock.agreed());
+            let attempt = unanswered(attempt, self.settings.timeout, told);
+            Unanswered::record(&mut work.item.unanswered, attempt);
         }
         debug!(vm = %work.item.vm, status = attempt.status, latency = ?attempt.latency, "answered");
     }
 
-    fn succeed(&mut self, work: Work, answer: Answer, ticket: Ticket) {
+    fn succeed(&mut self, work: Work, answer: Answer, offset: Option<Offset>, ticket: Ticket) {
         self.successes += 1;
         self.key_is_good(ticket);
         let Item { before, unanswered, expected, tally, .. } = &work.item;
@@ -539,7 +541,7 @@ impl Run<'_> {
             before: before.as_ref(),
             unanswered,
             first_sent: tally.first_sent.unwrap_or_default(),
-            clock_offset: self.clock.offset(),
+            offset,
         };
         let verdict = classify(&answer, &evidence);
         let drift = expected.drift(&answer.allocation);
@@ -575,7 +577,7 @@ impl Run<'_> {
         self.unsettled += 1;
         let is_watched = self.parts.brake.watches(settlement.outcome(), settlement.has_drift());
         let Work { item, last, .. } = work;
-        self.writer.settle(Settled { item, last, at: Timestamp::now(), settlement });
+        self.writer.settle(Settled { item, last, at: clock::now(), settlement });
         if is_watched {
             self.writer.flush();
         }
@@ -633,10 +635,34 @@ impl Run<'_> {
     }
 }
 
-fn call(api: Api, work: Work, ticket: Ticket, purposes: Purposes, sent_at: Timestamp) -> Call {
+/// How long an attempt whose answer was lost may have acted: at least until its timeout, and as long as it was held up.
+fn unanswered(attempt: &Attempt, timeout: Duration, told: Option<Offset>) -> Unanswered {
+    let from = attempt.sent_at;
+    let until = from.saturating_add(timeout.max(attempt.latency)).unwrap_or(Timestamp::MAX);
+    Unanswered { from, until, told }
+}
+
+fn call(api: Api, work: Work, ticket: Ticket, purposes: Purposes) -> Call {
     Box::pin(async move {
         let vm: &VmId = &work.item.vm;
-        let attempt = api.call(vm, work.item.action, sent_at).await;
+        let attempt = api.call(vm, work.item.action).await;
         Answered { work, ticket, purposes, attempt }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unanswered_attempt_lasts_until_its_timeout_and_as_long_as_we_were_held_up() {
+        let timeout = Duration::from_secs(30);
+        for (latency, lasts) in [(0, 30), (30, 30), (31, 31), (7_200, 7_200)] {
+            let attempt =
+                Attempt { latency: Duration::from_secs(latency), ..Attempt::unanswered(clock::now()) };
+            let window = unanswered(&attempt, timeout, None);
+            assert_eq!(window.from, attempt.sent_at);
+            assert_eq!(window.until.duration_since(window.from).as_secs(), lasts, "{latency} s");
+        }
+    }
 }

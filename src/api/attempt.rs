@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::announced::Announced;
-use crate::outcome::{Answer, Failure};
+use crate::outcome::{Answer, Failure, Offset};
+
+/// A `Date` is cut to whole seconds.
+const DATE_PRECISION: SignedDuration = SignedDuration::from_secs(1);
 
 /// One call to the API and everything that came of it.
 #[derive(Debug, Clone)]
@@ -16,8 +19,10 @@ pub struct Attempt {
     /// `None` where no status line came.
     pub status: Option<u16>,
     pub request_id: Option<String>,
-    /// The server's clock while it answered: the body's `timestamp`, else `Date`.
-    pub server_time: Option<Timestamp>,
+    /// The body's `timestamp`: the server's clock while it answered.
+    pub timestamp: Option<Timestamp>,
+    /// The header of that name: the clock of whoever sent the answer, in whole seconds.
+    pub date: Option<Timestamp>,
     /// What the answer said of the API's rate limit.
     pub announced: Announced,
     pub result: Result<Answer, Fault>,
@@ -43,16 +48,38 @@ pub struct Fault {
 
 impl Attempt {
     /// An attempt of which nothing has come back yet.
-    pub(super) fn unanswered(sent_at: Timestamp) -> Self {
+    pub(crate) fn unanswered(sent_at: Timestamp) -> Self {
         Self {
             sent_at,
             latency: Duration::ZERO,
             status: None,
             request_id: None,
-            server_time: None,
+            timestamp: None,
+            date: None,
             announced: Announced::default(),
             result: Err(super::fault::malformed("no answer yet".into())),
         }
+    }
+
+    /// The server's clock while it answered, as far as the answer says.
+    pub fn server_time(&self) -> Option<Timestamp> {
+        self.timestamp.or(self.date)
+    }
+
+    /// When it was over, on our clock.
+    pub fn over_at(&self) -> Timestamp {
+        self.sent_at.saturating_add(self.latency).unwrap_or(Timestamp::MAX)
+    }
+
+    /// The server's clock minus ours, by the body's `timestamp`.
+    pub fn offset_by_timestamp(&self) -> Option<Offset> {
+        self.timestamp.map(|at| Offset::between(self.sent_at, self.over_at(), at, at))
+    }
+
+    /// The same by the `Date`.
+    pub fn offset_by_date(&self) -> Option<Offset> {
+        let latest = |date: Timestamp| date.saturating_add(DATE_PRECISION).unwrap_or(date);
+        self.date.map(|date| Offset::between(self.sent_at, self.over_at(), date, latest(date)))
     }
 
     pub fn may_have_applied(&self) -> bool {

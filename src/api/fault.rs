@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use reqwest::Response;
-use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER};
+use reqwest::header::{AGE, CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER};
 use serde::Deserialize;
 
 use super::attempt::Fault;
@@ -20,6 +20,8 @@ const TEXT_CAP: usize = 300;
 pub(super) struct Head {
     pub(super) status: u16,
     pub(super) date: Option<Timestamp>,
+    /// It was made some time ago, and comes from a cache.
+    pub(super) stored: bool,
     pub(super) request_id: Option<String>,
     pub(super) retry_after: Option<Duration>,
     pub(super) content_type: Option<String>,
@@ -32,6 +34,7 @@ impl Head {
         Self {
             status: response.status().as_u16(),
             date,
+            stored: text(headers, AGE.as_str()).is_some_and(|age| age != "0"),
             request_id: text(headers, "x-request-id").map(|id| clip(&id)),
             retry_after: text(headers, RETRY_AFTER.as_str())
                 .and_then(|wait| retry_after::parse(&wait, date.unwrap_or_else(Timestamp::now))),

@@ -1,72 +1,148 @@
 //! The server's clock, told from its answers.
 
-use std::time::Duration;
-
-use jiff::{SignedDuration, Timestamp};
-
 use super::Attempt;
+use crate::outcome::Offset;
 
-/// How long an observation outranks later, less certain ones.
-const FRESH: SignedDuration = SignedDuration::from_mins(10);
-
-/// The server's clock minus ours, from the answer that tells it most exactly.
+/// What the answers so far tell of the server's clock, for those that say no time themselves.
 ///
-/// A server reads its clock somewhere between our sending and our receiving; half the latency is the uncertainty.
+/// The API's own `timestamp` outranks a `Date`, which is the clock of whatever stands in front of it.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct ServerClock(Option<Observation>);
-
-#[derive(Debug, Clone, Copy)]
-struct Observation {
-    offset: SignedDuration,
-    uncertainty: Duration,
-    at: Timestamp,
+pub struct ServerClock {
+    timestamps: Estimate,
+    dates: Estimate,
 }
 
 impl ServerClock {
-    /// `None` until an answer has given a time.
-    pub fn offset(&self) -> Option<SignedDuration> {
-        self.0.map(|observation| observation.offset)
+    pub fn observe(&mut self, attempt: &Attempt) {
+        attempt.offset_by_timestamp().into_iter().for_each(|offset| self.timestamps.observe(offset));
+        attempt.offset_by_date().into_iter().for_each(|offset| self.dates.observe(offset));
     }
 
-    pub fn observe(&mut self, attempt: &Attempt) {
-        let Some(server_time) = attempt.server_time else { return };
-        let uncertainty = attempt.latency / 2;
-        let middle = attempt.sent_at.saturating_add(uncertainty).unwrap_or(attempt.sent_at);
-        let new =
-            Observation { offset: server_time.duration_since(middle), uncertainty, at: attempt.sent_at };
-        let keep = self
-            .0
-            .is_some_and(|old| old.uncertainty < new.uncertainty && new.at.duration_since(old.at) < FRESH);
-        if !keep {
-            self.0 = Some(new);
-        }
+    /// The server's clock minus ours by this answer's own time; where it says none, by the answers before.
+    pub fn offset(&self, attempt: &Attempt) -> Option<Offset> {
+        attempt
+            .offset_by_timestamp()
+            .or_else(|| attempt.offset_by_date())
+            .or(self.timestamps.offset)
+            .or(self.dates.offset)
+    }
+
+    /// The server's clock minus ours, where two answers agree on it.
+    pub fn agreed(&self) -> Option<Offset> {
+        let estimate = if self.timestamps.offset.is_some() { self.timestamps } else { self.dates };
+        estimate.offset.filter(|_| estimate.confirmed)
+    }
+}
+
+/// An offset that is narrowed by answers that agree with it, and replaced where they contradict it.
+///
+/// What two agree on is given up only when two others in a row agree on something else: one wrong time is no more
+/// than that.
+#[derive(Debug, Clone, Copy, Default)]
+struct Estimate {
+    offset: Option<Offset>,
+    /// More than one answer stands behind it.
+    confirmed: bool,
+    /// What the last answer said instead.
+    doubt: Option<Offset>,
+}
+
+impl Estimate {
+    fn observe(&mut self, new: Offset) {
+        let agreeing = |known: Option<Offset>| known.filter(|known| known.agrees_with(&new));
+        *self = match (agreeing(self.offset), agreeing(self.doubt)) {
+            (Some(known), _) | (None, Some(known)) => {
+                Self { offset: Some(known.narrowed_by(new)), confirmed: true, doubt: None }
+            }
+            (None, None) if self.confirmed => Self { doubt: Some(new), ..*self },
+            (None, None) => Self { offset: Some(new), ..Self::default() },
+        };
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use jiff::{SignedDuration, Timestamp};
+
     use super::*;
 
-    fn attempt(sent: &str, latency_ms: u64, server: Option<&str>) -> Attempt {
-        let mut attempt = Attempt::unanswered(sent.parse().unwrap());
-        attempt.latency = Duration::from_millis(latency_ms);
-        attempt.server_time = server.map(|time| time.parse().unwrap());
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + second).unwrap()
+    }
+
+    /// Sent at second 0 and answered `latency` later; `timestamp` and `date` are seconds on our clock.
+    fn attempt(latency: u64, timestamp: Option<i64>, date: Option<i64>) -> Attempt {
+        let mut attempt = Attempt::unanswered(at(0));
+        attempt.latency = Duration::from_secs(latency);
+        (attempt.timestamp, attempt.date) = (timestamp.map(at), date.map(at));
         attempt
     }
 
-    #[test]
-    fn the_quickest_answer_tells_the_clock_until_it_is_old() {
+    #[expect(clippy::unnecessary_wraps, reason = "as the clock says it")]
+    fn offset(least: i64, most: i64) -> Option<Offset> {
+        Some(Offset { least: SignedDuration::from_secs(least), most: SignedDuration::from_secs(most) })
+    }
+
+    /// What a silent answer is read by, and what is kept with attempts, after answers of these latencies and times.
+    fn after(answers: &[(u64, i64)]) -> (Option<Offset>, Option<Offset>) {
         let mut clock = ServerClock::default();
-        assert_eq!(clock.offset(), None);
-        clock.observe(&attempt("2026-11-23T02:00:00Z", 10, None));
-        assert_eq!(clock.offset(), None);
-        clock.observe(&attempt("2026-11-23T02:00:00Z", 2000, Some("2026-11-23T02:00:06Z")));
-        assert_eq!(clock.offset(), Some(SignedDuration::from_secs(5)));
-        clock.observe(&attempt("2026-11-23T02:01:00Z", 0, Some("2026-11-23T02:01:05.5Z")));
-        assert_eq!(clock.offset(), Some(SignedDuration::from_millis(5500)));
-        clock.observe(&attempt("2026-11-23T02:02:00Z", 8000, Some("2026-11-23T02:03:00Z")));
-        assert_eq!(clock.offset(), Some(SignedDuration::from_millis(5500)));
-        clock.observe(&attempt("2026-11-23T02:12:00Z", 2000, Some("2026-11-23T02:12:02Z")));
-        assert_eq!(clock.offset(), Some(SignedDuration::from_secs(1)));
+        for &(latency, time) in answers {
+            clock.observe(&attempt(latency, Some(time), None));
+        }
+        (clock.offset(&attempt(1, None, None)), clock.agreed())
+    }
+
+    #[test]
+    fn the_offset_is_narrowed_by_agreement_and_replaced_when_contradicted() {
+        for (answers, silent, agreed, why) in [
+            (&[][..], None, None, "nobody said a time"),
+            (&[(6, 10)], offset(4, 10), None, "one answer is a hint"),
+            (&[(6, 10), (2, 7)], offset(5, 7), offset(5, 7), "two agree on what both leave possible"),
+            (&[(6, 10), (2, 7), (60, 40)], offset(5, 7), offset(5, 7), "a slow answer takes nothing away"),
+            (&[(0, -3600), (0, 5)], offset(5, 5), None, "one wrong time at the start is gone with the next"),
+            (&[(0, 5), (0, 5), (0, -3600)], offset(5, 5), offset(5, 5), "one wrong time rules nothing"),
+            (
+                &[(0, 5), (0, 5), (0, -3600), (0, 5), (0, -3600)],
+                offset(5, 5),
+                offset(5, 5),
+                "nor does it with another one later",
+            ),
+            (
+                &[(0, 5), (0, 5), (0, -3600), (2, -3599)],
+                offset(-3600, -3600),
+                offset(-3600, -3600),
+                "the clock was set",
+            ),
+            (
+                &[(0, 5), (0, 6), (0, 7), (0, 8)],
+                offset(8, 8),
+                offset(8, 8),
+                "a clock that drifts is followed",
+            ),
+        ] {
+            assert_eq!(after(answers), (silent, agreed), "{why}");
+        }
+    }
+
+    #[test]
+    fn an_answer_is_read_by_its_own_time_whatever_the_others_said() {
+        let mut clock = ServerClock::default();
+        (0..9).for_each(|_| clock.observe(&attempt(0, Some(3600), Some(3600))));
+        assert_eq!(clock.offset(&attempt(6, Some(7), Some(100))), offset(1, 7));
+        assert_eq!(clock.offset(&attempt(6, None, Some(7))), offset(1, 8), "a Date is cut to seconds");
+        assert_eq!(clock.offset(&attempt(6, None, None)), offset(3600, 3600));
+    }
+
+    #[test]
+    fn the_edges_clock_does_not_outvote_the_apis() {
+        let mut clock = ServerClock::default();
+        clock.observe(&attempt(0, Some(5), None));
+        (0..9).for_each(|_| clock.observe(&attempt(0, None, Some(-3600))));
+        assert_eq!(clock.offset(&attempt(0, None, None)), offset(5, 5));
+        assert_eq!(clock.agreed(), None);
+        clock.observe(&attempt(0, Some(5), None));
+        assert_eq!(clock.agreed(), offset(5, 5));
     }
 }

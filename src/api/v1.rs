@@ -40,7 +40,7 @@ pub(super) fn read(head: &Head, body: &[u8], attempt: &mut Attempt) {
 }
 
 fn accept(head: &Head, envelope: Envelope<'_>, attempt: &mut Attempt) {
-    attempt.server_time = envelope.timestamp.and_then(|at| at.0.parse().ok()).or(head.date);
+    attempt.timestamp = envelope.timestamp.and_then(|at| at.0.parse().ok());
     attempt.request_id = envelope.request_id.map(|id| clip(&id.0)).or(attempt.request_id.take());
     attempt.result = envelope.data.normalise(head.status).map_err(|message| {
         let status = Some(head.status);
@@ -52,7 +52,7 @@ fn refuse(head: &Head, body: &[u8], failure: Failure, attempt: &mut Attempt) {
     let body = ErrorBody::read(body);
     if let Some(body) = &body {
         let text = |value: &Option<serde_json::Value>| value.as_ref()?.as_str().map(str::to_owned);
-        attempt.server_time = text(&body.timestamp).and_then(|at| at.parse().ok()).or(head.date);
+        attempt.timestamp = text(&body.timestamp).and_then(|at| at.parse().ok());
         attempt.request_id = text(&body.request_id).map(|id| clip(&id)).or(attempt.request_id.take());
     }
     attempt.result = Err(fault::of_answer(head, body.as_ref(), failure));
@@ -247,7 +247,7 @@ mod tests {
     fn the_documented_answer_is_read_whole() {
         let attempt = attempt(200, documented().to_string().as_bytes());
         assert_eq!(attempt.request_id.as_deref(), Some("2121ae20-bd9d-41e9-aeeb-5dd1dd1a24ba"));
-        assert_eq!(attempt.server_time, "2026-02-10T00:00:00Z".parse().ok());
+        assert_eq!(attempt.timestamp, "2026-02-10T00:00:00Z".parse().ok());
         let answer = answer(attempt);
         assert!(!answer.created && answer.warnings.is_empty());
         let expected = crate::allocation::tests::example();
@@ -404,7 +404,7 @@ mod tests {
         let body = br#"{"error":"Unauthorized","message":"bad key","code":"UNAUTHORIZED","requestId":"r1","timestamp":"2026-02-10T00:00:01Z"}"#;
         let attempt = attempt(401, body);
         assert_eq!(attempt.request_id.as_deref(), Some("r1"));
-        assert_eq!(attempt.server_time, "2026-02-10T00:00:01Z".parse().ok());
+        assert_eq!(attempt.timestamp, "2026-02-10T00:00:01Z".parse().ok());
         assert_eq!(fault(attempt).failure, Failure::Unauthorized);
     }
 }

@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use rusqlite::{Connection, Row, Transaction, params};
 
 use super::draft::RunKey;
@@ -12,6 +11,7 @@ use super::statements::Statements;
 use super::writer::{Claimed, Counted, Reply, Request, Take, WriteError};
 use super::{json, store, timestamp};
 use crate::allocation::Expected;
+use crate::clock;
 
 /// The most pending VMs that are read ahead of their claims, over all racks; at least one a rack.
 const READ_AHEAD: usize = 4096;
@@ -61,8 +61,9 @@ impl Book {
                 Request::Claim { again, take } => {
                     let items = self.take(&commit, take)?;
                     let positions = items.iter().map(|item| item.position);
-                    statements.claim(positions.chain(again.iter().copied()), Timestamp::now())?;
-                    replies.push(Reply::Claimed(Claimed { again, items }));
+                    let at = clock::now();
+                    statements.claim(positions.chain(again.iter().copied()), at)?;
+                    replies.push(Reply::Claimed(Claimed { at, again, items }));
                 }
                 Request::Release(positions) => {
                     positions.into_iter().try_for_each(|position| statements.unclaim(position).map(drop))?;

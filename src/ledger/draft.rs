@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use rusqlite::{OptionalExtension, params};
 use sha2::{Digest, Sha256};
 
 use super::error::LedgerError;
 use super::{Ledger, json, micros};
 use crate::allocation::Expected;
+use crate::clock;
 use crate::inventory::{Action, Reading, Vm, VmId};
 
 /// What is known of a run before its inventory is read.
@@ -104,7 +104,7 @@ impl Draft<'_> {
     fn start(mut self, new: &NewRun) -> Result<Self, LedgerError> {
         let db = &self.ledger.db;
         let sqlite = self.ledger.sqlite();
-        let now = Timestamp::now();
+        let now = clock::now();
         let id = format!("{}-{:04x}", now.strftime("%Y%m%dT%H%M%SZ"), fastrand::u16(..));
         db.execute("INSERT INTO bases (url) VALUES (?1) ON CONFLICT DO NOTHING", [&new.base_url])
             .map_err(sqlite)?;

@@ -1,11 +1,11 @@
 //! The API's own rate limit, from one run to the next.
 
-use jiff::Timestamp;
 use rusqlite::{OptionalExtension, params};
 
 use super::draft::RunKey;
 use super::error::LedgerError;
 use super::{Ledger, micros};
+use crate::clock;
 
 /// The base URL and the key of a run.
 const OF_RUN: &str = "base = ?1 AND key_fingerprint =
@@ -25,7 +25,7 @@ impl Ledger {
             Some(rate) => self.db.execute(
                 "INSERT OR REPLACE INTO rates (base, key_fingerprint, per_second, found_at)
                  SELECT ?1, coalesce(key_fingerprint, ''), ?3, ?4 FROM runs WHERE no = ?2",
-                params![run.base, run.no, rate, micros(Timestamp::now())],
+                params![run.base, run.no, rate, micros(clock::now())],
             ),
             None => self.db.execute(&format!("DELETE FROM rates WHERE {OF_RUN}"), [run.base, run.no]),
         };

@@ -1,11 +1,11 @@
 //! Runs that are not finished, and how they are gone on with.
 
-use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Params, params};
 
 use super::draft::{NewRun, RunKey};
 use super::error::LedgerError;
 use super::{Ledger, json, micros};
+use crate::clock;
 
 /// A run that no newer one of the same job, at the same base URL, has superseded.
 pub(super) const NEWEST_OF_ITS_JOB: &str =
@@ -48,7 +48,7 @@ impl Ledger {
                    WHERE no = ?1";
         let values = params![
             run.no,
-            micros(Timestamp::now()),
+            micros(clock::now()),
             json::write(&job.options),
             job.key_fingerprint,
             i64::try_from(job.timeout.as_micros()).unwrap_or(i64::MAX),

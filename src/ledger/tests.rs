@@ -220,7 +220,7 @@ fn a_deferred_vm_is_pending_with_all_it_has_been_through() {
     let mut writer = fixture.ledger().write(&run).unwrap();
     let item = claim(&mut writer, take(0, 1)).remove(0);
     let at = Timestamp::now();
-    let unanswered = vec![Unanswered { from: at, until: at }];
+    let unanswered = vec![Unanswered { from: at, until: at, told: None }];
     writer.defer(Deferred {
         position: item.position,
         vm: item.vm,

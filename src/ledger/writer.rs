@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::Ledger;
@@ -49,8 +50,10 @@ pub enum Reply {
 }
 
 /// The answer to one claim.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Claimed {
+    /// The claims' date: the earliest moment at which one of the calls can leave.
+    pub at: Timestamp,
     /// Items that were claimed afresh.
     pub again: Vec<i64>,
     pub items: Vec<Item>,

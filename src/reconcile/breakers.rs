@@ -124,7 +124,8 @@ mod tests {
             latency: Duration::ZERO,
             status: Some(status),
             request_id: None,
-            server_time: None,
+            timestamp: None,
+            date: None,
             announced: Announced::default(),
             result: Err(fault),
         }

@@ -4,7 +4,10 @@ use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::time::Instant;
 
+use jiff::Timestamp;
+
 use crate::ledger::{CLAIM_LIFE, Deferred, Item, LastCall, RackNo, Setback, Tally};
+use crate::outcome::Offset;
 
 /// A VM that draws this many 429s, each with another VM's success after it, has failed.
 const STRIKES: u32 = 10;
@@ -13,7 +16,10 @@ const STRIKES: u32 = 10;
 #[derive(Debug)]
 pub(super) struct Work {
     pub(super) item: Item,
-    pub(super) claimed_at: Instant,
+    /// The date of its claim on disk.
+    claimed_at: Timestamp,
+    /// What two answers had agreed on of the server's clock when the call left.
+    pub(super) told: Option<Offset>,
     /// Attempts since the start or the last resume: what `--max-attempts` counts.
     pub(super) attempts: u32,
     pub(super) last: LastCall,
@@ -24,10 +30,11 @@ pub(super) struct Work {
 }
 
 impl Work {
-    pub(super) fn new(item: Item, claimed_at: Instant) -> Self {
+    pub(super) fn new(item: Item, claimed_at: Timestamp) -> Self {
         Self {
             item,
             claimed_at,
+            told: None,
             attempts: 0,
             last: LastCall::default(),
             setback: None,
@@ -41,13 +48,13 @@ impl Work {
         self.item.tally.attempts == 0 && self.item.tally.throttled == 0
     }
 
-    pub(super) fn claimed(self, at: Instant) -> Self {
+    pub(super) fn claimed(self, at: Timestamp) -> Self {
         Self { claimed_at: at, ..self }
     }
 
     /// Whether the claim is too old to tell when the call left.
-    pub(super) fn is_stale(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.claimed_at) > CLAIM_LIFE
+    pub(super) fn is_stale(&self, now: Timestamp) -> bool {
+        now.duration_since(self.claimed_at) > CLAIM_LIFE
     }
 
     /// Notes a 429; `successes` is the whole run's count.
@@ -163,7 +170,7 @@ mod tests {
             unanswered: vec![],
             tally: Tally::default(),
         };
-        Work::new(item, Instant::now())
+        Work::new(item, crate::clock::now())
     }
 
     #[test]

@@ -95,7 +95,7 @@ impl Model {
         if unanswered {
             fate.unanswered = true;
             let now = Timestamp::now();
-            Unanswered::record(&mut item.unanswered, Unanswered { from: now, until: now });
+            Unanswered::record(&mut item.unanswered, Unanswered { from: now, until: now, told: None });
         }
         Some((position, item))
     }

@@ -1,0 +1,184 @@
+//! Clocks that are wrong, slow to be read, or set in mid-run: the server's, the edge's and our own.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+
+use crate::faketime;
+use crate::fixture::{Fixture, Outcome};
+use crate::script::{Answer, Api, Step, answer, error, html, json_answer, success_body};
+
+const RUN: [&str; 6] = ["run", "fleet.csv", "--action", "allocate", "--rate", "none"];
+const HOUR: i64 = 3_600;
+/// So old that no attempt of a test can have made it, and younger than any step of a clock.
+const OLD: i64 = 600;
+
+fn fixture(api: &Api, vms: &[&str]) -> Fixture {
+    let fixture = Fixture::new().env("V6FLEET_BASE_URL", &api.base_url()).env("HOSTUP_API_KEY", "a-key");
+    fixture.write("fleet.csv", format!("vmid\n{}\n", vms.join("\n")));
+    fixture
+}
+
+/// `vmid outcome basis` of every VM that is not as `expected` says by its vmid's first digit.
+#[track_caller]
+fn assert_verdicts(outcome: &Outcome, expected: &[(char, &str)]) {
+    for verdict in outcome.verdicts() {
+        let (vmid, said) = verdict.split_once(' ').unwrap();
+        let expected = expected.iter().find(|(digit, _)| vmid.starts_with(*digit)).unwrap().1;
+        assert_eq!(said, expected, "{vmid} of {:?}", outcome.verdicts());
+    }
+}
+
+fn written(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%S.%6f+00").to_string()
+}
+
+/// `created: false` for an allocation made and updated at these moments of the server's clock, which shows `now`.
+fn found(now: Timestamp, made: Timestamp, updated: Timestamp) -> Answer {
+    let mut body = success_body(false, OLD);
+    body["timestamp"] = json!(now.to_string());
+    let allocation = &mut body["data"]["allocation"];
+    (allocation["allocated_at"], allocation["created_at"]) = (json!(written(made)), json!(written(made)));
+    allocation["updated_at"] = json!(written(updated));
+    allocation["metadata"]["updatedAt"] = json!(updated.to_string());
+    json_answer(200, &body)
+}
+
+fn seconds(seconds: i64) -> SignedDuration {
+    SignedDuration::from_secs(seconds)
+}
+
+/// What the calls for a VM do, by its id's first digit: 1 makes its allocation and is cut once, 2 updates it, 3 does
+/// nothing. `clock` is what the server's shows, in seconds ahead of ours.
+fn acts(vmid: &str, nth: usize, made: &Mutex<Vec<(String, Timestamp)>>, clock: i64, slow: Duration) -> Step {
+    let now = Timestamp::now() + seconds(clock);
+    let old = now - seconds(OLD);
+    if vmid.starts_with('1') && nth == 0 {
+        made.lock().unwrap().push((vmid.to_owned(), now));
+        return Step::Cut(vec![]);
+    }
+    let (then, answered) = (old, now + slow);
+    let answer = match &vmid[..1] {
+        "1" => {
+            let made = made.lock().unwrap().iter().find(|(made, _)| made == vmid).map_or(old, |(_, at)| *at);
+            found(answered, made, made)
+        }
+        "2" => found(answered, then, now),
+        _ => found(answered, then, then),
+    };
+    answer.after(slow).into()
+}
+
+const TRUTH: [(char, &str); 3] =
+    [('1', "created lost_answer"), ('2', "updated server_clock"), ('3', "unchanged server_clock")];
+
+#[test]
+fn what_slow_answers_tell_is_dated_by_what_they_leave_possible() {
+    let made = Mutex::default();
+    let api = Api::start(move |vmid, nth| acts(vmid, nth, &made, 0, Duration::from_secs(6)));
+    let vms = ["10", "11", "12", "13", "14", "20", "21", "22", "30", "31"];
+    let outcome = fixture(&api, &vms).run(&RUN).exits(0);
+    assert_verdicts(&outcome, &TRUTH);
+}
+
+/// An answer whose `Date` is an hour old.
+fn dated_an_hour_ago(answer: Answer) -> Answer {
+    let hour_ago = Timestamp::now() - seconds(HOUR);
+    answer.header("date", hour_ago.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string())
+}
+
+#[test]
+fn one_wrong_time_says_nothing_of_other_vms() {
+    let wrong: [fn() -> Answer; 4] = [
+        || {
+            let hour_ago = (Timestamp::now() - seconds(HOUR)).to_string();
+            json_answer(404, &json!({"error": "Not Found", "code": "NOT_FOUND", "timestamp": hour_ago}))
+        },
+        || dated_an_hour_ago(html(404)).header("age", "3600"),
+        || dated_an_hour_ago(html(404)),
+        || dated_an_hour_ago(error(404, "NOT_FOUND")),
+    ];
+    for wrong in wrong {
+        let api = Api::start(move |vmid, nth| match &vmid[..1] {
+            "9" => wrong().into(),
+            _ => acts(vmid, nth, &Mutex::default(), 0, Duration::from_millis(20)),
+        });
+        let vms = ["90", "91", "20", "21", "30", "31", "32"];
+        let outcome = fixture(&api, &vms).run(&[&RUN[..], &["--concurrency", "1"]].concat()).exits(3);
+        assert_verdicts(&outcome, &[&TRUTH[..], &[('9', "failed not_found")]].concat());
+    }
+}
+
+#[test]
+fn an_answer_without_any_time_is_read_by_the_others() {
+    for ahead in [0, -5 * HOUR] {
+        let silent = move |updated: i64| {
+            let now = Timestamp::now() + seconds(ahead);
+            let mut body = success_body(false, OLD);
+            body.as_object_mut().unwrap().remove("timestamp");
+            let allocation = &mut body["data"]["allocation"];
+            allocation["metadata"]["updatedAt"] = json!((now - seconds(OLD)).to_string());
+            allocation["updated_at"] = json!(written(now - seconds(updated)));
+            json_answer(200, &body)
+        };
+        let api = Api::start(move |vmid, nth| match &vmid[..1] {
+            "9" => answer(404, "application/json", json!({"timestamp": "1999-01-01T00:00:00Z"}).to_string())
+                .into(),
+            "4" => silent(0).into(),
+            "5" => silent(60).into(),
+            _ => acts(vmid, nth, &Mutex::default(), ahead, Duration::ZERO),
+        });
+        let vms = ["90", "30", "31", "91", "40", "41", "50", "51"];
+        let outcome = fixture(&api, &vms).run(&[&RUN[..], &["--concurrency", "1"]].concat()).exits(3);
+        let silent =
+            [('4', "updated server_clock"), ('5', "unchanged server_clock"), ('9', "failed not_found")];
+        assert_verdicts(&outcome, &[&TRUTH[..], &silent].concat());
+    }
+}
+
+#[test]
+fn a_servers_clock_that_is_set_in_mid_run_hides_and_invents_nothing() {
+    for step in [-5, 5, -HOUR, HOUR] {
+        let made = Mutex::default();
+        let calls = AtomicI64::new(0);
+        let api = Api::start(move |vmid, nth| {
+            let clock = if calls.fetch_add(1, Ordering::Relaxed) < 9 { 0 } else { step };
+            acts(vmid, nth, &made, clock, Duration::ZERO)
+        });
+        // The answers of 10 and 11 are lost before the step, and they are called again after it.
+        let vms = ["30", "31", "32", "20", "10", "11", "33", "34", "35", "36", "21", "12", "22", "13", "37"];
+        let outcome = fixture(&api, &vms).run(&[&RUN[..], &["--concurrency", "1"]].concat()).exits(0);
+        assert_verdicts(&outcome, &TRUTH);
+    }
+}
+
+#[test]
+fn our_time_of_day_set_in_mid_run_changes_no_verdict_and_no_duration() {
+    for step in [-300, HOUR, -HOUR] {
+        let made = Mutex::default();
+        let api = Api::start(move |vmid, nth| acts(vmid, nth, &made, 0, Duration::from_millis(50)));
+        let mut fixture =
+            fixture(&api, &["10", "20", "30", "11", "12", "13", "21", "14", "22", "15", "31", "23"]);
+        if !faketime::can_set_the_time(&mut fixture) {
+            return;
+        }
+        let begun = Instant::now();
+        let process = fixture.start(&[&RUN[..], &["--concurrency", "1"]].concat());
+        crate::fixture::eventually("some calls are answered", || api.received().len() > 4);
+        faketime::set(&fixture, step);
+        crate::fixture::eventually("and some more", || api.received().len() > 8);
+        faketime::set(&fixture, 0);
+        let outcome = process.end().exits(0);
+        assert_verdicts(&outcome, &TRUTH);
+        let took = outcome.summary()["duration_s"].as_f64().unwrap();
+        assert!((0.3..begun.elapsed().as_secs_f64()).contains(&took), "{took} s");
+        for row in outcome.rows() {
+            let at = |name: &str| row[name].as_str().unwrap().parse::<Timestamp>().unwrap();
+            let took = at("settled_at").duration_since(at("first_sent_at"));
+            assert!((seconds(0)..seconds(60)).contains(&took), "{row}");
+        }
+    }
+}
