@@ -86,6 +86,7 @@ impl From<LedgerError> for CommandError {
             | LedgerError::AmbiguousRun(_)
             | LedgerError::Mixed { .. } => exit::USAGE,
             LedgerError::Io { .. }
+            | LedgerError::Replaced { .. }
             | LedgerError::Sqlite { .. }
             | LedgerError::Miscounted { .. }
             | LedgerError::NoWriter(_)

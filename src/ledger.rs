@@ -10,6 +10,7 @@ mod error;
 mod history;
 mod item;
 mod json;
+mod lock;
 mod prune;
 mod rate;
 mod read;
@@ -37,10 +38,11 @@ pub use draft::{Draft, NewRun, RunKey};
 pub use error::LedgerError;
 pub use history::{Entry, LastInventory, LastKnown, Overview};
 pub use item::{Deferred, Item, LastCall, RackNo, Setback, Settled, Settlement, Tally};
+pub use lock::Lock;
 pub use read::Skipped;
 pub use row::Row;
 pub use sighting::Sighting;
-pub use store::{Lock, beside};
+pub use store::beside;
 pub use summary::{Counts, FailureCount, InventoryFile, Named, RackCounts, RunInfo, Since, Summary};
 pub use sums::Sums;
 pub use writer::{Claimed, Counted, Reply, Take, Writer};
@@ -68,8 +70,10 @@ impl Ledger {
     /// Opens `path` for writing, made where missing, waiting up to `lock_timeout` for another run to end.
     pub fn open(path: &Path, lock_timeout: Duration) -> Result<Self, LedgerError> {
         store::create(path)?;
-        let lock = Some(Lock::take(path, lock_timeout)?);
-        let mut ledger = Self { db: store::open(path)?, path: path.to_owned(), lock };
+        let mut lock = Lock::take(path, lock_timeout)?;
+        let db = store::open(path)?;
+        lock.watch(store::log(path)?)?;
+        let mut ledger = Self { db, path: path.to_owned(), lock: Some(lock) };
         ledger.bury_the_dead()?;
         Ok(ledger)
     }
@@ -99,6 +103,11 @@ impl Ledger {
     /// every state that was read between.
     pub fn under_way(&self, before: Option<String>) -> Result<Option<String>, LedgerError> {
         before.map_or_else(|| Lock::held_for(&self.path), |run| Ok(Some(run)))
+    }
+
+    /// An error where what is written would be seen by nobody, or another run may have begun.
+    fn check_lock(&self) -> Result<(), LedgerError> {
+        self.lock.as_ref().map_or(Ok(()), Lock::check)
     }
 
     pub fn path(&self) -> &Path {
@@ -159,6 +168,7 @@ impl Ledger {
         stopped_by: Option<Stop>,
         exit_code: impl FnOnce(&Summary) -> u8,
     ) -> Result<Summary, LedgerError> {
+        self.check_lock()?;
         self.bury_the_dead()?;
         let now = timestamp(micros(clock::now()));
         let summary = self.summary_at(run, now)?;

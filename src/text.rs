@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::env;
 use std::ffi::OsStr;
+use std::path::Path;
 
 /// Whether a terminal or a reader would be misled by the character itself: control characters (C0, DEL, C1),
 /// line and paragraph separators, and the marks that turn the direction of text.
@@ -31,6 +32,11 @@ pub fn escape(text: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(escaped)
+}
+
+/// A file's name.
+pub fn shown(path: &Path) -> String {
+    escape(&path.to_string_lossy()).into_owned()
 }
 
 /// The text as a cell that a spreadsheet shows as it is: escaped, and with a leading `'` where it starts like a

@@ -63,9 +63,15 @@ impl Execution<'_> {
 
     /// What it means that the ledger failed in mid-run, and what to do next.
     fn broken_off(&self, run: &RunKey, error: &LedgerError) -> CommandError {
+        let kept = match error {
+            LedgerError::Replaced { .. } => {
+                "what was settled is in the ledger that it began with: put that back, if it is gone"
+            }
+            _ => "what was settled is on disk",
+        };
         CommandError::internal(anyhow::anyhow!(
-            "{error}\nThe run was broken off, and calls no more: what was settled is on disk, what was in flight counts as \
-             unanswered.\nOnce that is mended, go on: v6fleet resume {id}{args}\nWhat is known so far: v6fleet report {id}{args}",
+            "{error}\nThe run was broken off, and calls no more: {kept}; what was in flight counts as unanswered.\n\
+             Once that is mended, go on: v6fleet resume {id}{args}\nWhat is known so far: v6fleet report {id}{args}",
             id = run.id,
             args = self.common_args,
         ))

@@ -25,6 +25,11 @@ pub enum LedgerError {
     UnfitFileSystem { path: PathBuf, kind: &'static str },
     #[error("{}: {reason}", path.display())]
     Unusable { path: PathBuf, reason: String },
+    #[error(
+        "{}: was removed, renamed or replaced while the run went on: another run may have begun, and nobody would have \
+         seen what this one still wrote", path.display()
+    )]
+    Replaced { path: PathBuf },
     #[error("{}: {error}; the ledger and its directory must be there to be written, with room on the disk", path.display())]
     Io { path: PathBuf, error: io::Error },
     #[error("{}: {}", path.display(), told(error))]

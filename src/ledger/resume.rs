@@ -13,10 +13,13 @@ pub(super) const NEWEST_OF_ITS_JOB: &str =
 
 pub(super) const UNFINISHED: &str = "EXISTS (SELECT 1 FROM items i WHERE i.run = r.no AND i.state < 2)";
 
+/// Every VM may be settled: it is the end that could not be written any more.
+const UNENDED: &str = "r.ended_at IS NULL";
+
 impl Ledger {
     /// The latest unfinished run that is not superseded.
     pub fn latest_unfinished(&self) -> Result<Option<RunKey>, LedgerError> {
-        self.newest_run(&format!("{UNFINISHED} AND {NEWEST_OF_ITS_JOB}"), [])
+        self.newest_run(&format!("({UNFINISHED} OR {UNENDED}) AND {NEWEST_OF_ITS_JOB}"), [])
     }
 
     /// The newest run of the same job, if it is unfinished.
@@ -32,9 +35,9 @@ impl Ledger {
         run.optional().map_err(self.sqlite())
     }
 
-    /// Whether a run has VMs without an outcome.
+    /// Whether a run has VMs without an outcome, or was not seen to end.
     pub fn is_unfinished(&self, run: &RunKey) -> Result<bool, LedgerError> {
-        let sql = format!("SELECT {UNFINISHED} FROM runs r WHERE no = ?1");
+        let sql = format!("SELECT {UNFINISHED} OR {UNENDED} FROM runs r WHERE no = ?1");
         self.db.query_row(&sql, [run.no], |row| row.get(0)).map_err(self.sqlite())
     }
 

@@ -1,16 +1,17 @@
-//! The ledger's file: opened, checked, migrated, locked.
+//! The ledger's file: opened, checked, migrated.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
-use tracing::info;
+use tracing::warn;
 
 use super::error::LedgerError;
+use crate::text::shown;
 
 /// `v6fl`, in the file's header: tells a ledger from any other SQLite database.
 const APPLICATION_ID: i32 = 0x7636_666c;
@@ -31,119 +32,16 @@ const LOG_PAGES: i64 = 4096;
 /// What a writer may keep of the ledger in memory, in KiB.
 const WRITER_CACHE: i64 = 8 * 1024;
 
-/// How often a waiting run looks whether the lock is free.
-const LOCK_POLL: Duration = Duration::from_millis(100);
-
-/// So long a run waits in any case: who only looks whether the lock is held has it for a moment himself.
-const LOCK_GLANCE: Duration = Duration::from_millis(200);
-
-/// Stands in the lock's file before the id of the run under way.
-const HELD_FOR: &str = "run ";
-
-/// Held while a run writes; the kernel frees it with the process, however that ends.
-#[derive(Debug)]
-pub struct Lock {
-    path: PathBuf,
-    /// The lock lasts as long as the open file.
-    file: File,
-}
-
-impl Lock {
-    /// Takes the ledger's lock, waiting up to `timeout` for another run to end.
-    pub fn take(ledger: &Path, timeout: Duration) -> Result<Self, LedgerError> {
-        // By whatever link it is named, a ledger has one lock.
-        let ledger = fs::canonicalize(ledger).map_err(io_error(ledger))?;
-        let path = beside(&ledger, ".lock");
-        let io = io_error(&path);
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let mut file = options.open(&path).map_err(io)?;
-        if !try_lock(&file, &path)? {
-            wait_for(&mut file, &path, timeout)?;
-        }
-        let mut lock = Self { path, file };
-        lock.say(&holder())?;
-        Ok(lock)
-    }
-
-    /// Tells whoever asks which run it is held for.
-    pub(super) fn hold_for(&mut self, run: &str) -> Result<(), LedgerError> {
-        self.say(&format!("{}\n{HELD_FOR}{run}", holder()))
-    }
-
-    fn say(&mut self, words: &str) -> Result<(), LedgerError> {
-        let file = &mut self.file;
-        let written = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{words}"));
-        written.map_err(io_error(&self.path))
-    }
-
-    /// The id of the run that holds the ledger's lock now.
-    pub(super) fn held_for(ledger: &Path) -> Result<Option<String>, LedgerError> {
-        let path = beside(&fs::canonicalize(ledger).map_err(io_error(ledger))?, ".lock");
-        let Ok(mut file) = File::open(&path) else { return Ok(None) };
-        match file.try_lock_shared() {
-            Ok(()) | Err(TryLockError::Error(_)) => Ok(None),
-            Err(TryLockError::WouldBlock) => {
-                let said = read_again(&mut file, &path)?;
-                Ok(said.lines().find_map(|line| line.strip_prefix(HELD_FOR)).map(str::to_owned))
-            }
-        }
-    }
-}
-
-fn try_lock(file: &File, path: &Path) -> Result<bool, LedgerError> {
-    match file.try_lock() {
-        Ok(()) => Ok(true),
-        Err(TryLockError::WouldBlock) => Ok(false),
-        Err(TryLockError::Error(error)) => {
-            let reason =
-                format!("the file system cannot lock: {error}; keep the ledger on a local disk (--ledger)");
-            Err(LedgerError::Unusable { path: path.to_owned(), reason })
-        }
-    }
-}
-
-/// Waits for the lock, and takes it.
-fn wait_for(file: &mut File, path: &Path, timeout: Duration) -> Result<(), LedgerError> {
-    let deadline = Instant::now() + timeout.max(LOCK_GLANCE);
-    if !timeout.is_zero() {
-        info!(holder = held_by(file, path)?, "waiting for another run to end");
-    }
-    while Instant::now() < deadline {
-        let poll = LOCK_POLL.min(timeout.max(LOCK_GLANCE) / 4);
-        std::thread::sleep(poll.min(deadline.saturating_duration_since(Instant::now())));
-        if try_lock(file, path)? {
-            return Ok(());
-        }
-    }
-    Err(LedgerError::Locked { path: path.to_owned(), holder: held_by(file, path)? })
-}
-
-/// Who says that he has the lock now.
-fn held_by(file: &mut File, path: &Path) -> Result<String, LedgerError> {
-    Ok(match read_again(file, path)?.trim() {
-        "" => "it has only just begun".to_owned(),
-        holder => holder.replace('\n', ", "),
-    })
-}
-
-fn read_again(file: &mut File, path: &Path) -> Result<String, LedgerError> {
-    let mut text = String::new();
-    file.rewind().and_then(|()| file.read_to_string(&mut text)).map_err(io_error(path))?;
-    Ok(text)
-}
-
-fn holder() -> String {
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let since = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ");
-    format!("pid {} on {host} since {since}", std::process::id())
-}
-
 /// The file beside a ledger: `ledger.db` and `.lock` → `ledger.db.lock`.
 pub fn beside(ledger: &Path, suffix: &str) -> PathBuf {
     let mut name = ledger.as_os_str().to_owned();
     name.push(suffix);
     name.into()
+}
+
+/// The write-ahead log of a ledger that is open; it lies beside the file itself, not beside a link.
+pub(super) fn log(path: &Path) -> Result<PathBuf, LedgerError> {
+    fs::canonicalize(path).map(|path| beside(&path, "-wal")).map_err(io_error(path))
 }
 
 /// Makes the ledger's directory (0700) and file (0600) where they are missing.
@@ -152,8 +50,36 @@ pub(super) fn create(path: &Path) -> Result<(), LedgerError> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io)?;
     refuse_network_file_systems(dir)?;
-    OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path).map_err(io)?;
+    let file =
+        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path).map_err(io)?;
+    let file = file.metadata().map_err(io)?;
+    refuse_more_names(path, file.nlink())?;
+    warn_of_others(path, file.mode(), fs::metadata(dir).map_err(io)?.mode());
     Ok(())
+}
+
+/// The lock lies beside the ledger, by name.
+pub(super) fn refuse_more_names(path: &Path, names: u64) -> Result<(), LedgerError> {
+    let reason = match names {
+        0 | 1 => return Ok(()),
+        names => format!(
+            "it has {names} names (hard links), and each would have a lock of its own; remove the others"
+        ),
+    };
+    Err(LedgerError::Unusable { path: path.to_owned(), reason })
+}
+
+fn warn_of_others(path: &Path, mode: u32, directory_mode: u32) {
+    let ledger = shown(path);
+    if mode & 0o006 != 0 {
+        warn!(ledger, "everybody on this machine may read or change the ledger: chmod 600");
+    }
+    if directory_mode & 0o002 != 0 {
+        warn!(
+            ledger,
+            "everybody on this machine may put files beside the ledger: give it a directory of its own (--ledger)"
+        );
+    }
 }
 
 /// The magic numbers of statfs(2).
@@ -282,7 +208,7 @@ pub(super) fn sqlite(path: &Path) -> impl Fn(rusqlite::Error) -> LedgerError + C
     move |error| LedgerError::Sqlite { path: path.to_owned(), error }
 }
 
-fn io_error(path: &Path) -> impl Fn(io::Error) -> LedgerError + Copy {
+pub(super) fn io_error(path: &Path) -> impl Fn(io::Error) -> LedgerError + Copy {
     move |error| LedgerError::Io { path: path.to_owned(), error }
 }
 
@@ -369,22 +295,5 @@ mod tests {
             assert!(fs::read(path).unwrap() == before, "{} was changed", path.display());
         }
         assert!(matches!(open_read_only(&dir.path().join("none.db")), Err(LedgerError::Missing(_))));
-    }
-
-    #[test]
-    fn the_second_holder_of_the_lock_is_told_who_has_it() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = at(&dir);
-        create(&path).unwrap();
-        let lock = Lock::take(&path, Duration::ZERO).unwrap();
-        let Err(LedgerError::Locked { holder, .. }) = Lock::take(&path, Duration::ZERO) else {
-            panic!("taken twice")
-        };
-        assert!(holder.starts_with(&format!("pid {} on ", std::process::id())), "{holder}");
-        let link = dir.path().join("link.db");
-        std::os::unix::fs::symlink(&path, &link).unwrap();
-        assert!(matches!(Lock::take(&link, Duration::from_millis(1)), Err(LedgerError::Locked { .. })));
-        drop(lock);
-        assert!(Lock::take(&path, Duration::ZERO).is_ok());
     }
 }

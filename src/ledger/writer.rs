@@ -165,11 +165,15 @@ fn serve(
 ) -> Ledger {
     while let Ok(first) = inbox.recv() {
         let batch = std::iter::once(first).chain(inbox.try_iter()).flatten();
-        match book.write(&mut ledger.db, batch) {
+        let written = ledger.check_lock().and_then(|()| {
+            let written = book.write(&mut ledger.db, batch);
+            written.map_err(|error| error.at(&ledger.path))
+        });
+        match written {
             // The run may have gone already; what was written stays.
             Ok(replies) => replies.into_iter().for_each(|reply| drop(outbox.send(reply))),
             Err(error) => {
-                drop(outbox.send(Reply::Failed(error.at(&ledger.path))));
+                drop(outbox.send(Reply::Failed(error)));
                 break;
             }
         }

@@ -1,6 +1,7 @@
 //! Two runs on one ledger.
 
-use crate::fixture::{Fixture, eventually};
+use crate::crash::{creations, made};
+use crate::fixture::{Fixture, Process, eventually};
 use crate::fleet;
 use crate::sandbox::Sandbox;
 use crate::strace::{can, traced};
@@ -143,4 +144,124 @@ fn a_file_system_that_cannot_lock_or_is_a_networks_is_refused_with_the_reason() 
         assert!(outcome.stderr.contains("keep the ledger on a local disk"), "{}", outcome.stderr);
     }
     assert_eq!(sandbox.called_vmids(), [""; 0]);
+}
+
+/// A run of many slow calls, under way.
+fn under_way(fixture: &Fixture, sandbox: &Sandbox) -> Process {
+    fixture.write("fleet.csv", fleet::csv(200));
+    let run = fixture.start(&RUN);
+    sandbox.await_calls(4);
+    run
+}
+
+#[test]
+fn a_run_stops_before_its_next_claim_when_its_lock_or_its_ledger_is_taken_away_from_under_it() {
+    let ledger = "state/v6fleet/ledger.db";
+    let takings: [fn(&std::path::Path); 5] = [
+        |ledger| std::fs::remove_file(ledger.with_extension("db.lock")).unwrap(),
+        |ledger| {
+            std::fs::remove_file(ledger.with_extension("db.lock")).unwrap();
+            std::fs::write(ledger.with_extension("db.lock"), "").unwrap();
+        },
+        |ledger| std::fs::remove_file(ledger).unwrap(),
+        |ledger| std::fs::rename(ledger, ledger.with_extension("old")).unwrap(),
+        |ledger| {
+            std::fs::copy(ledger, ledger.with_extension("new")).unwrap();
+            std::fs::rename(ledger.with_extension("new"), ledger).unwrap();
+        },
+    ];
+    for take_away in takings {
+        let sandbox = Sandbox::start(&["--latency", "50ms"]);
+        let fixture = Fixture::at(&sandbox);
+        let run = under_way(&fixture, &sandbox);
+        take_away(&fixture.path(ledger));
+        let outcome = run.end().exits(1);
+        assert!(outcome.stderr.contains("was removed, renamed or replaced"), "{}", outcome.stderr);
+        assert!(outcome.stderr.contains("v6fleet resume "), "{}", outcome.stderr);
+        assert!(!outcome.stdout.contains("Complete") && outcome.dir.is_none(), "{}", outcome.stdout);
+        assert!(sandbox.calls().len() < 100, "{} calls", sandbox.calls().len());
+    }
+}
+
+#[test]
+fn a_run_whose_lock_was_removed_is_gone_on_with_by_another_and_never_by_two() {
+    let sandbox = Sandbox::start(&["--latency", "50ms"]);
+    let fixture = Fixture::at(&sandbox);
+    let first = under_way(&fixture, &sandbox);
+    std::fs::remove_file(fixture.path("state/v6fleet/ledger.db.lock")).unwrap();
+    fixture.run(&[&RUN[..], &["--resume"]].concat()).exits(0);
+    first.end().exits(1);
+    let calls = sandbox.called_vmids();
+    assert!(calls.len() <= 200 + 4, "{} calls for 200 VMs", calls.len());
+    assert_eq!(creations(&fixture), made(&sandbox.calls()));
+}
+
+#[test]
+fn a_ledger_that_others_may_read_or_put_files_beside_is_a_warning_and_one_with_two_names_is_refused() {
+    use std::fs::{Permissions, set_permissions};
+    use std::os::unix::fs::PermissionsExt;
+
+    let fixture = Fixture::new();
+    let run = |ledger: &str| {
+        fixture.run(&["run", "inventories/demo.csv", "--sandbox", "--rate", "none", "--ledger", ledger])
+    };
+    let said = |log: &str| {
+        ["read or change the ledger", "put files beside the ledger"].map(|word| log.contains(word))
+    };
+    assert_eq!(
+        said(&run("mine/ledger.db").exits(3).stderr),
+        [false, false],
+        "one that is new is nobody else's"
+    );
+    let (dir, file) = (fixture.path("mine"), fixture.path("mine/ledger.db"));
+    for (mode, of, expected) in [
+        (0o644, &file, [true, false]),
+        (0o602, &file, [true, false]),
+        (0o640, &file, [false, false]),
+        (0o777, &dir, [false, true]),
+        (0o1777, &dir, [false, true]),
+    ] {
+        set_permissions(of, Permissions::from_mode(mode)).unwrap();
+        assert_eq!(said(&run("mine/ledger.db").exits(3).stderr), expected, "{mode:o}");
+        set_permissions(of, Permissions::from_mode(if of == &file { 0o600 } else { 0o700 })).unwrap();
+    }
+    std::fs::hard_link(&file, fixture.path("mine/other.db")).unwrap();
+    for ledger in ["mine/ledger.db", "mine/other.db"] {
+        let refused = run(ledger).exits(2);
+        assert!(refused.stderr.contains("it has 2 names (hard links)"), "{}", refused.stderr);
+    }
+}
+
+#[test]
+fn a_link_planted_in_the_locks_place_is_refused_and_its_target_stays() {
+    let fixture = Fixture::new();
+    fixture.write("precious", "precious");
+    std::os::unix::fs::symlink(fixture.path("precious"), fixture.path("ledger.db.lock")).unwrap();
+    let run = ["run", "inventories/demo.csv", "--sandbox", "--ledger", "ledger.db"];
+    let refused = fixture.run(&run).exits(2);
+    assert!(refused.stderr.contains("ledger.db.lock: is a link"), "{}", refused.stderr);
+    assert_eq!(fixture.read("precious"), "precious");
+}
+
+#[test]
+fn a_run_that_could_not_note_its_end_is_finished_by_resume_and_told_so_until_then() {
+    let sandbox = Sandbox::start(&[]);
+    let fixture = Fixture::at(&sandbox);
+    fixture.write("fleet.csv", "vmid\n10000\n10001\n");
+    fixture.run(&RUN).exits(0);
+    let id = fixture.texts("SELECT id FROM runs").remove(0);
+    // As it is where the disk is full after the last outcome.
+    let ledger = rusqlite::Connection::open(fixture.path("state/v6fleet/ledger.db")).unwrap();
+    for command in [&["resume"][..], &["resume", &id]] {
+        ledger.execute_batch("UPDATE runs SET ended_at = NULL, exit_code = NULL, counts = NULL").unwrap();
+        assert!(fixture.run(&["runs"]).exits(0).stdout.contains("not finished"));
+        let outcome = fixture.run(command).exits(0);
+        assert!(outcome.stdout.starts_with("Complete: 2 VMs"), "{}", outcome.stdout);
+        assert!(!fixture.run(&["runs"]).exits(0).stdout.contains("not finished"));
+        fixture.run(command).exits(7);
+    }
+    ledger.execute_batch("UPDATE runs SET ended_at = NULL, exit_code = NULL, counts = NULL").unwrap();
+    fixture.run(&[&RUN[..], &["--resume"]].concat()).exits(0);
+    assert_eq!(fixture.count("SELECT count(*) FROM runs"), 2, "a scheduler's next run calls the fleet anew");
+    assert_eq!(sandbox.calls().len(), 4);
 }

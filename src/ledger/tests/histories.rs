@@ -225,7 +225,7 @@ impl History {
         drop(ledger);
         self.model.over();
         let ledger = self.fixture.ledger();
-        self.check(&ledger);
+        self.check(&ledger, died);
         if resumed && self.model.is_unfinished() {
             ledger.resume(&self.run, &new_run(BASE)).unwrap();
         } else {
@@ -236,8 +236,8 @@ impl History {
     }
 
     /// What a resume would find, and what a report says.
-    fn check(&self, ledger: &Ledger) {
-        let unfinished = self.model.is_unfinished();
+    fn check(&self, ledger: &Ledger, died: bool) {
+        let unfinished = died || self.model.is_unfinished();
         assert_eq!(ledger.sums(&self.run).unwrap().pending, self.model.pending());
         assert_eq!(ledger.is_unfinished(&self.run).unwrap(), unfinished);
         assert_eq!(ledger.latest_unfinished().unwrap(), unfinished.then(|| self.run.clone()));

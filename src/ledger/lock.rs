@@ -1,0 +1,254 @@
+//! The ledger's lock: one run writes at a time, and knows it when the lock or the ledger is taken away from under it.
+
+use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use tracing::info;
+
+use super::error::LedgerError;
+use super::store::{beside, io_error};
+
+/// How often a waiting run looks whether the lock is free.
+const LOCK_POLL: Duration = Duration::from_millis(100);
+
+/// So long a run waits in any case: who only looks whether the lock is held has it for a moment himself.
+const LOCK_GLANCE: Duration = Duration::from_millis(200);
+
+/// Stands in the lock's file before the id of the run under way.
+const HELD_FOR: &str = "run ";
+
+/// Held while a run writes; the kernel frees it with the process, however that ends.
+#[derive(Debug)]
+pub struct Lock {
+    path: PathBuf,
+    /// The lock lasts as long as the open file.
+    file: File,
+    /// What must stay where it is as long as the lock is held: else nobody heeds it.
+    watched: Vec<Watched>,
+}
+
+#[derive(Debug)]
+struct Watched {
+    path: PathBuf,
+    identity: Identity,
+}
+
+/// A file system and a file in it.
+type Identity = (u64, u64);
+
+impl Lock {
+    /// Takes the ledger's lock, waiting up to `timeout` for another run to end.
+    pub fn take(ledger: &Path, timeout: Duration) -> Result<Self, LedgerError> {
+        // By whatever link it is named, a ledger has one lock.
+        let target = fs::canonicalize(ledger).map_err(io_error(ledger))?;
+        let path = beside(&target, ".lock");
+        let mut file = open(&path, OpenOptions::new().read(true).write(true).create(true).mode(0o600))?;
+        if !try_lock(&file, &path)? {
+            wait_for(&mut file, &path, timeout)?;
+        }
+        let mut lock = Self { path: path.clone(), file, watched: Vec::new() };
+        lock.watch(path)?;
+        lock.watch(ledger.to_owned())?;
+        lock.say(&holder())?;
+        Ok(lock)
+    }
+
+    /// Counts a file among those without which the lock is none.
+    pub(super) fn watch(&mut self, path: PathBuf) -> Result<(), LedgerError> {
+        let identity = fs::metadata(&path).map(|file| identity(&file)).map_err(io_error(&path))?;
+        self.watched.push(Watched { path, identity });
+        Ok(())
+    }
+
+    /// An error where a file was removed, renamed or replaced since the lock was taken.
+    pub(super) fn check(&self) -> Result<(), LedgerError> {
+        let gone = |watched: &&Watched| {
+            fs::metadata(&watched.path).map_or(true, |file| identity(&file) != watched.identity)
+        };
+        match self.watched.iter().find(gone) {
+            None => Ok(()),
+            Some(gone) => Err(LedgerError::Replaced { path: gone.path.clone() }),
+        }
+    }
+
+    /// Tells whoever asks which run it is held for.
+    pub(super) fn hold_for(&mut self, run: &str) -> Result<(), LedgerError> {
+        self.say(&format!("{}\n{HELD_FOR}{run}", holder()))
+    }
+
+    fn say(&mut self, words: &str) -> Result<(), LedgerError> {
+        let file = &mut self.file;
+        let written = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{words}"));
+        written.map_err(io_error(&self.path))
+    }
+
+    /// The id of the run that holds the ledger's lock now.
+    pub(super) fn held_for(ledger: &Path) -> Result<Option<String>, LedgerError> {
+        let path = beside(&fs::canonicalize(ledger).map_err(io_error(ledger))?, ".lock");
+        let Ok(mut file) = open(&path, OpenOptions::new().read(true)) else { return Ok(None) };
+        match file.try_lock_shared() {
+            Ok(()) | Err(TryLockError::Error(_)) => Ok(None),
+            Err(TryLockError::WouldBlock) => {
+                let said = read_again(&mut file, &path)?;
+                Ok(said.lines().find_map(|line| line.strip_prefix(HELD_FOR)).map(str::to_owned))
+            }
+        }
+    }
+}
+
+fn identity(file: &Metadata) -> Identity {
+    (file.dev(), file.ino())
+}
+
+/// Opens a lock's file. A link planted in its place would have its target overwritten, and a pipe keep us waiting.
+fn open(path: &Path, options: &mut OpenOptions) -> Result<File, LedgerError> {
+    let unusable = |reason: &str| LedgerError::Unusable { path: path.to_owned(), reason: reason.to_owned() };
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let file = options.custom_flags(flags).open(path).map_err(|error| match error.raw_os_error() {
+        Some(number) if Errno::from_raw_os_error(number) == Errno::LOOP => {
+            unusable("is a link, and a ledger's lock is a file of its own; remove it")
+        }
+        _ => io_error(path)(error),
+    })?;
+    let found = file.metadata().map_err(io_error(path))?;
+    match found.is_file() && found.nlink() <= 1 {
+        true => Ok(file),
+        false => Err(unusable("is no file of its own, as a ledger's lock must be; remove it")),
+    }
+}
+
+fn try_lock(file: &File, path: &Path) -> Result<bool, LedgerError> {
+    match file.try_lock() {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => {
+            let reason =
+                format!("the file system cannot lock: {error}; keep the ledger on a local disk (--ledger)");
+            Err(LedgerError::Unusable { path: path.to_owned(), reason })
+        }
+    }
+}
+
+/// Waits for the lock, and takes it.
+fn wait_for(file: &mut File, path: &Path, timeout: Duration) -> Result<(), LedgerError> {
+    let deadline = Instant::now() + timeout.max(LOCK_GLANCE);
+    if !timeout.is_zero() {
+        info!(holder = held_by(file, path)?, "waiting for another run to end");
+    }
+    while Instant::now() < deadline {
+        let poll = LOCK_POLL.min(timeout.max(LOCK_GLANCE) / 4);
+        std::thread::sleep(poll.min(deadline.saturating_duration_since(Instant::now())));
+        if try_lock(file, path)? {
+            return Ok(());
+        }
+    }
+    Err(LedgerError::Locked { path: path.to_owned(), holder: held_by(file, path)? })
+}
+
+/// Who says that he has the lock now.
+fn held_by(file: &mut File, path: &Path) -> Result<String, LedgerError> {
+    Ok(match read_again(file, path)?.trim() {
+        "" => "it has only just begun".to_owned(),
+        holder => holder.replace('\n', ", "),
+    })
+}
+
+fn read_again(file: &mut File, path: &Path) -> Result<String, LedgerError> {
+    let mut text = String::new();
+    file.rewind().and_then(|()| file.read_to_string(&mut text)).map_err(io_error(path))?;
+    Ok(text)
+}
+
+fn holder() -> String {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let since = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ");
+    format!("pid {} on {host} since {since}", std::process::id())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::ledger::store::create;
+
+    fn at(dir: &tempfile::TempDir) -> PathBuf {
+        dir.path().join("state/ledger.db")
+    }
+
+    #[test]
+    fn the_second_holder_of_the_lock_is_told_who_has_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = at(&dir);
+        create(&path).unwrap();
+        let lock = Lock::take(&path, Duration::ZERO).unwrap();
+        let Err(LedgerError::Locked { holder, .. }) = Lock::take(&path, Duration::ZERO) else {
+            panic!("taken twice")
+        };
+        assert!(holder.starts_with(&format!("pid {} on ", std::process::id())), "{holder}");
+        let link = dir.path().join("link.db");
+        symlink(&path, &link).unwrap();
+        assert!(matches!(Lock::take(&link, Duration::from_millis(1)), Err(LedgerError::Locked { .. })));
+        drop(lock);
+        assert!(Lock::take(&path, Duration::ZERO).is_ok());
+    }
+
+    #[test]
+    fn a_lock_is_none_any_longer_once_its_file_or_the_ledger_is_taken_away() {
+        let takings: [fn(&Path, &Path); 5] = [
+            |ledger, _| fs::remove_file(ledger).unwrap(),
+            |ledger, aside| fs::rename(ledger, aside).unwrap(),
+            |ledger, aside| {
+                fs::copy(ledger, aside).unwrap();
+                fs::rename(aside, ledger).unwrap();
+            },
+            |ledger, _| fs::remove_file(beside(ledger, ".lock")).unwrap(),
+            |ledger, _| {
+                fs::remove_file(beside(ledger, ".lock")).unwrap();
+                fs::write(beside(ledger, ".lock"), "").unwrap();
+            },
+        ];
+        for take_away in takings {
+            let dir = tempfile::tempdir().unwrap();
+            let path = at(&dir);
+            create(&path).unwrap();
+            let lock = Lock::take(&path, Duration::ZERO).unwrap();
+            assert!(lock.check().is_ok());
+            // Held open, its number is not given to another file.
+            let _kept = (File::open(&path).unwrap(), File::open(beside(&path, ".lock")).unwrap());
+            take_away(&path, &dir.path().join("aside"));
+            assert!(matches!(lock.check(), Err(LedgerError::Replaced { .. })));
+        }
+    }
+
+    #[test]
+    fn what_lies_in_the_locks_place_and_is_no_lock_is_left_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = at(&dir);
+        create(&path).unwrap();
+        let (lock, other) = (beside(&path, ".lock"), dir.path().join("other"));
+        fs::write(&other, "precious").unwrap();
+        let plants: [&dyn Fn(); 4] = [
+            &|| symlink(&other, &lock).unwrap(),
+            &|| symlink("nowhere", &lock).unwrap(),
+            &|| fs::hard_link(&other, &lock).unwrap(),
+            &|| {
+                let fifo = rustix::fs::FileType::Fifo;
+                rustix::fs::mknodat(rustix::fs::CWD, &lock, fifo, 0o600.into(), 0).unwrap();
+            },
+        ];
+        for plant in plants {
+            plant();
+            assert!(matches!(Lock::take(&path, Duration::ZERO), Err(LedgerError::Unusable { .. })));
+            assert_eq!(Lock::held_for(&path).unwrap(), None);
+            assert_eq!(fs::read_to_string(&other).unwrap(), "precious");
+            fs::remove_file(&lock).unwrap();
+        }
+        assert!(Lock::take(&path, Duration::ZERO).is_ok());
+    }
+}
