@@ -5,6 +5,7 @@
 
 mod book;
 mod comparison;
+mod dating;
 mod draft;
 mod error;
 mod history;
@@ -47,9 +48,10 @@ pub use summary::{Counts, FailureCount, InventoryFile, Named, RackCounts, RunInf
 pub use sums::Sums;
 pub use writer::{Claimed, Counted, Reply, Take, Writer};
 
-use crate::clock;
+use crate::clock::{self, Clock};
 use crate::outcome::Unanswered;
 use crate::stop::Stop;
+use dating::Dating;
 
 /// The base URL of every rehearsal, whatever its port.
 pub const SANDBOX: &str = "sandbox";
@@ -189,13 +191,15 @@ impl Ledger {
 
 fn bury(db: &rusqlite::Transaction<'_>) -> Result<(), rusqlite::Error> {
     let mut claimed = db.prepare(
-        "SELECT c.run, c.position, i.vmid, claimed_at, r.base, r.timeout_us, v.unanswered
+        "SELECT c.run, c.position, i.vmid, claimed_at, r.base, r.timeout_us, v.unanswered, r.clock,
+            max(claimed_at) OVER (PARTITION BY c.run)
          FROM claims c JOIN runs r ON r.no = c.run JOIN items i ON i.run = c.run AND i.position = c.position
             LEFT JOIN vms v ON v.base = r.base AND v.vmid = i.vmid",
     )?;
     let mut remember = db.prepare(statements::REMEMBER)?;
     let mut free = db.prepare(
         "UPDATE items SET attempts = attempts + 1, may_have_applied = 1,
+            first_sent_clock = iif(first_sent_at IS NULL, ?4, first_sent_clock),
             first_sent_at = coalesce(first_sent_at, ?3), failure = coalesce(failure, 'not_attempted'),
             error = 'the run ended while a call for this VM was in flight, or about to leave'
          WHERE run = ?1 AND position = ?2",
@@ -204,14 +208,24 @@ fn bury(db: &rusqlite::Transaction<'_>) -> Result<(), rusqlite::Error> {
     while let Some(row) = rows.next()? {
         let (run, position, vmid): (i64, i64, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
         let (from, base, timeout): (i64, i64, i64) = (row.get(3)?, row.get(4)?, row.get(5)?);
-        let lasted = SignedDuration::from_micros(timeout).saturating_add(CLAIM_LIFE);
-        let until = timestamp(from).saturating_add(lasted).unwrap_or(Timestamp::MAX);
-        let mut unanswered: Vec<Unanswered> = json::read(row, 6)?.unwrap_or_default();
-        Unanswered::record(&mut unanswered, Unanswered { from: timestamp(from), until, told: None });
-        remember.execute(params![base, vmid, json::write(&unanswered)])?;
-        free.execute(params![run, position, from])?;
+        let dating: Dating = json::read(row, 7)?.unwrap_or_else(|| Dating::ours(None));
+        let until =
+            last_moment(timestamp(from), timestamp(row.get(8)?), SignedDuration::from_micros(timeout));
+        let mut unanswered = dating::read(row, 6)?;
+        Unanswered::record(&mut unanswered, dating.attempt(timestamp(from), until, Clock::ours()));
+        remember.execute(params![base, vmid, dating::write(&unanswered)])?;
+        free.execute(params![run, position, from, json::write(&dating)])?;
     }
     db.execute("DELETE FROM claims", []).map(drop)
+}
+
+/// When the call of a claim was over at the latest. One that is still there when `newest` was made, though its time was
+/// up, belongs to a process that was held up: its call may have left as late as that.
+fn last_moment(claimed: Timestamp, newest: Timestamp, timeout: SignedDuration) -> Timestamp {
+    let lasts = timeout.saturating_add(CLAIM_LIFE);
+    let held_up = newest.duration_since(claimed) > lasts;
+    let left = if held_up { newest } else { claimed };
+    left.saturating_add(lasts).unwrap_or(Timestamp::MAX)
 }
 
 fn micros(at: Timestamp) -> i64 {

@@ -135,6 +135,15 @@ impl Unanswered {
     }
 }
 
+/// A run's first call for a VM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FirstCall {
+    /// When it left, on our clock.
+    pub at: Timestamp,
+    /// Where that was before the machine was started anew: the server's clock minus ours, as it was then.
+    pub told: Option<Offset>,
+}
+
 /// What is known beside the answer itself.
 #[derive(Debug, Clone, Copy)]
 pub struct Evidence<'a> {
@@ -142,8 +151,7 @@ pub struct Evidence<'a> {
     pub before: Option<&'a Allocation>,
     /// Attempts for this VM, of this run and earlier ones, whose answer was never learned.
     pub unanswered: &'a [Unanswered],
-    /// When this run's first call for the VM left, on our clock.
-    pub first_sent: Timestamp,
+    pub first_call: FirstCall,
     /// The server's clock minus ours, by this very answer's time; where it has none, by other answers'.
     pub offset: Option<Offset>,
 }
@@ -210,8 +218,9 @@ fn by_server_clock(
 ) -> (Outcome, Basis) {
     let updated = [&allocation.updated_at, &allocation.metadata_updated_at];
     let updated = updated.into_iter().filter_map(|at| moment(at.as_ref())).max();
-    match updated.zip(evidence.offset) {
-        Some((at, offset)) if at.duration_since(offset.earliest(evidence.first_sent)) >= -TOLERANCE => {
+    let FirstCall { at: called, told } = evidence.first_call;
+    match updated.zip(told.or(evidence.offset)) {
+        Some((at, offset)) if at.duration_since(offset.earliest(called)) >= -TOLERANCE => {
             (Outcome::Updated, Basis::ServerClock)
         }
         Some(_) => (Outcome::Unchanged, Basis::ServerClock),
@@ -280,7 +289,12 @@ mod tests {
     }
 
     fn evidence<'a>(before: Option<&'a Allocation>, unanswered: &'a [Unanswered]) -> Evidence<'a> {
-        Evidence { before, unanswered, first_sent: at(SENT), offset: Some(offset(0, 0)) }
+        Evidence {
+            before,
+            unanswered,
+            first_call: FirstCall { at: at(SENT), told: None },
+            offset: Some(offset(0, 0)),
+        }
     }
 
     fn offset(least: i64, most: i64) -> Offset {
@@ -496,6 +510,16 @@ mod tests {
             let answer = answer(false, |a| (a.updated_at, a.metadata_updated_at) = (after(updated), None));
             let evidence = Evidence { offset: by, ..evidence(None, &[]) };
             assert_eq!(verdict(&answer, &evidence), (expected, Basis::ServerClock), "{why}: {updated} s");
+        }
+    }
+
+    #[test]
+    fn row_6_reads_a_first_call_of_an_earlier_boot_by_the_servers_clock_of_then() {
+        let first_call = FirstCall { at: at(SENT), told: Some(offset(-3600, -3600)) };
+        for (updated, expected) in [(-3602, Outcome::Updated), (-3603, Outcome::Unchanged)] {
+            let answer = answer(false, |a| (a.updated_at, a.metadata_updated_at) = (after(updated), None));
+            let evidence = Evidence { first_call, ..evidence(None, &[]) };
+            assert_eq!(verdict(&answer, &evidence), (expected, Basis::ServerClock), "{updated} s");
         }
     }
 

@@ -28,7 +28,7 @@ use crate::inventory::VmId;
 use crate::ledger::{
     Claimed, Counted, Item, LastCall, LedgerError, RackNo, Reply, Setback, Settled, Settlement, Writer,
 };
-use crate::outcome::{Answer, Evidence, Failure, Offset, Unanswered, classify};
+use crate::outcome::{Answer, Evidence, Failure, FirstCall, Offset, Unanswered, classify};
 use crate::pace::{Pace, Ticket};
 use crate::progress::Progress;
 use crate::retry::{self, Decision, Policy};
@@ -346,7 +346,7 @@ impl Run<'_> {
         let take = self.turn.take(vms, |no| if self.breakers.rack_is_closed(no) { ahead } else { 1 });
         self.started += take.iter().map(|take| u64::from(take.vms)).sum::<u64>();
         if !again.is_empty() || !take.is_empty() {
-            self.writer.claim(again.keys().copied().collect(), take);
+            self.writer.claim(again.keys().copied().collect(), take, self.clock.agreed());
             self.claiming = Some(again);
         }
     }
@@ -517,6 +517,7 @@ impl Run<'_> {
             request_id: attempt.request_id.clone(),
             latency: attempt.latency,
         };
+        work.item.first_call.get_or_insert(FirstCall { at: attempt.sent_at, told: None });
         let throttled = attempt.status == Some(429);
         work.attempts += u32::from(!throttled);
         let tally = work.tally();
@@ -536,13 +537,9 @@ impl Run<'_> {
     fn succeed(&mut self, work: Work, answer: Answer, offset: Option<Offset>, ticket: Ticket) {
         self.successes += 1;
         self.key_is_good(ticket);
-        let Item { before, unanswered, expected, tally, .. } = &work.item;
-        let evidence = Evidence {
-            before: before.as_ref(),
-            unanswered,
-            first_sent: tally.first_sent.unwrap_or_default(),
-            offset,
-        };
+        let Item { before, unanswered, expected, first_call, .. } = &work.item;
+        let first_call = first_call.unwrap_or(FirstCall { at: clock::now(), told: None });
+        let evidence = Evidence { before: before.as_ref(), unanswered, first_call, offset };
         let verdict = classify(&answer, &evidence);
         let drift = expected.drift(&answer.allocation);
         let allocation = Box::new(answer.allocation);

@@ -71,7 +71,7 @@ fn draft(ledger: &Ledger) -> RunKey {
 
 fn settle_all(mut writer: Writer) {
     let allocation = allocation();
-    let claim = |writer: &mut Writer| writer.claim(vec![], vec![Take { rack: RackNo(0), vms: BATCH }]);
+    let claim = |writer: &mut Writer| writer.claim(vec![], vec![Take { rack: RackNo(0), vms: BATCH }], None);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let mut left = VMS as usize;
     claim(&mut writer);

@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, Row, Transaction, params};
 
+use super::dating::{self, Dating};
 use super::draft::RunKey;
 use super::item::{Item, RackNo, Tally};
 use super::statements::Statements;
 use super::writer::{Claimed, Counted, Reply, Request, Take, WriteError};
 use super::{json, store, timestamp};
 use crate::allocation::Expected;
-use crate::clock;
+use crate::clock::{self, Clock};
+use crate::outcome::FirstCall;
 
 /// The most pending VMs that are read ahead of their claims, over all racks; at least one a rack.
 const READ_AHEAD: usize = 4096;
@@ -19,7 +21,7 @@ const READ_AHEAD: usize = 4096;
 /// The next pending VMs of a rack. Left to itself, SQLite walks through those of all other racks on its way.
 const NEXT: &str =
     "SELECT position, i.vmid, action, expected, rack_expected, attempts, throttled, first_sent_at,
-        v.allocation, v.unanswered
+        v.allocation, v.unanswered, first_sent_clock
     FROM items i INDEXED BY items_by_rack LEFT JOIN vms v ON v.base = ?5 AND v.vmid = i.vmid
     WHERE run = ?1 AND rack = ?2 AND position > ?3 AND state = 0 ORDER BY position LIMIT ?4";
 
@@ -28,6 +30,8 @@ pub(super) struct Book {
     run: i64,
     base: i64,
     queues: Vec<Queue>,
+    /// What the ledger says of our clock, for whoever finds our claims.
+    dating: Option<Dating>,
 }
 
 /// A rack's pending VMs, in the order of the inventory.
@@ -43,7 +47,7 @@ struct Queue {
 impl Book {
     pub(super) fn new(run: &RunKey, racks: Vec<Option<Arc<str>>>) -> Self {
         let queue = |(no, rack_id)| Queue { rack: RackNo(no), rack_id, next: VecDeque::new(), cursor: -1 };
-        Self { run: run.no, base: run.base, queues: (0..).zip(racks).map(queue).collect() }
+        Self { run: run.no, base: run.base, queues: (0..).zip(racks).map(queue).collect(), dating: None }
     }
 
     /// Writes a batch in one transaction; the replies hold once this has returned.
@@ -58,7 +62,10 @@ impl Book {
         let mut statements = Statements::prepare(&commit, self.run, self.base)?;
         for request in batch {
             match request {
-                Request::Claim { again, take } => {
+                Request::Claim { again, take, told } => {
+                    if !self.dating.as_ref().is_some_and(|dating| dating.still_says(told)) {
+                        statements.date(self.dating.insert(Dating::ours(told)))?;
+                    }
                     let items = self.take(&commit, take)?;
                     let positions = items.iter().map(|item| item.position);
                     let at = clock::now();
@@ -68,7 +75,7 @@ impl Book {
                 Request::Release(positions) => {
                     positions.into_iter().try_for_each(|position| statements.unclaim(position).map(drop))?;
                 }
-                Request::Defer(deferred) => statements.defer(&deferred)?,
+                Request::Defer(deferred) => statements.defer(&deferred, self.dating.as_ref())?,
                 Request::Settle(settled) => {
                     if !statements.settle(&settled)? {
                         return Err(WriteError::SettledTwice(settled.item.position));
@@ -128,11 +135,13 @@ impl Queue {
         if row.get(4)? {
             expected.rack_id = self.rack_id.as_deref().map(str::to_owned);
         }
-        let tally = Tally {
-            attempts: row.get(5)?,
-            throttled: row.get(6)?,
-            first_sent: row.get::<_, Option<i64>>(7)?.map(timestamp),
-        };
+        let first_sent = row.get::<_, Option<i64>>(7)?.map(timestamp);
+        let dating: Option<Dating> = json::read(row, 10)?;
+        let first_call = first_sent.map(|at| match &dating {
+            Some(dating) => dating.first_call(at, Clock::ours()),
+            None => FirstCall { at, told: None },
+        });
+        let tally = Tally { attempts: row.get(5)?, throttled: row.get(6)?, first_sent };
         Ok(Item {
             position: row.get(0)?,
             rack: self.rack,
@@ -140,7 +149,8 @@ impl Queue {
             action: json::word(row, 2)?,
             expected,
             before: json::read(row, 8)?,
-            unanswered: json::read(row, 9)?.unwrap_or_default(),
+            unanswered: dating::read(row, 9)?,
+            first_call,
             tally,
         })
     }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::allocation::{Allocation, Drift, Expected};
 use crate::inventory::{Action, VmId};
-use crate::outcome::{Failure, Outcome, Unanswered, Verdict};
+use crate::outcome::{Failure, FirstCall, Outcome, Unanswered, Verdict};
 
 /// A VM that was claimed: what its call needs, and what was known of it.
 #[derive(Debug, Clone)]
@@ -21,6 +21,8 @@ pub struct Item {
     pub before: Option<Allocation>,
     /// Attempts whose answer was never learned, of this run and earlier ones.
     pub unanswered: Vec<Unanswered>,
+    /// Of this run, where it was called before the last resume.
+    pub first_call: Option<FirstCall>,
     /// Of this run, over all resumes.
     pub tally: Tally,
 }

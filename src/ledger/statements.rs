@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use rusqlite::{CachedStatement, Error, Transaction, params};
 
+use super::dating::{self, Dating};
 use super::item::{Deferred, Settled, Settlement};
 use super::{json, micros};
 use crate::allocation::Allocation;
@@ -13,9 +14,13 @@ const CLAIM: &str = "INSERT OR REPLACE INTO claims (run, position, claimed_at) V
 
 const UNCLAIM: &str = "DELETE FROM claims WHERE run = ?1 AND position = ?2";
 
+/// Says by which clock the run's claims are dated.
+const DATE: &str = "UPDATE runs SET clock = ?2 WHERE no = ?1";
+
 const DEFER: &str =
     "UPDATE items SET attempts = ?3, throttled = ?4, first_sent_at = ?5, failure = ?6, error = ?7,
-        may_have_applied = ?8, http_status = ?9, latency_us = ?10, request_id = ?11
+        may_have_applied = ?8, http_status = ?9, latency_us = ?10, request_id = ?11,
+        first_sent_clock = iif(first_sent_at IS NULL, ?12, first_sent_clock)
     WHERE run = ?1 AND position = ?2";
 
 const SETTLE: &str =
@@ -39,6 +44,7 @@ pub(super) struct Statements<'t> {
     base: i64,
     claim: CachedStatement<'t>,
     unclaim: CachedStatement<'t>,
+    date: CachedStatement<'t>,
     defer: CachedStatement<'t>,
     settle: CachedStatement<'t>,
     see: CachedStatement<'t>,
@@ -52,6 +58,7 @@ impl<'t> Statements<'t> {
             base,
             claim: db.prepare_cached(CLAIM)?,
             unclaim: db.prepare_cached(UNCLAIM)?,
+            date: db.prepare_cached(DATE)?,
             defer: db.prepare_cached(DEFER)?,
             settle: db.prepare_cached(SETTLE)?,
             see: db.prepare_cached(SEE)?,
@@ -73,7 +80,12 @@ impl<'t> Statements<'t> {
         self.unclaim.execute(params![self.run, position]).map(|claims| claims == 1)
     }
 
-    pub(super) fn defer(&mut self, deferred: &Deferred) -> Result<(), Error> {
+    pub(super) fn date(&mut self, dating: &Dating) -> Result<(), Error> {
+        self.date.execute(params![self.run, json::write(dating)]).map(drop)
+    }
+
+    /// `dating` is our clock.
+    pub(super) fn defer(&mut self, deferred: &Deferred, dating: Option<&Dating>) -> Result<(), Error> {
         self.unclaim(deferred.position)?;
         let Deferred { tally, last, setback, .. } = deferred;
         self.defer.execute(params![
@@ -88,6 +100,7 @@ impl<'t> Statements<'t> {
             last.http_status,
             last.latency_us(),
             last.request_id,
+            dating.and_then(json::write),
         ])?;
         self.remember(deferred.vm.as_str(), &deferred.unanswered)
     }
@@ -151,6 +164,6 @@ impl<'t> Statements<'t> {
         if unanswered.is_empty() {
             return Ok(());
         }
-        self.remember.execute(params![self.base, vmid, json::write(unanswered)]).map(drop)
+        self.remember.execute(params![self.base, vmid, dating::write(unanswered)]).map(drop)
     }
 }

@@ -17,11 +17,15 @@ use crate::text::shown;
 const APPLICATION_ID: i32 = 0x7636_666c;
 
 /// The schema that this program writes.
-pub(super) const SCHEMA: u32 = 3;
+pub(super) const SCHEMA: u32 = 4;
 
 /// Every step from an empty file to today's schema; a step that was released is never edited.
-const MIGRATIONS: [&str; SCHEMA as usize] =
-    [include_str!("schema.sql"), include_str!("schema-2.sql"), include_str!("schema-3.sql")];
+const MIGRATIONS: [&str; SCHEMA as usize] = [
+    include_str!("schema.sql"),
+    include_str!("schema-2.sql"),
+    include_str!("schema-3.sql"),
+    include_str!("schema-4.sql"),
+];
 
 /// How long a reader waits for a writer's short exclusive moments.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);

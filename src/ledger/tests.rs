@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::*;
 use crate::allocation::{Expected, tests::example};
 use crate::inventory::{Action, Reading, Vm};
-use crate::outcome::{Basis, Failure, Outcome, Verdict};
+use crate::outcome::{Basis, Failure, FirstCall, Offset, Outcome, Verdict};
 
 pub(super) const BASE: &str = "https://cloud.hostup.se";
 
@@ -63,7 +63,7 @@ fn reply(writer: &mut Writer) -> Option<Reply> {
 }
 
 pub(super) fn claim(writer: &mut Writer, take: Vec<Take>) -> Vec<Item> {
-    writer.claim(vec![], take);
+    writer.claim(vec![], take, None);
     let Some(Reply::Claimed(claimed)) = reply(writer) else { panic!("not claimed") };
     claimed.items
 }
@@ -211,6 +211,44 @@ fn what_a_dead_process_left_claimed_is_pending_with_an_unanswered_attempt() {
     let slack = before.saturating_sub(jiff::SignedDuration::from_millis(1)).unwrap();
     assert!(window.from >= slack && window.until >= window.from + Duration::from_secs(30));
     assert!(items[1].unanswered.is_empty());
+    let first_call = items[0].first_call.unwrap();
+    assert!(first_call.at.duration_since(window.from).abs() < SignedDuration::from_millis(1));
+    assert_eq!((first_call.told, items[1].first_call), (None, None));
+}
+
+#[test]
+fn what_a_dead_process_left_claimed_keeps_what_was_told_of_the_servers_clock() {
+    let fixture = Fixture::new();
+    let run = begin(&fixture.ledger(), &[None, None, None]);
+    let told = |hours| {
+        let offset = SignedDuration::from_hours(hours);
+        Some(Offset { least: offset, most: offset })
+    };
+    let mut writer = fixture.ledger().write(&run).unwrap();
+    for told in [None, told(1), told(5)] {
+        writer.claim(vec![], take(0, 1), told);
+        reply(&mut writer);
+    }
+    drop(writer.close());
+    let mut writer = fixture.ledger().write(&run).unwrap();
+    let kept: Vec<_> =
+        claim(&mut writer, take(0, 3)).iter().map(|item| item.unanswered[0].told.unwrap()).collect();
+    let near = |offset: &Offset| offset.agrees_with(&told(5).unwrap());
+    assert!(kept.iter().all(near), "{kept:?}");
+}
+
+#[test]
+fn a_claim_whose_time_was_up_while_its_process_lived_may_have_been_called_as_late_as_that() {
+    let at = |second: i64| Timestamp::from_second(second).unwrap();
+    for (newest, until, why) in [
+        (0, 32, "its own time"),
+        (32, 32, "others were claimed meanwhile"),
+        (33, 65, "the process was held up, and may have sent it then"),
+        (7_200, 7_232, "for hours"),
+    ] {
+        let timeout = SignedDuration::from_secs(30);
+        assert_eq!(last_moment(at(0), at(newest), timeout), at(until), "{why}");
+    }
 }
 
 #[test]
@@ -237,6 +275,8 @@ fn a_deferred_vm_is_pending_with_all_it_has_been_through() {
     let mut writer = ledger.write(&run).unwrap();
     let again = claim(&mut writer, take(0, 1)).remove(0);
     assert_eq!((again.unanswered, again.tally.attempts), (unanswered, 2));
+    let first_call = FirstCall { at: timestamp(micros(at)), told: None };
+    assert_eq!(again.first_call, Some(first_call), "by the clock of the same process");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use super::book::Book;
 use super::draft::RunKey;
 use super::error::LedgerError;
 use super::item::{Deferred, Item, RackNo, Settled};
-use crate::outcome::Outcome;
+use crate::outcome::{Offset, Outcome};
 
 /// The most requests that are sent together.
 const BATCH: usize = 2048;
@@ -33,7 +33,7 @@ pub struct Take {
 
 #[derive(Debug)]
 pub(super) enum Request {
-    Claim { again: Vec<i64>, take: Vec<Take> },
+    Claim { again: Vec<i64>, take: Vec<Take>, told: Option<Offset> },
     Release(Vec<i64>),
     Defer(Box<Deferred>),
     Settle(Box<Settled>),
@@ -97,13 +97,14 @@ impl Writer {
         self.replies.recv().await
     }
 
-    /// Claims pending VMs, and claims `again` those that wait for another call.
-    pub fn claim(&mut self, again: Vec<i64>, take: Vec<Take>) {
+    /// Claims pending VMs, and claims `again` those that wait for another call. `told` is the server's clock minus ours,
+    /// for whoever finds the claims if we die.
+    pub fn claim(&mut self, again: Vec<i64>, take: Vec<Take>, told: Option<Offset>) {
         if !again.is_empty() {
             // What a VM has been through is written before it is claimed again.
             self.flush();
         }
-        self.send(vec![Request::Claim { again, take }]);
+        self.send(vec![Request::Claim { again, take, told }]);
     }
 
     /// Gives back claimed items whose call never left.

@@ -168,6 +168,7 @@ mod tests {
             expected: Expected::default(),
             before: None,
             unanswered: vec![],
+            first_call: None,
             tally: Tally::default(),
         };
         Work::new(item, crate::clock::now())

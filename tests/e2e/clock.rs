@@ -182,3 +182,51 @@ fn our_time_of_day_set_in_mid_run_changes_no_verdict_and_no_duration() {
         }
     }
 }
+
+#[test]
+fn our_time_of_day_put_right_between_two_runs_hides_no_lost_answer() {
+    for behind in [-5 * HOUR, 5 * HOUR] {
+        let made = Mutex::default();
+        let api = Api::start(move |vmid, nth| acts(vmid, nth, &made, 0, Duration::ZERO));
+        let mut fixture = fixture(&api, &["10", "11", "12", "13", "20", "30"]);
+        if !faketime::can_set_the_time(&mut fixture) {
+            return;
+        }
+        faketime::set(&fixture, behind);
+        let first = fixture.run(&[&RUN[..], &["--max-attempts", "1"]].concat()).exits(3);
+        assert_eq!(first.vms_that_are("failed"), ["10", "11", "12", "13"]);
+        faketime::set(&fixture, 0);
+        let second = fixture.run(&RUN).exits(0);
+        let truth = [TRUTH[0], ('2', "unchanged ledger"), ('3', "unchanged ledger")];
+        assert_verdicts(&second, &truth);
+    }
+}
+
+#[test]
+fn a_run_that_died_under_a_wrong_time_of_day_and_is_resumed_under_the_right_one_tells_the_truth() {
+    for behind in [-5 * HOUR, 5 * HOUR] {
+        let (made, updated) = (Mutex::default(), Mutex::new(None));
+        let api = Api::start(move |vmid, nth| match (&vmid[..1], nth) {
+            ("1" | "2", 0) => {
+                acts(vmid, 0, &made, 0, Duration::ZERO);
+                updated.lock().unwrap().get_or_insert(Timestamp::now());
+                Step::Stall(vec![])
+            }
+            ("2", _) => {
+                let now = Timestamp::now();
+                found(now, now - seconds(OLD), updated.lock().unwrap().unwrap()).into()
+            }
+            _ => acts(vmid, nth, &made, 0, Duration::ZERO),
+        });
+        let mut fixture = fixture(&api, &["10", "20", "30"]);
+        if !faketime::can_set_the_time(&mut fixture) {
+            return;
+        }
+        faketime::set(&fixture, behind);
+        let process = fixture.start(&RUN);
+        crate::fixture::eventually("all are called", || api.received().len() == 3);
+        process.kill();
+        faketime::set(&fixture, 0);
+        assert_verdicts(&fixture.resume(&[]).exits(0), &TRUTH);
+    }
+}

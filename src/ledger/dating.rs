@@ -1,0 +1,165 @@
+//! By which clock the times of a process were told, so that a later one can tell them by its own.
+//!
+//! On the same boot that is exact, whatever was done to the time of day between the two. On another, the server's clock
+//! as it was told then is what they have in common, if it was; else the time of day.
+
+use jiff::{SignedDuration, Timestamp};
+use rusqlite::Row;
+use serde::{Deserialize, Serialize};
+
+use super::json;
+use crate::clock::Clock;
+use crate::outcome::{FirstCall, Offset, Unanswered};
+
+/// The clock of one process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Dating {
+    #[serde(flatten)]
+    clock: Clock,
+    /// The server's clock minus this one, where two answers agreed on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    told: Option<Offset>,
+}
+
+impl Dating {
+    pub(super) fn ours(told: Option<Offset>) -> Self {
+        Self { clock: Clock::ours().clone(), told }
+    }
+
+    /// Whether what is told now says no more than this did.
+    pub(super) fn still_says(&self, told: Option<Offset>) -> bool {
+        match (self.told, told) {
+            (Some(then), Some(now)) => then.agrees_with(&now),
+            (then, now) => then == now,
+        }
+    }
+
+    /// A call of this process, on `clock`.
+    pub(super) fn first_call(&self, at: Timestamp, clock: &Clock) -> FirstCall {
+        match self.clock.until(clock) {
+            Some(ahead) => FirstCall { at: moved(at, ahead), told: None },
+            None => FirstCall { at, told: self.told },
+        }
+    }
+
+    /// An attempt of this process, on `clock`.
+    pub(super) fn attempt(&self, from: Timestamp, until: Timestamp, clock: &Clock) -> Unanswered {
+        on_clock(Unanswered { from, until, told: self.told }, self.clock.until(clock).unwrap_or_default())
+    }
+}
+
+/// A VM's attempts whose answer was lost, as they stand in the ledger.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Stored {
+    By {
+        clock: Clock,
+        attempts: Vec<Unanswered>,
+    },
+    /// Until schema 4.
+    ByTimeOfDay(Vec<Unanswered>),
+}
+
+/// Attempts of ours.
+pub(super) fn write(attempts: &[Unanswered]) -> Option<String> {
+    json::write(&Stored::By { clock: Clock::ours().clone(), attempts: attempts.to_vec() })
+}
+
+/// A column of attempts, as told by our clock.
+pub(super) fn read(row: &Row<'_>, column: usize) -> Result<Vec<Unanswered>, rusqlite::Error> {
+    let stored: Option<Stored> = json::read(row, column)?;
+    Ok(stored.map_or_else(Vec::new, |stored| stored.on(Clock::ours())))
+}
+
+impl Stored {
+    fn on(self, ours: &Clock) -> Vec<Unanswered> {
+        match self {
+            Self::By { clock, attempts } => {
+                let ahead = clock.until(ours).unwrap_or_default();
+                attempts.into_iter().map(|attempt| on_clock(attempt, ahead)).collect()
+            }
+            Self::ByTimeOfDay(attempts) => attempts,
+        }
+    }
+}
+
+fn on_clock(Unanswered { from, until, told }: Unanswered, ahead: SignedDuration) -> Unanswered {
+    let told = told.map(|told| told.on_a_clock(ahead));
+    Unanswered { from: moved(from, ahead), until: moved(until, ahead), told }
+}
+
+fn moved(at: Timestamp, by: SignedDuration) -> Timestamp {
+    at.saturating_add(by).unwrap_or(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn clock(boot: &str, epoch: &str) -> Clock {
+        serde_json::from_value(json!({ "boot": boot, "epoch": epoch })).unwrap()
+    }
+
+    fn hours(least: i64, most: i64) -> Offset {
+        Offset { least: SignedDuration::from_hours(least), most: SignedDuration::from_hours(most) }
+    }
+
+    /// What one process left, when its clock was five hours behind.
+    fn left_behind() -> Stored {
+        let attempt = Unanswered {
+            from: at("2026-11-23T02:15:00Z"),
+            until: at("2026-11-23T02:15:30Z"),
+            told: Some(hours(5, 5)),
+        };
+        Stored::By { clock: clock("a", "2026-11-23T00:00:00Z"), attempts: vec![attempt] }
+    }
+
+    #[test]
+    fn attempts_of_the_same_boot_are_told_by_our_clock_whatever_was_done_to_the_time_of_day() {
+        let attempts = left_behind().on(&clock("a", "2026-11-23T05:00:00Z"));
+        let put_right = Unanswered {
+            from: at("2026-11-23T07:15:00Z"),
+            until: at("2026-11-23T07:15:30Z"),
+            told: Some(hours(0, 0)),
+        };
+        assert_eq!(attempts, [put_right]);
+    }
+
+    #[test]
+    fn attempts_of_another_boot_keep_what_was_told_of_the_servers_clock() {
+        let attempts = left_behind().on(&clock("b", "2026-11-23T06:00:00Z"));
+        assert_eq!((attempts[0].from, attempts[0].told), (at("2026-11-23T02:15:00Z"), Some(hours(5, 5))));
+    }
+
+    #[test]
+    fn attempts_of_older_ledgers_are_read_as_they_are() {
+        let old = r#"[{"from":"2026-11-23T02:15:00Z","until":"2026-11-23T02:15:30Z"}]"#;
+        let attempts = serde_json::from_str::<Stored>(old).unwrap().on(Clock::ours());
+        assert_eq!((attempts[0].from, attempts[0].told), (at("2026-11-23T02:15:00Z"), None));
+    }
+
+    #[test]
+    fn a_first_call_is_told_by_our_clock_on_the_same_boot_and_else_by_the_servers() {
+        let dating = Dating { clock: clock("a", "2026-11-23T00:00:00Z"), told: Some(hours(5, 5)) };
+        let dating: Dating = serde_json::from_str(&json::write(&dating).unwrap()).unwrap();
+        let sent = at("2026-11-23T02:15:00Z");
+        let same = dating.first_call(sent, &clock("a", "2026-11-23T05:00:00Z"));
+        assert_eq!(same, FirstCall { at: at("2026-11-23T07:15:00Z"), told: None });
+        let other = dating.first_call(sent, &clock("b", "2026-11-23T05:00:00Z"));
+        assert_eq!(other, FirstCall { at: sent, told: Some(hours(5, 5)) });
+    }
+
+    #[test]
+    fn it_is_noted_anew_when_the_servers_clock_is_told_or_set() {
+        let dating = |told| Dating::ours(told);
+        assert!(dating(None).still_says(None) && dating(Some(hours(0, 5))).still_says(Some(hours(1, 2))));
+        assert!(!dating(None).still_says(Some(hours(0, 5))));
+        assert!(!dating(Some(hours(0, 5))).still_says(Some(hours(7, 8))));
+    }
+}
