@@ -3,12 +3,13 @@
 //! Addresses, networks and times are parsed once, here; the text they came as is kept for reports.
 //! Two allocations are the same when their *network fields* are: timestamps and metadata never count.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::Ipv6Addr;
 use std::str::FromStr;
 
 use ipnet::Ipv6Net;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// Why a text is not an IPv6 prefix or next hop.
@@ -65,9 +66,10 @@ impl PartialEq for Prefix {
     }
 }
 
-/// The router of a prefix as it was written; equal to another when the addresses are.
+/// The router of a prefix as it was written; equal to another when the addresses and zones are.
 ///
 /// A length after the address (`2001:db8::1/128`) is accepted and says nothing: the API adds it to some answers.
+/// A link-local address may have a zone, the interface behind which it is: `fe80::1%vmbr0`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct NextHop {
@@ -83,24 +85,37 @@ impl NextHop {
     pub fn address(&self) -> Ipv6Addr {
         self.address
     }
+
+    pub fn zone(&self) -> Option<&str> {
+        let (_, zone) = self.text.split_once('%')?;
+        Some(zone.split_once('/').map_or(zone, |(zone, _)| zone))
+    }
+
+    /// Whether both may be the same router: a zone that one of them does not say is unknown.
+    pub fn agrees_with(&self, other: &Self) -> bool {
+        let zones_agree = self.zone().zip(other.zone()).is_none_or(|(own, other)| own == other);
+        self.address == other.address && zones_agree
+    }
 }
 
 impl FromStr for NextHop {
     type Err = InvalidAddress;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let address = match text.contains('/') {
-            true => Ipv6Net::from_str(text).map(|net| net.addr()).ok(),
-            false => Ipv6Addr::from_str(text).ok(),
-        };
-        let address = address.ok_or(InvalidAddress::NextHop)?;
-        Ok(Self { text: text.into(), address })
+        let (whole, length) = text.split_once('/').unwrap_or((text, "128"));
+        let (address, zone) = whole.split_once('%').unwrap_or((whole, "none"));
+        let is_length = length.parse().is_ok_and(|length: u8| length <= 128) && !length.starts_with('+');
+        let is_zone = !zone.is_empty() && zone.bytes().all(|b| b.is_ascii_graphic() && b != b'%');
+        match address.parse() {
+            Ok(address) if is_length && is_zone => Ok(Self { text: text.into(), address }),
+            _ => Err(InvalidAddress::NextHop),
+        }
     }
 }
 
 impl PartialEq for NextHop {
     fn eq(&self, other: &Self) -> bool {
-        self.address == other.address
+        (self.address, self.zone()) == (other.address, other.zone())
     }
 }
 
@@ -118,10 +133,21 @@ impl Moment {
         &self.text
     }
 
-    /// `None` where the text is no time. Reads RFC 3339 and PostgreSQL's `2026-02-10 00:00:00.658429+00`.
+    /// `None` where the text is no time. Reads RFC 3339, PostgreSQL's `2026-02-10 00:00:00.658429+00`, and the seconds
+    /// or milliseconds since 1970.
     pub fn at(&self) -> Option<Timestamp> {
-        self.text.parse().ok()
+        self.text.parse().ok().or_else(|| since_1970(self.text.parse().ok()?))
     }
+}
+
+/// Seconds after 1973, or milliseconds where that is beyond the year 5138.
+fn since_1970(number: f64) -> Option<Timestamp> {
+    let seconds = match number {
+        1e8..1e11 => number,
+        1e11..1e14 => number / 1000.0,
+        _ => return None,
+    };
+    Timestamp::from_duration(SignedDuration::try_from_secs_f64(seconds).ok()?).ok()
 }
 
 impl From<String> for Moment {
@@ -160,17 +186,17 @@ macro_rules! try_from_string {
 }
 try_from_string!(Prefix, NextHop);
 
-/// What the API says of one VM's routed prefix.
+/// What the API says of one VM's routed prefix. What an answer does not say is unknown, and no change.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Allocation {
-    pub id: String,
-    pub rack_id: String,
-    pub client_id: String,
-    pub account_id: String,
-    pub proxmox_vm_id: String,
+    pub id: Option<String>,
+    pub rack_id: Option<String>,
+    pub client_id: Option<String>,
+    pub account_id: Option<String>,
+    pub proxmox_vm_id: Option<String>,
     pub prefix: Prefix,
     pub next_hop: NextHop,
-    pub status: String,
+    pub status: Option<String>,
     pub allocated_at: Option<Moment>,
     pub released_at: Option<Moment>,
     pub cooldown_until: Option<Moment>,
@@ -219,6 +245,12 @@ impl Field {
     }
 }
 
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// One network field that differs from the VM's last-known allocation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
@@ -236,38 +268,64 @@ pub struct Drift {
 }
 
 impl Allocation {
-    /// The network fields in which `self` differs from `before`, in the order of [`Field::ALL`].
+    /// The network fields that both know and in which `self` differs from `before`, in the order of [`Field::ALL`].
     pub fn changes_since(&self, before: &Self) -> Vec<Change> {
-        Field::ALL
-            .into_iter()
-            .filter(|&field| !self.same(before, field))
-            .map(|field| Change { field, before: before.text(field).into(), after: self.text(field).into() })
-            .collect()
+        let change = |field| {
+            let (was, is) = (before.text(field)?, self.text(field)?);
+            let differs = match field {
+                Field::Prefix => self.prefix != before.prefix,
+                Field::NextHop => !self.next_hop.agrees_with(&before.next_hop),
+                Field::RackId
+                | Field::Status
+                | Field::Id
+                | Field::AccountId
+                | Field::ClientId
+                | Field::ProxmoxVmId => was != is,
+            };
+            differs.then(|| Change { field, before: was.into(), after: is.into() })
+        };
+        Field::ALL.into_iter().filter_map(change).collect()
     }
 
-    fn same(&self, other: &Self, field: Field) -> bool {
-        match field {
-            Field::Prefix => self.prefix == other.prefix,
-            Field::NextHop => self.next_hop == other.next_hop,
-            Field::RackId
-            | Field::Status
-            | Field::Id
-            | Field::AccountId
-            | Field::ClientId
-            | Field::ProxmoxVmId => self.text(field) == other.text(field),
+    /// Whether this is not the allocation that was known before: by their ids, else by their prefixes.
+    pub fn is_another_than(&self, before: &Self) -> bool {
+        match (&self.id, &before.id) {
+            (Some(id), Some(before)) => id != before,
+            _ => self.prefix != before.prefix,
         }
     }
 
-    fn text(&self, field: Field) -> &str {
+    /// With what was known before where it says nothing itself: of the VM, and of the allocation if it is the same.
+    pub fn or_as_before<'a>(&'a self, before: Option<&Self>) -> Cow<'a, Self> {
+        let is_whole = Field::ALL.into_iter().all(|field| self.text(field).is_some());
+        let Some(before) = before.filter(|_| !is_whole) else { return Cow::Borrowed(self) };
+        let or = |own: &Option<String>, before: &Option<String>| own.as_ref().or(before.as_ref()).cloned();
+        let of_the_vm = Self {
+            rack_id: or(&self.rack_id, &before.rack_id),
+            client_id: or(&self.client_id, &before.client_id),
+            account_id: or(&self.account_id, &before.account_id),
+            proxmox_vm_id: or(&self.proxmox_vm_id, &before.proxmox_vm_id),
+            ..self.clone()
+        };
+        Cow::Owned(match self.is_another_than(before) {
+            true => of_the_vm,
+            false => {
+                Self { id: or(&self.id, &before.id), status: or(&self.status, &before.status), ..of_the_vm }
+            }
+        })
+    }
+
+    /// `None` where it is unknown.
+    fn text(&self, field: Field) -> Option<&str> {
         match field {
-            Field::Prefix => self.prefix.as_str(),
-            Field::NextHop => self.next_hop.as_str(),
-            Field::RackId => &self.rack_id,
-            Field::Status => &self.status,
-            Field::Id => &self.id,
-            Field::AccountId => &self.account_id,
-            Field::ClientId => &self.client_id,
-            Field::ProxmoxVmId => &self.proxmox_vm_id,
+            Field::Prefix => Some(self.prefix.as_str()),
+            Field::NextHop => Some(self.next_hop.as_str()),
+            Field::RackId => self.rack_id.as_deref(),
+            Field::Status => self.status.as_deref(),
+            Field::Id => self.id.as_deref(),
+            Field::AccountId => self.account_id.as_deref(),
+            Field::ClientId => self.client_id.as_deref(),
+            Field::ProxmoxVmId => self.proxmox_vm_id.as_deref(),
         }
     }
 }
@@ -291,32 +349,45 @@ pub struct Expected {
 }
 
 impl Expected {
-    /// Every expectation that `actual` does not meet, in the order of [`Field::ALL`].
+    /// Every expectation that `actual` does not meet, in the order of [`Field::ALL`]. What is unknown is no drift.
     pub fn drift(&self, actual: &Allocation) -> Vec<Drift> {
-        Field::ALL
-            .into_iter()
-            .filter_map(|field| {
-                let expected = self.unmet(actual, field)?;
-                Some(Drift { field, expected: expected.into(), actual: actual.text(field).into() })
-            })
-            .collect()
+        let drift = |field| {
+            let (expected, actual) = (self.text(field)?, actual.text(field)?);
+            Some(Drift { field, expected: expected.into(), actual: actual.into() })
+        };
+        Field::ALL.into_iter().filter(|&field| !self.is_met(actual, field)).filter_map(drift).collect()
     }
 
-    fn unmet(&self, actual: &Allocation, field: Field) -> Option<&str> {
-        let text = match field {
-            Field::Prefix => {
-                return self.prefix.as_ref().filter(|&p| *p != actual.prefix).map(Prefix::as_str);
-            }
-            Field::NextHop => {
-                return self.next_hop.as_ref().filter(|&n| *n != actual.next_hop).map(NextHop::as_str);
-            }
-            Field::RackId => &self.rack_id,
-            Field::AccountId => &self.account_id,
-            Field::ClientId => &self.client_id,
-            Field::ProxmoxVmId => &self.proxmox_vm_id,
-            Field::Status | Field::Id => &None,
-        };
-        text.as_deref().filter(|&text| text != actual.text(field))
+    /// The fields of which something is expected and nothing known.
+    pub fn unknown<'a>(&'a self, actual: &'a Allocation) -> impl Iterator<Item = Field> {
+        let is_unknown = |field: &Field| self.text(*field).is_some() && actual.text(*field).is_none();
+        Field::ALL.into_iter().filter(is_unknown)
+    }
+
+    fn is_met(&self, actual: &Allocation, field: Field) -> bool {
+        match field {
+            Field::Prefix => self.prefix.as_ref().is_none_or(|prefix| *prefix == actual.prefix),
+            Field::NextHop => self.next_hop.as_ref().is_none_or(|hop| hop.agrees_with(&actual.next_hop)),
+            Field::RackId
+            | Field::Status
+            | Field::Id
+            | Field::AccountId
+            | Field::ClientId
+            | Field::ProxmoxVmId => self.text(field) == actual.text(field),
+        }
+    }
+
+    /// `None` where nothing is expected.
+    fn text(&self, field: Field) -> Option<&str> {
+        match field {
+            Field::Prefix => self.prefix.as_ref().map(Prefix::as_str),
+            Field::NextHop => self.next_hop.as_ref().map(NextHop::as_str),
+            Field::RackId => self.rack_id.as_deref(),
+            Field::AccountId => self.account_id.as_deref(),
+            Field::ClientId => self.client_id.as_deref(),
+            Field::ProxmoxVmId => self.proxmox_vm_id.as_deref(),
+            Field::Status | Field::Id => None,
+        }
     }
 }
 
@@ -328,14 +399,14 @@ pub(crate) mod tests {
     pub(crate) fn example() -> Allocation {
         let moment = |text: &str| Some(Moment::from(text.to_owned()));
         Allocation {
-            id: "3".into(),
-            rack_id: "dc1r28".into(),
-            client_id: "30000".into(),
-            account_id: "20000".into(),
-            proxmox_vm_id: "10048".into(),
+            id: Some("3".into()),
+            rack_id: Some("dc1r28".into()),
+            client_id: Some("30000".into()),
+            account_id: Some("20000".into()),
+            proxmox_vm_id: Some("10048".into()),
             prefix: "2001:db8::1/48".parse().unwrap(),
             next_hop: "2001:db8::1".parse().unwrap(),
-            status: "active".into(),
+            status: Some("active".into()),
             allocated_at: moment("2026-02-10 00:00:00.658429+00"),
             released_at: None,
             cooldown_until: None,
@@ -381,21 +452,69 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_next_hop_may_have_a_zone_and_one_that_is_not_said_is_unknown() {
+        let hop = |text: &str| text.parse::<NextHop>().unwrap();
+        for text in ["fe80::1%vmbr0", "FE80::1%vmbr0/128", "fe80::1%vmbr0/64"] {
+            let address: Ipv6Addr = "fe80::1".parse().unwrap();
+            assert_eq!((hop(text).address(), hop(text).zone()), (address, Some("vmbr0")), "{text}");
+            assert_eq!(hop(text), hop("fe80::1%vmbr0"));
+            assert_eq!(hop(text).as_str(), text);
+        }
+        for (a, b, agree) in [
+            ("fe80::1%vmbr0", "fe80::1", true),
+            ("fe80::1", "fe80::1%vmbr0/128", true),
+            ("fe80::1%vmbr0", "fe80::1%vmbr1", false),
+            ("fe80::1%vmbr0", "fe80::2%vmbr0", false),
+        ] {
+            assert_eq!((hop(a).agrees_with(&hop(b)), hop(a) == hop(b)), (agree, false), "{a} {b}");
+        }
+    }
+
+    #[test]
     fn texts_that_are_no_address_do_not_parse() {
         for text in ["", "2001:db8::", "10.0.0.0/8", "2001:db8::/129", "2001:db8::/-1", " 2001:db8::/48"] {
             assert!(text.parse::<Prefix>().is_err(), "{text}");
         }
-        for text in ["", "10.0.0.1", "2001:db8::1/129", "2001:db8::1/", "fe80::1%eth0"] {
+        for text in [
+            "",
+            "10.0.0.1",
+            "2001:db8::1/129",
+            "2001:db8::1/",
+            "2001:db8::1/+1",
+            "2001:db8::1/64/64",
+            "fe80::1%",
+            "fe80::1%/64",
+            "fe80::1%a b",
+            "fe80::1%a%b",
+            "fe80::1%\u{1b}",
+            "%eth0",
+            "fe80::1/64%eth0",
+        ] {
             assert!(text.parse::<NextHop>().is_err(), "{text}");
         }
     }
 
     #[test]
-    fn both_time_formats_of_the_api_are_read_and_others_are_kept_as_text() {
+    fn the_times_of_the_api_are_read_and_others_are_kept_as_text() {
         let read = |text: &str| Moment::from(text.to_owned()).at();
         assert_eq!(read("2026-02-10 00:00:00.658429+00"), read("2026-02-10T00:00:00.658429Z"));
         assert!(read("2026-02-10 00:00:00.658429+00").is_some());
-        for text in ["", "soon", "2026-02-30 00:00:00+00", "2026-02-10 00:00:00"] {
+        let moment = read("2026-02-10 00:00:00.5+00");
+        for text in ["1770681600.5", "1770681600500", "1.7706816005e9"] {
+            assert_eq!(read(text), moment, "{text}");
+        }
+        for text in [
+            "",
+            "soon",
+            "2026-02-30 00:00:00+00",
+            "2026-02-10 00:00:00",
+            "0",
+            "20260210",
+            "-1770681600",
+            "1e99",
+            "nan",
+            "inf",
+        ] {
             assert_eq!(read(text), None, "{text}");
             assert_eq!(Moment::from(text.to_owned()).as_str(), text);
         }
@@ -429,12 +548,65 @@ pub(crate) mod tests {
             &mut after.client_id,
             &mut after.proxmox_vm_id,
         ] {
-            *text = "other".into();
+            *text = Some("other".into());
         }
         let changes = after.changes_since(&before);
         assert_eq!(changes.iter().map(|c| c.field).collect::<Vec<_>>(), Field::ALL);
         assert_eq!(changes[1].before, "2001:db8::1");
         assert_eq!(changes[1].after, "2001:db8::2/128");
+    }
+
+    /// The example, of which nothing is known but the addresses.
+    fn addresses_only() -> Allocation {
+        Allocation {
+            id: None,
+            rack_id: None,
+            client_id: None,
+            account_id: None,
+            proxmox_vm_id: None,
+            status: None,
+            ..example()
+        }
+    }
+
+    #[test]
+    fn what_is_unknown_is_neither_a_change_nor_drift() {
+        let (whole, bare) = (example(), addresses_only());
+        assert_eq!(bare.changes_since(&whole), []);
+        assert_eq!(whole.changes_since(&bare), []);
+        let expected = Expected {
+            prefix: Some(whole.prefix.clone()),
+            rack_id: Some("dc1r29".into()),
+            account_id: Some("1".into()),
+            ..Expected::default()
+        };
+        assert_eq!(expected.drift(&bare), []);
+        assert_eq!(expected.unknown(&bare).collect::<Vec<_>>(), [Field::RackId, Field::AccountId]);
+        assert_eq!(expected.drift(&whole).len(), 2);
+        assert_eq!(expected.unknown(&whole).count(), 0);
+    }
+
+    #[test]
+    fn what_was_known_of_a_vm_stays_known_and_what_was_known_of_another_allocation_does_not() {
+        let before = example();
+        let same = addresses_only().or_as_before(Some(&before)).into_owned();
+        assert_eq!(serde_json::to_value(&same).unwrap(), serde_json::to_value(&before).unwrap());
+        let another = Allocation { prefix: "2001:db8:9::/48".parse().unwrap(), ..addresses_only() };
+        let known = another.or_as_before(Some(&before)).into_owned();
+        assert_eq!((known.id, known.status), (None, None));
+        assert_eq!((known.rack_id, known.account_id), (before.rack_id, before.account_id));
+        assert!(matches!(example().or_as_before(Some(&example())), Cow::Borrowed(_)));
+        assert!(matches!(addresses_only().or_as_before(None), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn another_allocation_has_another_id_or_where_one_is_unknown_another_prefix() {
+        let id = |id: Option<&str>| Allocation { id: id.map(str::to_owned), ..example() };
+        let moved = Allocation { prefix: "2001:db8:9::/48".parse().unwrap(), ..example() };
+        assert!(id(Some("4")).is_another_than(&example()));
+        assert!(!moved.is_another_than(&example()));
+        assert!(!id(None).is_another_than(&example()) && !example().is_another_than(&id(None)));
+        assert!(Allocation { id: None, ..moved }.is_another_than(&example()));
     }
 
     #[test]

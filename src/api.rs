@@ -6,8 +6,11 @@
 
 mod announced;
 mod attempt;
+mod body;
+mod error_body;
 mod fault;
 mod mask;
+mod object;
 mod proxy;
 mod retry_after;
 mod server_clock;
@@ -16,7 +19,7 @@ mod v1;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Certificate, Client, ClientBuilder, Proxy, Url};
 use secrecy::{ExposeSecret, SecretString};
 
@@ -30,9 +33,6 @@ use crate::inventory::{Action, VmId};
 use announced::Stated;
 use fault::Head;
 use mask::Mask;
-
-/// The largest body that is read, in bytes; documented answers have less than 1 KiB.
-const BODY_CAP: usize = 64 * 1024;
 
 /// What a client needs to know of the API.
 #[derive(Debug, Clone)]
@@ -145,6 +145,9 @@ impl Api {
     pub fn new(endpoint: &Endpoint) -> Result<Self, ClientError> {
         let client = client(&endpoint.base_url, endpoint.proxy.as_ref(), endpoint.extra_roots.as_deref())?
             .default_headers(headers(&endpoint.key)?)
+            .http1_allow_obsolete_multiline_headers_in_responses(true)
+            .http1_allow_spaces_after_header_name_in_responses(true)
+            .http1_ignore_invalid_headers_in_responses(true)
             .timeout(endpoint.timeout)
             .connect_timeout(endpoint.connect_timeout)
             .pool_max_idle_per_host(endpoint.pool)
@@ -173,10 +176,10 @@ impl Api {
         attempt.date = head.date;
         attempt.request_id.clone_from(&head.request_id);
         match self.body(response).await {
-            Ok(body) => v1::read(&head, &self.mask.bytes(&body), attempt),
+            Ok(body) => v1::read(&head, &self.mask.text(body::decode(&body)), attempt),
             // An error's status says enough; a success is nothing without its body.
             Err(cut) if head.is_success() => attempt.result = Err(cut),
-            Err(_) => v1::read(&head, &[], attempt),
+            Err(_) => v1::read(&head, "", attempt),
         }
         attempt.announced = stated.at(attempt.server_time().unwrap_or_else(clock::now));
         if let Err(fault) = &mut attempt.result
@@ -190,23 +193,24 @@ impl Api {
         }
     }
 
-    /// The whole body, or why it did not arrive whole.
+    /// The whole body, unpacked; or why it did not arrive whole.
     async fn body(&self, mut response: reqwest::Response) -> Result<Vec<u8>, Fault> {
         let stated = response.content_length().and_then(|length| usize::try_from(length).ok());
-        let mut body = Vec::with_capacity(stated.unwrap_or_default().min(BODY_CAP));
+        let mut body = Vec::with_capacity(stated.unwrap_or_default().min(body::CAP));
         while let Some(chunk) = response.chunk().await.map_err(|error| self.fault(&error))? {
-            if body.len() + chunk.len() > BODY_CAP {
-                return Err(fault::malformed(format!("the body is larger than {BODY_CAP} bytes")));
+            if body.len() + chunk.len() > body::CAP {
+                return Err(fault::malformed(body::too_large()));
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(body)
+        body::unpack(body, &encodings(response.headers()))
+            .map_err(|reason| fault::malformed(fault::clip(&reason)))
     }
 
     /// A certificate's names are text from the server too, and so are the last words of HTTP/2.
     fn fault(&self, error: &reqwest::Error) -> Fault {
         let fault = fault::of_transport(error);
-        Fault { message: self.mask.text(fault.message), ..fault }
+        Fault { message: self.mask.text(fault.message).into_owned(), ..fault }
     }
 }
 
@@ -257,7 +261,13 @@ fn headers(key: &SecretString) -> Result<HeaderMap, ClientError> {
     headers.insert("x-api-key", key);
     headers.insert(CONTENT_TYPE, json.clone());
     headers.insert(ACCEPT, json);
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     Ok(headers)
+}
+
+fn encodings(headers: &HeaderMap) -> String {
+    let all = headers.get_all(CONTENT_ENCODING).iter();
+    all.map(|encoding| String::from_utf8_lossy(encoding.as_bytes())).collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]

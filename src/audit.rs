@@ -79,7 +79,7 @@ fn unsound(vm: &Vm, last: &Sighting, standard: Standard) -> Vec<Finding> {
     let Allocation { prefix, status, released_at, cooldown_until, .. } = &last.allocation;
     let about = |kind| Finding::about(kind, vm, Some(last));
     let mut findings = Vec::new();
-    if status != ACTIVE {
+    if let Some(status) = status.as_ref().filter(|status| *status != ACTIVE) {
         findings.push(Finding {
             expected: Some(ACTIVE.to_owned()),
             actual: Some(status.clone()),
@@ -153,7 +153,7 @@ mod tests {
     fn everything_that_is_wrong_with_a_vm_is_told_the_worst_first() {
         let moment = || Some("2026-11-20 00:00:00+00".to_owned().into());
         let allocation = Allocation {
-            status: "released".into(),
+            status: Some("released".into()),
             released_at: moment(),
             cooldown_until: moment(),
             ..example()

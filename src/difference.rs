@@ -41,10 +41,10 @@ pub struct Standing {
 /// The ids of an allocation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ids {
-    pub id: String,
-    pub account_id: String,
-    pub client_id: String,
-    pub proxmox_vm_id: String,
+    pub id: Option<String>,
+    pub account_id: Option<String>,
+    pub client_id: Option<String>,
+    pub proxmox_vm_id: Option<String>,
 }
 
 impl From<&Allocation> for Ids {
@@ -64,16 +64,16 @@ impl Standing {
     }
 
     fn text(&self, field: Field) -> Option<&str> {
-        let ids = self.ids.as_ref();
+        let id = |of: fn(&Ids) -> &Option<String>| self.ids.as_ref().map(of)?.as_deref();
         match field {
             Field::Prefix => self.prefix.as_deref(),
             Field::NextHop => self.next_hop.as_deref(),
             Field::RackId => self.rack_id.as_deref(),
             Field::Status => self.status.as_deref(),
-            Field::Id => ids.map(|ids| ids.id.as_str()),
-            Field::AccountId => ids.map(|ids| ids.account_id.as_str()),
-            Field::ClientId => ids.map(|ids| ids.client_id.as_str()),
-            Field::ProxmoxVmId => ids.map(|ids| ids.proxmox_vm_id.as_str()),
+            Field::Id => id(|ids| &ids.id),
+            Field::AccountId => id(|ids| &ids.account_id),
+            Field::ClientId => id(|ids| &ids.client_id),
+            Field::ProxmoxVmId => id(|ids| &ids.proxmox_vm_id),
         }
     }
 
@@ -96,7 +96,9 @@ fn same(field: Field, a: &str, b: &str) -> bool {
     a == b
         || match field {
             Field::Prefix => matches!((a.parse::<Prefix>(), b.parse()), (Ok(a), Ok(b)) if a == b),
-            Field::NextHop => matches!((a.parse::<NextHop>(), b.parse()), (Ok(a), Ok(b)) if a == b),
+            Field::NextHop => {
+                matches!((a.parse::<NextHop>(), b.parse::<NextHop>()), (Ok(a), Ok(b)) if a.agrees_with(&b))
+            }
             Field::RackId
             | Field::Status
             | Field::Id
@@ -141,10 +143,10 @@ pub(crate) mod tests {
             next_hop: Some("2001:db8:1000::1".into()),
             status: Some("active".into()),
             ids: Some(Ids {
-                id: "1".into(),
-                account_id: "2".into(),
-                client_id: "3".into(),
-                proxmox_vm_id: "4".into(),
+                id: Some("1".into()),
+                account_id: Some("2".into()),
+                client_id: Some("3".into()),
+                proxmox_vm_id: Some("4".into()),
             }),
         }
     }
@@ -207,10 +209,10 @@ pub(crate) mod tests {
                 Field::NextHop => standing.next_hop = Some(text.into()),
                 Field::RackId => standing.rack_id = Some(text.into()),
                 Field::Status => standing.status = Some(text.into()),
-                Field::Id => ids.id = text.into(),
-                Field::AccountId => ids.account_id = text.into(),
-                Field::ClientId => ids.client_id = text.into(),
-                Field::ProxmoxVmId => ids.proxmox_vm_id = text.into(),
+                Field::Id => ids.id = Some(text.into()),
+                Field::AccountId => ids.account_id = Some(text.into()),
+                Field::ClientId => ids.client_id = Some(text.into()),
+                Field::ProxmoxVmId => ids.proxmox_vm_id = Some(text.into()),
             }
             standing
         };
@@ -228,7 +230,11 @@ pub(crate) mod tests {
     #[test]
     fn what_one_of_the_runs_did_not_keep_is_no_change() {
         let old = Standing { ids: None, ..answered() };
-        assert_eq!(difference(Some(&old), Some(&answered())), None);
-        assert_eq!(difference(Some(&answered()), Some(&old)), None);
+        let unknown = Ids { id: None, account_id: None, client_id: None, proxmox_vm_id: None };
+        let bare = Standing { ids: Some(unknown), rack_id: None, status: None, ..answered() };
+        for other in [old, bare] {
+            assert_eq!(difference(Some(&other), Some(&answered())), None);
+            assert_eq!(difference(Some(&answered()), Some(&other)), None);
+        }
     }
 }

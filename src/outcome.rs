@@ -192,7 +192,7 @@ pub fn classify(answer: &Answer, evidence: &Evidence<'_>) -> Verdict {
 
 /// Row 3: did an attempt whose answer was lost make this allocation?
 fn made_by_lost_answer(allocation: &Allocation, evidence: &Evidence<'_>, warnings: &mut Vec<String>) -> bool {
-    let known = evidence.before.is_some_and(|before| before.id == allocation.id);
+    let known = evidence.before.is_some_and(|before| !allocation.is_another_than(before));
     if evidence.unanswered.is_empty() || known {
         return false;
     }
@@ -239,8 +239,8 @@ fn moment(at: Option<&Moment>) -> Option<Timestamp> {
 /// States of an allocation that an operator should know of, whatever the outcome.
 fn oddities(allocation: &Allocation) -> Vec<String> {
     let mut warnings = Vec::new();
-    if allocation.status != "active" {
-        warnings.push(format!("status is {}, not active", allocation.status));
+    if let Some(status) = allocation.status.as_deref().filter(|&status| status != "active") {
+        warnings.push(format!("status is {status}, not active"));
     }
     for (name, at) in
         [("released_at", &allocation.released_at), ("cooldown_until", &allocation.cooldown_until)]
@@ -408,7 +408,7 @@ mod tests {
         assert_eq!(verdict(&same, &evidence(Some(&before), &lost)), (Outcome::Unchanged, Basis::Ledger));
         let other = answer(false, |a| {
             a.allocated_at = after(1);
-            a.id = "4".into();
+            a.id = Some("4".into());
         });
         assert_eq!(verdict(&other, &evidence(Some(&before), &lost)), (Outcome::Created, Basis::LostAnswer));
     }
@@ -541,7 +541,7 @@ mod tests {
     #[test]
     fn states_that_an_operator_should_know_of_are_warnings() {
         let answer = answer(false, |a| {
-            a.status = "cooling_down".into();
+            a.status = Some("cooling_down".into());
             a.released_at = after(0);
             a.cooldown_until = after(10);
             a.updated_at = Some(Moment::from("soon".to_owned()));

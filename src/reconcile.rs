@@ -540,8 +540,12 @@ impl Run<'_> {
         let Item { before, unanswered, expected, first_call, .. } = &work.item;
         let first_call = first_call.unwrap_or(FirstCall { at: clock::now(), told: None });
         let evidence = Evidence { before: before.as_ref(), unanswered, first_call, offset };
-        let verdict = classify(&answer, &evidence);
+        let mut verdict = classify(&answer, &evidence);
         let drift = expected.drift(&answer.allocation);
+        let unknown = expected.unknown(&answer.allocation);
+        verdict
+            .warnings
+            .extend(unknown.map(|field| format!("the inventory expects {field}, and the answer has none")));
         let allocation = Box::new(answer.allocation);
         self.settle(work, Settlement::Success { verdict, allocation, drift });
     }

@@ -92,14 +92,14 @@ fn settle_all(mut writer: Writer) {
 fn allocation() -> Allocation {
     let moment = || Some("2026-02-10 00:00:00.658429+00".to_owned().into());
     Allocation {
-        id: "3".into(),
-        rack_id: "r00".into(),
-        client_id: "30000".into(),
-        account_id: "20000".into(),
-        proxmox_vm_id: "10048".into(),
+        id: Some("3".into()),
+        rack_id: Some("r00".into()),
+        client_id: Some("30000".into()),
+        account_id: Some("20000".into()),
+        proxmox_vm_id: Some("10048".into()),
         prefix: "2001:db8::/48".parse().unwrap(),
         next_hop: "2001:db8::1".parse().unwrap(),
-        status: "active".into(),
+        status: Some("active".into()),
         allocated_at: moment(),
         released_at: None,
         cooldown_until: None,

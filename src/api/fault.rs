@@ -6,9 +6,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use reqwest::Response;
 use reqwest::header::{AGE, CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER};
-use serde::Deserialize;
 
 use super::attempt::Fault;
+use super::error_body::ErrorBody;
 use super::retry_after;
 use crate::outcome::Failure;
 
@@ -51,73 +51,38 @@ fn text(headers: &HeaderMap, name: &str) -> Option<String> {
     Some(headers.get(name)?.to_str().ok()?.trim().to_owned())
 }
 
-/// Either documented error shape: v1's `{error, message, code, …}` or an RFC 9457 problem document.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct ErrorBody {
-    pub(super) success: Option<serde_json::Value>,
-    detail: Option<serde_json::Value>,
-    message: Option<serde_json::Value>,
-    error: Option<serde_json::Value>,
-    title: Option<serde_json::Value>,
-    code: Option<serde_json::Value>,
-    #[serde(rename = "retryAfter")]
-    retry_after: Option<serde_json::Value>,
-    #[serde(rename = "requestId")]
-    pub(super) request_id: Option<serde_json::Value>,
-    pub(super) timestamp: Option<serde_json::Value>,
-}
-
-impl ErrorBody {
-    /// `None` where the body is no JSON object.
-    pub(super) fn read(body: &[u8]) -> Option<Self> {
-        // Serde would read an array as a struct's fields in order.
-        let object = body.trim_ascii_start().first() == Some(&b'{');
-        object.then(|| serde_json::from_slice(body).ok())?
-    }
-
-    fn line(&self) -> Option<String> {
-        [&self.detail, &self.message, &self.error, &self.title]
-            .into_iter()
-            .filter_map(|value| value.as_ref()?.as_str())
-            .find(|text| !text.trim().is_empty())
-            .map(clip)
-    }
-
-    fn retry_after(&self) -> Option<Duration> {
-        match self.retry_after.as_ref()? {
-            serde_json::Value::String(text) => retry_after::seconds(text),
-            serde_json::Value::Number(number) => retry_after::seconds(&number.to_string()),
-            _ => None,
-        }
-    }
-}
-
 /// The fault of an answer whose status is not 2xx, or that is no valid success.
-pub(super) fn of_answer(head: &Head, body: Option<&ErrorBody>, failure: Failure) -> Fault {
-    let code = body.and_then(|b| b.code.as_ref()?.as_str()).map(|code| clip(code).to_lowercase());
-    let upstream_failed = head.status == 409 && code.as_deref() == Some("upstream_failed");
+pub(super) fn of_answer(head: &Head, body: ErrorBody, failure: Failure) -> Fault {
+    let upstream_failed = head.status == 409 && body.code.as_deref() == Some("upstream_failed");
     Fault {
         failure,
         status: Some(head.status),
-        json: body.is_some(),
+        json: body.json,
         may_have_applied: matches!(head.status, 408 | 500..=599)
             || upstream_failed
             || failure == Failure::MalformedAnswer,
-        retry_after: head.retry_after.or_else(|| body.and_then(ErrorBody::retry_after)),
-        message: body.and_then(ErrorBody::line).unwrap_or_else(|| bare_line(head, body.is_some())),
-        code,
+        retry_after: head.retry_after.or(body.retry_after),
+        message: line(head, &body),
+        code: body.code,
     }
 }
 
-fn bare_line(head: &Head, json: bool) -> String {
+/// The API's own words; what lies before it speaks for the status at most.
+fn line(head: &Head, body: &ErrorBody) -> String {
+    if let (true, Some(line)) = (body.json, &body.line) {
+        return line.clone();
+    }
     let reason = reqwest::StatusCode::from_u16(head.status).ok().and_then(|status| status.canonical_reason());
-    let kind = match (&head.content_type, json) {
+    let kind = match (&head.content_type, body.json) {
         (_, true) => "JSON without a message",
         (Some(kind), false) => kind,
         (None, false) => "no content type",
     };
-    format!("HTTP {} {} ({kind})", head.status, reason.unwrap_or("unknown status"))
+    let status = format!("HTTP {} {}", head.status, reason.unwrap_or("unknown status"));
+    match &body.line {
+        Some(line) => clip(&format!("{status}: {line}")),
+        None => format!("{status} ({kind})"),
+    }
 }
 
 /// The failure that a status other than 2xx stands for.
@@ -219,51 +184,33 @@ mod tests {
     }
 
     fn fault(status: u16, body: &str) -> Fault {
-        let body = ErrorBody::read(body.as_bytes());
-        of_answer(&head(status), body.as_ref(), of_status(status))
+        of_answer(&head(status), ErrorBody::read(body), of_status(status))
     }
 
     #[test]
-    fn both_error_shapes_give_a_line_and_a_code() {
-        let v1 = fault(
-            404,
-            r#"{"error":"Not Found","message":"VM not found","code":"NOT_FOUND","timestamp":"t"}"#,
-        );
-        assert_eq!(
-            (v1.message.as_str(), v1.code.as_deref(), v1.json),
-            ("VM not found", Some("not_found"), true)
-        );
-        let problem =
-            fault(409, r#"{"type":"t","title":"Conflict","detail":"still building","code":"vps_not_ready"}"#);
-        assert_eq!(
-            (problem.message.as_str(), problem.code.as_deref()),
-            ("still building", Some("vps_not_ready"))
-        );
-    }
-
-    #[test]
-    fn bodies_that_are_no_json_object_leave_the_status_to_speak() {
-        for body in ["", "<html>Bad gateway</html>", "[1]", "null", "\"x\"", "{\"error\":"] {
-            let fault = fault(502, body);
-            assert_eq!(fault.message, "HTTP 502 Bad Gateway (text/html)", "{body}");
-            assert!(!fault.json, "{body}");
+    fn the_apis_own_words_stand_alone_and_what_others_say_stands_behind_the_status() {
+        for (status, body, message) in [
+            (404, r#"{"error":"Not Found","message":"no such VM"}"#, "no such VM"),
+            (400, r#"{"error":"Bad Request"}"#, "Bad Request"),
+            (599, "{}", "HTTP 599 unknown status (JSON without a message)"),
+            (502, "", "HTTP 502 Bad Gateway (text/html)"),
+            (502, "<html>Bad gateway</html>", "HTTP 502 Bad Gateway (text/html)"),
+            (520, "<title>No answer</title>", "HTTP 520 unknown status: No answer"),
+            (403, "error code: 1020\nmore", "HTTP 403 Forbidden: error code: 1020"),
+            (502, "null", "HTTP 502 Bad Gateway (text/html)"),
+        ] {
+            assert_eq!(fault(status, body).message, message, "{body}");
         }
-        assert_eq!(fault(599, "{}").message, "HTTP 599 unknown status (JSON without a message)");
-        assert_eq!(fault(500, r#"{"message":{"a":1},"error":"boom"}"#).message, "boom");
     }
 
     #[test]
-    fn the_body_tells_the_wait_where_the_header_does_not() {
-        let wait = |body: &str| fault(429, body).retry_after;
-        assert_eq!(wait(r#"{"retryAfter":"7"}"#), Some(Duration::from_secs(7)));
-        assert_eq!(wait(r#"{"retryAfter":7}"#), Some(Duration::from_secs(7)));
-        for malformed in [r#"{"retryAfter":"soon"}"#, r#"{"retryAfter":-1}"#, r#"{"retryAfter":1.5}"#, "{}"] {
-            assert_eq!(wait(malformed), None, "{malformed}");
-        }
+    fn a_header_that_names_a_wait_goes_before_the_body() {
+        let body = || ErrorBody::read(r#"{"retryAfter":"7"}"#);
         let header = Head { retry_after: Some(Duration::from_secs(3)), ..head(429) };
-        let body = ErrorBody::read(br#"{"retryAfter":"7"}"#);
-        let fault = of_answer(&header, body.as_ref(), Failure::RateLimited);
-        assert_eq!(fault.retry_after, Some(Duration::from_secs(3)));
+        for (head, seconds) in [(header, 3), (head(429), 7)] {
+            let fault = of_answer(&head, body(), Failure::RateLimited);
+            assert_eq!(fault.retry_after, Some(Duration::from_secs(seconds)));
+        }
     }
 
     #[test]

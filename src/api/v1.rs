@@ -1,13 +1,15 @@
 //! The v1 dialect: `POST /api/vm/{vmid}/routed-ipv6`, its answers and their traps.
 
-use std::borrow::Cow;
-use std::fmt;
+use std::fmt::Display;
+use std::str::FromStr;
 
 use reqwest::Url;
-use serde::de::{self, Deserialize, Deserializer, Visitor};
 
 use super::attempt::{Attempt, Fault};
-use super::fault::{self, ErrorBody, Head, clip};
+use super::body::spaced;
+use super::error_body::ErrorBody;
+use super::fault::{self, Head, clip};
+use super::object::{Object, Raw};
 use crate::allocation::{Allocation, Moment};
 use crate::inventory::{Action, VmId};
 use crate::outcome::{Answer, Failure};
@@ -26,175 +28,215 @@ pub(super) fn body(action: Action) -> &'static str {
     }
 }
 
-/// Reads an answer into `attempt`.
-pub(super) fn read(head: &Head, body: &[u8], attempt: &mut Attempt) {
-    if head.is_success() {
-        match serde_json::from_slice::<Envelope>(body) {
-            Ok(envelope) if envelope.success => accept(head, envelope, attempt),
-            Ok(_) => refuse(head, body, Failure::RefusedByApi, attempt),
-            Err(error) => reject(head, body, &error, attempt),
+/// Reads an answer into `attempt`. `success`, `created`, `prefix` and `next_hop` decide; the rest is tolerated.
+pub(super) fn read(head: &Head, text: &str, attempt: &mut Attempt) {
+    if !head.is_success() {
+        return refuse(head, text, fault::of_status(head.status), attempt);
+    }
+    let json = spaced(text);
+    let envelope = Object::read(&json).ok_or_else(|| "no JSON object".to_owned());
+    match envelope.and_then(|envelope| Ok((boolean(&envelope, "success")?, envelope))) {
+        Ok((true, envelope)) => accept(head, &envelope, attempt),
+        Ok((false, _)) => refuse(head, text, Failure::RefusedByApi, attempt),
+        Err(reason) => {
+            refuse(head, text, Failure::MalformedAnswer, attempt);
+            if let Err(fault) = &mut attempt.result {
+                fault.message = undocumented(&format!("{reason}: {}", fault.message));
+            }
         }
-    } else {
-        refuse(head, body, fault::of_status(head.status), attempt);
     }
 }
 
-fn accept(head: &Head, envelope: Envelope<'_>, attempt: &mut Attempt) {
-    attempt.timestamp = envelope.timestamp.and_then(|at| at.0.parse().ok());
-    attempt.request_id = envelope.request_id.map(|id| clip(&id.0)).or(attempt.request_id.take());
-    attempt.result = envelope.data.normalise(head.status).map_err(|message| {
+fn accept(head: &Head, envelope: &Object<'_>, attempt: &mut Attempt) {
+    let mut rest = Tolerated::of(envelope);
+    attempt.timestamp = rest.moment("timestamp", Absence::Fine).and_then(|at| at.at());
+    attempt.request_id = rest.id("requestId", Absence::Fine).or(attempt.request_id.take());
+    attempt.result = answer(head.status, envelope, rest.warnings).map_err(|reason| {
         let status = Some(head.status);
-        Fault { status, json: true, ..fault::malformed(message) }
+        Fault { status, json: true, ..fault::malformed(undocumented(&reason)) }
     });
 }
 
-fn refuse(head: &Head, body: &[u8], failure: Failure, attempt: &mut Attempt) {
-    let body = ErrorBody::read(body);
-    if let Some(body) = &body {
-        let text = |value: &Option<serde_json::Value>| value.as_ref()?.as_str().map(str::to_owned);
-        attempt.timestamp = text(&body.timestamp).and_then(|at| at.parse().ok());
-        attempt.request_id = text(&body.request_id).map(|id| clip(&id)).or(attempt.request_id.take());
+fn refuse(head: &Head, text: &str, failure: Failure, attempt: &mut Attempt) {
+    let body = ErrorBody::read(text);
+    attempt.timestamp = body.timestamp;
+    attempt.request_id = body.request_id.clone().or(attempt.request_id.take());
+    attempt.result = Err(fault::of_answer(head, body, failure));
+}
+
+fn undocumented(reason: &str) -> String {
+    clip(&format!("not the documented answer: {reason}"))
+}
+
+/// The answer of an envelope that says `success: true`, or what is wrong with it.
+fn answer(status: u16, envelope: &Object<'_>, mut warnings: Vec<String>) -> Result<Answer, String> {
+    let data = object(envelope, "data")?;
+    let created = boolean(&data, "created")?;
+    let wire = object(&data, "allocation")?;
+    let mut rest = Tolerated::of(&wire);
+    let allocation = Allocation {
+        prefix: address(&wire, "prefix")?,
+        next_hop: address(&wire, "next_hop")?,
+        id: rest.id("id", Absence::Odd),
+        rack_id: rest.id("rack_id", Absence::Odd),
+        client_id: rest.id("client_id", Absence::Odd),
+        account_id: rest.id("account_id", Absence::Odd),
+        proxmox_vm_id: rest.id("proxmox_vm_id", Absence::Odd),
+        status: rest.word("status"),
+        allocated_at: rest.moment("allocated_at", Absence::Odd),
+        released_at: rest.moment("released_at", Absence::Fine),
+        cooldown_until: rest.moment("cooldown_until", Absence::Fine),
+        created_at: rest.moment("created_at", Absence::Odd),
+        updated_at: rest.moment("updated_at", Absence::Odd),
+        metadata_updated_at: rest.metadata_updated_at(),
+    };
+    let length = allocation.prefix.length();
+    if let Some(stated) = rest.prefix_length().filter(|&stated| stated != i64::from(length)) {
+        rest.warnings.push(format!("prefix_length is {stated}, but the prefix says {length}"));
     }
-    attempt.result = Err(fault::of_answer(head, body.as_ref(), failure));
-}
-
-/// A 2xx that is not the documented success: refused in words, or not understood.
-fn reject(head: &Head, body: &[u8], error: &serde_json::Error, attempt: &mut Attempt) {
-    let refused = ErrorBody::read(body).is_some_and(|body| body.success == Some(false.into()));
-    match refused {
-        true => refuse(head, body, Failure::RefusedByApi, attempt),
-        false => {
-            let message = clip(&format!("not the documented answer: {error}"));
-            attempt.result = Err(Fault { status: Some(head.status), ..fault::malformed(message) });
-        }
+    warnings.append(&mut rest.warnings);
+    if created != (status == 201) {
+        warnings.push(format!("created is {created}, but the status is {status}"));
     }
+    Ok(Answer { created, allocation, warnings })
 }
 
-#[derive(serde::Deserialize)]
-struct Envelope<'a> {
-    success: bool,
-    #[serde(default, borrow)]
-    timestamp: Option<Text<'a>>,
-    #[serde(default, rename = "requestId")]
-    request_id: Option<Text<'a>>,
-    data: Data<'a>,
-}
-
-#[derive(serde::Deserialize)]
-struct Data<'a> {
-    created: bool,
-    #[serde(borrow)]
-    allocation: Wire<'a>,
-}
-
-/// An allocation as v1 sends it. Keys that are not listed are tolerated.
-#[derive(serde::Deserialize)]
-struct Wire<'a> {
-    #[serde(borrow)]
-    id: Text<'a>,
-    rack_id: Text<'a>,
-    client_id: Text<'a>,
-    account_id: Text<'a>,
-    proxmox_vm_id: Text<'a>,
-    #[serde(borrow)]
-    prefix: Cow<'a, str>,
-    #[serde(default)]
-    prefix_length: Option<i64>,
-    #[serde(borrow)]
-    next_hop: Cow<'a, str>,
-    #[serde(borrow)]
-    status: Cow<'a, str>,
-    #[serde(default)]
-    allocated_at: Option<Text<'a>>,
-    #[serde(default)]
-    released_at: Option<Text<'a>>,
-    #[serde(default)]
-    cooldown_until: Option<Text<'a>>,
-    #[serde(default)]
-    created_at: Option<Text<'a>>,
-    #[serde(default)]
-    updated_at: Option<Text<'a>>,
-    #[serde(default)]
-    metadata: Option<Metadata<'a>>,
-}
-
-#[derive(Default, serde::Deserialize)]
-struct Metadata<'a> {
-    #[serde(default, borrow, rename = "updatedAt")]
-    updated_at: Option<Text<'a>>,
-}
-
-impl Data<'_> {
-    fn normalise(self, status: u16) -> Result<Answer, String> {
-        let wire = self.allocation;
-        let allocation = Allocation {
-            prefix: wire.prefix.parse().map_err(|e| format!("prefix {:?} is {e}", clip(&wire.prefix)))?,
-            next_hop: wire
-                .next_hop
-                .parse()
-                .map_err(|e| format!("next_hop {:?} is {e}", clip(&wire.next_hop)))?,
-            id: clip(&wire.id.0),
-            rack_id: clip(&wire.rack_id.0),
-            client_id: clip(&wire.client_id.0),
-            account_id: clip(&wire.account_id.0),
-            proxmox_vm_id: clip(&wire.proxmox_vm_id.0),
-            status: clip(&wire.status),
-            allocated_at: moment(wire.allocated_at),
-            released_at: moment(wire.released_at),
-            cooldown_until: moment(wire.cooldown_until),
-            created_at: moment(wire.created_at),
-            updated_at: moment(wire.updated_at),
-            metadata_updated_at: moment(wire.metadata.unwrap_or_default().updated_at),
-        };
-        let mut warnings = Vec::new();
-        let length = allocation.prefix.length();
-        if let Some(stated) = wire.prefix_length.filter(|&stated| stated != i64::from(length)) {
-            warnings.push(format!("prefix_length is {stated}, but the prefix says {length}"));
-        }
-        if self.created != (status == 201) {
-            warnings.push(format!("created is {}, but the status is {status}", self.created));
-        }
-        Ok(Answer { created: self.created, allocation, warnings })
+/// A field that decides: it is there, and once.
+fn decisive<'a>(object: &Object<'a>, name: &str) -> Result<Raw<'a>, String> {
+    match object.has_twice(name) {
+        true => Err(format!("{name} is there twice")),
+        false => object.get(name).ok_or_else(|| format!("{name} is missing")),
     }
 }
 
-fn moment(text: Option<Text<'_>>) -> Option<Moment> {
-    text.map(|text| Moment::from(clip(&text.0)))
+fn boolean(object: &Object<'_>, name: &str) -> Result<bool, String> {
+    let value = decisive(object, name)?;
+    value.boolean().ok_or_else(|| not(name, value, "true or false"))
 }
 
-/// A scalar that comes as a string in one place and as an integer in another.
-struct Text<'a>(Cow<'a, str>);
+fn object<'a>(parent: &Object<'a>, name: &str) -> Result<Object<'a>, String> {
+    let value = decisive(parent, name)?;
+    value.object().ok_or_else(|| not(name, value, "an object"))
+}
 
-impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Scalar;
+fn address<T: FromStr<Err: Display>>(allocation: &Object<'_>, name: &str) -> Result<T, String> {
+    let value = decisive(allocation, name)?;
+    let text = value.string().ok_or_else(|| not(name, value, "a text"))?;
+    text.parse().map_err(|error| format!("{name} {:?} is {error}", clip(&text)))
+}
 
-        impl<'de> Visitor<'de> for Scalar {
-            type Value = Text<'de>;
+fn not(name: &str, value: Raw<'_>, expected: &str) -> String {
+    format!("{name} is {}, not {expected}", clip(value.as_str()))
+}
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string or an integer")
-            }
+/// Whether a field may be null, or not be there at all.
+#[derive(Clone, Copy, PartialEq)]
+enum Absence {
+    Fine,
+    Odd,
+}
 
-            fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Text<'de>, E> {
-                Ok(Text(text.into()))
-            }
+/// The fields of an object that decide nothing: taken where they can be read, else unknown; and what is odd about them.
+struct Tolerated<'o, 'a> {
+    object: &'o Object<'a>,
+    warnings: Vec<String>,
+}
 
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Text<'de>, E> {
-                Ok(Text(text.to_owned().into()))
-            }
-
-            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Text<'de>, E> {
-                Ok(Text(number.to_string().into()))
-            }
-
-            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Text<'de>, E> {
-                Ok(Text(number.to_string().into()))
-            }
-        }
-
-        deserializer.deserialize_any(Scalar)
+impl<'o, 'a> Tolerated<'o, 'a> {
+    fn of(object: &'o Object<'a>) -> Self {
+        Self { object, warnings: Vec::new() }
     }
+
+    fn get(&mut self, name: &str, absence: Absence) -> Option<Raw<'a>> {
+        if self.object.has_twice(name) {
+            self.warnings.push(format!("{name} is there twice"));
+        }
+        let value = self.object.get(name);
+        if absence == Absence::Odd && value.is_none_or(Raw::is_null) {
+            let how = if value.is_some() { "null" } else { "missing" };
+            self.warnings.push(format!("{name} is {how}"));
+        }
+        value.filter(|value| !value.is_null())
+    }
+
+    fn warn(&mut self, name: &str, value: Raw<'_>, expected: &str) {
+        self.warnings.push(not(name, value, expected));
+    }
+
+    /// Ids are texts in some places and integers in others.
+    fn id(&mut self, name: &str, absence: Absence) -> Option<String> {
+        let value = self.get(name, absence)?;
+        let text = value.string().map(|text| clip(&text)).filter(|text| !text.is_empty());
+        if text.is_none() && !is_integer(value) {
+            self.warn(name, value, "a text or an integer");
+        }
+        text.or_else(|| integer(value))
+    }
+
+    fn word(&mut self, name: &str) -> Option<String> {
+        let value = self.get(name, Absence::Odd)?;
+        let word = value.string().map(|text| clip(&text)).filter(|text| !text.is_empty());
+        if word.is_none() {
+            self.warn(name, value, "a text");
+        }
+        word
+    }
+
+    /// An empty text, `false` and 0 are no time, as null is none.
+    fn moment(&mut self, name: &str, absence: Absence) -> Option<Moment> {
+        let value = self.get(name, absence)?;
+        let text = value.string().map(|text| clip(&text)).filter(|text| !text.is_empty());
+        if text.is_none() {
+            self.warn(name, value, "a time");
+        }
+        let is_zero = |number: &str| number.trim_matches(['-', '0', '.']).is_empty();
+        let number = || value.number().filter(|number| !is_zero(number)).map(clip);
+        let yes = || value.boolean()?.then(|| value.as_str().to_owned());
+        text.or_else(number).or_else(yes).map(Moment::from)
+    }
+
+    fn prefix_length(&mut self) -> Option<i64> {
+        let value = self.get("prefix_length", Absence::Odd)?;
+        if !is_integer(value) {
+            self.warn("prefix_length", value, "an integer");
+        }
+        match value.string() {
+            Some(text) => integer(Raw::read(text.trim())?)?.parse().ok(),
+            None => integer(value)?.parse().ok(),
+        }
+    }
+
+    fn metadata_updated_at(&mut self) -> Option<Moment> {
+        let value = self.get("metadata", Absence::Fine)?;
+        let object = value.object();
+        if object.is_none() {
+            self.warn("metadata", value, "an object");
+        }
+        // A text may hold the object.
+        let text = value.string();
+        let object = object.or_else(|| Object::read(text.as_deref()?))?;
+        let mut metadata = Tolerated::of(&object);
+        let at = metadata.moment("updatedAt", Absence::Fine);
+        self.warnings.extend(metadata.warnings.iter().map(|warning| format!("metadata.{warning}")));
+        at
+    }
+}
+
+fn is_integer(value: Raw<'_>) -> bool {
+    value.number().is_some_and(|number| number.bytes().all(|byte| byte == b'-' || byte.is_ascii_digit()))
+}
+
+/// Beyond 2^53, neighbours are the same number.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+
+/// A whole number, however it is written.
+fn integer(value: Raw<'_>) -> Option<String> {
+    let number = value.number()?;
+    if is_integer(value) {
+        return Some(clip(number));
+    }
+    let number: f64 = number.parse().ok()?;
+    (number.fract() == 0.0 && number.abs() <= EXACT).then(|| format!("{number:.0}"))
 }
 
 #[cfg(test)]
@@ -224,7 +266,7 @@ mod tests {
 
     fn attempt(status: u16, body: &[u8]) -> Attempt {
         let mut attempt = Attempt::unanswered(jiff::Timestamp::UNIX_EPOCH);
-        read(&Head { status, ..Head::default() }, body, &mut attempt);
+        read(&Head { status, ..Head::default() }, &crate::api::body::decode(body), &mut attempt);
         attempt
     }
 
@@ -277,7 +319,7 @@ mod tests {
                 a["status"] = json!("migrating");
                 a["colour"] = json!("blue");
             }));
-            assert_eq!(answer.allocation.status, "migrating");
+            assert_eq!(answer.allocation.status.as_deref(), Some("migrating"));
         }
         let absent = with_allocation(|a| drop(a.as_object_mut().unwrap().remove("metadata")));
         assert_eq!(answer(absent).allocation.metadata_updated_at, None);
@@ -296,14 +338,224 @@ mod tests {
         }
     }
 
+    /// Odd values of each field that decides nothing, what is read, and the warning without the field's name.
+    const ODD: &[(&str, &str, &str, &str)] = &[
+        ("id", "null", "none", "is null"),
+        ("id", "3.0", "3", "is 3.0, not a text or an integer"),
+        ("id", "3e0", "3", "is 3e0, not a text or an integer"),
+        ("id", "3.5", "none", "is 3.5, not a text or an integer"),
+        ("id", "99999999999999999999999", "99999999999999999999999", ""),
+        ("id", "1e999", "none", "is 1e999, not a text or an integer"),
+        ("id", "true", "none", "is true, not a text or an integer"),
+        ("id", "[3]", "none", "is [3], not a text or an integer"),
+        ("id", r#""""#, "none", r#"is "", not a text or an integer"#),
+        ("rack_id", "{}", "none", "is {}, not a text or an integer"),
+        ("rack_id", "27", "27", ""),
+        ("rack_id", r#""  ""#, "none", r#"is "  ", not a text or an integer"#),
+        ("rack_id", r#""\u0064c1""#, "dc1", ""),
+        ("client_id", "null", "none", "is null"),
+        ("client_id", "30000.0", "30000", "is 30000.0, not a text or an integer"),
+        ("account_id", "false", "none", "is false, not a text or an integer"),
+        ("proxmox_vm_id", "-1.50", "none", "is -1.50, not a text or an integer"),
+        ("status", "null", "none", "is null"),
+        ("status", "1", "none", "is 1, not a text"),
+        ("status", r#""""#, "none", r#"is "", not a text"#),
+        ("status", r#"["active"]"#, "none", r#"is ["active"], not a text"#),
+        ("prefix_length", r#""48""#, "", r#"is "48", not an integer"#),
+        ("prefix_length", r#"" 48.0 ""#, "", r#"is " 48.0 ", not an integer"#),
+        ("prefix_length", "48.0", "", "is 48.0, not an integer"),
+        ("prefix_length", "4.8e1", "", "is 4.8e1, not an integer"),
+        ("prefix_length", "null", "", "is null"),
+        ("prefix_length", "{}", "", "is {}, not an integer"),
+        ("prefix_length", "99999999999999999999999", "", ""),
+        ("allocated_at", "1770681600.658429", "1770681600.658429", "is 1770681600.658429, not a time"),
+        ("allocated_at", "1770681600658", "1770681600658", "is 1770681600658, not a time"),
+        ("allocated_at", "null", "none", "is null"),
+        ("created_at", "[]", "none", "is [], not a time"),
+        ("created_at", "false", "none", "is false, not a time"),
+        ("updated_at", r#""""#, "none", r#"is "", not a time"#),
+        ("updated_at", r#""yesterday""#, "yesterday", ""),
+        ("released_at", "false", "none", "is false, not a time"),
+        ("released_at", r#""""#, "none", r#"is "", not a time"#),
+        ("released_at", "0", "none", "is 0, not a time"),
+        ("released_at", "0.0", "none", "is 0.0, not a time"),
+        ("released_at", "{}", "none", "is {}, not a time"),
+        ("released_at", "true", "true", "is true, not a time"),
+        ("released_at", "1770681600", "1770681600", "is 1770681600, not a time"),
+        ("cooldown_until", r#"" ""#, "none", r#"is " ", not a time"#),
+        ("cooldown_until", "false", "none", "is false, not a time"),
+        ("metadata", "null", "none", ""),
+        ("metadata", "{}", "none", ""),
+        ("metadata", r#"{"updatedAt":null,"more":[1]}"#, "none", ""),
+        ("metadata", r#"{"updatedAt":"soon"}"#, "soon", ""),
+        ("metadata", r#"{"updatedAt":["soon"]}"#, "none", r#".updatedAt is ["soon"], not a time"#),
+        ("metadata", r#""{}""#, "none", r#"is "{}", not an object"#),
+        (
+            "metadata",
+            r#""{\"updatedAt\":\"soon\"}""#,
+            "soon",
+            r#"is "{\"updatedAt\":\"soon\"}", not an object"#,
+        ),
+        ("metadata", r#""""#, "none", r#"is "", not an object"#),
+        ("metadata", "[]", "none", "is [], not an object"),
+        ("metadata", "48.0", "none", "is 48.0, not an object"),
+    ];
+
+    /// What was read of a field of the allocation; nothing where it is not kept.
+    fn kept(allocation: &Allocation, field: &str) -> String {
+        let moment = |at: &Option<Moment>| at.as_ref().map(|at| at.as_str().to_owned());
+        let text = match field {
+            "id" => allocation.id.clone(),
+            "rack_id" => allocation.rack_id.clone(),
+            "client_id" => allocation.client_id.clone(),
+            "account_id" => allocation.account_id.clone(),
+            "proxmox_vm_id" => allocation.proxmox_vm_id.clone(),
+            "status" => allocation.status.clone(),
+            "allocated_at" => moment(&allocation.allocated_at),
+            "created_at" => moment(&allocation.created_at),
+            "updated_at" => moment(&allocation.updated_at),
+            "released_at" => moment(&allocation.released_at),
+            "cooldown_until" => moment(&allocation.cooldown_until),
+            "metadata" => moment(&allocation.metadata_updated_at),
+            _ => return String::new(),
+        };
+        text.unwrap_or_else(|| "none".into())
+    }
+
+    /// The documented success, with this text for a field of the allocation.
+    fn with_raw(field: &str, value: &str) -> Attempt {
+        let body = documented().to_string();
+        let old = format!("\"{field}\":{}", documented()["data"]["allocation"][field]);
+        assert!(body.contains(&old), "{field}");
+        attempt(200, body.replace(&old, &format!("\"{field}\":{value}")).as_bytes())
+    }
+
     #[test]
-    fn times_that_cannot_be_read_are_kept_as_text() {
-        let answer = answer(with_allocation(|a| {
-            a["updated_at"] = json!("yesterday");
-            a["allocated_at"] = json!(null);
-        }));
-        assert_eq!(answer.allocation.updated_at.as_ref().map(Moment::as_str), Some("yesterday"));
-        assert_eq!(answer.allocation.allocated_at, None);
+    fn a_field_that_decides_nothing_is_taken_where_it_can_be_read_and_warned_about_where_it_is_odd() {
+        for &(field, value, read, warning) in ODD {
+            let answer = answer(with_raw(field, value));
+            assert_eq!(kept(&answer.allocation, field), read, "{field}: {value}");
+            let odd: Vec<_> = answer.warnings.iter().filter(|warning| !warning.contains("says 48")).collect();
+            let space = if warning.starts_with('.') { "" } else { " " };
+            let expected = (!warning.is_empty()).then(|| format!("{field}{space}{warning}"));
+            assert_eq!(odd, expected.iter().collect::<Vec<_>>(), "{field}: {value}");
+        }
+    }
+
+    #[test]
+    fn no_field_that_decides_nothing_fails_an_answer_whatever_it_is() {
+        let fields = documented()["data"]["allocation"].as_object().unwrap().clone();
+        let deep = format!("{}{}", "[".repeat(20_000), "]".repeat(20_000));
+        let values = ["null", "true", "-0", "1e999", r#""\ud800""#, r#""\u0000""#, "[]", "{}", &deep];
+        for field in fields.keys().filter(|field| !["prefix", "next_hop"].contains(&field.as_str())) {
+            for value in values {
+                let answer = answer(with_raw(field, value));
+                assert_eq!(answer.allocation.prefix.as_str(), "2001:db8::1/48", "{field}: {value:.20}");
+                assert!(answer.warnings.iter().all(|warning| warning.len() < 400), "{field}: {value:.20}");
+            }
+            let missing = answer(with_allocation(|a| drop(a.as_object_mut().unwrap().remove(field))));
+            let silent = ["metadata", "released_at", "cooldown_until"].contains(&field.as_str());
+            let expected = if silent { vec![] } else { vec![format!("{field} is missing")] };
+            assert_eq!(missing.warnings, expected);
+        }
+        for field in ["timestamp", "requestId"] {
+            for value in [json!(null), json!(true), json!([1]), json!({"a": 1}), json!(1.5), json!("")] {
+                let mut body = documented();
+                body[field] = value.clone();
+                let answer = answer(attempt(200, body.to_string().as_bytes()));
+                assert_eq!(answer.warnings.len(), usize::from(!value.is_null()), "{field}: {value}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_field_that_is_there_twice_counts_as_it_was_said_last_unless_it_decides() {
+        let doubled = |field: &str, value: &str| {
+            let body = documented().to_string();
+            attempt(
+                200,
+                body.replace(r#""rack_id":"#, &format!(r#""{field}":{value},"rack_id":"#)).as_bytes(),
+            )
+        };
+        let rack = answer(doubled("rack_id", "\"dc1r99\""));
+        assert_eq!(rack.allocation.rack_id.as_deref(), Some("dc1r28"));
+        assert_eq!(rack.warnings, ["rack_id is there twice"]);
+        for (field, value) in [("prefix", "\"2001:db8::/48\""), ("next_hop", "\"2001:db8::1\"")] {
+            assert!(fault(doubled(field, value)).message.contains(&format!("{field} is there twice")));
+        }
+        let body = documented().to_string();
+        for (field, twice) in [("success", r#""success":true,"#), ("created", r#""created":false,"#)] {
+            let body = body.replace(&format!("\"{field}\":"), &format!("{twice}\"{field}\":"));
+            assert!(
+                fault(attempt(200, body.as_bytes())).message.contains(&format!("{field} is there twice"))
+            );
+        }
+    }
+
+    #[test]
+    fn what_decides_is_required_and_never_guessed() {
+        let whole = documented();
+        for (path, values) in [
+            ("/success", vec![json!(null), json!("true"), json!(1), json!([true])]),
+            ("/data", vec![json!(null), json!([]), json!("{}"), json!([whole["data"]])]),
+            ("/data/created", vec![json!(null), json!("false"), json!(0), json!({})]),
+            ("/data/allocation", vec![json!(null), json!([]), json!([whole["data"]["allocation"]])]),
+            (
+                "/data/allocation/prefix",
+                vec![json!(null), json!(48), json!(""), json!("2001:db8::"), json!({})],
+            ),
+            ("/data/allocation/next_hop", vec![json!(null), json!(1), json!(""), json!("router"), json!([])]),
+        ] {
+            let name = path.rsplit('/').next().unwrap();
+            for value in values {
+                let mut body = whole.clone();
+                *body.pointer_mut(path).unwrap() = value.clone();
+                let fault = fault(attempt(200, body.to_string().as_bytes()));
+                assert_eq!(fault.failure, Failure::MalformedAnswer, "{path}: {value}");
+                assert!(fault.may_have_applied && fault.message.contains(name), "{path}: {}", fault.message);
+            }
+            let mut body = whole.clone();
+            let parent = path.rsplit_once('/').unwrap().0;
+            body.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(name);
+            let fault = fault(attempt(200, body.to_string().as_bytes()));
+            let expected = format!("not the documented answer: {name} is missing");
+            assert!(fault.message.starts_with(&expected), "{}", fault.message);
+        }
+    }
+
+    #[test]
+    fn an_answer_is_read_in_whichever_encoding_it_comes() {
+        let body = documented().to_string().replace("dc1r28", "dc1å");
+        let utf16 = |unit: fn(u16) -> [u8; 2]| body.encode_utf16().flat_map(unit).collect::<Vec<u8>>();
+        let latin1: Vec<u8> = body.chars().map(|c| u8::try_from(c).unwrap()).collect();
+        for bytes in [
+            body.as_bytes().to_vec(),
+            ["\u{feff}", &body].concat().into_bytes(),
+            latin1,
+            utf16(u16::to_le_bytes),
+            [&[0xfe, 0xff], &utf16(u16::to_be_bytes)[..]].concat(),
+            body.replace("dc1", "\tdc1").into_bytes(),
+        ] {
+            let answer = answer(attempt(200, &bytes));
+            assert_eq!(answer.allocation.rack_id.as_deref(), Some("dc1å"));
+            assert!(answer.warnings.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_2xx_that_is_no_answer_says_what_it_was_instead() {
+        for (body, message) in [
+            ("", "no JSON object: HTTP 200 OK (no content type)"),
+            ("<title>Sign in</title>", "no JSON object: HTTP 200 OK: Sign in"),
+            (r#"{"message":"queued"}"#, "success is missing: queued"),
+            (
+                r#"{"success":"false","message":"no prefix left"}"#,
+                "success is \"false\", not true or false: no prefix left",
+            ),
+        ] {
+            let fault = fault(attempt(200, body.as_bytes()));
+            assert_eq!(fault.message, format!("not the documented answer: {message}"));
+        }
     }
 
     #[test]
@@ -329,6 +581,7 @@ mod tests {
             b"{}".to_vec(),
             br#"{"success":true}"#.to_vec(),
             br#"{"success":"true","data":{}}"#.to_vec(),
+            format!("{whole} {whole}").into_bytes(),
             whole.replace("2001:db8::1/48", "10.0.0.0/8").into_bytes(),
             whole.replace(r#""next_hop":"2001:db8::1""#, r#""next_hop":"router""#).into_bytes(),
             [b"[".repeat(5000), b"]".repeat(5000)].concat(),

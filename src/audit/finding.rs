@@ -95,7 +95,9 @@ impl Finding {
             kind,
             vmid: vm.id.to_string(),
             name: vm.name.clone(),
-            rack_id: last.map(|last| last.allocation.rack_id.clone()).or_else(|| vm.expected.rack_id.clone()),
+            rack_id: last
+                .and_then(|last| last.allocation.rack_id.clone())
+                .or_else(|| vm.expected.rack_id.clone()),
             expected: None,
             actual: None,
             other_vms: 0,

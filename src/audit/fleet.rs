@@ -61,10 +61,11 @@ impl Census {
         self.spans.push(Span::new(allocation.prefix.network(), self.spans.len()));
         self.ids.push(id);
         self.seen_at.push(*seen_at);
-        if !self.racks.contains_key(allocation.rack_id.as_str()) {
-            self.racks.insert(allocation.rack_id.as_str().into(), NextHops::new());
+        let Some(rack) = allocation.rack_id.as_deref() else { return };
+        if !self.racks.contains_key(rack) {
+            self.racks.insert(rack.into(), NextHops::new());
         }
-        if let Some(rack) = self.racks.get_mut(allocation.rack_id.as_str()) {
+        if let Some(rack) = self.racks.get_mut(rack) {
             *rack.entry(allocation.next_hop.address()).or_default() += 1;
         }
     }
@@ -131,7 +132,7 @@ impl Fleet {
 
     /// The next hop of most VMs of the allocation's rack, where it has another.
     pub fn outvotes(&self, allocation: &Allocation) -> Option<Majority> {
-        let majority = self.majorities.get(allocation.rack_id.as_str()).copied();
+        let majority = self.majorities.get(allocation.rack_id.as_deref()?).copied();
         majority.filter(|majority| majority.next_hop != allocation.next_hop.address())
     }
 
@@ -191,7 +192,7 @@ mod tests {
         {
             assert_eq!(census(split).outvotes(&odd), None, "{split:?}");
         }
-        let elsewhere = Allocation { rack_id: "dc9r99".into(), ..odd };
+        let elsewhere = Allocation { rack_id: Some("dc9r99".into()), ..odd };
         assert_eq!(census(&same).outvotes(&elsewhere), None);
     }
 

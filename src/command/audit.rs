@@ -171,7 +171,7 @@ impl<'a> Auditing<'a> {
         for id in self.fleet.missing() {
             let Some(last) = self.ledger.sighting(self.base_url, &id)? else { continue };
             let vm = Vm { id, name: None, action: None, expected: Expected::default(), labels: vec![] };
-            if selection.matches(&vm, Some(&last.allocation.rack_id)) {
+            if selection.matches(&vm, last.allocation.rack_id.as_deref()) {
                 self.listing.add(vec![missing(&vm, &last)])?;
             }
         }

@@ -142,10 +142,10 @@ impl<'t> Statements<'t> {
             verdict.and_then(|verdict| json::write_list(&verdict.changes)),
             success.and_then(|(.., drift)| json::write_list(drift)),
             verdict.and_then(|verdict| json::write_list(&verdict.warnings)),
-            allocation.map(|allocation| &allocation.rack_id),
+            allocation.and_then(|allocation| allocation.rack_id.as_ref()),
             allocation.map(|allocation| allocation.prefix.as_str()),
             allocation.map(|allocation| allocation.next_hop.as_str()),
-            allocation.map(|allocation| &allocation.status),
+            allocation.and_then(|allocation| allocation.status.as_ref()),
             allocation.and_then(|allocation| json::write(&Ids::from(&**allocation))),
             setback.map(|setback| setback.failure.as_str()),
             setback.map(|setback| &setback.error),
@@ -154,7 +154,9 @@ impl<'t> Statements<'t> {
         Ok(items == 1)
     }
 
+    /// What the answer left unknown stays as it was known.
     fn see(&mut self, settled: &Settled, allocation: &Allocation) -> Result<(), Error> {
+        let allocation = &*allocation.or_as_before(settled.item.before.as_ref());
         let (vmid, seen_at) = (settled.item.vm.as_str(), micros(settled.at));
         let allocated = json::write(allocation);
         self.see.execute(params![self.base, vmid, allocation.rack_id, allocated, seen_at]).map(drop)

@@ -22,8 +22,8 @@ pub fn text(vm: &VmId, known: &[LastKnown], entries: &[Entry]) -> String {
     for LastKnown { base_url, seen_at, allocation } in known {
         let seen = seen_at.map(|at| format!(" {}", moment(at))).unwrap_or_default();
         let it = place(Some(allocation.prefix.as_str()), Some(allocation.next_hop.as_str()));
-        let (status, rack) = (&allocation.status, &allocation.rack_id);
-        let line = format!("Last seen{seen} at {base_url}: {it}, {status}, on {rack}");
+        let more = words(allocation.status.as_deref(), allocation.rack_id.as_deref());
+        let line = format!("Last seen{seen} at {base_url}: {}", [vec![it], more].concat().join(", "));
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{}", escape(&line));
     }
@@ -53,14 +53,18 @@ pub(super) fn details(row: &Row) -> Vec<String> {
         lines.push(format!("it {MAY_HAVE_CHANGED}"));
     }
     if row.prefix.is_some() {
-        let words = [row.status.clone(), row.rack_id.as_ref().map(|rack| format!("on {rack}"))];
         let it = place(row.prefix.as_deref(), row.next_hop.as_deref());
-        lines.push([Some(it)].into_iter().chain(words).flatten().collect::<Vec<_>>().join(", "));
+        let more = words(row.status.as_deref(), row.rack_id.as_deref());
+        lines.push([vec![it], more].concat().join(", "));
     }
     lines.extend(row.changes.iter().map(|change| format!("changed: {}", csv::change(change))));
     lines.extend(row.drift.iter().map(|drift| format!("not as expected: {}", csv::drift(drift))));
     lines.extend(row.warnings.iter().map(|warning| format!("warning: {warning}")));
     lines
+}
+
+fn words(status: Option<&str>, rack: Option<&str>) -> Vec<String> {
+    [status.map(str::to_owned), rack.map(|rack| format!("on {rack}"))].into_iter().flatten().collect()
 }
 
 fn place(prefix: Option<&str>, next_hop: Option<&str>) -> String {

@@ -1,9 +1,12 @@
 //! Answers that no sandbox gives: every trap of the API and of what lies before it, over a real connection.
 
 use std::collections::HashMap;
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::Write;
 use std::time::{Duration, Instant};
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
@@ -123,8 +126,78 @@ const TRAPS: &[Trap] = &[
         &[|| success(201, true, 0).after(Duration::from_secs(2)).into(), found_new],
         "created lost_answer 2 false 200",
     ),
+    ("gzip unasked", &[|| packed(gzip(&success_body(true, 0)), "gzip")], "created created_flag 1 false 201"),
+    (
+        "half of a gzip",
+        &[|| packed(gzip(&success_body(true, 0))[..99].to_vec(), "gzip"), found_new],
+        "created lost_answer 2 false 200",
+    ),
+    ("a gzip that swells", &[|| packed(gzip(&swollen()), "gzip")], "failed malformed_answer 3 true 201"),
+    ("no gzip", &[|| packed(b"{}".to_vec(), "gzip")], "failed malformed_answer 3 true 201"),
+    ("brotli", &[|| packed(b"\x0b\x02".to_vec(), "br")], "failed malformed_answer 3 true 201"),
+    ("an error in gzip", &[error_in_gzip], "failed not_found 1 false 404"),
+    ("401 in Latin-1", &[|| latin1(401).into()], "failed unauthorized 1 false 401"),
+    ("403 with half a surrogate", &[surrogate], "failed forbidden 1 false 403"),
+    ("a byte order mark", &[marked], "created created_flag 1 false 201"),
+    (
+        "another next hop",
+        &[|| with("next_hop", "fe80::1%vmbr0".into())],
+        "unchanged server_clock 1 false 200",
+    ),
+    ("a moment that is empty", &[|| with("released_at", "".into())], "unchanged server_clock 1 false 200"),
+    (
+        "folded and broken header lines",
+        &[|| success(201, true, 0).header("x-note", "a\r\n\tb").header("no name", "c").into()],
+        "created created_flag 1 false 201",
+    ),
+    (
+        "plain text",
+        &[|| answer(400, "text/plain", "no such\u{1b}[31m VM\nmore").into()],
+        "failed rejected 1 false 400",
+    ),
     ("changed while we called", &[|| success_updated_now()], "updated server_clock 1 false 200"),
 ];
+
+pub(crate) fn gzip(body: &Value) -> Vec<u8> {
+    let mut packed = GzEncoder::new(Vec::new(), Compression::default());
+    packed.write_all(body.to_string().as_bytes()).unwrap();
+    packed.finish().unwrap()
+}
+
+fn packed(body: Vec<u8>, encoding: &str) -> Step {
+    answer(201, "application/json", body).header("content-encoding", encoding).into()
+}
+
+fn swollen() -> Value {
+    let mut body = success_body(true, 0);
+    body["padding"] = " ".repeat(1 << 20).into();
+    body
+}
+
+fn error_in_gzip() -> Step {
+    let body = json!({"error": "Not Found", "message": ["no such VM", "here"]});
+    answer(404, "application/json", gzip(&body)).header("content-encoding", "gzip").into()
+}
+
+/// JSON, but for its encoding.
+fn latin1(status: u16) -> Answer {
+    answer(status, "text/html", b"{\"error\":\"Unauthorized\",\"message\":\"f\xe5 en nyckel\"}")
+}
+
+fn surrogate() -> Step {
+    answer(403, "application/json", r#"{"message":"not \ud83d yours"}"#).into()
+}
+
+fn marked() -> Step {
+    answer(201, "application/json", format!("\u{feff}{}", success_body(true, 0))).into()
+}
+
+/// A success of which one field is another.
+fn with(field: &str, value: Value) -> Step {
+    let mut body = success_body(false, OLD);
+    body["data"]["allocation"][field] = value;
+    json_answer(200, &body).into()
+}
 
 fn truncated() -> Step {
     let whole = success_body(false, OLD).to_string();
@@ -208,6 +281,12 @@ fn assert_told_in_the_apis_words(outcome: &Outcome) {
     assert_eq!(row("404")["error"], "it is NOT_FOUND");
     assert_eq!(row("404")["request_id"], "r-1");
     assert_eq!(row("success: false")["error"], "no prefix left");
+    assert_eq!(row("an error in gzip")["error"], "no such VM; here");
+    assert_eq!(row("401 in Latin-1")["error"], "få en nyckel");
+    assert_eq!(row("plain text")["error"], "HTTP 400 Bad Request: no such\u{1b}[31m VM");
+    assert!(row("brotli")["error"].to_string().contains("encoded as br"));
+    assert_eq!(row("another next hop")["next_hop"], "fe80::1%vmbr0");
+    assert_eq!(row("a moment that is empty")["warnings"], json!([r#"released_at is "", not a time"#]));
     assert!(row("504 for ever")["error"].as_str().unwrap().contains("504"));
     for name in ["201 with created: false", "200 with created: true"] {
         assert!(row(name)["warnings"].to_string().contains("but the status is 20"), "{}", row(name));
@@ -232,6 +311,7 @@ fn a_call_is_exactly_as_documented() {
         headers.sort();
         let expected = [
             ("accept", "application/json"),
+            ("accept-encoding", "identity"),
             ("content-length", &body.len().to_string()),
             ("content-type", "application/json"),
             ("host", url.strip_prefix("http://").unwrap()),
@@ -241,6 +321,54 @@ fn a_call_is_exactly_as_documented() {
         assert_eq!(headers, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
     }
     assert_eq!(api.received().len(), 3);
+}
+
+#[test]
+fn a_refused_key_is_known_by_json_in_any_encoding() {
+    let utf16 = || {
+        let body = r#"{"message":"få en nyckel"}"#.encode_utf16();
+        answer(401, "application/json", body.flat_map(u16::to_le_bytes).collect::<Vec<u8>>())
+    };
+    let control = || answer(401, "application/json", "{\"message\":\"no\nkey\"}");
+    let listed = || answer(401, "text/plain", r#"[{"message":"no key"}]"#);
+    let apis = [|| latin1(401), utf16, control, listed];
+    for refuse in apis {
+        let api = Api::start(move |_, _| refuse().into());
+        let fixture = fixture(&api);
+        fixture.write("fleet.csv", crate::fleet::csv(40));
+        fixture.run(&["run", "fleet.csv", "--action", "allocate", "--concurrency", "2"]).exits(8);
+        assert!(api.received().len() <= 7, "{} calls", api.received().len());
+    }
+}
+
+#[test]
+fn what_an_answer_leaves_unknown_is_no_change_no_drift_and_not_forgotten() {
+    let unknown = || {
+        let mut body = success_body(false, OLD);
+        let allocation = body["data"]["allocation"].as_object_mut().unwrap();
+        for field in ["id", "rack_id", "client_id", "account_id", "proxmox_vm_id", "status"] {
+            allocation.insert(field.to_owned(), Value::Null);
+        }
+        json_answer(200, &body)
+    };
+    let api = Api::start(move |_, nth| if nth == 1 { unknown().into() } else { found() });
+    let fixture = fixture(&api);
+    fixture.write("fleet.csv", "vmid,account_id\n10000,20000\n");
+    let run = ["run", "fleet.csv", "--action", "allocate"];
+    fixture.run(&run).exits(0);
+    let second = fixture.run(&run).exits(0);
+    let row = second.row("10000");
+    assert_eq!(verdict(row), "unchanged ledger 1 false 200");
+    assert_eq!((&row["changes"], &row["drift"], &row["rack_id"]), (&json!([]), &json!([]), &Value::Null));
+    let warnings = row["warnings"].to_string();
+    for word in ["rack_id is null", "status is null", "the inventory expects account_id"] {
+        assert!(warnings.contains(word), "{warnings}");
+    }
+    let history = fixture.run(&["history", "10000"]).exits(0);
+    assert!(history.stdout.contains("active, on dc1r28"), "{}", history.stdout);
+    let third = fixture.run(&[&run[..], &["--rack", "dc1r28"]].concat()).exits(0);
+    assert_eq!(verdict(third.row("10000")), "unchanged ledger 1 false 200");
+    assert_eq!(third.row("10000")["warnings"], json!([]));
 }
 
 #[test]

@@ -8,6 +8,7 @@ use base64::Engine;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
+use crate::answers::gzip;
 use crate::fixture::Fixture;
 use crate::fleet;
 use crate::sandbox::Sandbox;
@@ -62,7 +63,7 @@ fn forms() -> Vec<String> {
 type Echo = fn(&str) -> Answer;
 
 /// Every field of every kind of answer, and enough good ones that no breaker opens.
-const ECHOES: [Echo; 15] = [
+const ECHOES: [Echo; 18] = [
     |said| {
         let body = json!({"error": said, "message": format!("bad key {said}!"), "code": said, "requestId": said, "timestamp": said});
         json_answer(400, &body)
@@ -109,6 +110,15 @@ const ECHOES: [Echo; 15] = [
     |said| {
         with_allocation(|allocation| allocation["prefix_length"] = said.into()).header("x-request-id", said)
     },
+    |said| {
+        let body = json!({"message": [said, {"reason": said}], "errors": {"vmid": [said]}}).to_string();
+        answer(404, "application/json", body.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>())
+    },
+    |said| {
+        let body = gzip(&json!({"error": {"code": said, "message": said}}));
+        answer(404, "application/json", body).header("content-encoding", "gzip")
+    },
+    |said| success(201, true, 0).header("content-encoding", said),
     |_| success(200, false, 1_000),
     |_| success(200, false, 1_000),
     |_| success(200, false, 1_000),

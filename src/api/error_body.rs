@@ -1,0 +1,251 @@
+//! What the body of an answer without success says: the API's own words for people, and what a retry depends on.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::fault::clip;
+use super::object::{Object, Raw};
+use super::{body, retry_after};
+use crate::allocation::Moment;
+
+/// The body of an error: v1's `{error, message, code, …}`, an RFC 9457 problem document, any other JSON, or text.
+#[derive(Debug, Default)]
+pub(super) struct ErrorBody {
+    /// The API itself answered, not the edge before it.
+    pub(super) json: bool,
+    /// A line for people, if it has one.
+    pub(super) line: Option<String>,
+    /// In lower case.
+    pub(super) code: Option<String>,
+    pub(super) retry_after: Option<Duration>,
+    pub(super) request_id: Option<String>,
+    pub(super) timestamp: Option<Timestamp>,
+}
+
+impl ErrorBody {
+    pub(super) fn read(text: &str) -> Self {
+        let json = body::spaced(text.trim());
+        match Raw::read(&json) {
+            Some(value) if json.starts_with('{') => {
+                value.object().map(|object| Self::of_object(&object)).unwrap_or_default()
+            }
+            Some(value) if json.starts_with(['[', '"']) => {
+                Self { json: true, line: words(value, DEPTH).map(|line| clip(&line)), ..Self::default() }
+            }
+            Some(_) => Self::default(),
+            None => Self { line: plain(text).map(clip), ..Self::default() },
+        }
+    }
+
+    fn of_object(object: &Object<'_>) -> Self {
+        let string = |name: &str| object.get(name)?.string();
+        let nested = || object.get("error")?.object()?.get("code")?.string();
+        Self {
+            json: true,
+            line: words_of(object, DEPTH).map(|line| clip(&line)),
+            code: string("code").or_else(nested).map(|code| clip(&code).to_lowercase()),
+            retry_after: object.get("retryAfter").and_then(wait),
+            request_id: string("requestId").map(|id| clip(&id)),
+            timestamp: string("timestamp").and_then(|at| Moment::from(at.into_owned()).at()),
+        }
+    }
+}
+
+fn wait(value: Raw<'_>) -> Option<Duration> {
+    let text = value.string().or(value.number().map(Into::into))?;
+    retry_after::seconds(&text)
+}
+
+/// Where a text for people stands, the best first.
+const WORDS: [&str; 7] =
+    ["detail", "message", "error", "title", "error_description", "description", "reason"];
+
+/// Where each thing that is wrong is told.
+const DETAILS: [&str; 2] = ["errors", "details"];
+
+/// What is no text for people, whatever it says.
+const NO_WORDS: [&str; 13] = [
+    "code",
+    "error_code",
+    "instance",
+    "method",
+    "path",
+    "requestId",
+    "request_id",
+    "status",
+    "statusCode",
+    "timestamp",
+    "trace_id",
+    "traceId",
+    "type",
+];
+
+/// Objects and lists within each other so many times say no more.
+const DEPTH: u8 = 6;
+
+/// Elements of a list that are told.
+const ELEMENTS: usize = 5;
+
+fn words(value: Raw<'_>, depth: u8) -> Option<String> {
+    let depth = depth.checked_sub(1)?;
+    if let Some(text) = value.string() {
+        let text = text.trim();
+        return (!text.is_empty()).then(|| text.to_owned());
+    }
+    if let Some(object) = value.object() {
+        return words_of(&object, depth);
+    }
+    let all = value.list()?.into_iter().filter_map(|element| words(element, depth));
+    joined(all.take(ELEMENTS))
+}
+
+/// The best text of an object, with each thing that is wrong; where there is none, all that it says.
+fn words_of(object: &Object<'_>, depth: u8) -> Option<String> {
+    let at = |name: &&str| words(object.get(name)?, depth);
+    let told = WORDS.iter().filter_map(at).find(|text| !is_a_mere_status(text));
+    match (told, DETAILS.iter().find_map(at)) {
+        (Some(told), Some(details)) if !told.contains(&details) => Some(format!("{told}: {details}")),
+        (Some(told), _) => Some(told),
+        (None, Some(details)) => Some(details),
+        (None, None) => others(object, depth).or_else(|| WORDS.iter().chain(&["data"]).find_map(at)),
+    }
+}
+
+/// The texts of the fields that no convention names, and no answer has.
+fn others(object: &Object<'_>, depth: u8) -> Option<String> {
+    let known = |name: &str| WORDS.contains(&name) || NO_WORDS.contains(&name);
+    let others = object.fields().filter(|(name, value)| !known(name) && value.object().is_none());
+    let others = others.filter_map(|(name, value)| Some(format!("{name}: {}", words(value, depth)?)));
+    joined(others.take(ELEMENTS))
+}
+
+fn joined(texts: impl Iterator<Item = String>) -> Option<String> {
+    let texts: Vec<String> = texts.collect();
+    (!texts.is_empty()).then(|| texts.join("; "))
+}
+
+/// `Bad Request` says no more than 400.
+fn is_a_mere_status(text: &str) -> bool {
+    let reasons =
+        (400..600).filter_map(|status| reqwest::StatusCode::from_u16(status).ok()?.canonical_reason());
+    text.eq_ignore_ascii_case("error") || reasons.into_iter().any(|reason| text.eq_ignore_ascii_case(reason))
+}
+
+/// The title of a page, or the first line of a text that is none. What has a NUL in it is neither.
+fn plain(text: &str) -> Option<&str> {
+    if text.contains('\0') {
+        return None;
+    }
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    match text.trim_start().starts_with('<') {
+        true => title(text),
+        false => lines.next(),
+    }
+}
+
+fn title(html: &str) -> Option<&str> {
+    // Of the same length in bytes, so that a place in it is the same place in the page.
+    let lower = html.to_ascii_lowercase();
+    let tag = lower.find("<title")?;
+    let start = tag + lower[tag..].find('>')? + 1;
+    let end = start + lower[start..].find("</title")?;
+    Some(html[start..end].trim()).filter(|title| !title.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(text: &str) -> Option<String> {
+        ErrorBody::read(text).line
+    }
+
+    #[test]
+    fn the_apis_own_words_are_found_wherever_it_puts_them() {
+        for (body, expected) in [
+            (r#"{"error":"Not Found","message":"VM not found","code":"NOT_FOUND"}"#, "VM not found"),
+            (r#"{"type":"t","title":"Conflict","detail":"still building"}"#, "still building"),
+            (r#"{"error":"Bad Request","message":["no vmid","no action"]}"#, "no vmid; no action"),
+            (r#"{"message":{"vmid":["must be a number"]}}"#, "vmid: must be a number"),
+            (r#"{"message":{"en":"no such VM"},"error":true}"#, "en: no such VM"),
+            (r#"{"error":{"code":"locked","message":"it is locked"}}"#, "it is locked"),
+            (r#"{"error":{"message":{"detail":"deep"}}}"#, "deep"),
+            (r#"{"title":"Bad Request","errors":[{"pointer":"/a","detail":"A"},{"detail":"B"}]}"#, "A; B"),
+            (r#"{"detail":"not valid","errors":[{"detail":"A"}]}"#, "not valid: A"),
+            (r#"{"message":"not valid: A","errors":["A"]}"#, "not valid: A"),
+            (r#"{"errors":{"vmid":["too large","too odd"]}}"#, "vmid: too large; too odd"),
+            (r#"{"error":"bad request","reason":"the pool is empty"}"#, "the pool is empty"),
+            (r#"{"error":"Bad Request","hint":"ask again","status":"x"}"#, "hint: ask again"),
+            (r#"{"error":"invalid_key","error_description":"it has expired"}"#, "invalid_key"),
+            (r#"{"success":false,"data":{"message":"no prefix left"}}"#, "no prefix left"),
+            (r#"{"error":"Bad Request","code":"X","data":null}"#, "Bad Request"),
+            (r#"{"message":" ","error":"boom"}"#, "boom"),
+            (r#"{"message":{"a":1},"error":"boom"}"#, "boom"),
+            (r#"[{"message":"first"},{"message":"second"}]"#, "first; second"),
+            (r#""a text""#, "a text"),
+            ("{\"message\":\"two\nlines\"}", "two lines"),
+            (r#"{"message":"half \ud800"}"#, "half \u{fffd}\u{fffd}\u{fffd}"),
+            ("\n  no such VM\nsecond line", "no such VM"),
+            ("error code: 1020", "error code: 1020"),
+            ("<!DOCTYPE html><html><head><TITLE lang=\"en\">\n 520: unknown </Title>", "520: unknown"),
+        ] {
+            assert_eq!(line(body).as_deref(), Some(expected), "{body}");
+        }
+        for body in
+            ["", " \r\n", "{}", "[]", "[1]", "null", "{\"code\":\"X\"}", "<html>no title</html>", "<title>"]
+        {
+            assert!(line(body).is_none_or(|line| line == body), "{body}");
+        }
+        assert_eq!(line("\u{1}\0\u{2}"), None);
+    }
+
+    #[test]
+    fn nesting_without_end_and_lists_without_end_say_no_more_than_is_useful() {
+        let deep = format!(r#"{{"message":{}"x"{}}}"#, "[".repeat(30_000), "]".repeat(30_000));
+        assert_eq!(line(&deep), None);
+        let long = format!(r#"{{"errors":[{}"last"]}}"#, r#""one","#.repeat(6_000));
+        assert_eq!(line(&long).as_deref(), Some("one; one; one; one; one"));
+    }
+
+    #[test]
+    fn only_json_is_the_apis_own() {
+        for (text, json) in [
+            (r#"{"error":"e"}"#, true),
+            ("\r\n {} \n", true),
+            ("[1]", true),
+            (r#""unauthorized""#, true),
+            ("", false),
+            ("null", false),
+            ("404", false),
+            ("<html>{}</html>", false),
+            (r#"{"error":"#, false),
+            (r#"{"error":"e"} trailing"#, false),
+        ] {
+            assert_eq!(ErrorBody::read(text).json, json, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_code_an_id_and_a_time_are_read_where_they_are() {
+        let read = ErrorBody::read(
+            r#"{"code":"VPS_NOT_READY","requestId":"r1","timestamp":"2026-02-10T00:00:01Z","retryAfter":7}"#,
+        );
+        assert_eq!(read.code.as_deref(), Some("vps_not_ready"));
+        assert_eq!(read.request_id.as_deref(), Some("r1"));
+        assert_eq!(read.timestamp, "2026-02-10T00:00:01Z".parse().ok());
+        assert_eq!(read.retry_after, Some(Duration::from_secs(7)));
+        let nested = ErrorBody::read(r#"{"error":{"code":"upstream_failed"},"code":5,"requestId":[]}"#);
+        assert_eq!((nested.code.as_deref(), nested.request_id), (Some("upstream_failed"), None));
+    }
+
+    #[test]
+    fn the_body_tells_the_wait() {
+        let wait = |body: &str| ErrorBody::read(body).retry_after;
+        assert_eq!(wait(r#"{"retryAfter":"7"}"#), Some(Duration::from_secs(7)));
+        assert_eq!(wait(r#"{"retryAfter":7}"#), Some(Duration::from_secs(7)));
+        for malformed in [r#"{"retryAfter":"soon"}"#, r#"{"retryAfter":-1}"#, r#"{"retryAfter":1.5}"#, "{}"] {
+            assert_eq!(wait(malformed), None, "{malformed}");
+        }
+    }
+}
