@@ -27,7 +27,9 @@ pub use sandbox::{SandboxArgs, TypedLimitKind, TypedRateLimitForm, TypedRateLimi
 
 use crate::api::{BaseUrl, ProxyUrl};
 use crate::brake::Threshold;
-use crate::inventory::{Action, Format, Mapping, RackPattern, VmidPattern, WherePattern};
+use crate::inventory::{
+    Action, Delimiter, Encoding, Format, Mapping, Path, RackPattern, VmidPattern, WherePattern,
+};
 use crate::pace::Ceiling;
 use crate::progress::ProgressMode;
 use crate::shrink::Share;
@@ -40,8 +42,18 @@ const CONFIGURED: [&str; 3] = ["run", "resume", "report"];
 /// narrows or writes a run's report must not narrow or write theirs.
 const LOOKING_BACK: [&str; 4] = ["runs", "history", "diff", "audit"];
 
-const SHARED: [&str; 7] =
-    ["format", "sandbox", "lock-timeout", "base-url", "inventory-format", "column", "skip-invalid"];
+const SHARED: [&str; 10] = [
+    "format",
+    "sandbox",
+    "lock-timeout",
+    "base-url",
+    "inventory-format",
+    "delimiter",
+    "encoding",
+    "items",
+    "column",
+    "skip-invalid",
+];
 
 /// The prefix of an option's environment variable.
 pub const ENV: &str = "V6FLEET_";
@@ -219,7 +231,19 @@ pub struct InventoryArgs {
     #[arg(long, value_name = "FORMAT")]
     pub inventory_format: Option<Format>,
 
-    /// Read a field from another column, such as vmid=cf_hostup_vmid (repeatable)
+    /// What stands between the columns of CSV: auto, or one of , ; | tab [default: auto, by the header]
+    #[arg(long, value_name = "DELIMITER")]
+    pub delimiter: Option<Delimiter>,
+
+    /// Encoding of files without a byte order mark, such as windows-1252 [default: UTF-8]
+    #[arg(long, value_name = "LABEL")]
+    pub encoding: Option<Encoding>,
+
+    /// Where in a JSON document the VMs are, such as data.virtual_machines [default: vms, results or data]
+    #[arg(long, value_name = "PATH")]
+    pub items: Option<Path>,
+
+    /// Read a field from another column or path, such as vmid=custom_fields.hostup_vmid (repeatable)
     #[arg(long, value_name = "FIELD=HEADER")]
     pub column: Vec<Mapping>,
 

@@ -5,10 +5,17 @@
 
 mod columns;
 mod csv;
+mod delimiter;
+mod document;
+mod encoding;
 mod error;
 mod filter;
 mod format;
 mod json;
+mod lines;
+mod nearest;
+mod page;
+mod path;
 mod read;
 mod row;
 mod seen;
@@ -17,8 +24,11 @@ mod source;
 mod vm;
 
 pub use columns::{Column, ColumnMap, InvalidColumnMap, InvalidMapping, Mapping};
+pub use delimiter::{Delimiter, InvalidDelimiter};
+pub use encoding::{Encoding, InvalidEncoding};
 pub use error::{InvalidRow, InventoryError};
 pub use format::{Format, InvalidFormat};
+pub use path::{InvalidPath, Path};
 pub use read::{Event, Place, ReadOptions, Reading, read};
 pub use selection::{InvalidPattern, RackPattern, Selection, SelectionError, VmidPattern, WherePattern};
 pub use vm::{Action, InvalidAction, InvalidVmId, Vm, VmId};

@@ -11,12 +11,15 @@ use crate::cli::{CommonArgs, RecapFormat, RunArgs};
 use crate::config::ledger_path;
 use crate::inventory::{InvalidRow, Vm};
 use crate::ledger::{Ledger, LedgerError, SANDBOX};
-use crate::text::{counted, duration, escape};
+use crate::text::{counted, duration, shortened};
 
 const NOTHING_CALLED: &str = "Dry run: nothing is called, nothing is written.";
 
 /// Racks shown one by one.
 const RACKS: usize = 50;
+
+/// How much of a rack's name is shown.
+const NAME: usize = 40;
 
 /// Does what `args` say. Returns the exit code.
 pub(super) fn dry_run(common: &CommonArgs, args: &RunArgs) -> Result<u8, CommandError> {
@@ -90,7 +93,8 @@ fn text(args: &RunArgs, base_url: &str, staged: &Staged, racks: &Racks) -> Strin
     let vms = counted(staged.selected, "VM", "VMs");
     // Writing to a String cannot fail.
     let _ = writeln!(out, "{vms} selected for {action} at {base_url}");
-    let width = racks.keys().map(|rack| shown(rack.as_deref()).chars().count()).max().unwrap_or_default();
+    let names = racks.keys().take(RACKS).map(|rack| shown(rack.as_deref()));
+    let width = names.map(|name| name.chars().count()).max().unwrap_or_default();
     for (rack, Rack { selected, known }) in racks.iter().take(RACKS) {
         let unseen = selected - known;
         let rack = shown(rack.as_deref());
@@ -116,7 +120,7 @@ fn text(args: &RunArgs, base_url: &str, staged: &Staged, racks: &Racks) -> Strin
 }
 
 fn shown(rack: Option<&str>) -> String {
-    rack.map_or_else(|| "(no rack)".to_owned(), |rack| escape(rack).into_owned())
+    rack.map_or_else(|| "(no rack)".to_owned(), |rack| shortened(rack, NAME))
 }
 
 fn json(args: &RunArgs, base_url: &str, staged: &Staged, racks: &Racks) -> String {
@@ -135,4 +139,17 @@ fn json(args: &RunArgs, base_url: &str, staged: &Staged, racks: &Racks) -> Strin
         "warnings": staged.warnings,
     });
     format!("{object}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_rack_is_so_long_that_it_is_a_width() {
+        for length in [1, NAME, 70_000, 1 << 20] {
+            assert!(shown(Some(&"å".repeat(length))).chars().count() <= NAME);
+        }
+        assert_eq!(shown(None), "(no rack)");
+    }
 }

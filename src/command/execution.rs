@@ -145,8 +145,18 @@ impl Execution<'_> {
 }
 
 /// The options without which the same inventory would not be read the same way, or another API called.
-const SAME_JOB: [&str; 7] =
-    ["inventory-format", "column", "skip-invalid", "base-url", "api-key-file", "ca-file", "world"];
+const SAME_JOB: [&str; 10] = [
+    "inventory-format",
+    "delimiter",
+    "encoding",
+    "items",
+    "column",
+    "skip-invalid",
+    "base-url",
+    "api-key-file",
+    "ca-file",
+    "world",
+];
 
 /// The command that calls the failed VMs of a run again; `None` where standard input was part of it.
 pub(super) fn rerun(info: &RunInfo, common_args: &str) -> Option<String> {

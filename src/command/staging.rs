@@ -128,13 +128,22 @@ pub(super) fn stage(
     stage: &mut impl Stage,
 ) -> Result<Staged, CommandError> {
     let columns = ColumnMap::new(wanted.options.column.iter().cloned()).map_err(CommandError::usage)?;
-    let format = wanted.options.inventory_format;
-    let action_given = wanted.action.is_some() || !wanted.needs_action;
-    let options = ReadOptions { format, columns, action_given };
+    let InventoryArgs { inventory_format, delimiter, encoding, ref items, .. } = *wanted.options;
+    let options = ReadOptions {
+        format: inventory_format,
+        delimiter: delimiter.unwrap_or_default(),
+        encoding,
+        items: items.clone(),
+        columns,
+        action_given: wanted.action.is_some() || !wanted.needs_action,
+    };
     let selection = selection(wanted.selection)?;
     let mut selecting = Selecting { wanted, past, selection, stage, tally: Tally::default() };
     let reading = read(wanted.files, &mut io::stdin(), &options, &mut |event| selecting.take(event))?;
     let Selecting { selection, tally, .. } = selecting;
+    if reading.rows() == 0 {
+        return Err(empty(wanted.files));
+    }
     if reading.invalid > 0 && !wanted.options.skip_invalid {
         return Err(refuse(&tally.shown, reading.invalid));
     }
@@ -162,15 +171,25 @@ fn warnings(tally: &Tally, reading: &Reading, selection: &Selection) -> Vec<Stri
     ];
     let counts = counts.into_iter().filter(|(vms, _)| *vms > 0);
     let counts = counts.map(|(vms, what)| format!("{} {what}", counted(vms, "VM", "VMs")));
-    let known = |label: &&str| reading.label_columns.iter().any(|column| column == label);
-    let unknown = selection.labels().filter(|label| !known(label));
-    let unknown = unknown.map(|label| format!("--where {}: no VM has such a column", escape(label)));
+    let unknown = selection.labels().filter_map(|label| Some((label, reading.nearest(label)?)));
+    let unknown = unknown.map(|(label, nearest)| {
+        let nearest = if nearest.is_empty() { nearest } else { format!("; the nearest: {nearest}") };
+        format!("--where {}: no VM has such a column{nearest}", escape(label))
+    });
     counts.chain(unknown).collect()
 }
 
 pub(super) fn selection(flags: &SelectionArgs) -> Result<Selection, CommandError> {
     let (racks, vmids, wheres) = (flags.rack.clone(), flags.vmid.clone(), flags.r#where.clone());
     Selection::new(racks, vmids, wheres).map_err(CommandError::usage)
+}
+
+/// An export that failed is no fleet without VMs.
+fn empty(files: &[PathBuf]) -> CommandError {
+    let names: Vec<String> =
+        files.iter().map(|file| escape(&file.display().to_string()).into_owned()).collect();
+    let (names, verb) = (names.join(", "), if files.len() == 1 { "is" } else { "are" });
+    CommandError::usage(anyhow::anyhow!("{names} {verb} empty: not a single row; nothing was called"))
 }
 
 fn refuse(shown: &[InvalidRow], invalid: u64) -> CommandError {

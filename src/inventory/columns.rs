@@ -3,9 +3,13 @@
 use std::str::FromStr;
 
 use super::error::{listed, shown};
+use super::nearest::nearest;
 
 /// The most columns one file, or the labels of one fleet, may have.
 pub(super) const MAX_COLUMNS: usize = 1000;
+
+/// The longest name of a VM, a rack, an account or a column, in characters.
+pub(super) const MAX_NAME: usize = 255;
 
 /// A column that the program knows. Every other one is a label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,10 +67,16 @@ impl Column {
         }
     }
 
-    /// The column that `name`, or its alias, stands for. Case counts: `Name` is a label.
+    /// The column that `name`, or its alias, stands for, whatever its case, spaces, hyphens and underscores.
     pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|column| column.as_str() == name || column.alias() == Some(name))
+        let is = |known: &str| letters(known).eq(letters(name));
+        Self::ALL.into_iter().find(|column| is(column.as_str()) || column.alias().is_some_and(is))
     }
+}
+
+/// What of a name counts when it is compared with ours.
+fn letters(name: &str) -> impl Iterator<Item = char> {
+    name.chars().filter(|c| !matches!(c, ' ' | '-' | '_')).map(|c| c.to_ascii_lowercase())
 }
 
 /// One `--column FIELD=HEADER`: where a file that names its columns otherwise has one of ours.
@@ -154,21 +164,28 @@ impl ColumnMap {
 pub(super) struct Header {
     names: Vec<String>,
     meanings: Vec<Option<Column>>,
+    /// Columns at the end without a name, in which no row has anything.
+    nameless: usize,
 }
 
 impl Header {
     /// `Err` says what is wrong with the header row and what to do about it.
-    pub(super) fn new(names: Vec<String>, map: &ColumnMap) -> Result<Self, String> {
+    pub(super) fn new(mut names: Vec<String>, map: &ColumnMap) -> Result<Self, String> {
+        let last = names.iter().rposition(|name| !name.is_empty());
+        let nameless = names.split_off(last.map_or(0, |last| last + 1)).len();
         for (index, name) in names.iter().enumerate() {
             if name.is_empty() {
                 return Err(format!("column {} has no name", index + 1));
+            }
+            if name.chars().count() > MAX_NAME {
+                return Err(format!("the name of column {} is longer than {MAX_NAME} characters", index + 1));
             }
             if names[..index].contains(name) {
                 return Err(format!("two columns are named {}", shown(name)));
             }
         }
         if let Some(absent) = map.mappings().iter().find(|mapping| !names.contains(&mapping.header)) {
-            return Err(no_such_column(absent, &listed(names.iter().map(String::as_str))));
+            return Err(no_such_column(absent, names.iter().map(String::as_str)));
         }
         let meanings: Vec<_> = names.iter().map(|name| map.column_of(name)).collect();
         for column in Column::ALL {
@@ -177,19 +194,20 @@ impl Header {
                 return Err(two_names(column, first, second));
             }
         }
-        let header = Self { names, meanings };
-        match header.meanings.contains(&Some(Column::Vmid)) {
-            true => Ok(header),
-            false => Err(header.separator().map_or_else(|| no_vmid(header.names()), not_commas)),
+        match meanings.contains(&Some(Column::Vmid)) {
+            true => Ok(Self { names, meanings, nameless }),
+            false => Err(no_vmid(names.iter().map(String::as_str))),
         }
     }
 
+    /// All columns, nameless ones too.
     pub(super) fn len(&self) -> usize {
-        self.names.len()
+        self.names.len() + self.nameless
     }
 
-    pub(super) fn name(&self, index: usize) -> &str {
-        &self.names[index]
+    /// A column as it is called in messages.
+    pub(super) fn name(&self, index: usize) -> String {
+        self.names.get(index).map_or_else(|| format!("column {}", index + 1), |name| shown(name))
     }
 
     pub(super) fn columns(&self) -> impl Iterator<Item = (&str, Option<Column>)> {
@@ -200,22 +218,9 @@ impl Header {
         self.columns().filter(|(_, meaning)| meaning.is_none()).map(|(name, _)| name)
     }
 
-    /// What stands between the columns where it is no comma, as some spreadsheets have it.
-    fn separator(&self) -> Option<&'static str> {
-        let [only] = self.names.as_slice() else { return None };
-        [(';', "semicolons"), ('\t', "tabs")]
-            .into_iter()
-            .find(|(c, _)| only.contains(*c))
-            .map(|(_, name)| name)
-    }
-
     fn names(&self) -> impl Iterator<Item = &str> {
         self.names.iter().map(String::as_str)
     }
-}
-
-fn not_commas(separator: &str) -> String {
-    format!("the columns are separated by {separator}: save the file with commas")
 }
 
 /// Why a header or an object has no vmid, and how to help it to one.
@@ -227,9 +232,19 @@ pub(super) fn no_vmid<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     )
 }
 
-pub(super) fn no_such_column(mapping: &Mapping, found: &str) -> String {
+/// Why a mapped header is nowhere, and which of the names that there are it may have been meant for.
+pub(super) fn no_such_column<'a>(
+    mapping: &Mapping,
+    names: impl IntoIterator<Item = &'a str, IntoIter: Clone>,
+) -> String {
+    let names = names.into_iter();
     let (header, column) = (shown(&mapping.header), mapping.column.as_str());
-    format!("no column is named {header} (--column {column}={header}); the columns are: {found}")
+    let nearest = nearest(&mapping.header, names.clone());
+    let nearest = if nearest.is_empty() { nearest } else { format!("; the nearest: {nearest}") };
+    format!(
+        "no column is named {header} (--column {column}={header}){nearest}; the columns are: {}",
+        listed(names)
+    )
 }
 
 pub(super) fn two_names(column: Column, first: &str, second: &str) -> String {
@@ -255,8 +270,27 @@ mod tests {
             assert_eq!(Column::named(column.as_str()), Some(column));
             assert!(column.alias().is_none_or(|alias| Column::named(alias) == Some(column)));
         }
-        for label in ["ID", "Name", "VMID", "role", ""] {
+        for label in ["ID", "Names", "VM", "vmid.", "role", "", "rack.id", "vm/id"] {
             assert_eq!(Column::named(label), None);
+        }
+    }
+
+    #[test]
+    fn case_spaces_hyphens_and_underscores_are_but_spelling() {
+        for (name, column) in [
+            ("VMID", Column::Vmid),
+            ("VM ID", Column::Vmid),
+            ("vm-id", Column::Vmid),
+            ("vmId", Column::Vmid),
+            ("Host Name", Column::Name),
+            ("Rack ID", Column::RackId),
+            ("RACK", Column::RackId),
+            ("Next-Hop", Column::NextHop),
+            ("nextHop", Column::NextHop),
+            ("Proxmox VM ID", Column::ProxmoxVmId),
+            ("client__id", Column::ClientId),
+        ] {
+            assert_eq!(Column::named(name), Some(column), "{name}");
         }
     }
 
@@ -296,9 +330,14 @@ mod tests {
 
     #[test]
     fn a_header_that_cannot_be_right_is_refused_with_the_remedy() {
+        let long = "x".repeat(MAX_NAME + 1);
         let cases: [(&[&str], &[&str], &str); 8] = [
-            (&["vmid;name;rack"], &[], "the columns are separated by semicolons: save the file with commas"),
-            (&["vmid\tname"], &[], "the columns are separated by tabs: save the file with commas"),
+            (&["vmid", &long], &[], "the name of column 2 is longer than 255 characters"),
+            (
+                &["vmid", "Name", "hostname"],
+                &[],
+                "both Name and hostname mean name: say which with --column name=Name",
+            ),
             (
                 &["ID", "Name"],
                 &[],
@@ -314,9 +353,9 @@ mod tests {
             (&["vmid", "role", "role"], &[], "two columns are named role"),
             (&["vmid", "", "role"], &[], "column 2 has no name"),
             (
-                &["vmid", "role"],
+                &["vmid", "Labels", "role", ""],
                 &["name=Label"],
-                "no column is named Label (--column name=Label); the columns are: vmid, role",
+                "no column is named Label (--column name=Label); the nearest: Labels; the columns are: vmid, Labels, role",
             ),
         ];
         for (names, pairs, expected) in cases {

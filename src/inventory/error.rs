@@ -76,6 +76,11 @@ pub enum InventoryError {
     /// The columns are not what is needed.
     #[error("{file}: {reason}")]
     Columns { file: String, reason: String },
+    #[error(
+        "no row of the inventory has an action: add --action allocate or --action refresh_next_hop (or \
+         --column action=NAME, where another column says it)"
+    )]
+    NoAction,
     #[error("standard input (-) can be read only once, and it is named twice")]
     StdinTwice,
     #[error("the list of the VMs seen so far, a temporary file, failed: {0}")]

@@ -8,14 +8,19 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::columns::{ColumnMap, MAX_COLUMNS};
+use super::columns::{Column, ColumnMap, MAX_COLUMNS};
 use super::csv::Table;
-use super::error::{Fault, FileFault, InvalidRow, InventoryError, shown};
-use super::format::Format;
-use super::json::{self, Halt, Keys, Lines};
+use super::delimiter::Delimiter;
+use super::document::{Halt, Spot, read_document};
+use super::encoding::{self, Encoding};
+use super::error::{Fault, FileFault, InvalidRow, InventoryError, WHOLE_ROW, shown};
+use super::format::{Format, is_packed};
+use super::json::{Keys, Lines};
+use super::nearest::nearest;
+use super::path;
 use super::row::Cells;
 use super::seen::{Position, Seen, Sight};
-use super::source::Source;
+use super::source::{Hashed, Source};
 use super::vm::{Vm, VmId};
 use crate::ledger::InventoryFile;
 
@@ -24,16 +29,25 @@ use crate::ledger::InventoryFile;
 pub struct ReadOptions {
     /// Of every file; `None` goes by each file's name, and for standard input by its first bytes.
     pub format: Option<Format>,
+    /// Of every CSV file.
+    pub delimiter: Delimiter,
+    /// Of every file that has no byte order mark; `None` is UTF-8.
+    pub encoding: Option<Encoding>,
+    /// Where in a JSON document the list is; `None` is where lists usually are.
+    pub items: Option<path::Path>,
     pub columns: ColumnMap,
     /// An action was typed: rows need none of their own.
     pub action_given: bool,
 }
 
-/// A line of one of the files, counted from 1.
+/// A row of one of the files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     pub file: String,
+    /// Where it starts, counted from 1.
     pub line: u64,
+    /// Which element of a JSON list it is, counted from 1: a line may hold them all.
+    pub row: Option<u64>,
 }
 
 /// One row of the inventory, in its order.
@@ -55,6 +69,8 @@ pub struct Reading {
     pub files: Vec<InventoryFile>,
     /// Every label column, in the order of first appearance.
     pub label_columns: Vec<String>,
+    /// Paths into nested objects, as the first object of each JSON file has them.
+    pub paths: Vec<String>,
     pub vms: u64,
     pub repeats: u64,
     pub invalid: u64,
@@ -64,6 +80,16 @@ impl Reading {
     /// All rows: VMs, repeats and invalid ones.
     pub fn rows(&self) -> u64 {
         self.vms + self.repeats + self.invalid
+    }
+
+    /// The names nearest to a label, or a path, that no VM has; `None` where one may have it.
+    pub fn nearest(&self, label: &str) -> Option<String> {
+        let has = |name: &str| self.label_columns.iter().any(|column| column == name);
+        let leads_on =
+            label.parse().is_ok_and(|path: path::Path| path.keys().len() > 1 && has(&path.keys()[0]));
+        let ours = self.label_columns.iter().chain(&self.paths).map(String::as_str);
+        let names = ours.chain(Column::ALL.map(Column::as_str));
+        (!has(label) && !leads_on).then(|| nearest(label, names))
     }
 }
 
@@ -88,22 +114,27 @@ pub fn read<E: From<InventoryError>>(
         names,
         seen: Seen::new(),
         labels: HashSet::new(),
+        has_action: options.action_given,
+        without_action: 0,
         reading: Reading::default(),
     };
     for (index, file) in files.iter().enumerate() {
         let digest = if is_stdin(file) {
-            fleet.file(index, None, Box::new(&mut *stdin))?
+            fleet.file(index, options.format, false, &mut *stdin)?
         } else {
             let name = &fleet.names[index];
             let format = options.format.or_else(|| Format::of_name(file));
             let format = format.ok_or_else(|| InventoryError::UnknownFormat { file: name.clone() })?;
             let opened = File::open(file).map_err(|error| FileFault::from(error).of(name))?;
-            fleet.file(index, Some(format), Box::new(opened))?
+            fleet.file(index, Some(format), is_packed(file), opened)?
         };
         let path = fleet.names[index].clone();
         fleet.reading.files.push(InventoryFile { path, sha256: digest });
     }
-    Ok(fleet.reading)
+    match fleet.has_action || fleet.without_action == 0 {
+        true => Ok(fleet.reading),
+        false => Err(InventoryError::NoAction.into()),
+    }
 }
 
 /// The fleet as far as it was read.
@@ -114,67 +145,92 @@ struct Fleet<'a, E> {
     seen: Seen,
     /// [`Reading::label_columns`] again, to look names up in.
     labels: HashSet<String>,
+    /// An action was typed, or some row has one.
+    has_action: bool,
+    /// Rows that lack nothing but an action.
+    without_action: u64,
     reading: Reading,
 }
 
 impl<E: From<InventoryError>> Fleet<'_, E> {
     /// Reads one file to its end. Returns the SHA-256 of its bytes.
-    fn file(&mut self, file: usize, format: Option<Format>, bytes: Box<dyn Read + '_>) -> Result<String, E> {
-        let mut source = Source::new(bytes);
+    fn file(
+        &mut self,
+        file: usize,
+        format: Option<Format>,
+        is_packed: bool,
+        bytes: impl Read,
+    ) -> Result<String, E> {
+        let mut bytes = Hashed::new(bytes);
         let result = self
-            .rows(file, format, &mut source)
-            .and_then(|()| Ok(source.finish().map_err(FileFault::from)?));
+            .text(file, format, is_packed, &mut bytes)
+            .and_then(|()| Ok(bytes.finish().map_err(FileFault::from)?));
         result.map_err(|halt| match halt {
             Halt::File(fault) => fault.of(&self.names[file]).into(),
             Halt::Caller(error) => error,
         })
     }
 
-    fn rows(&mut self, file: usize, format: Option<Format>, source: &mut Source<'_>) -> Result<(), Halt<E>> {
-        source.skip_byte_order_mark()?;
-        let format = match format.or(self.options.format) {
+    fn text(
+        &mut self,
+        file: usize,
+        format: Option<Format>,
+        is_packed: bool,
+        bytes: impl Read,
+    ) -> Result<(), Halt<E>> {
+        let (mut source, encoding) = encoding::text(bytes, is_packed, self.options.encoding)?;
+        let format = match format {
             Some(format) => format,
-            None => Format::of_content(source)?,
+            None => self.sniffed(&mut source)?,
         };
         match format {
-            Format::Csv => self.csv(file, source),
-            Format::Json => self.json(file, source),
-            Format::Jsonl => self.jsonl(file, source),
+            Format::Csv => self.csv(file, &mut source, encoding),
+            Format::Json => self.json(file, &mut source, encoding),
+            Format::Jsonl => self.jsonl(file, &mut source, encoding),
         }
     }
 
-    fn csv(&mut self, file: usize, source: &mut Source<'_>) -> Result<(), Halt<E>> {
-        let mut table = Table::open(source, &self.options.columns)?;
+    /// A path into a document was typed for one: what else looks like JSON is none.
+    fn sniffed(&self, source: &mut Source<'_>) -> Result<Format, FileFault> {
+        match Format::of_content(source, &self.options.columns)? {
+            Format::Jsonl if self.options.items.is_some() => Ok(Format::Json),
+            format => Ok(format),
+        }
+    }
+
+    fn csv(&mut self, file: usize, source: &mut Source<'_>, encoding: Encoding) -> Result<(), Halt<E>> {
+        let mut table = Table::open(source, encoding, self.options.delimiter, &self.options.columns)?;
         self.add_labels(table.labels()).map_err(|fault| FileFault::Columns(fault.reason))?;
         while let Some((line, cells)) = table.next_row()? {
-            self.row(Position { file, line }, cells).map_err(Halt::Caller)?;
+            self.row(Position { file, line, row: None }, cells).map_err(Halt::Caller)?;
         }
         Ok(())
     }
 
-    fn json(&mut self, file: usize, source: &mut Source<'_>) -> Result<(), Halt<E>> {
+    fn json(&mut self, file: usize, source: &mut Source<'_>, encoding: Encoding) -> Result<(), Halt<E>> {
         let mut keys = Keys::new(&self.options.columns);
-        let mut each = |line, element| self.row(Position { file, line }, keys.cells(element));
-        json::read_document(source, &mut each)?;
+        let items = self.options.items.as_ref();
+        let mut each = |Spot { line, row }, element| {
+            self.row(Position { file, line, row: Some(row) }, keys.cells(element))
+        };
+        read_document(source, encoding, items, &mut each)?;
+        self.reading.paths.extend_from_slice(keys.nested());
         Ok(keys.finish()?)
     }
 
-    fn jsonl(&mut self, file: usize, source: &mut Source<'_>) -> Result<(), Halt<E>> {
+    fn jsonl(&mut self, file: usize, source: &mut Source<'_>, encoding: Encoding) -> Result<(), Halt<E>> {
         let mut keys = Keys::new(&self.options.columns);
-        let mut lines = Lines::new(source);
+        let mut lines = Lines::new(source, encoding);
         while let Some((line, element)) = lines.next_element()? {
             let cells = element.and_then(|element| keys.cells(element));
-            self.row(Position { file, line }, cells).map_err(Halt::Caller)?;
+            self.row(Position { file, line, row: None }, cells).map_err(Halt::Caller)?;
         }
+        self.reading.paths.extend_from_slice(keys.nested());
         Ok(keys.finish()?)
     }
 
     fn row(&mut self, at: Position, cells: Result<Cells<'_>, Fault>) -> Result<(), E> {
-        let checked = cells.and_then(|cells| cells.into_vm(self.options.action_given)).and_then(|vm| {
-            self.add_labels(vm.labels.iter().map(|(name, _)| name.as_str()))?;
-            Ok(vm)
-        });
-        let vm = match checked {
+        let vm = match cells.and_then(|cells| self.vm(cells)) {
             Ok(vm) => vm,
             Err(fault) => return self.invalid(at, fault),
         };
@@ -189,22 +245,42 @@ impl<E: From<InventoryError>> Fleet<'_, E> {
                 (self.on_event)(Event::Repeat { vmid: vm.id, at, first })
             }
             Sight::Conflict(first) => {
-                let Place { file, line } = self.place(first);
-                let reason = format!("{} is in {}:{line} already, with other contents", vm.id, shown(&file));
+                let Place { file, line, row } = self.place(first);
+                let row = row.map(|row| format!(" (row {row})")).unwrap_or_default();
+                let file = shown(&file);
+                let reason = format!("{} is in {file}:{line}{row} already, with other contents", vm.id);
                 self.invalid(at, Fault::in_column("vmid", reason))
             }
         }
     }
 
+    /// Checks a row.
+    fn vm(&mut self, cells: Cells<'_>) -> Result<Vm, Fault> {
+        let no_action = if self.options.action_given { None } else { cells.no_action() };
+        self.has_action |= no_action.is_none();
+        let vm = cells.into_vm()?;
+        if let Some(fault) = no_action {
+            self.without_action += 1;
+            return Err(fault);
+        }
+        self.add_labels(vm.labels.iter().map(|(name, _)| name.as_str()))?;
+        Ok(vm)
+    }
+
     fn invalid(&mut self, at: Position, fault: Fault) -> Result<(), E> {
         self.reading.invalid += 1;
-        let Place { file, line } = self.place(at);
+        let Place { file, line, row } = self.place(at);
         let Fault { column, reason } = fault;
+        let column = match (row, column.as_str()) {
+            (None, _) => column,
+            (Some(row), WHOLE_ROW) => format!("row {row}"),
+            (Some(row), _) => format!("row {row}: {column}"),
+        };
         (self.on_event)(Event::Invalid(InvalidRow { file, line, column, reason }))
     }
 
-    fn place(&self, Position { file, line }: Position) -> Place {
-        Place { file: self.names[file].clone(), line }
+    fn place(&self, Position { file, line, row }: Position) -> Place {
+        Place { file: self.names[file].clone(), line, row }
     }
 
     /// Notes label columns that are new. Their number is bounded: each is a column of every report.
@@ -242,7 +318,8 @@ mod tests {
 
     fn options(pairs: &[&str], action_given: bool) -> ReadOptions {
         let mappings = pairs.iter().map(|pair| pair.parse::<Mapping>().unwrap());
-        ReadOptions { format: None, columns: ColumnMap::new(mappings).unwrap(), action_given }
+        let columns = ColumnMap::new(mappings).unwrap();
+        ReadOptions { columns, action_given, ..ReadOptions::default() }
     }
 
     fn reading(files: &[&Path], stdin: &str, options: &ReadOptions) -> Result<Given, InventoryError> {
@@ -372,7 +449,7 @@ mod tests {
             "12: action: is empty, and no --action was given".to_owned(),
             "13: row: 4 fields, where the header has 7".to_owned(),
             "14: row: 8 fields, where the header has 7".to_owned(),
-            "15: name: not UTF-8".to_owned(),
+            format!("15: name: {}", Encoding::UTF_8.refusal()),
             format!("19: vmid: 15000 is in {path}:2 already, with other contents"),
             format!("20: vmid: \"\\u{{1b}}[2J15011\": {id}"),
         ];
@@ -391,7 +468,10 @@ mod tests {
         assert_eq!(ids, ["1", "2", "4", "3"]);
         assert_eq!(fleet.repeats, ["2 at 1 as at 3"]);
         let first = csv.path().display();
-        assert_eq!(fleet.invalid, [format!("-:1: vmid: 1 is in {first}:2 already, with other contents")]);
+        assert_eq!(
+            fleet.invalid,
+            [format!("-:1: row 1: vmid: 1 is in {first}:2 already, with other contents")]
+        );
         assert_eq!(fleet.reading.label_columns, ["role", "owner"]);
         let paths: Vec<_> = fleet.reading.files.iter().map(|file| file.path.as_str()).collect();
         assert_eq!(paths, files.map(|file| file.to_str().unwrap()));
@@ -407,7 +487,7 @@ mod tests {
 
     #[test]
     fn the_format_said_holds_for_all_files_and_a_name_that_says_none_is_refused() {
-        let odd = file(".txt", "vmid\n1\n");
+        let odd = file(".dat", "vmid\n1\n");
         let error = reading(&[odd.path()], "", &options(&[], true)).unwrap_err().to_string();
         assert!(error.ends_with("add --inventory-format csv, json or jsonl"), "{error}");
         let csv = ReadOptions { format: Some(Format::Csv), ..options(&[], true) };
@@ -425,6 +505,19 @@ mod tests {
             (".json", "[{\"vmid\": 1}]", pairs.clone(), ": no column is named Label"),
             (".jsonl", "{\"vmid\": 1}", pairs, ": no column is named Label"),
             (".json", "{\"vmid\": 1}\n", options(&[], true), ":1: an object without a list of VMs"),
+            (
+                ".json",
+                "[{\"id\": 1}, {\"id\": 2}]",
+                options(&[], true),
+                ": no column is named vmid (or vm_id)",
+            ),
+            (".jsonl", "{\"cf\": {\"vmid\": 1}}", options(&[], true), ": no column is named vmid (or vm_id)"),
+            (
+                ".json",
+                "[{\"cf\": {\"hostup_id\": 1}}]",
+                options(&["vmid=hostup_id"], true),
+                ": no column is named hostup_id (--column vmid=hostup_id); the nearest: cf.hostup_id; the columns are: cf, cf.hostup_id",
+            ),
             (".csv", "vmid\n\"1\n2\n", options(&[], true), ":2: a quotation mark is opened"),
         ] {
             let file = file(suffix, text);
@@ -435,6 +528,65 @@ mod tests {
         assert!(absent.starts_with("no/such.csv: "), "{absent}");
         let twice = reading(&[Path::new("-"), Path::new("-")], "", &options(&[], true));
         assert!(matches!(twice, Err(InventoryError::StdinTwice)));
+    }
+
+    #[test]
+    fn rows_of_a_json_list_are_told_by_their_numbers_where_one_line_holds_them_all() {
+        let text = r#"[{"vmid": 1}, {"vmid": "x"}, 7, {"vmid": 1, "name": "a"}]"#;
+        let given = piped(text, &options(&[], true)).unwrap();
+        assert_eq!(
+            given.invalid,
+            [
+                "-:1: row 2: vmid: \"x\": not a HostUp VM id (an integer from 1 to 9223372036854775807, such as 10000)",
+                "-:1: row 3: a number, where an object is needed",
+                "-:1: row 4: vmid: 1 is in -:1 (row 1) already, with other contents",
+            ]
+        );
+    }
+
+    #[test]
+    fn where_no_row_has_an_action_that_is_one_error() {
+        let csv = file(".csv", "vmid,name\n1,a\n2,b\n");
+        let with_action = file(".csv", "vmid,action\n3,allocate\n");
+        let error = reading(&[csv.path()], "", &options(&[], false)).unwrap_err().to_string();
+        assert!(error.starts_with("no row of the inventory has an action: add --action allocate"), "{error}");
+        assert!(piped("[{\"vmid\": 1, \"action\": \"\"}]", &options(&[], false)).is_err());
+        let given = reading(&[csv.path(), with_action.path()], "", &options(&[], false)).unwrap();
+        assert_eq!((given.vms.len(), given.invalid.len()), (1, 2));
+        assert_eq!(piped("vmid,action\nx,\n", &options(&[], false)).unwrap().invalid.len(), 1);
+        assert_eq!(piped("vmid,action\n1,\n2,release\n", &options(&[], false)).unwrap().invalid.len(), 2);
+    }
+
+    #[test]
+    fn the_list_of_a_piped_document_is_where_the_path_says() {
+        let text = r#"{"data": {"servers": {"web1": {"id": {"hostup": 1}}, "web2": {"id": {"hostup": 2}}}}}"#;
+        let map = options(&["vmid=id.hostup", "name=@key"], true);
+        let given = piped(text, &ReadOptions { items: Some("data.servers".parse().unwrap()), ..map.clone() });
+        let given = given.unwrap();
+        let vms: Vec<_> = given.vms.iter().map(|vm| (vm.id.as_str(), vm.name.as_deref())).collect();
+        assert_eq!(vms, [("1", Some("web1")), ("2", Some("web2"))]);
+        assert_eq!(given.reading.paths, ["id.hostup"]);
+        let unknown = piped(text, &options(&[], true)).unwrap_err().to_string();
+        assert!(unknown.contains("add --items PATH; lists are at: data.servers, "), "{unknown}");
+    }
+
+    #[test]
+    fn a_label_that_no_vm_has_is_answered_with_those_nearest_to_it() {
+        let reading = Reading {
+            label_columns: vec!["role".into(), "status".into()],
+            paths: vec!["status.value".into()],
+            ..Reading::default()
+        };
+        for (label, nearest) in [
+            ("role", None),
+            ("status.valeu", None),
+            ("Role", Some("role")),
+            ("stauts", Some("status")),
+            ("value", Some("status.value")),
+            ("environment", Some("")),
+        ] {
+            assert_eq!(reading.nearest(label).as_deref(), nearest, "{label}");
+        }
     }
 
     #[test]

@@ -4,10 +4,14 @@ use std::borrow::Cow;
 use std::fmt::Display;
 use std::str::FromStr;
 
-use super::columns::Column;
+use super::columns::{Column, MAX_NAME};
 use super::error::{Fault, shown};
 use super::vm::{Vm, VmId};
 use crate::allocation::Expected;
+use crate::text::count;
+
+/// The longest text of a label, in characters: no cell of a spreadsheet holds more.
+const MAX_LABEL: usize = 32_767;
 
 /// A known column's content.
 #[derive(Debug)]
@@ -39,22 +43,30 @@ impl<'a> Cells<'a> {
         }
     }
 
-    /// Checks the row. `action_given`: a row needs no action of its own.
-    pub(super) fn into_vm(self, action_given: bool) -> Result<Vm, Fault> {
+    /// Checks the row.
+    pub(super) fn into_vm(self) -> Result<Vm, Fault> {
         let id: VmId = self.parsed(Column::Vmid)?.ok_or_else(|| self.absent(Column::Vmid, "is empty"))?;
         let action = self.parsed(Column::Action)?;
-        if action.is_none() && !action_given {
-            return Err(self.absent(Column::Action, "is empty, and no --action was given"));
-        }
         let expected = Expected {
             prefix: self.parsed(Column::Prefix)?,
             next_hop: self.parsed(Column::NextHop)?,
-            rack_id: self.owned(Column::RackId),
-            account_id: self.owned(Column::AccountId),
-            client_id: self.owned(Column::ClientId),
-            proxmox_vm_id: self.owned(Column::ProxmoxVmId),
+            rack_id: self.owned(Column::RackId)?,
+            account_id: self.owned(Column::AccountId)?,
+            client_id: self.owned(Column::ClientId)?,
+            proxmox_vm_id: self.owned(Column::ProxmoxVmId)?,
         };
-        Ok(Vm { id, name: self.owned(Column::Name), action, expected, labels: self.labels })
+        let name = self.owned(Column::Name)?;
+        for (label, text) in &self.labels {
+            bounded(label, label, MAX_NAME)?;
+            bounded(label, text, MAX_LABEL)?;
+        }
+        Ok(Vm { id, name, action, expected, labels: self.labels })
+    }
+
+    /// Why the row has no action of its own; `None` where it has one.
+    pub(super) fn no_action(&self) -> Option<Fault> {
+        let has_one = self.cell(Column::Action).is_some();
+        (!has_one).then(|| self.absent(Column::Action, "is empty, and no --action was given"))
     }
 
     fn absent(&self, column: Column, reason: &str) -> Fault {
@@ -68,14 +80,24 @@ impl<'a> Cells<'a> {
         Some((header.as_ref(), text.trim())).filter(|(_, text)| !text.is_empty())
     }
 
-    fn owned(&self, column: Column) -> Option<String> {
-        self.cell(column).map(|(_, text)| text.to_owned())
+    fn owned(&self, column: Column) -> Result<Option<String>, Fault> {
+        let cell = self.cell(column).map(|(header, text)| bounded(header, text, MAX_NAME));
+        Ok(cell.transpose()?.map(str::to_owned))
     }
 
     fn parsed<T: FromStr<Err: Display>>(&self, column: Column) -> Result<Option<T>, Fault> {
         let Some((header, text)) = self.cell(column) else { return Ok(None) };
         let fault = |error| Fault::in_column(header, format!("\"{}\": {error}", shown(text)));
         text.parse().map(Some).map_err(fault)
+    }
+}
+
+/// The text, unless it is longer than so many characters.
+fn bounded<'t>(header: &str, text: &'t str, most: usize) -> Result<&'t str, Fault> {
+    // No text has more characters than bytes.
+    match text.len() > most && text.chars().count() > most {
+        true => Err(Fault::in_column(header, format!("longer than {} characters", count(most as u64)))),
+        false => Ok(text),
     }
 }
 
@@ -86,31 +108,29 @@ mod tests {
 
     type Row = &'static [(Column, &'static str)];
 
-    fn vm(cells: Row, action_given: bool) -> Result<Vm, Fault> {
+    fn cells(cells: Row) -> Cells<'static> {
         let mut row = Cells::default();
         for &(column, text) in cells {
             row.set(column, "Header".into(), text.into());
         }
         row.label("role", " db ");
         row.label("owner", "");
-        row.into_vm(action_given)
+        row
     }
 
     #[test]
     fn known_columns_are_trimmed_and_labels_are_kept_as_they_are() {
-        let all = vm(
-            &[
-                (Column::Vmid, " 10000 "),
-                (Column::Name, " web 1\t"),
-                (Column::RackId, " dc1r28"),
-                (Column::Action, " allocate"),
-                (Column::Prefix, "2001:db8::/48 "),
-                (Column::NextHop, " 2001:db8::1"),
-                (Column::ProxmoxVmId, "  "),
-                (Column::ClientId, "30000 "),
-            ],
-            false,
-        )
+        let all = cells(&[
+            (Column::Vmid, " 10000 "),
+            (Column::Name, " web 1\t"),
+            (Column::RackId, " dc1r28"),
+            (Column::Action, " allocate"),
+            (Column::Prefix, "2001:db8::/48 "),
+            (Column::NextHop, " 2001:db8::1"),
+            (Column::ProxmoxVmId, "  "),
+            (Column::ClientId, "30000 "),
+        ])
+        .into_vm()
         .unwrap();
         assert_eq!((all.id.as_str(), all.name.as_deref()), ("10000", Some("web 1")));
         assert_eq!(all.action, Some(Action::Allocate));
@@ -123,40 +143,72 @@ mod tests {
 
     #[test]
     fn a_bad_cell_is_named_by_the_files_own_header() {
-        let cases: [(Row, bool, &str, &str); 7] = [
-            (&[], true, "vmid", "is empty"),
-            (&[(Column::Vmid, " ")], true, "Header", "is empty"),
+        let cases: [(Row, &str, &str); 6] = [
+            (&[], "vmid", "is empty"),
+            (&[(Column::Vmid, " ")], "Header", "is empty"),
             (
                 &[(Column::Vmid, "1.0")],
-                true,
                 "Header",
                 "\"1.0\": not a HostUp VM id (an integer from 1 to 9223372036854775807, such as 10000)",
             ),
-            (&[(Column::Vmid, "1")], false, "action", "is empty, and no --action was given"),
             (
                 &[(Column::Vmid, "1"), (Column::Action, "release\u{7}")],
-                true,
                 "Header",
                 "\"release\\u{7}\": unknown action (allocate or refresh_next_hop)",
             ),
             (
                 &[(Column::Vmid, "1"), (Column::Prefix, "10.0.0.0/8")],
-                true,
                 "Header",
                 "\"10.0.0.0/8\": not an IPv6 network in CIDR notation such as 2001:db8::/48",
             ),
             (
                 &[(Column::Vmid, "1"), (Column::NextHop, "gw")],
-                true,
                 "Header",
                 "\"gw\": not an IPv6 address such as 2001:db8::1",
             ),
         ];
-        for (cells, action_given, column, reason) in cases {
+        for (row, column, reason) in cases {
             assert_eq!(
-                vm(cells, action_given).unwrap_err(),
+                cells(row).into_vm().unwrap_err(),
                 Fault { column: column.into(), reason: reason.into() }
             );
+        }
+    }
+
+    #[test]
+    fn a_row_says_where_its_action_is_not() {
+        for (row, column) in [
+            (&[][..], Some("action")),
+            (&[(Column::Action, " ")], Some("Header")),
+            (&[(Column::Action, "x")], None),
+        ] {
+            let fault = cells(row).no_action();
+            assert_eq!(fault.as_ref().map(|fault| fault.column.as_str()), column);
+        }
+    }
+
+    #[test]
+    fn names_racks_ids_and_labels_have_a_limit_and_nothing_is_cut() {
+        let named = [Column::Name, Column::RackId, Column::AccountId, Column::ClientId, Column::ProxmoxVmId];
+        for (length, is_valid) in [(MAX_NAME, true), (MAX_NAME + 1, false)] {
+            let text = "å".repeat(length);
+            for column in named {
+                let mut row = cells(&[(Column::Vmid, "1")]);
+                row.set(column, "Header".into(), text.as_str().into());
+                let vm = row.into_vm();
+                assert_eq!(vm.is_ok(), is_valid, "{column:?}");
+                let fault = Fault { column: "Header".into(), reason: "longer than 255 characters".into() };
+                assert!(is_valid || vm == Err(fault));
+            }
+            let mut row = cells(&[(Column::Vmid, "1")]);
+            row.label(&text, "x");
+            assert_eq!(row.into_vm().is_ok(), is_valid);
+        }
+        for (length, is_valid) in [(MAX_LABEL, true), (MAX_LABEL + 1, false)] {
+            let mut row = cells(&[(Column::Vmid, "1")]);
+            row.label("note", "å".repeat(length));
+            let fault = Fault { column: "note".into(), reason: "longer than 32,767 characters".into() };
+            assert_eq!(row.into_vm().map(|_| ()), if is_valid { Ok(()) } else { Err(fault) });
         }
     }
 }

@@ -14,11 +14,12 @@ use super::filter::Filter;
 use super::vm::{Action, Vm};
 use crate::allocation::{Expected, NextHop, Prefix};
 
-/// Where a VM's row is: the number of its file, and its line.
+/// Where a VM's row is: the number of its file, its line, and which element of a list it is, where it is one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Position {
     pub(super) file: usize,
     pub(super) line: u64,
+    pub(super) row: Option<u64>,
 }
 
 /// What [`Seen::note`] says of a VM.
@@ -70,10 +71,14 @@ struct Note {
     at: Position,
 }
 
+type Words = [i64; 5];
+
 impl Note {
-    fn words(&self) -> [i64; 4] {
-        let Position { file, line } = self.at;
-        [self.vmid, self.contents, file.cast_signed() as i64, line.cast_signed()]
+    /// Rows are counted from 1: 0 is none.
+    fn words(&self) -> Words {
+        let Position { file, line, row } = self.at;
+        let row = row.unwrap_or_default().cast_signed();
+        [self.vmid, self.contents, file.cast_signed() as i64, line.cast_signed(), row]
     }
 
     #[expect(
@@ -81,8 +86,9 @@ impl Note {
         clippy::cast_sign_loss,
         reason = "the file's number was a usize"
     )]
-    fn of_words([vmid, contents, file, line]: [i64; 4]) -> Self {
-        Self { vmid, contents, at: Position { file: file as usize, line: line.cast_unsigned() } }
+    fn of_words([vmid, contents, file, line, row]: Words) -> Self {
+        let row = Some(row.cast_unsigned()).filter(|row| *row > 0);
+        Self { vmid, contents, at: Position { file: file as usize, line: line.cast_unsigned(), row } }
     }
 }
 
@@ -123,7 +129,7 @@ impl Log {
             bytes.read_exact(&mut word).map(|()| i64::from_ne_bytes(word))
         };
         for _ in 0..self.len {
-            index.insert([word()?, word()?, word()?, word()?])?;
+            index.insert([word()?, word()?, word()?, word()?, word()?])?;
         }
         Ok(index)
     }
@@ -137,23 +143,24 @@ impl Index {
         let database = Connection::open("")?;
         database.execute_batch(
             "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -8192;
-             CREATE TABLE seen (vmid INTEGER PRIMARY KEY, contents INTEGER, file INTEGER, line INTEGER);
+             CREATE TABLE seen (vmid INTEGER PRIMARY KEY, contents INTEGER, file INTEGER, line INTEGER, row INTEGER);
              BEGIN",
         )?;
         Ok(Self(database))
     }
 
     /// Inserts a VM unless there is one of that id. Returns whether it did.
-    fn insert(&self, words: [i64; 4]) -> rusqlite::Result<bool> {
-        let mut insert = self.0.prepare_cached("INSERT OR IGNORE INTO seen VALUES (?1, ?2, ?3, ?4)")?;
+    fn insert(&self, words: Words) -> rusqlite::Result<bool> {
+        let mut insert = self.0.prepare_cached("INSERT OR IGNORE INTO seen VALUES (?1, ?2, ?3, ?4, ?5)")?;
         Ok(insert.execute(words)? == 1)
     }
 
     fn find(&self, vmid: i64) -> rusqlite::Result<Note> {
         let mut select =
-            self.0.prepare_cached("SELECT vmid, contents, file, line FROM seen WHERE vmid = ?1")?;
-        select
-            .query_row([vmid], |row| Ok(Note::of_words([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?])))
+            self.0.prepare_cached("SELECT vmid, contents, file, line, row FROM seen WHERE vmid = ?1")?;
+        select.query_row([vmid], |row| {
+            Ok(Note::of_words([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?]))
+        })
     }
 }
 
@@ -188,7 +195,7 @@ mod tests {
     }
 
     fn at(file: usize, line: u64) -> Position {
-        Position { file, line }
+        Position { file, line, row: (line > 3).then_some(line * 2) }
     }
 
     #[test]

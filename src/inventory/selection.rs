@@ -3,15 +3,18 @@
 //! Values of one flag are alternatives, flags narrow each other, and an exclusion (a leading `!`) always wins.
 //! Says nothing of how many, or of what failed last time.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use globset::{Glob, GlobMatcher};
+use serde_json::Value;
 
 use super::columns::Column;
 use super::error::shown;
+use super::json::text;
 use super::vm::{Vm, VmId};
 use crate::allocation::{NextHop, Prefix};
 
@@ -177,7 +180,8 @@ impl Ranges {
     }
 }
 
-/// A `--where [!]LABEL=GLOB`. A known column's name stands for that column, else it is a label.
+/// A `--where [!]LABEL=GLOB`. A known column's name stands for that column, else it is a label, or a path into the
+/// nested objects of one.
 #[derive(Debug, Clone)]
 pub struct WherePattern {
     excludes: bool,
@@ -188,7 +192,7 @@ pub struct WherePattern {
 #[derive(Debug, Clone)]
 enum Subject {
     Column(Column),
-    Label(String),
+    Label { name: String, path: Option<super::Path> },
 }
 
 impl FromStr for WherePattern {
@@ -196,7 +200,7 @@ impl FromStr for WherePattern {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (excludes, condition) = exclusion(text);
-        let (label, pattern) = condition.split_once('=').ok_or(InvalidPattern::NoLabel)?;
+        let (label, pattern) = split(condition).ok_or(InvalidPattern::NoLabel)?;
         match (label, pattern) {
             ("", _) => Err(InvalidPattern::NoLabel),
             (_, "") => Err(InvalidPattern::NoPattern { label: label.into() }),
@@ -205,33 +209,62 @@ impl FromStr for WherePattern {
     }
 }
 
+/// At the first `=`, but for one in the quotation marks of a path.
+fn split(condition: &str) -> Option<(&str, &str)> {
+    let mut quoted = false;
+    let equals = condition.char_indices().find(|(_, c)| {
+        quoted ^= *c == '"';
+        *c == '=' && !quoted
+    });
+    match equals {
+        Some((at, _)) => Some((&condition[..at], &condition[at + 1..])),
+        None => condition.split_once('='),
+    }
+}
+
 impl Subject {
     fn named(name: &str) -> Self {
-        Column::named(name).map_or_else(|| Self::Label(name.into()), Self::Column)
+        let label = || Self::Label { name: name.into(), path: name.parse().ok() };
+        Column::named(name).map_or_else(label, Self::Column)
     }
 
-    fn of<'v>(&self, vm: &'v Vm, rack: Option<&'v str>) -> Option<&'v str> {
-        let expected = &vm.expected;
+    fn of<'v>(&self, vm: &'v Vm, rack: Option<&'v str>) -> Option<Cow<'v, str>> {
         match self {
-            Self::Label(name) => {
-                vm.labels.iter().find(|(label, _)| label == name).map(|(_, text)| text.as_str())
-            }
-            Self::Column(Column::Vmid) => Some(vm.id.as_str()),
-            Self::Column(Column::Name) => vm.name.as_deref(),
-            Self::Column(Column::RackId) => rack,
-            Self::Column(Column::Action) => vm.action.map(super::Action::as_str),
-            Self::Column(Column::Prefix) => expected.prefix.as_ref().map(Prefix::as_str),
-            Self::Column(Column::NextHop) => expected.next_hop.as_ref().map(NextHop::as_str),
-            Self::Column(Column::ProxmoxVmId) => expected.proxmox_vm_id.as_deref(),
-            Self::Column(Column::ClientId) => expected.client_id.as_deref(),
-            Self::Column(Column::AccountId) => expected.account_id.as_deref(),
+            Self::Column(column) => Self::known(*column, vm, rack).map(Cow::Borrowed),
+            Self::Label { name, path } => match vm.label(name) {
+                Some(text) => Some(Cow::Borrowed(text)),
+                None => nested(path.as_ref()?, vm).map(Cow::Owned),
+            },
+        }
+    }
+
+    fn known<'v>(column: Column, vm: &'v Vm, rack: Option<&'v str>) -> Option<&'v str> {
+        let expected = &vm.expected;
+        match column {
+            Column::Vmid => Some(vm.id.as_str()),
+            Column::Name => vm.name.as_deref(),
+            Column::RackId => rack,
+            Column::Action => vm.action.map(super::Action::as_str),
+            Column::Prefix => expected.prefix.as_ref().map(Prefix::as_str),
+            Column::NextHop => expected.next_hop.as_ref().map(NextHop::as_str),
+            Column::ProxmoxVmId => expected.proxmox_vm_id.as_deref(),
+            Column::ClientId => expected.client_id.as_deref(),
+            Column::AccountId => expected.account_id.as_deref(),
         }
     }
 }
 
+/// What is in the nested objects of a label, which are kept as JSON.
+fn nested(path: &super::Path, vm: &Vm) -> Option<String> {
+    let [first, _, ..] = path.keys() else { return None };
+    let object: Value = serde_json::from_str(vm.label(first)?).ok()?;
+    let text = text(path.find(|_| Some(&object))?);
+    (!text.is_empty()).then_some(text)
+}
+
 impl WherePattern {
     fn matches(&self, vm: &Vm, rack: Option<&str>) -> bool {
-        self.subject.of(vm, rack).is_some_and(|text| self.glob.is_match(text))
+        self.subject.of(vm, rack).is_some_and(|text| self.glob.is_match(text.as_ref()))
     }
 }
 
@@ -285,7 +318,7 @@ impl Selection {
     /// The labels that `--where` names, so that one which no inventory has can be warned about.
     pub fn labels(&self) -> impl Iterator<Item = &str> {
         self.wheres.iter().filter_map(|pattern| match &pattern.subject {
-            Subject::Label(name) => Some(name.as_str()),
+            Subject::Label { name, .. } => Some(name.as_str()),
             Subject::Column(_) => None,
         })
     }
@@ -446,6 +479,28 @@ mod tests {
                 "{condition}"
             );
         }
+    }
+
+    #[test]
+    fn where_reaches_into_nested_objects() {
+        let status = r#"{"value":"active","a.b":1,"none":null,"tags":["x"]}"#;
+        let vm = vm("10000", &[("status", status), ("site.name", "north"), ("site", r#"{"name":"south"}"#)]);
+        for (condition, selected) in [
+            ("status.value=act*", true),
+            ("status.value=planned", false),
+            ("!status.value=*", false),
+            ("status.\"a.b\"=1", true),
+            ("status.none=*", false),
+            ("status.tags=[[]\"x\"]", true),
+            ("status.value.more=*", false),
+            ("state.value=*", false),
+            ("site.name=north", true),
+            ("a.\"b=c\"=*", false),
+        ] {
+            assert_eq!(selection(&[], &[], &[condition]).matches(&vm, None), selected, "{condition}");
+        }
+        assert_eq!(split("a.\"b=c\"=d=e"), Some(("a.\"b=c\"", "d=e")));
+        assert_eq!(split("5\"=x"), Some(("5\"", "x")));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The bytes of one inventory file: read once, in bounded pieces, hashed on the way.
+//! The bytes of one inventory file: read once, in bounded pieces, hashed as they are on disk.
 
 use std::io::{self, BufRead, Read};
 
@@ -9,14 +9,44 @@ pub(super) const MAX_ROW_BYTES: usize = 1024 * 1024;
 
 const CHUNK: usize = 64 * 1024;
 
-/// A file that is being read, and the SHA-256 of what was read of it.
+/// The least room that a read is given.
+pub(super) const ROOM: usize = 64;
+
+/// A file's bytes, and the SHA-256 of what was read of them.
+pub(super) struct Hashed<R> {
+    inner: R,
+    digest: Sha256,
+}
+
+impl<R: Read> Hashed<R> {
+    pub(super) fn new(inner: R) -> Self {
+        Self { inner, digest: Sha256::new() }
+    }
+
+    /// Reads what nobody wanted, for the digest. Lower-case hex.
+    pub(super) fn finish(mut self) -> io::Result<String> {
+        io::copy(&mut self, &mut io::sink())?;
+        Ok(format!("{:x}", self.digest.finalize()))
+    }
+}
+
+impl<R: Read> Read for Hashed<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(out)?;
+        self.digest.update(&out[..read]);
+        Ok(read)
+    }
+}
+
+/// Bytes or text on their way in: what comes next can be looked at before it is taken.
 pub(super) struct Source<'a> {
     inner: Box<dyn Read + 'a>,
-    digest: Sha256,
     buffer: Vec<u8>,
     /// `buffer[start..end]` was read from `inner` but not from here.
     start: usize,
     end: usize,
+    /// The last line that was read ended in a carriage return: a line feed may belong to it.
+    returned: bool,
 }
 
 /// A line of [`Source::read_line`].
@@ -30,8 +60,8 @@ pub(super) enum Line {
 }
 
 impl<'a> Source<'a> {
-    pub(super) fn new(inner: Box<dyn Read + 'a>) -> Self {
-        Self { inner, digest: Sha256::new(), buffer: vec![0; CHUNK], start: 0, end: 0 }
+    pub(super) fn new(inner: impl Read + 'a) -> Self {
+        Self { inner: Box::new(inner), buffer: vec![0; CHUNK], start: 0, end: 0, returned: false }
     }
 
     /// What comes next, without reading past it: at least `wanted` bytes, fewer only where the file ends.
@@ -40,49 +70,34 @@ impl<'a> Source<'a> {
         Ok(&self.buffer[self.start..self.end])
     }
 
-    /// Skips a UTF-8 byte order mark; a file in UTF-16 is refused.
-    pub(super) fn skip_byte_order_mark(&mut self) -> io::Result<()> {
-        match self.peek(3)? {
-            [0xEF, 0xBB, 0xBF, ..] => self.consume(3),
-            [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "is UTF-16: save it as UTF-8"));
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// Reads one line into `line`, without its line feed.
+    /// Reads one line into `line`, without its end: a line feed, a carriage return, or both.
     pub(super) fn read_line(&mut self, line: &mut Vec<u8>) -> io::Result<Line> {
         line.clear();
         let mut outcome = Line::End;
+        let feed = usize::from(self.returned && self.fill_buf()?.first() == Some(&b'\n'));
+        self.consume(feed);
+        self.returned = false;
         loop {
             let unread = self.fill_buf()?;
             if unread.is_empty() {
                 return Ok(outcome);
             }
-            let feed = unread.iter().position(|&byte| byte == b'\n');
-            let part = &unread[..feed.unwrap_or(unread.len())];
+            let end = unread.iter().position(|byte| matches!(byte, b'\n' | b'\r'));
+            let part = &unread[..end.unwrap_or(unread.len())];
             if outcome == Line::Oversized || line.len() + part.len() > MAX_ROW_BYTES {
                 outcome = Line::Oversized;
             } else {
                 outcome = Line::Whole;
                 line.extend_from_slice(part);
             }
-            let read = part.len() + usize::from(feed.is_some());
+            let returned = end.is_some_and(|end| unread[end] == b'\r');
+            let read = part.len() + usize::from(end.is_some());
             self.consume(read);
-            if feed.is_some() {
+            if end.is_some() {
+                self.returned = returned;
                 return Ok(outcome);
             }
         }
-    }
-
-    /// Reads what nobody wanted, for the digest. Lower-case hex.
-    pub(super) fn finish(mut self) -> io::Result<String> {
-        while !self.fill_buf()?.is_empty() {
-            self.start = self.end;
-        }
-        Ok(format!("{:x}", self.digest.finalize()))
     }
 
     /// Reads more behind what is unread. 0 is the end of the file.
@@ -92,7 +107,7 @@ impl<'a> Source<'a> {
             self.end -= self.start;
             self.start = 0;
         }
-        if self.end == self.buffer.len() {
+        if self.buffer.len() - self.end < ROOM {
             self.buffer.resize(self.buffer.len() + CHUNK, 0);
         }
         let read = loop {
@@ -101,7 +116,6 @@ impl<'a> Source<'a> {
                 result => break result?,
             }
         };
-        self.digest.update(&self.buffer[self.end..self.end + read]);
         self.end += read;
         Ok(read)
     }
@@ -144,31 +158,38 @@ pub(super) mod tests {
 
     #[test]
     fn the_digest_covers_all_bytes_read_or_not() {
-        let text = b"\xEF\xBB\xBFabc\ndef";
+        let text = b"abc\ndef";
         let expected = format!("{:x}", Sha256::digest(text));
-        let mut source = Source::new(Box::new(Trickle(text)));
-        source.skip_byte_order_mark().unwrap();
+        let mut bytes = Hashed::new(Trickle(text));
+        let mut source = Source::new(&mut bytes);
         assert_eq!(source.peek(2).unwrap(), b"ab");
         let mut line = Vec::new();
         assert_eq!((source.read_line(&mut line).unwrap(), line.as_slice()), (Line::Whole, &b"abc"[..]));
-        assert_eq!(source.finish().unwrap(), expected);
+        drop(source);
+        assert_eq!(bytes.finish().unwrap(), expected);
+    }
+
+    #[test]
+    fn a_line_ends_in_a_line_feed_a_carriage_return_or_both() {
+        for text in ["a\n\nb\nc", "a\r\rb\rc", "a\r\n\r\nb\r\nc", "a\r\n\nb\rc\r\n"] {
+            let mut source = Source::new(Trickle(text.as_bytes()));
+            let (mut line, mut lines) = (Vec::new(), Vec::new());
+            while source.read_line(&mut line).unwrap() == Line::Whole {
+                lines.push(String::from_utf8(line.clone()).unwrap());
+            }
+            assert_eq!(lines, ["a", "", "b", "c"], "{text:?}");
+        }
     }
 
     #[test]
     fn a_line_that_is_too_long_is_skipped_whole() {
         let text = format!("{}\nshort\n\nlast", "x".repeat(MAX_ROW_BYTES + 1));
-        let mut source = Source::new(Box::new(text.as_bytes()));
+        let mut source = Source::new(text.as_bytes());
         let mut line = Vec::new();
         assert_eq!(source.read_line(&mut line).unwrap(), Line::Oversized);
         assert_eq!((source.read_line(&mut line).unwrap(), line.as_slice()), (Line::Whole, &b"short"[..]));
         assert_eq!((source.read_line(&mut line).unwrap(), line.as_slice()), (Line::Whole, &b""[..]));
         assert_eq!((source.read_line(&mut line).unwrap(), line.as_slice()), (Line::Whole, &b"last"[..]));
         assert_eq!(source.read_line(&mut line).unwrap(), Line::End);
-    }
-
-    #[test]
-    fn utf_16_is_refused_with_the_remedy() {
-        let error = Source::new(Box::new(&b"\xFF\xFEv\0m\0"[..])).skip_byte_order_mark().unwrap_err();
-        assert_eq!(error.to_string(), "is UTF-16: save it as UTF-8");
     }
 }

@@ -92,6 +92,12 @@ pub struct Vm {
     pub labels: Vec<(String, String)>,
 }
 
+impl Vm {
+    pub fn label(&self, name: &str) -> Option<&str> {
+        self.labels.iter().find(|(label, _)| label == name).map(|(_, text)| text.as_str())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,7 +1,12 @@
 //! Inventories of every form, and what happens to rows that are none.
 
-use std::fmt::Write;
+use std::fmt::Write as _;
 use std::fs::File;
+use std::io::Write as _;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use sha2::{Digest, Sha256};
 
 use crate::fixture::Fixture;
 use crate::fleet;
@@ -20,7 +25,7 @@ inventories/bad.csv:11: action: "release": unknown action (allocate or refresh_n
 inventories/bad.csv:12: action: is empty, and no --action was given
 inventories/bad.csv:13: row: 4 fields, where the header has 7
 inventories/bad.csv:14: row: 8 fields, where the header has 7
-inventories/bad.csv:15: name: not UTF-8
+inventories/bad.csv:15: name: not UTF-8: if the file is in another encoding, add --encoding LABEL, such as windows-1252
 inventories/bad.csv:19: vmid: 15000 is in inventories/bad.csv:2 already, with other contents
 inventories/bad.csv:20: vmid: "\u{1b}[2J15011": not a HostUp VM id (an integer from 1 to 9223372036854775807, such as 10000)
 "#;
@@ -116,7 +121,7 @@ fn several_files_of_several_formats_make_one_fleet_in_their_order() {
     fixture.write("a.jsonl", "{\"vmid\":10004,\"role\":\"db\"}\n{\"vmid\":10001}\n");
     fixture.write("b.csv", "vmid,owner\n10003,ann\n");
     fixture.write("c.json", "{\"vms\":[{\"vmid\":10002}]}");
-    fixture.write("d.txt", "vmid\n10000\n");
+    fixture.write("d.dat", "vmid\n10000\n");
     let run = ["run", "b.csv", "a.jsonl", "c.json", "--action", "allocate"];
     let outcome = fixture.run(&run).exits(0);
     assert_eq!(outcome.vmids(), ["10003", "10004", "10001", "10002"]);
@@ -126,8 +131,8 @@ fn several_files_of_several_formats_make_one_fleet_in_their_order() {
     let paths: Vec<&str> = paths.iter().map(|file| file["path"].as_str().unwrap()).collect();
     assert_eq!(paths, ["b.csv", "a.jsonl", "c.json"]);
 
-    fixture.run(&["run", "d.txt", "--action", "allocate"]).exits(2);
-    let as_csv = ["run", "d.txt", "--action", "allocate", "--inventory-format", "csv"];
+    fixture.run(&["run", "d.dat", "--action", "allocate"]).exits(2);
+    let as_csv = ["run", "d.dat", "--action", "allocate", "--inventory-format", "csv"];
     assert_eq!(fixture.run(&as_csv).exits(0).vmids(), ["10000"]);
 }
 
@@ -226,4 +231,117 @@ fn hostile_names_reach_neither_terminal_nor_spreadsheet() {
     assert_eq!([1, 23, 24].map(|column| &csv[1][column]), cells);
     let row = outcome.row("10000");
     assert_eq!((&row["name"], &row["labels"]["note"]), (&"=cmd()".into(), &"@SUM(A1)\r\n\u{202e}".into()));
+}
+
+#[test]
+fn a_file_is_read_as_people_have_it_whatever_its_delimiter_encoding_and_packing() {
+    let fixture = Fixture::new();
+    let latin: &[u8] = b"vmid;name\n10000;v\xE4xj\xF6\n";
+    let utf_16: Vec<u8> =
+        "\u{feff}VMID\tName\n10000\tväxjö\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let mut packed = GzEncoder::new(Vec::new(), Compression::default());
+    packed.write_all("vmid|name\n10000|växjö\n".as_bytes()).unwrap();
+    let packed = packed.finish().unwrap();
+    for (file, content, options) in [
+        ("a.csv", latin, &["--encoding", "windows-1252"][..]),
+        ("b.tsv", &utf_16, &[]),
+        ("c.txt.gz", &packed, &[]),
+        ("d.csv", "sep=;\r\nvmid;name\r\n10000;växjö\r\n;\r\n".as_bytes(), &[]),
+        (
+            "e.csv",
+            "vmid,x;hostname\n10000;växjö\n".as_bytes(),
+            &["--delimiter", ";", "--column", "vmid=vmid,x"],
+        ),
+        (
+            "f.json",
+            r#"{"a": {"b.c": [{"id": {"x": 10000}, "name": "växjö"}]}}"#.as_bytes(),
+            &["--items", "a.\"b.c\"", "--column", "vmid=id.x"],
+        ),
+    ] {
+        fixture.write(file, content);
+        let run = ["run", file, "--action", "allocate", "--sandbox"];
+        let outcome = fixture.run(&[&run[..], options].concat()).exits(0);
+        assert_eq!(outcome.row("10000")["name"], "växjö", "{file}");
+        let sha256 = format!("{:x}", Sha256::digest(content));
+        assert_eq!(outcome.report()["run"]["inventory"][0]["sha256"], sha256, "{file}: of its bytes on disk");
+    }
+    let outcome = fixture.run(&["run", "a.csv", "--action", "allocate", "--sandbox"]).exits(2);
+    assert!(outcome.stderr.contains("add --encoding LABEL, such as windows-1252"), "{}", outcome.stderr);
+}
+
+#[test]
+fn how_a_file_is_read_may_be_set_once_and_for_all_and_is_repeated_where_its_failures_are() {
+    let fixture = Fixture::new()
+        .env("V6FLEET_DELIMITER", "|")
+        .env("V6FLEET_ITEMS", "x.y")
+        .env("V6FLEET_CONFIG", "v6fleet.toml");
+    fixture.write("v6fleet.toml", "encoding = \"latin1\"\n");
+    fixture.write("fleet.csv", b"vmid|name;a,b\n99999|v\xE4xj\xF6\n");
+    let run = ["run", "fleet.csv", "--action", "allocate", "--sandbox", "--world", "inventories/world.toml"];
+    let outcome = fixture.run(&run).exits(3);
+    assert_eq!(outcome.row("99999")["labels"]["name;a,b"], "växjö");
+    let again = "run fleet.csv --delimiter '|' --encoding latin1 --items x.y --world inventories/world.toml";
+    assert!(outcome.stdout.contains(again), "{}", outcome.stdout);
+    fixture.run(&["audit", "fleet.csv", "--sandbox"]).exits(11);
+}
+
+#[test]
+fn an_empty_inventory_is_told_from_one_of_which_nothing_is_selected() {
+    let fixture = Fixture::new();
+    for (file, content) in [
+        ("a.csv", ""),
+        ("b.csv", "vmid,name\n"),
+        ("c.csv", "vmid,name\n,\n\"\",\" \"\n"),
+        ("d.json", "[]"),
+        ("e.json", "{\"data\": []}"),
+        ("f.json", ""),
+        ("g.jsonl", "\n\n"),
+    ] {
+        fixture.write(file, content);
+        for command in [&["run", file, "--sandbox", "--action", "allocate"][..], &["run", file, "--dry-run"]]
+        {
+            let outcome = fixture.run(command).exits(2);
+            assert!(outcome.stderr.contains("empty"), "{file}: {}", outcome.stderr);
+        }
+    }
+    fixture.write("one.csv", "vmid,role\n1,web\n");
+    let run = ["run", "one.csv", "--action", "allocate", "--sandbox", "--where", "rol=web"];
+    let outcome = fixture.run(&run).exits(7);
+    assert!(outcome.stderr.contains("nothing selected"), "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains("--where rol: no VM has such a column; the nearest: role"),
+        "{}",
+        outcome.stderr
+    );
+}
+
+#[test]
+fn without_an_action_anywhere_one_line_says_what_to_add() {
+    let fixture = Fixture::new();
+    fixture.write("fleet.csv", fleet::csv(5_000));
+    let outcome = fixture.run(&["run", "fleet.csv", "--sandbox", "-q"]).exits(2);
+    assert_eq!(outcome.stderr.lines().count(), 1, "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains("add --action allocate or --action refresh_next_hop"),
+        "{}",
+        outcome.stderr
+    );
+}
+
+#[test]
+fn a_rack_is_never_so_long_that_it_breaks_a_table() {
+    let fixture = Fixture::new();
+    let long = "r".repeat(70_000);
+    fixture.write("fleet.csv", format!("vmid,rack_id\n10000,{long}\n10001,{}\n", &long[..255]));
+    let run = ["run", "fleet.csv", "--action", "allocate", "--sandbox"];
+    let outcome = fixture.run(&[&run[..], &["--dry-run"]].concat()).exits(2);
+    assert!(
+        outcome.stderr.contains("fleet.csv:2: rack_id: longer than 255 characters"),
+        "{}",
+        outcome.stderr
+    );
+    for more in [&["--dry-run"][..], &[]] {
+        let outcome = fixture.run(&[&run[..], &["--skip-invalid"], more].concat()).exits(3);
+        assert!(outcome.stdout.lines().all(|line| line.chars().count() < 250), "{}", outcome.stdout);
+    }
 }
