@@ -165,8 +165,8 @@ pub struct RunArgs {
     #[arg(long)]
     pub dry_run: bool,
 
-    /// Go on with the unfinished run of this inventory and action, if there is one; else start anew
-    #[arg(long, conflicts_with = "dry_run")]
+    /// Go on with the job's unfinished run, if there is one over the same inventory; else start anew
+    #[arg(long)]
     pub resume: bool,
 
     /// Where the API is; plain http is for loopback addresses only
@@ -208,7 +208,7 @@ pub struct RunArgs {
     Schedulers that cannot know whether a run is unfinished use `v6fleet run --resume`.")]
 pub struct ResumeArgs {
     /// Run id, or the start of one
-    /// [default: the latest unfinished run that no newer one of the same inventory and action has superseded]
+    /// [default: the latest unfinished run that no newer one of the same job has superseded]
     #[arg(value_name = "RUN")]
     pub run: Option<String>,
 

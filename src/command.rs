@@ -6,6 +6,7 @@ mod diff;
 mod dry_run;
 mod execution;
 mod history;
+mod job;
 mod outputs;
 mod ping;
 mod report;
@@ -186,10 +187,10 @@ fn in_words(error: &anyhow::Error) -> String {
 fn dispatch(config: &Config, screen: &Screen) -> Result<u8, CommandError> {
     let common = &config.cli.common;
     match &config.cli.command {
-        Command::Run(args) if args.dry_run => dry_run::dry_run(common, args),
-        Command::Run(args) => pinged(&args.reports, &args.connection, &args.rehearsal, || {
-            run::run(common, args, config.options.clone(), screen)
-        }),
+        Command::Run(args) if args.dry_run => dry_run::dry_run(config, args),
+        Command::Run(args) => {
+            pinged(&args.reports, &args.connection, &args.rehearsal, || run::run(config, args, screen))
+        }
         Command::Resume(args) => {
             pinged(&args.reports, &args.connection, &args.rehearsal, || resume::resume(config, args, screen))
         }

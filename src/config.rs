@@ -89,6 +89,11 @@ impl Config {
         }
     }
 
+    /// The command line, word by word.
+    pub(crate) fn typed(&self) -> &[OsString] {
+        &self.args
+    }
+
     /// The same command line, where a run's own options stand in for those that are not given anew.
     pub(crate) fn with_recorded(&self, recorded: &Map<String, Value>) -> Result<Self, ConfigError> {
         Self::parse(self.args.clone(), self.file.clone(), recorded)

@@ -22,6 +22,7 @@ pub mod ping;
 pub mod progress;
 pub mod reconcile;
 pub mod report;
+pub mod resumption;
 pub mod retry;
 pub mod sandbox;
 pub mod shrink;

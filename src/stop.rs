@@ -22,6 +22,19 @@ words! {
 }
 
 impl Stop {
+    /// Whether what the run did stopped it, and not what it met with.
+    pub fn is_brake(self) -> bool {
+        match self {
+            Self::MaxDrift | Self::MaxChanged | Self::MaxFailed | Self::Canary | Self::AllFailed => true,
+            Self::MaxWait
+            | Self::Deadline
+            | Self::CertificateRefused
+            | Self::KeyRefused
+            | Self::Interrupted
+            | Self::Terminated => false,
+        }
+    }
+
     pub fn exit_code(self) -> u8 {
         match self {
             Self::MaxWait | Self::Deadline => 5,

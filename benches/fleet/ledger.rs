@@ -51,6 +51,7 @@ fn draft(ledger: &Ledger) -> RunKey {
         base_url: "https://cloud.hostup.se".into(),
         action: Some(Action::Allocate),
         files: vec!["fleet.csv".into()],
+        id_files: vec![],
         options: serde_json::Map::new(),
         key_fingerprint: None,
         timeout: Duration::from_secs(30),

@@ -7,14 +7,14 @@ use std::mem;
 use jiff::{SignedDuration, Timestamp};
 use tracing::warn;
 
-use super::staging::{Past, Selected, Stage, Staged, Wanted, stage};
+use super::staging::{Past, Selected, Stage, Staged, Wanted, selection, stage};
 use super::target::spare_inputs;
 use super::{BeforeTheFirstCall, CommandError, Stdout, exit, print};
 use crate::allocation::Expected;
 use crate::audit::{Census, Finding, Fleet, Standard, examine, missing};
 use crate::cli::{AuditArgs, CommonArgs, RecapFormat};
 use crate::config::ledger_path;
-use crate::inventory::{InvalidRow, Selection, Vm};
+use crate::inventory::{Inputs, InvalidRow, Selection, Vm};
 use crate::ledger::{Ledger, SANDBOX};
 use crate::report::audit::{AuditFiles, AuditInfo, AuditSummary, AuditText, JsonAudit};
 
@@ -121,19 +121,21 @@ impl<'a> Auditing<'a> {
     }
 
     fn all(mut self, args: &AuditArgs) -> Result<u8, CommandError> {
+        let selection = selection(&args.selection)?;
         let wanted = Wanted {
             files: &args.inventory,
             options: &args.inventory_options,
-            selection: &args.selection,
+            selection: &selection,
+            limit: args.selection.limit,
             action: None,
             needs_action: false,
             needs_rack: false,
         };
         let past =
             Past { ledger: Some(self.ledger), base_url: self.base_url, only_failed: None, shrink: None };
-        let staged = stage(&wanted, &past, &mut self)?;
+        let staged = stage(&wanted, &past, &mut Inputs::default(), &mut self)?;
         self.examine_batch()?;
-        let Staged { reading, selection, selected, skipped, shown, mut warnings } = staged;
+        let Staged { reading, selected, skipped, shown, mut warnings } = staged;
         for row in &shown {
             warn!("skipped {row}");
         }

@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::staging::{Past, Selected, Stage, Staged, guard, stage};
+use super::job::{Course, course, job};
+use super::staging::{Past, Selected, Stage, Staged, Wanted, guard, selection, stage};
+use super::target::common_args;
 use super::{CommandError, exit, print};
-use crate::cli::{CommonArgs, RecapFormat, RunArgs};
-use crate::config::ledger_path;
-use crate::inventory::{InvalidRow, Vm};
-use crate::ledger::{Ledger, LedgerError, SANDBOX};
+use crate::cli::{RecapFormat, RunArgs};
+use crate::config::{Config, ledger_path};
+use crate::inventory::{Inputs, InvalidRow, Vm};
+use crate::ledger::{Ledger, LedgerError, Left, NewRun, Unfinished};
 use crate::text::{counted, duration, shortened};
 
 const NOTHING_CALLED: &str = "Dry run: nothing is called, nothing is written.";
@@ -21,31 +23,80 @@ const RACKS: usize = 50;
 /// How much of a rack's name is shown.
 const NAME: usize = 40;
 
-/// Does what `args` say. Returns the exit code.
-pub(super) fn dry_run(common: &CommonArgs, args: &RunArgs) -> Result<u8, CommandError> {
-    let sandbox = args.rehearsal.sandbox;
-    let base_url = if sandbox { SANDBOX } else { args.base_url.as_str() };
+/// What a run would do.
+struct Prospect<'a> {
+    args: &'a RunArgs,
+    job: &'a NewRun,
+    course: Course,
+    selected: u64,
+    skipped: u64,
+    racks: Racks,
+    warnings: Vec<String>,
+}
+
+/// Does what the command line says. Returns the exit code.
+pub(super) fn dry_run(config: &Config, args: &RunArgs) -> Result<u8, CommandError> {
+    let (common, sandbox) = (&config.cli.common, args.rehearsal.sandbox);
     let ledger = match Ledger::open_read_only(&ledger_path(common, sandbox)?) {
         Ok(ledger) => Some(ledger),
         Err(LedgerError::Missing(_)) => None,
         Err(error) => return Err(error.into()),
     };
-    let only_failed = match (&ledger, &args.only_failed) {
-        (Some(ledger), Some(run)) => Some(ledger.find_run(run)?),
-        (None, Some(run)) => return Err(LedgerError::UnknownRun(run.clone()).into()),
-        (_, None) => None,
+    let selection = selection(&args.selection)?;
+    let job = job(config, args, &selection, None);
+    let mut inputs = Inputs::default();
+    let common_args = common_args(common, sandbox);
+    let course = course(ledger.as_ref(), &job, args, &mut inputs, config.typed(), &common_args)?;
+    let prospect = match (course, &ledger) {
+        (Course::GoOn(unfinished), Some(ledger)) => Prospect::of_rest(args, &job, unfinished, ledger)?,
+        (course, ledger) => {
+            let wanted = Wanted::by_run(args, &selection);
+            Prospect::of_new(args, &job, course, ledger.as_ref(), &wanted, &mut inputs)?
+        }
     };
-    let shrink = guard(args, ledger.as_ref(), base_url)?;
-    let past = Past { ledger: ledger.as_ref(), base_url, only_failed, shrink };
-    let mut counting = Counting { past: &past, racks: BTreeMap::new() };
-    let staged = stage(&args.into(), &past, &mut counting)?;
-    let racks = counting.racks;
     let text = match args.reports.format {
-        RecapFormat::Text => text(args, base_url, &staged, &racks),
-        RecapFormat::Json => json(args, base_url, &staged, &racks),
+        RecapFormat::Text => prospect.text(),
+        RecapFormat::Json => prospect.json(),
     };
     print(text.as_bytes())?;
-    Ok(if staged.skipped > 0 { exit::FAILED } else { exit::COMPLETE })
+    Ok(if prospect.skipped > 0 { exit::FAILED } else { exit::COMPLETE })
+}
+
+impl<'a> Prospect<'a> {
+    /// Of a run that is gone on with: all that it needs is in the ledger.
+    fn of_rest(
+        args: &'a RunArgs,
+        job: &'a NewRun,
+        unfinished: Unfinished,
+        ledger: &Ledger,
+    ) -> Result<Self, CommandError> {
+        let racks = ledger.left(&unfinished.run)?;
+        let rack = |Left { rack_id, vms, known }| (rack_id, Rack { selected: vms, known });
+        let racks = racks.into_iter().map(rack).collect();
+        let (selected, course) = (unfinished.left, Course::GoOn(unfinished));
+        Ok(Self { args, job, course, selected, skipped: 0, racks, warnings: Vec::new() })
+    }
+
+    fn of_new(
+        args: &'a RunArgs,
+        job: &'a NewRun,
+        course: Course,
+        ledger: Option<&Ledger>,
+        wanted: &Wanted<'_>,
+        inputs: &mut Inputs,
+    ) -> Result<Self, CommandError> {
+        let only_failed = match (ledger, &args.only_failed) {
+            (Some(ledger), Some(run)) => Some(ledger.find_run(run)?),
+            (None, Some(run)) => return Err(LedgerError::UnknownRun(run.clone()).into()),
+            (_, None) => None,
+        };
+        let shrink = guard(args, ledger, job)?;
+        let past = Past { ledger, base_url: &job.base_url, only_failed, shrink };
+        let mut counting = Counting { past: &past, racks: BTreeMap::new() };
+        let Staged { selected, skipped, warnings, .. } = stage(wanted, &past, inputs, &mut counting)?;
+        let warnings = course.warning().into_iter().chain(warnings).collect();
+        Ok(Self { args, job, course, selected, skipped, racks: counting.racks, warnings })
+    }
 }
 
 type Racks = BTreeMap<Option<String>, Rack>;
@@ -81,64 +132,89 @@ impl Stage for Counting<'_> {
     fn see(&mut self, _: &Vm) {}
 }
 
-/// Seconds that the calls take at the typed rate, each VM called once; `None` without a rate.
-#[expect(clippy::cast_precision_loss, reason = "no fleet has 2^53 VMs")]
-fn at_least(args: &RunArgs, selected: u64) -> Option<f64> {
-    args.pace.rate.per_second().map(|rate| selected as f64 / rate)
+impl Prospect<'_> {
+    /// Seconds that the calls take at the typed rate, each VM called once; `None` without a rate.
+    #[expect(clippy::cast_precision_loss, reason = "no fleet has 2^53 VMs")]
+    fn at_least(&self) -> Option<f64> {
+        self.args.pace.rate.per_second().map(|rate| self.selected as f64 / rate)
+    }
+
+    fn text(&self) -> String {
+        let Self { args, job, course, selected, skipped, racks, warnings } = self;
+        let mut out = format!("{NOTHING_CALLED}\n\n");
+        if args.resume {
+            out.extend([&*resumed(course), "\n"]);
+        }
+        let action = job.action.map_or("each row's own action", |action| action.as_str());
+        let vms = counted(*selected, "VM", "VMs");
+        let which = if matches!(course, Course::GoOn(_)) { "left" } else { "selected" };
+        // Writing to a String cannot fail.
+        let _ = writeln!(out, "{vms} {which} for {action} at {}", job.base_url);
+        let names = racks.keys().take(RACKS).map(|rack| shown(rack.as_deref()));
+        let width = names.map(|name| name.chars().count()).max().unwrap_or_default();
+        for (rack, Rack { selected, known }) in racks.iter().take(RACKS) {
+            let unseen = selected - known;
+            let rack = shown(rack.as_deref());
+            let _ = writeln!(out, "  {rack:width$}  {selected:>9}  ({known} seen before, {unseen} never)");
+        }
+        if racks.len() > RACKS {
+            let _ = writeln!(out, "  and {} more racks", racks.len() - RACKS);
+        }
+        match self.at_least() {
+            Some(seconds) => {
+                let _ = writeln!(out, "At {}, that takes {} at least.", args.pace.rate, duration(seconds));
+            }
+            None => out.push_str("Without a rate limit, that takes as long as the API makes it.\n"),
+        }
+        if *skipped > 0 {
+            let _ = writeln!(out, "{} would be skipped.", counted(*skipped, "invalid row", "invalid rows"));
+        }
+        for warning in warnings {
+            let _ = writeln!(out, "Warning: {warning}");
+        }
+        let _ = writeln!(out, "\n{NOTHING_CALLED}");
+        out
+    }
+
+    fn json(&self) -> String {
+        let racks = self.racks.iter().map(
+            |(rack, Rack { selected, known })| json!({"rack_id": rack, "selected": selected, "known": known}),
+        );
+        let mut object = json!({
+            "dry_run": true,
+            "base_url": self.job.base_url,
+            "action": self.job.action,
+            "selected": self.selected,
+            "skipped": self.skipped,
+            "racks": racks.collect::<Vec<_>>(),
+            "at_least_s": self.at_least(),
+            "warnings": self.warnings,
+        });
+        if self.args.resume {
+            object["goes_on_with"] = match &self.course {
+                Course::GoOn(unfinished) => unfinished.run.id.as_str().into(),
+                Course::Begin | Course::Supersede(_) => Value::Null,
+            };
+        }
+        format!("{object}\n")
+    }
 }
 
-fn text(args: &RunArgs, base_url: &str, staged: &Staged, racks: &Racks) -> String {
-    let mut out = format!("{NOTHING_CALLED}\n\n");
-    let action = args.action.map_or("each row's own action", |action| action.as_str());
-    let vms = counted(staged.selected, "VM", "VMs");
-    // Writing to a String cannot fail.
-    let _ = writeln!(out, "{vms} selected for {action} at {base_url}");
-    let names = racks.keys().take(RACKS).map(|rack| shown(rack.as_deref()));
-    let width = names.map(|name| name.chars().count()).max().unwrap_or_default();
-    for (rack, Rack { selected, known }) in racks.iter().take(RACKS) {
-        let unseen = selected - known;
-        let rack = shown(rack.as_deref());
-        let _ = writeln!(out, "  {rack:width$}  {selected:>9}  ({known} seen before, {unseen} never)");
-    }
-    if racks.len() > RACKS {
-        let _ = writeln!(out, "  and {} more racks", racks.len() - RACKS);
-    }
-    match at_least(args, staged.selected) {
-        Some(seconds) => {
-            let _ = writeln!(out, "At {}, that takes {} at least.", args.pace.rate, duration(seconds));
+/// What `--resume` would come to.
+fn resumed(course: &Course) -> String {
+    match course {
+        Course::GoOn(Unfinished { run, left, vms, .. }) => {
+            format!("--resume goes on with run {}: {left} of {} left.", run.id, counted(*vms, "VM", "VMs"))
         }
-        None => out.push_str("Without a rate limit, that takes as long as the API makes it.\n"),
+        Course::Begin => "--resume begins a new run: this job has no unfinished one.".to_owned(),
+        Course::Supersede(Unfinished { run, .. }) => {
+            format!("--resume begins a new run: the inventory has changed since run {} was stopped.", run.id)
+        }
     }
-    if staged.skipped > 0 {
-        let _ = writeln!(out, "{} would be skipped.", counted(staged.skipped, "invalid row", "invalid rows"));
-    }
-    for warning in &staged.warnings {
-        let _ = writeln!(out, "Warning: {warning}");
-    }
-    let _ = writeln!(out, "\n{NOTHING_CALLED}");
-    out
 }
 
 fn shown(rack: Option<&str>) -> String {
     rack.map_or_else(|| "(no rack)".to_owned(), |rack| shortened(rack, NAME))
-}
-
-fn json(args: &RunArgs, base_url: &str, staged: &Staged, racks: &Racks) -> String {
-    let racks: Vec<_> = racks
-        .iter()
-        .map(|(rack, counts)| json!({"rack_id": rack, "selected": counts.selected, "known": counts.known}))
-        .collect();
-    let object = json!({
-        "dry_run": true,
-        "base_url": base_url,
-        "action": args.action,
-        "selected": staged.selected,
-        "skipped": staged.skipped,
-        "racks": racks,
-        "at_least_s": at_least(args, staged.selected),
-        "warnings": staged.warnings,
-    });
-    format!("{object}\n")
 }
 
 #[cfg(test)]

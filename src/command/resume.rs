@@ -9,14 +9,15 @@ use super::{BeforeTheFirstCall, CommandError};
 use crate::api::BaseUrl;
 use crate::cli::{Command, RehearsalArgs, ResumeArgs};
 use crate::config::Config;
-use crate::ledger::{Ledger, NewRun, RunKey, SANDBOX};
+use crate::ledger::{Ledger, NewRun, RunKey, SANDBOX, Unfinished};
 use crate::progress::Screen;
+use crate::text::counted;
 
 /// Does what the command line says.
 pub(super) fn resume(config: &Config, typed: &ResumeArgs, screen: &Screen) -> Result<Ended, CommandError> {
     let (sandbox, wait) = (typed.rehearsal.sandbox, typed.connection.lock_timeout);
     let ledger = ledger_to_change(&config.cli.common, sandbox, wait).before_the_first_call()?;
-    let run = find(&ledger, typed)?;
+    let run = find(&ledger, typed, &common_args(&config.cli.common, sandbox))?;
     let info = ledger.run_info(&run).before_the_first_call()?;
     let config = config.with_recorded(&info.options)?;
     let Command::Resume(args) = &config.cli.command else {
@@ -33,6 +34,7 @@ pub(super) fn resume(config: &Config, typed: &ResumeArgs, screen: &Screen) -> Re
         base_url: info.base_url,
         action: info.action,
         files: vec![],
+        id_files: vec![],
         options: config.options.clone(),
         key_fingerprint: fingerprint,
         timeout: args.pace.timeout,
@@ -48,18 +50,39 @@ pub(super) fn resume(config: &Config, typed: &ResumeArgs, screen: &Screen) -> Re
     go_on(ledger, &run, &job, &target, &args.rehearsal, &execution)
 }
 
-fn find(ledger: &Ledger, args: &ResumeArgs) -> Result<RunKey, CommandError> {
+fn find(ledger: &Ledger, args: &ResumeArgs, common_args: &str) -> Result<RunKey, CommandError> {
     let Some(named) = &args.run else {
-        let latest = ledger.latest_unfinished().before_the_first_call()?;
-        let none = "nothing to resume: every run is finished, or superseded by a newer one of the same inventory and \
-                    action; v6fleet runs lists them, and resume RUN goes on with any";
-        return latest.ok_or_else(|| CommandError::nothing(none));
+        return match ledger.latest_unfinished().before_the_first_call()? {
+            Some(latest) => Ok(latest),
+            None => Err(nothing(&ledger.superseded().before_the_first_call()?, common_args)),
+        };
     };
     let run = ledger.find_run(named).before_the_first_call()?;
     match ledger.is_unfinished(&run).before_the_first_call()? {
         true => Ok(run),
         false => Err(CommandError::nothing(format!("nothing to resume: run {} is finished", run.id))),
     }
+}
+
+/// How many superseded runs are named.
+const NAMED: usize = 10;
+
+/// There is nothing to resume but runs that were superseded: with which commands these are gone on with.
+fn nothing(superseded: &[Unfinished], common_args: &str) -> CommandError {
+    if superseded.is_empty() {
+        return CommandError::nothing("nothing to resume: every run is finished");
+    }
+    let command = |Unfinished { run, left, vms, .. }: &Unfinished| {
+        format!("{left} of {} left: v6fleet resume {}{common_args}", counted(*vms, "VM", "VMs"), run.id)
+    };
+    let begin =
+        "nothing to resume: every run is finished, or superseded by a newer one of the same job. Superseded:";
+    let more = superseded.len().saturating_sub(NAMED) as u64;
+    let more = (more > 0)
+        .then(|| format!("and {} (v6fleet runs lists all)", counted(more, "older run", "older runs")));
+    let commands = superseded.iter().take(NAMED).map(command);
+    let lines: Vec<String> = std::iter::once(begin.to_owned()).chain(commands).chain(more).collect();
+    CommandError::nothing(lines.join("\n"))
 }
 
 /// Goes on with `run`; what `job` has of it that may change is noted.

@@ -1,28 +1,24 @@
 //! `v6fleet run`: the inventory into the ledger, then every VM called.
 
-use serde_json::{Map, Value};
 use tracing::{info, warn};
 
 use super::execution::Execution;
+use super::job::{Course, course, job};
 use super::ping::Ended;
 use super::resume::go_on;
-use super::staging::{Past, Selected, Stage, Staged, guard, identities, stage};
+use super::staging::{Past, Selected, Stage, Staged, Wanted, guard, selection, stage};
 use super::target::{Rehearsal, Target, api_key, check_reports, common_args, spare_inputs, world};
 use super::{BeforeTheFirstCall, CommandError};
-use crate::cli::{CommonArgs, RunArgs};
-use crate::config::ledger_path;
-use crate::inventory::{Action, InvalidRow, Vm};
-use crate::ledger::{Draft, Ledger, NewRun, RunKey, SANDBOX};
+use crate::cli::RunArgs;
+use crate::config::{Config, ledger_path};
+use crate::inventory::{Action, Inputs, InvalidRow, Selection, Vm};
+use crate::ledger::{Draft, Ledger, NewRun, RunKey};
 use crate::progress::Screen;
 use crate::sandbox::World;
 
-/// Does what `args` say.
-pub(super) fn run(
-    common: &CommonArgs,
-    args: &RunArgs,
-    options: Map<String, Value>,
-    screen: &Screen,
-) -> Result<Ended, CommandError> {
+/// Does what the command line says.
+pub(super) fn run(config: &Config, args: &RunArgs, screen: &Screen) -> Result<Ended, CommandError> {
+    let common = &config.cli.common;
     check_reports(&args.reports)?;
     let sandbox = args.rehearsal.sandbox;
     let path = ledger_path(common, sandbox)?;
@@ -35,63 +31,72 @@ pub(super) fn run(
     // Made once before anything is written, so that a key, certificate or proxy that is no use is found now.
     target.api(&args.base_url)?;
     let ledger = Ledger::open(&path, args.connection.lock_timeout).before_the_first_call()?;
-    let base_url = if sandbox { SANDBOX } else { args.base_url.as_str() };
-    ledger.check_kind(base_url).before_the_first_call()?;
-    let job = NewRun {
-        base_url: base_url.to_owned(),
-        action: args.action,
-        files: identities(&args.inventory),
-        options,
-        key_fingerprint: (!sandbox).then(|| key.fingerprint()),
-        timeout: args.pace.timeout,
-    };
+    let selection = selection(&args.selection)?;
+    let job = job(config, args, &selection, (!sandbox).then(|| key.fingerprint()));
+    ledger.check_kind(&job.base_url).before_the_first_call()?;
+    let common_args = common_args(common, sandbox);
     let execution = Execution {
         pace: &args.pace,
         brakes: &args.brakes,
         reports: &args.reports,
         screen,
-        common_args: &common_args(common, sandbox),
+        common_args: &common_args,
     };
-    if args.resume
-        && let Some(run) = ledger.unfinished(&job).before_the_first_call()?
-    {
-        return go_on(ledger, &run, &job, &target, &args.rehearsal, &execution);
+    let mut inputs = Inputs::default();
+    let course = course(Some(&ledger), &job, args, &mut inputs, config.typed(), &common_args)?;
+    if let Course::GoOn(unfinished) = &course {
+        return go_on(ledger, &unfinished.run, &job, &target, &args.rehearsal, &execution);
     }
-    let (run, rehearsal) = record(&ledger, args, &job, &target)?;
+    let beginning =
+        Beginning { args, job: &job, selection: &selection, target: &target, warning: course.warning() };
+    let (run, rehearsal) = beginning.record(&ledger, &mut inputs)?;
     match rehearsal {
         Some(rehearsal) => execution.carry_out(ledger, &run, &rehearsal.api),
         None => execution.carry_out(ledger, &run, &target.api(&args.base_url)?),
     }
 }
 
-/// Writes the whole run into the ledger, once its rehearsal can begin; the built-in world takes in every VM.
-fn record(
-    ledger: &Ledger,
-    args: &RunArgs,
-    job: &NewRun,
-    target: &Target<'_>,
-) -> Result<(RunKey, Option<Rehearsal>), CommandError> {
-    let world = args.rehearsal.sandbox.then(|| world(&args.rehearsal)).transpose()?;
-    let only_failed = args.only_failed.as_deref().map(|run| ledger.find_run(run)).transpose();
-    let only_failed = only_failed.before_the_first_call()?;
-    let shrink = guard(args, Some(ledger), &job.base_url).before_the_first_call()?;
-    let past = Past { ledger: Some(ledger), base_url: &job.base_url, only_failed, shrink };
-    let draft = ledger.draft(job).before_the_first_call()?;
-    let takes_in = args.rehearsal.world.is_none();
-    let mut recording = Recording { draft, action: args.action, world, takes_in };
-    let Staged { reading, selected, skipped, shown, warnings, .. } =
-        stage(&args.into(), &past, &mut recording).before_the_first_call()?;
-    for row in &shown {
-        warn!("skipped {row}");
+/// A run that is to be begun.
+struct Beginning<'a> {
+    args: &'a RunArgs,
+    job: &'a NewRun,
+    selection: &'a Selection,
+    target: &'a Target<'a>,
+    /// What is to be said of it before its inventory is read.
+    warning: Option<String>,
+}
+
+impl Beginning<'_> {
+    /// Writes the whole run into the ledger, once its rehearsal can begin; the built-in world takes in every VM.
+    fn record(
+        self,
+        ledger: &Ledger,
+        inputs: &mut Inputs,
+    ) -> Result<(RunKey, Option<Rehearsal>), CommandError> {
+        let Self { args, job, selection, target, warning } = self;
+        let world = args.rehearsal.sandbox.then(|| world(&args.rehearsal)).transpose()?;
+        let only_failed = args.only_failed.as_deref().map(|run| ledger.find_run(run)).transpose();
+        let only_failed = only_failed.before_the_first_call()?;
+        let shrink = guard(args, Some(ledger), job).before_the_first_call()?;
+        let past = Past { ledger: Some(ledger), base_url: &job.base_url, only_failed, shrink };
+        let draft = ledger.draft(job).before_the_first_call()?;
+        let takes_in = args.rehearsal.world.is_none();
+        let mut recording = Recording { draft, action: args.action, world, takes_in };
+        let staged = stage(&Wanted::by_run(args, selection), &past, inputs, &mut recording);
+        let Staged { reading, selected, skipped, shown, warnings } = staged.before_the_first_call()?;
+        let warnings: Vec<String> = warning.into_iter().chain(warnings).collect();
+        for row in &shown {
+            warn!("skipped {row}");
+        }
+        for warning in &warnings {
+            warn!("{warning}");
+        }
+        let Recording { draft, world, .. } = recording;
+        let rehearsal = world.map(|world| target.rehearse(ledger.path(), world)).transpose()?;
+        let run = draft.commit(&reading, &warnings).before_the_first_call()?;
+        info!(run = run.id, selected, skipped, "run begins");
+        Ok((run, rehearsal))
     }
-    for warning in &warnings {
-        warn!("{warning}");
-    }
-    let Recording { draft, world, .. } = recording;
-    let rehearsal = world.map(|world| target.rehearse(ledger.path(), world)).transpose()?;
-    let run = draft.commit(&reading, &warnings).before_the_first_call()?;
-    info!(run = run.id, selected, skipped, "run begins");
-    Ok((run, rehearsal))
 }
 
 struct Recording<'a> {

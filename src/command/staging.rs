@@ -1,15 +1,14 @@
 //! The inventory, read and selected: what `run` writes into the ledger and `--dry-run` only counts.
 
-use std::fs;
-use std::io;
 use std::path::PathBuf;
 
 use super::{CommandError, exit};
 use crate::cli::{InventoryArgs, RunArgs, SelectionArgs};
 use crate::inventory::{
-    Action, ColumnMap, Event, InvalidRow, InventoryError, ReadOptions, Reading, Selection, Vm, read,
+    Action, ColumnMap, Event, Inputs, InvalidRow, InventoryError, ReadOptions, Reading, Selection, Unmatched,
+    Vm, read,
 };
-use crate::ledger::{LastInventory, Ledger, LedgerError, RunKey};
+use crate::ledger::{LastInventory, Ledger, LedgerError, NewRun, RunKey};
 use crate::shrink::{Guard, Shrunk};
 use crate::text::{counted, escape};
 
@@ -32,7 +31,9 @@ impl From<Shrunk> for CommandError {
 pub(super) struct Wanted<'a> {
     pub(super) files: &'a [PathBuf],
     pub(super) options: &'a InventoryArgs,
-    pub(super) selection: &'a SelectionArgs,
+    pub(super) selection: &'a Selection,
+    /// The first so many of the selected VMs only.
+    pub(super) limit: Option<u64>,
     /// The one typed for all VMs.
     pub(super) action: Option<Action>,
     /// Whether each VM needs an action, typed or of its own.
@@ -41,12 +42,13 @@ pub(super) struct Wanted<'a> {
     pub(super) needs_rack: bool,
 }
 
-impl<'a> From<&'a RunArgs> for Wanted<'a> {
-    fn from(args: &'a RunArgs) -> Self {
+impl<'a> Wanted<'a> {
+    pub(super) fn by_run(args: &'a RunArgs, selection: &'a Selection) -> Self {
         Self {
             files: &args.inventory,
             options: &args.inventory_options,
-            selection: &args.selection,
+            selection,
+            limit: args.selection.limit,
             action: args.action,
             needs_action: true,
             needs_rack: true,
@@ -73,7 +75,6 @@ pub(super) trait Stage {
 #[derive(Debug, Default)]
 pub(super) struct Staged {
     pub(super) reading: Reading,
-    pub(super) selection: Selection,
     pub(super) selected: u64,
     pub(super) skipped: u64,
     /// The first of the skipped rows.
@@ -103,20 +104,14 @@ impl Past<'_> {
     }
 }
 
-/// What tells inventory files from any others: where they are, not what is in them.
-pub(super) fn identities(files: &[PathBuf]) -> Vec<String> {
-    let absolute = |file: &PathBuf| fs::canonicalize(file).unwrap_or_else(|_| file.clone());
-    files.iter().map(|file| absolute(file).display().to_string()).collect()
-}
-
 /// What `--max-shrink` asks of the inventory, where it was run before.
 pub(super) fn guard(
     args: &RunArgs,
     ledger: Option<&Ledger>,
-    base_url: &str,
+    job: &NewRun,
 ) -> Result<Option<Guard>, LedgerError> {
     let (Some(most), Some(ledger)) = (args.max_shrink, ledger) else { return Ok(None) };
-    let last = ledger.last_inventory(&identities(&args.inventory), base_url)?;
+    let last = ledger.last_inventory(job)?;
     Ok(last.map(|LastInventory { run, vms }| Guard { most, run, vms }))
 }
 
@@ -125,6 +120,7 @@ pub(super) fn guard(
 pub(super) fn stage(
     wanted: &Wanted<'_>,
     past: &Past<'_>,
+    inputs: &mut Inputs,
     stage: &mut impl Stage,
 ) -> Result<Staged, CommandError> {
     let columns = ColumnMap::new(wanted.options.column.iter().cloned()).map_err(CommandError::usage)?;
@@ -137,10 +133,10 @@ pub(super) fn stage(
         columns,
         action_given: wanted.action.is_some() || !wanted.needs_action,
     };
-    let selection = selection(wanted.selection)?;
-    let mut selecting = Selecting { wanted, past, selection, stage, tally: Tally::default() };
-    let reading = read(wanted.files, &mut io::stdin(), &options, &mut |event| selecting.take(event))?;
-    let Selecting { selection, tally, .. } = selecting;
+    let unmatched = Unmatched::new(wanted.selection);
+    let mut selecting = Selecting { wanted, past, unmatched, stage, tally: Tally::default() };
+    let reading = read(wanted.files, inputs, &options, &mut |event| selecting.take(event))?;
+    let Selecting { unmatched, tally, .. } = selecting;
     if reading.rows() == 0 {
         return Err(empty(wanted.files));
     }
@@ -150,14 +146,14 @@ pub(super) fn stage(
     if let Some(guard) = &past.shrink {
         guard.check(reading.vms)?;
     }
-    let warnings = warnings(&tally, &reading, &selection);
+    let warnings = [warnings(&tally, &reading, wanted.selection), unmatched.warnings()].concat();
     if tally.selected == 0 {
         let nothing = "nothing selected: no VM of the inventory matches; nothing was called".to_owned();
         let lines: Vec<String> = std::iter::once(nothing).chain(warnings).collect();
         return Err(CommandError::nothing(lines.join("\n")));
     }
     let (selected, skipped, shown) = (tally.selected, reading.invalid, tally.shown);
-    Ok(Staged { reading, selection, selected, skipped, shown, warnings })
+    Ok(Staged { reading, selected, skipped, shown, warnings })
 }
 
 fn warnings(tally: &Tally, reading: &Reading, selection: &Selection) -> Vec<String> {
@@ -209,7 +205,7 @@ fn refuse(shown: &[InvalidRow], invalid: u64) -> CommandError {
 struct Selecting<'a, S> {
     wanted: &'a Wanted<'a>,
     past: &'a Past<'a>,
-    selection: Selection,
+    unmatched: Unmatched<'a>,
     stage: &'a mut S,
     tally: Tally,
 }
@@ -241,17 +237,18 @@ impl<S: Stage> Selecting<'_, S> {
         self.stage.see(vm);
         let own_rack = vm.expected.rack_id.as_deref();
         let asked = match own_rack {
-            Some(_) => !self.wanted.selection.rack.is_empty(),
-            None => self.wanted.needs_rack || self.selection.asks_for_rack(),
+            Some(_) => self.wanted.selection.names_racks(),
+            None => self.wanted.needs_rack || self.wanted.selection.asks_for_rack(),
         };
         let last_rack = if asked { self.past.last_rack(vm)? } else { None };
         let rack = own_rack.or(last_rack.as_deref());
-        if !self.selection.matches(vm, rack) {
-            let elsewhere = last_rack.is_some() && self.selection.matches(vm, last_rack.as_deref());
+        self.unmatched.see(vm, rack);
+        if !self.wanted.selection.matches(vm, rack) {
+            let elsewhere = last_rack.is_some() && self.wanted.selection.matches(vm, last_rack.as_deref());
             self.tally.elsewhere += u64::from(elsewhere);
             return Ok(());
         }
-        let full = self.wanted.selection.limit.is_some_and(|limit| self.tally.selected >= limit);
+        let full = self.wanted.limit.is_some_and(|limit| self.tally.selected >= limit);
         if full || !self.past.admits(vm)? {
             return Ok(());
         }

@@ -4,7 +4,6 @@
 //! the end whether they make a run.
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +14,7 @@ use super::document::{Halt, Spot, read_document};
 use super::encoding::{self, Encoding};
 use super::error::{Fault, FileFault, InvalidRow, InventoryError, WHOLE_ROW, shown};
 use super::format::{Format, is_packed};
+use super::inputs::Inputs;
 use super::json::{Keys, Lines};
 use super::nearest::nearest;
 use super::path;
@@ -93,13 +93,13 @@ impl Reading {
     }
 }
 
-/// Reads `files` (`-` is `stdin`) and gives every row to `on_event`, whose error ends the reading.
+/// Reads `files` (`-` is standard input) and gives every row to `on_event`, whose error ends the reading.
 ///
 /// An invalid row is an event like others; an error is a file that cannot be read as an inventory at all. Events
 /// may have been given before it.
 pub fn read<E: From<InventoryError>>(
     files: &[PathBuf],
-    stdin: &mut dyn Read,
+    inputs: &mut Inputs,
     options: &ReadOptions,
     on_event: &mut dyn FnMut(Event) -> Result<(), E>,
 ) -> Result<Reading, E> {
@@ -119,15 +119,13 @@ pub fn read<E: From<InventoryError>>(
         reading: Reading::default(),
     };
     for (index, file) in files.iter().enumerate() {
-        let digest = if is_stdin(file) {
-            fleet.file(index, options.format, false, &mut *stdin)?
-        } else {
-            let name = &fleet.names[index];
-            let format = options.format.or_else(|| Format::of_name(file));
-            let format = format.ok_or_else(|| InventoryError::UnknownFormat { file: name.clone() })?;
-            let opened = File::open(file).map_err(|error| FileFault::from(error).of(name))?;
-            fleet.file(index, Some(format), is_packed(file), opened)?
-        };
+        let name = &fleet.names[index];
+        let format = options.format.or_else(|| Format::of_name(file));
+        if format.is_none() && !is_stdin(file) {
+            return Err(InventoryError::UnknownFormat { file: name.clone() }.into());
+        }
+        let opened = inputs.open(file).map_err(|error| FileFault::from(error).of(name))?;
+        let digest = fleet.file(index, format, is_packed(file), opened)?;
         let path = fleet.names[index].clone();
         fleet.reading.files.push(InventoryFile { path, sha256: digest });
     }
@@ -302,7 +300,7 @@ impl<E: From<InventoryError>> Fleet<'_, E> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{self, Write};
+    use std::io::{self, Cursor, Write};
 
     use super::super::{Action, Mapping};
     use super::*;
@@ -325,7 +323,8 @@ mod tests {
     fn reading(files: &[&Path], stdin: &str, options: &ReadOptions) -> Result<Given, InventoryError> {
         let mut given = Given::default();
         let files: Vec<PathBuf> = files.iter().map(|&file| file.into()).collect();
-        given.reading = read(&files, &mut stdin.as_bytes(), options, &mut |event| {
+        let mut inputs = Inputs::with_stdin(Cursor::new(stdin.to_owned()));
+        given.reading = read(&files, &mut inputs, options, &mut |event| {
             match event {
                 Event::Vm(vm) => given.vms.push(vm),
                 Event::Repeat { vmid, at, first } => {
@@ -612,8 +611,9 @@ mod tests {
         }
         for text in ["vmid\n1\n2\n", "[{\"vmid\": 1}, {\"vmid\": 2}]", "{\"vmid\": 1}\n{\"vmid\": 2}\n"] {
             let mut events = 0;
+            let mut inputs = Inputs::with_stdin(text.as_bytes());
             let result: Result<Reading, Enough> =
-                read(&["-".into()], &mut text.as_bytes(), &options(&[], true), &mut |_| {
+                read(&["-".into()], &mut inputs, &options(&[], true), &mut |_| {
                     events += 1;
                     Err(Enough)
                 });
@@ -630,7 +630,7 @@ mod tests {
             }
         }
         for text in ["vmid\n1\n", "[{\"vmid\": 1}", "{\"vmid\": 1}\n"] {
-            let mut stdin = text.as_bytes().chain(Broken);
+            let mut stdin = Inputs::with_stdin(Cursor::new(text.to_owned()).chain(Broken));
             let result: Result<Reading, InventoryError> =
                 read(&["-".into()], &mut stdin, &options(&[], true), &mut |_| Ok(()));
             assert_eq!(result.unwrap_err().to_string(), "-: the disk is gone", "{text}");

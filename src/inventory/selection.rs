@@ -1,9 +1,10 @@
 //! Which VMs of the fleet a run is for: `--rack`, `--vmid` and `--where`.
 //!
-//! Values of one flag are alternatives, flags narrow each other, and an exclusion (a leading `!`) always wins.
-//! Says nothing of how many, or of what failed last time.
+//! Values of one flag, or of one label, are alternatives; different flags and labels narrow each other, and an exclusion
+//! (a leading `!`) always wins. Says nothing of how many, or of what failed last time.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -14,9 +15,12 @@ use serde_json::Value;
 
 use super::columns::Column;
 use super::error::shown;
+use super::inputs::identity;
 use super::json::text;
+use super::source::Hashed;
 use super::vm::{Vm, VmId};
 use crate::allocation::{NextHop, Prefix};
+use crate::ledger::InventoryFile;
 
 /// Why a text selects nothing that could be meant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -69,6 +73,18 @@ pub struct RackPattern {
     glob: GlobMatcher,
 }
 
+impl RackPattern {
+    pub(super) fn matches(&self, rack: Option<&str>) -> bool {
+        rack.is_some_and(|rack| self.glob.is_match(rack))
+    }
+}
+
+impl fmt::Display for RackPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", if self.excludes { "!" } else { "" }, self.glob.glob())
+    }
+}
+
 impl FromStr for RackPattern {
     type Err = InvalidPattern;
 
@@ -94,7 +110,7 @@ enum Ids {
 }
 
 /// The first and the last VM id of a range.
-type Range = (u64, u64);
+pub(super) type Range = (u64, u64);
 
 impl FromStr for VmidPattern {
     type Err = InvalidPattern;
@@ -127,24 +143,16 @@ fn ranges(commas: &str) -> Result<Vec<Range>, InvalidPattern> {
     commas.split(',').map(range).collect()
 }
 
-fn number(id: &VmId) -> Option<u64> {
+pub(super) fn number(id: &VmId) -> Option<u64> {
     id.as_str().parse().ok()
 }
 
-impl VmidPattern {
-    fn ranges(self) -> Result<Vec<Range>, SelectionError> {
-        match self.ids {
-            Ids::Listed(ranges) => Ok(ranges),
-            Ids::File(file) => ranges_of_file(&file),
-        }
-    }
-}
-
-/// One list a line; `#` starts a comment.
-fn ranges_of_file(file: &Path) -> Result<Vec<Range>, SelectionError> {
+/// One list a line; `#` starts a comment. Returns the SHA-256 of the file too.
+fn ranges_of_file(file: &Path) -> Result<(Vec<Range>, String), SelectionError> {
     let unreadable = |source| SelectionError::Unreadable { file: file.into(), source };
     let mut all = Vec::new();
-    for (index, line) in BufReader::new(File::open(file).map_err(unreadable)?).lines().enumerate() {
+    let mut bytes = Hashed::new(File::open(file).map_err(unreadable)?);
+    for (index, line) in BufReader::new(&mut bytes).lines().enumerate() {
         let line = line.map_err(unreadable)?;
         let list = line.split('#').next().unwrap_or_default().trim_start_matches('\u{feff}').trim();
         if !list.is_empty() {
@@ -152,7 +160,7 @@ fn ranges_of_file(file: &Path) -> Result<Vec<Range>, SelectionError> {
             all.extend(ranges(list).map_err(invalid)?);
         }
     }
-    Ok(all)
+    Ok((all, bytes.finish().map_err(unreadable)?))
 }
 
 /// Ids as ranges, sorted and apart.
@@ -189,7 +197,7 @@ pub struct WherePattern {
     glob: GlobMatcher,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Subject {
     Column(Column),
     Label { name: String, path: Option<super::Path> },
@@ -276,6 +284,9 @@ pub struct Selection {
     ids: Option<Ranges>,
     excluded_ids: Ranges,
     wheres: Vec<WherePattern>,
+    /// All ids as typed, those to exclude too.
+    typed_ids: Vec<Range>,
+    files: Vec<InventoryFile>,
 }
 
 impl Selection {
@@ -286,33 +297,61 @@ impl Selection {
         wheres: Vec<WherePattern>,
     ) -> Result<Self, SelectionError> {
         let (mut included, mut excluded) = (None::<Vec<Range>>, Vec::new());
-        for pattern in vmids {
-            match pattern.excludes {
-                true => excluded.extend(pattern.ranges()?),
-                false => included.get_or_insert_default().extend(pattern.ranges()?),
+        let (mut typed_ids, mut files) = (Vec::new(), Vec::new());
+        for VmidPattern { excludes, ids } in vmids {
+            let ranges = match ids {
+                Ids::Listed(ranges) => ranges,
+                Ids::File(file) => {
+                    let (ranges, sha256) = ranges_of_file(&file)?;
+                    files.push(InventoryFile { path: identity(&file), sha256 });
+                    ranges
+                }
+            };
+            typed_ids.extend(&ranges);
+            match excludes {
+                true => excluded.extend(ranges),
+                false => included.get_or_insert_default().extend(ranges),
             }
         }
-        Ok(Self { racks, ids: included.map(Ranges::new), excluded_ids: Ranges::new(excluded), wheres })
+        let (ids, excluded_ids) = (included.map(Ranges::new), Ranges::new(excluded));
+        Ok(Self { racks, ids, excluded_ids, wheres, typed_ids, files })
+    }
+
+    /// The files of `--vmid @FILE`, by [`identity`], with what was read from them.
+    pub fn files(&self) -> &[InventoryFile] {
+        &self.files
+    }
+
+    pub(super) fn racks(&self) -> &[RackPattern] {
+        &self.racks
+    }
+
+    pub(super) fn typed_ids(&self) -> &[Range] {
+        &self.typed_ids
     }
 
     /// Whether a VM is selected. `rack` is the inventory's or, where it has none, the one last seen for the VM.
     ///
     /// What a VM lacks, a rack or a label, no pattern matches: `*` neither.
     pub fn matches(&self, vm: &Vm, rack: Option<&str>) -> bool {
-        let by_rack = self
-            .racks
-            .iter()
-            .map(|pattern| (pattern.excludes, rack.is_some_and(|rack| pattern.glob.is_match(rack))));
+        let by_rack = self.racks.iter().map(|pattern| ((), pattern.excludes, pattern.matches(rack)));
+        let by_label =
+            self.wheres.iter().map(|pattern| (&pattern.subject, pattern.excludes, pattern.matches(vm, rack)));
         self.ids.as_ref().is_none_or(|ids| ids.contains(&vm.id))
             && !self.excluded_ids.contains(&vm.id)
-            && passes(by_rack)
-            && passes(self.wheres.iter().map(|pattern| (pattern.excludes, pattern.matches(vm, rack))))
+            && passes(&by_rack)
+            && passes(&by_label)
+    }
+
+    /// Whether racks were typed as such.
+    pub fn names_racks(&self) -> bool {
+        !self.racks.is_empty()
     }
 
     /// Whether it makes a difference in which rack a VM is.
     pub fn asks_for_rack(&self) -> bool {
         let is_rack = |pattern: &WherePattern| matches!(pattern.subject, Subject::Column(Column::RackId));
-        !self.racks.is_empty() || self.wheres.iter().any(is_rack)
+        self.names_racks() || self.wheres.iter().any(is_rack)
     }
 
     /// The labels that `--where` names, so that one which no inventory has can be warned about.
@@ -324,18 +363,13 @@ impl Selection {
     }
 }
 
-/// One flag's verdict over its patterns, each (excludes, matches): none that excludes may match, and where some
-/// include, one of them must.
-fn passes(patterns: impl Iterator<Item = (bool, bool)>) -> bool {
-    let (mut some_include, mut included) = (false, false);
-    for (excludes, matches) in patterns {
-        if excludes && matches {
-            return false;
-        }
-        some_include |= !excludes;
-        included |= !excludes && matches;
-    }
-    included || !some_include
+/// One flag's verdict over its patterns, each (subject, excludes, matches): none that excludes may match, and of those
+/// that include, one of each subject must.
+fn passes<S: PartialEq>(patterns: &(impl Iterator<Item = (S, bool, bool)> + Clone)) -> bool {
+    let included = |subject: &S| {
+        patterns.clone().any(|(other, excludes, matches)| other == *subject && !excludes && matches)
+    };
+    patterns.clone().all(|(subject, excludes, matches)| if excludes { !matches } else { included(&subject) })
 }
 
 #[cfg(test)]

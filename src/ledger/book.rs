@@ -18,12 +18,19 @@ use crate::outcome::FirstCall;
 /// The most pending VMs that are read ahead of their claims, over all racks; at least one a rack.
 const READ_AHEAD: usize = 4096;
 
-/// The next pending VMs of a rack. Left to itself, SQLite walks through those of all other racks on its way.
+/// The next pending VMs of a rack of those that have a turn before the others.
+const NEXT_OF_TURN: &str =
+    "SELECT position, i.vmid, action, expected, rack_expected, attempts, throttled, first_sent_at,
+        v.allocation, v.unanswered, first_sent_clock, turn
+    FROM items i INDEXED BY items_by_turn LEFT JOIN vms v ON v.base = ?5 AND v.vmid = i.vmid
+    WHERE run = ?1 AND rack = ?2 AND turn > ?3 AND state = 0 ORDER BY turn LIMIT ?4";
+
+/// The next pending VMs of a rack of all others. Left to itself, SQLite walks through those of all other racks on its way.
 const NEXT: &str =
     "SELECT position, i.vmid, action, expected, rack_expected, attempts, throttled, first_sent_at,
-        v.allocation, v.unanswered, first_sent_clock
+        v.allocation, v.unanswered, first_sent_clock, position
     FROM items i INDEXED BY items_by_rack LEFT JOIN vms v ON v.base = ?5 AND v.vmid = i.vmid
-    WHERE run = ?1 AND rack = ?2 AND position > ?3 AND state = 0 ORDER BY position LIMIT ?4";
+    WHERE run = ?1 AND rack = ?2 AND position > ?3 AND state = 0 AND turn IS NULL ORDER BY position LIMIT ?4";
 
 /// What the writer knows of its run.
 pub(super) struct Book {
@@ -34,19 +41,27 @@ pub(super) struct Book {
     dating: Option<Dating>,
 }
 
-/// A rack's pending VMs, in the order of the inventory.
+/// A rack's pending VMs: first those that have a turn, then the others in the order of the inventory.
 struct Queue {
     rack: RackNo,
     rack_id: Option<Arc<str>>,
     /// Read, and not claimed yet.
     next: VecDeque<Item>,
-    /// The last position read.
+    /// Those with a turn are all read.
+    turns_over: bool,
+    /// The last turn read or, once they are over, the last position.
     cursor: i64,
 }
 
 impl Book {
     pub(super) fn new(run: &RunKey, racks: Vec<Option<Arc<str>>>) -> Self {
-        let queue = |(no, rack_id)| Queue { rack: RackNo(no), rack_id, next: VecDeque::new(), cursor: -1 };
+        let queue = |(no, rack_id)| Queue {
+            rack: RackNo(no),
+            rack_id,
+            next: VecDeque::new(),
+            turns_over: false,
+            cursor: -1,
+        };
         Self { run: run.no, base: run.base, queues: (0..).zip(racks).map(queue).collect(), dating: None }
     }
 
@@ -113,19 +128,25 @@ impl Book {
     fn read_ahead(&mut self, db: &Transaction<'_>, rack: RackNo, vms: usize) -> Result<(), rusqlite::Error> {
         let share = READ_AHEAD / self.queues.len();
         let queue = &mut self.queues[rack.0 as usize];
-        let missing = vms.saturating_sub(queue.next.len());
-        if missing == 0 {
-            return Ok(());
+        loop {
+            let missing = vms.saturating_sub(queue.next.len());
+            if missing == 0 {
+                return Ok(());
+            }
+            let mut next = db.prepare_cached(if queue.turns_over { NEXT } else { NEXT_OF_TURN })?;
+            let limit = i64::try_from(missing.max(share)).unwrap_or(i64::MAX);
+            let mut rows = next.query(params![self.run, rack.0, queue.cursor, limit, self.base])?;
+            while let Some(row) = rows.next()? {
+                queue.cursor = row.get(11)?;
+                queue.next.push_back(queue.item(row)?);
+            }
+            if queue.turns_over {
+                return Ok(());
+            }
+            if vms > queue.next.len() {
+                (queue.turns_over, queue.cursor) = (true, -1);
+            }
         }
-        let mut next = db.prepare_cached(NEXT)?;
-        let limit = i64::try_from(missing.max(share)).unwrap_or(i64::MAX);
-        let mut rows = next.query(params![self.run, rack.0, queue.cursor, limit, self.base])?;
-        while let Some(row) = rows.next()? {
-            let item = queue.item(row)?;
-            queue.cursor = item.position;
-            queue.next.push_back(item);
-        }
-        Ok(())
     }
 }
 

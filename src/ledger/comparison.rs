@@ -5,6 +5,7 @@ use rusqlite::{OptionalExtension, params};
 
 use super::draft::RunKey;
 use super::error::LedgerError;
+use super::job::EVERYTHING;
 use super::summary::{Named, Since};
 use super::{Ledger, json, timestamp};
 use crate::difference::{Difference, Standing, difference};
@@ -14,23 +15,12 @@ use crate::outcome::{Failure, Outcome};
 /// A run that ended by itself, every VM settled.
 pub(super) const COMPLETE: &str = "ended_at IS NOT NULL AND stopped_by IS NULL AND NOT pruned";
 
-/// The selection options of a run `r`, as a JSON array.
-const SELECTION: &str =
-    r#"json_extract(r.options, '$.rack', '$.vmid', '$.where', '$.limit', '$."only-failed"')"#;
-
-/// [`SELECTION`] where nothing narrowed the inventory.
-const EVERYTHING: &str = "[null,null,null,null,null]";
-
 /// The exit codes of a run of which nothing failed and nothing was skipped: complete, with changes, with drift.
 const SUCCESSES: &str = "0, 10, 11";
 
-/// That a run `r` is of the same job as run `?1`, and of the same selection or of [`EVERYTHING`], which is `?2`.
-fn same_job() -> String {
-    format!(
-        "{SELECTION} IN (?2, (SELECT {SELECTION} FROM runs r WHERE no = ?1))
-         AND (fleet, base) = (SELECT fleet, base FROM runs WHERE no = ?1)"
-    )
-}
+/// That a run `r` is of the same job as run `?1`, or of that job for the whole inventory: its selection is `?2`.
+const SAME_JOB: &str = "EXISTS (SELECT 1 FROM runs o WHERE o.no = ?1
+    AND (o.base, o.fleet, o.piped) = (r.base, r.fleet, r.piped) AND r.selection IN (?2, o.selection))";
 
 /// How many VMs stand for a kind of difference.
 const EXAMPLES: usize = 5;
@@ -102,9 +92,8 @@ impl Ledger {
     /// one of the same selection, or of the whole inventory.
     pub fn baseline(&self, run: &RunKey) -> Result<Option<RunKey>, LedgerError> {
         let sql = format!(
-            "SELECT no, base, id FROM runs r WHERE no < ?1 AND {COMPLETE} AND {job}
-             ORDER BY no DESC LIMIT 1",
-            job = same_job()
+            "SELECT no, base, id FROM runs r WHERE no < ?1 AND {COMPLETE} AND {SAME_JOB}
+             ORDER BY no DESC LIMIT 1"
         );
         let run = self.db.query_row(&sql, params![run.no, EVERYTHING], RunKey::of);
         run.optional().map_err(self.sqlite())
@@ -114,8 +103,7 @@ impl Ledger {
     /// of the same selection, or of the whole inventory.
     pub(super) fn last_success(&self, run: &RunKey) -> Result<Option<Timestamp>, LedgerError> {
         let sql = format!(
-            "SELECT max(ended_at) FROM runs r WHERE no <= ?1 AND {COMPLETE} AND exit_code IN ({SUCCESSES}) AND {job}",
-            job = same_job()
+            "SELECT max(ended_at) FROM runs r WHERE no <= ?1 AND {COMPLETE} AND exit_code IN ({SUCCESSES}) AND {SAME_JOB}"
         );
         let at = self.db.query_row(&sql, params![run.no, EVERYTHING], |row| row.get::<_, Option<i64>>(0));
         Ok(at.map_err(self.sqlite())?.map(timestamp))

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use rusqlite::{OptionalExtension, params};
-use sha2::{Digest, Sha256};
 
 use super::error::LedgerError;
+use super::job::{fleet, selection};
+use super::summary::InventoryFile;
 use super::{Ledger, json, micros};
 use crate::allocation::Expected;
 use crate::clock;
@@ -18,29 +19,14 @@ pub struct NewRun {
     pub base_url: String,
     /// The typed `--action`.
     pub action: Option<Action>,
-    /// The inventory files as they identify the job, in order.
+    /// The inventory files as they identify the job, in order; [`super::PIPE`] is one that can be read only once.
     pub files: Vec<String>,
+    /// The files of `--vmid @FILE`, likewise.
+    pub id_files: Vec<InventoryFile>,
     pub options: serde_json::Map<String, serde_json::Value>,
     pub key_fingerprint: Option<String>,
     /// Of one call: how long an attempt that a crash cut off may have lasted.
     pub timeout: Duration,
-}
-
-impl NewRun {
-    /// What makes two runs the same job: the files, and the action.
-    pub(super) fn fleet(&self) -> String {
-        fleet(&self.files, self.action)
-    }
-}
-
-pub(super) fn fleet(files: &[String], action: Option<Action>) -> String {
-    let mut hash = Sha256::new();
-    for file in files {
-        hash.update(file.as_bytes());
-        hash.update([0]);
-    }
-    hash.update(action.map_or("", Action::as_str));
-    format!("{:x}", hash.finalize())
 }
 
 /// Names a run within its ledger.
@@ -58,10 +44,21 @@ impl RunKey {
     }
 }
 
+/// Gives the VMs that the job's last run `?2` left without an outcome their turn before the others in run `?1`, and in
+/// that run's own order: those that several runs have left come first of all.
+const LEFT_OVERS_FIRST: &str = "
+    UPDATE items SET turn = left_over.turn FROM (
+        SELECT new.position AS position, row_number() OVER (ORDER BY old.turn IS NULL, old.turn, old.position) AS turn
+        FROM items old JOIN items new ON new.vmid = old.vmid AND new.run = ?1
+        WHERE old.state < 2 AND old.run = ?2
+    ) AS left_over
+    WHERE items.run = ?1 AND items.position = left_over.position";
+
 /// A run that is being written. Dropped without [`Draft::commit`], it leaves nothing behind.
 #[derive(Debug)]
 pub struct Draft<'a> {
     ledger: &'a Ledger,
+    new: NewRun,
     key: RunKey,
     racks: HashMap<Option<Box<str>>, u32>,
     position: i64,
@@ -75,12 +72,13 @@ impl Ledger {
         self.db.execute_batch("BEGIN IMMEDIATE").map_err(sqlite)?;
         let draft = Draft {
             ledger: self,
+            new: new.clone(),
             key: RunKey { no: 0, base: 0, id: String::new() },
             racks: HashMap::new(),
             position: 0,
             committed: false,
         };
-        draft.start(new)
+        draft.start()
     }
 
     /// The rack in which a VM was last seen at a base URL.
@@ -101,8 +99,8 @@ impl Ledger {
 }
 
 impl Draft<'_> {
-    fn start(mut self, new: &NewRun) -> Result<Self, LedgerError> {
-        let db = &self.ledger.db;
+    fn start(mut self) -> Result<Self, LedgerError> {
+        let (db, new) = (&self.ledger.db, &self.new);
         let sqlite = self.ledger.sqlite();
         let now = clock::now();
         let id = format!("{}-{:04x}", now.strftime("%Y%m%dT%H%M%SZ"), fastrand::u16(..));
@@ -111,18 +109,20 @@ impl Draft<'_> {
         let base = self.ledger.base(&new.base_url)?.unwrap_or_default();
         db.execute(
             "INSERT INTO runs (id, base, tool_version, action, fleet, inventory, label_columns, options,
-                key_fingerprint, timeout_us, warnings, started_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, '[]', '[]', ?6, ?7, ?8, '[]', ?9)",
+                key_fingerprint, timeout_us, warnings, started_at, selection, id_files)
+             VALUES (?1, ?2, ?3, ?4, ?5, '[]', '[]', ?6, ?7, ?8, '[]', ?9, ?10, ?11)",
             params![
                 id,
                 base,
                 env!("CARGO_PKG_VERSION"),
                 new.action.map(Action::as_str),
-                new.fleet(),
+                fleet(&new.files, new.action),
                 json::write(&new.options),
                 new.key_fingerprint,
                 i64::try_from(new.timeout.as_micros()).unwrap_or(i64::MAX),
                 micros(now),
+                selection(&new.options),
+                json::write(&new.id_files),
             ],
         )
         .map_err(sqlite)?;
@@ -185,16 +185,20 @@ impl Draft<'_> {
     /// Makes the run real. Of the inventory that `reading` tells of, the selected VMs were added.
     pub fn commit(mut self, reading: &Reading, warnings: &[String]) -> Result<RunKey, LedgerError> {
         let sqlite = self.ledger.sqlite();
-        let sql = "UPDATE runs SET inventory = ?2, label_columns = ?3, inventory_vms = ?4, warnings = ?5
+        let sql = "UPDATE runs SET inventory = ?2, label_columns = ?3, inventory_vms = ?4, warnings = ?5, piped = ?6
                    WHERE no = ?1";
         let values = params![
             self.key.no,
             json::write(&reading.files),
             json::write(&reading.label_columns),
             i64::try_from(reading.vms).unwrap_or(i64::MAX),
-            json::write(warnings)
+            json::write(warnings),
+            self.new.piped(&reading.files),
         ];
         self.ledger.db.execute(sql, values).map_err(sqlite)?;
+        if let Some(last) = self.ledger.unfinished_before(&self.key)? {
+            self.ledger.db.execute(LEFT_OVERS_FIRST, [self.key.no, last.no]).map_err(sqlite)?;
+        }
         self.ledger.db.execute_batch("COMMIT").map_err(sqlite)?;
         self.committed = true;
         Ok(self.key.clone())

@@ -5,8 +5,9 @@ use rusqlite::{OptionalExtension, params};
 use serde::Serialize;
 
 use super::comparison::COMPLETE;
-use super::draft::{RunKey, fleet};
+use super::draft::{NewRun, RunKey};
 use super::error::LedgerError;
+use super::job::{EVERYTHING, fleet, selection};
 use super::read::{CLAIMED, ROW, row};
 use super::row::Row;
 use super::summary::{Counts, InventoryFile};
@@ -165,20 +166,19 @@ impl Ledger {
         Ok(all)
     }
 
-    /// An inventory, of these files, at its last complete run with a base URL, whatever the action.
-    pub fn last_inventory(
-        &self,
-        files: &[String],
-        base_url: &str,
-    ) -> Result<Option<LastInventory>, LedgerError> {
-        let [none, allocate, refresh] =
-            [None, Some(Action::Allocate), Some(Action::RefreshNextHop)].map(|action| fleet(files, action));
+    /// The inventory of a job at its last complete run, whatever the action was, and whatever was piped in: of the same
+    /// selection, or of the whole inventory.
+    pub fn last_inventory(&self, job: &NewRun) -> Result<Option<LastInventory>, LedgerError> {
+        let [none, allocate, refresh] = [None, Some(Action::Allocate), Some(Action::RefreshNextHop)]
+            .map(|action| fleet(&job.files, action));
         let sql = format!(
             "SELECT runs.id, inventory_vms FROM runs JOIN bases ON bases.id = base
-             WHERE fleet IN (?1, ?2, ?3) AND url = ?4 AND inventory_vms IS NOT NULL AND {COMPLETE}
+             WHERE fleet IN (?1, ?2, ?3) AND url = ?4 AND selection IN (?5, ?6) AND inventory_vms IS NOT NULL AND {COMPLETE}
              ORDER BY no DESC LIMIT 1"
         );
-        let last = self.db.query_row(&sql, params![none, allocate, refresh, base_url], |row| {
+        let selection = selection(&job.options);
+        let values = params![none, allocate, refresh, job.base_url, EVERYTHING, selection];
+        let last = self.db.query_row(&sql, values, |row| {
             Ok(LastInventory { run: row.get(0)?, vms: row.get::<_, i64>(1)?.unsigned_abs() })
         });
         last.optional().map_err(self.sqlite())

@@ -4,7 +4,8 @@ use rusqlite::params;
 
 use super::Ledger;
 use super::error::LedgerError;
-use super::resume::{NEWEST_OF_ITS_JOB, UNFINISHED};
+use super::job::NEWEST_OF_ITS_JOB;
+use super::resume::UNFINISHED;
 
 /// VMs deleted in one transaction: it must not outgrow the disk, nor keep a reader waiting.
 const STEP: i64 = 10_000;
@@ -12,7 +13,11 @@ const STEP: i64 = 10_000;
 /// That there is an older run of a run `r`'s job which stays, pinned and unfinished.
 const SUPERSEDES: &str =
     "EXISTS (SELECT 1 FROM runs p JOIN items i ON i.run = p.no WHERE p.pinned AND i.state < 2
-    AND p.fleet = r.fleet AND p.base = r.base AND p.no < r.no)";
+    AND (p.base, p.fleet, p.selection, p.piped) = (r.base, r.fleet, r.selection, r.piped) AND p.no < r.no)";
+
+/// That a newer run read other contents from the same pipe: such runs supersede nothing, and would pile up.
+const PIPED_ANEW: &str = "r.piped <> '' AND EXISTS (SELECT 1 FROM runs n
+    WHERE (n.base, n.fleet, n.selection) = (r.base, r.fleet, r.selection) AND n.no > r.no)";
 
 impl Ledger {
     /// Deletes all runs but the newest `keep`, the pinned ones, those that wait for a resume, and the one but for
@@ -25,7 +30,7 @@ impl Ledger {
             "UPDATE runs SET pruned = 1 WHERE no IN
                 (SELECT no FROM runs r
                  WHERE NOT pinned AND no NOT IN (SELECT no FROM runs ORDER BY no DESC LIMIT ?1)
-                    AND NOT ((ended_at IS NULL OR stopped_by IS NOT NULL) AND {NEWEST_OF_ITS_JOB} AND {UNFINISHED})
+                    AND NOT ({NEWEST_OF_ITS_JOB} AND NOT ({PIPED_ANEW}) AND {UNFINISHED})
                     AND NOT ({NEWEST_OF_ITS_JOB} AND {SUPERSEDES}))"
         );
         self.db.execute(&choose, [keep]).map_err(sqlite)?;
@@ -125,7 +130,7 @@ mod tests {
         let other = NewRun { files: vec!["other.csv".into()], ..new_run(BASE) };
         let other = ledger.draft(&other).unwrap().commit(&crate::inventory::Reading::default(), &[]).unwrap();
         assert_eq!(ledger.prune(1).unwrap(), 0);
-        assert_eq!(ledger.unfinished(&new_run(BASE)).unwrap(), None);
+        assert_eq!(ledger.unfinished(&new_run(BASE), &[]).unwrap(), None);
         ledger.pin(&stopped, false).unwrap();
         assert_eq!(ledger.prune(1).unwrap(), 2);
         assert_eq!(left(&ledger), ids(&[&other]));

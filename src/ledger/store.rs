@@ -24,8 +24,18 @@ const MIGRATIONS: [&str; SCHEMA as usize] = [
     include_str!("schema.sql"),
     include_str!("schema-2.sql"),
     include_str!("schema-3.sql"),
-    include_str!("schema-4.sql"),
+    concat!(include_str!("schema-3-jobs.sql"), include_str!("schema-4.sql")),
 ];
+
+/// What lets a ledger of the schema before each step's be read as one of after it.
+const VIEWS: [&str; SCHEMA as usize - 1] = [
+    include_str!("schema-1-as-2.sql"),
+    include_str!("schema-2-as-3.sql"),
+    concat!(include_str!("schema-3-jobs.sql"), include_str!("schema-3-as-4.sql")),
+];
+
+/// The runs as a ledger of schema 2 or 3 has them: those of schema 1 are shown as such by its own view.
+const RUNS_OF_SCHEMA_2: &str = "CREATE TEMP VIEW runs_2 AS SELECT * FROM main.runs";
 
 /// How long a reader waits for a writer's short exclusive moments.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -163,14 +173,19 @@ pub(super) fn open_read_only(path: &Path) -> Result<Connection, LedgerError> {
         return Err(LedgerError::Missing(path.to_owned()));
     }
     let db = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-    let views = match version(&db, path)? {
-        0 => return Err(LedgerError::Missing(path.to_owned())),
-        1 => concat!(include_str!("schema-1-as-2.sql"), include_str!("schema-2-as-3.sql")),
-        2 => include_str!("schema-2-as-3.sql"),
-        _ => "",
-    };
-    db.execute_batch(views).map_err(sqlite(path))?;
+    let version = version(&db, path)?;
+    if version == 0 {
+        return Err(LedgerError::Missing(path.to_owned()));
+    }
+    show_as_todays(&db, version).map_err(sqlite(path))?;
     Ok(db)
+}
+
+fn show_as_todays(db: &Connection, version: u32) -> Result<(), rusqlite::Error> {
+    if (2..SCHEMA).contains(&version) {
+        db.execute_batch(RUNS_OF_SCHEMA_2)?;
+    }
+    VIEWS[version as usize - 1..].iter().try_for_each(|view| db.execute_batch(view))
 }
 
 fn connect(path: &Path, access: OpenFlags) -> Result<Connection, LedgerError> {
@@ -221,6 +236,8 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+    use crate::ledger::tests::{BASE, new_run};
+    use crate::ledger::{InventoryFile, Ledger, NewRun, PIPE, job, json};
 
     fn at(dir: &tempfile::TempDir) -> PathBuf {
         dir.path().join("state/ledger.db")
@@ -284,6 +301,45 @@ mod tests {
         let claim = "SELECT state, claimed_at FROM items JOIN claims USING (run, position)";
         let claim: (i64, i64) = writer.query_row(claim, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
         assert_eq!(claim, (0, 7), "what a crash left claimed stays so");
+    }
+
+    #[test]
+    fn the_job_of_a_run_in_an_older_ledger_is_known_before_and_after_it_is_brought_up_to_date() {
+        let options = |limit: &str| [("limit".to_owned(), limit.into())].into_iter().collect();
+        let job =
+            NewRun { files: vec!["/fleet.csv".into(), PIPE.into()], options: options("3"), ..new_run(BASE) };
+        let inventory =
+            ["/fleet.csv", PIPE].map(|path| InventoryFile { path: path.into(), sha256: "7".into() });
+        for schema in 1..SCHEMA {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("ledger.db");
+            let old = Connection::open(&path).unwrap();
+            MIGRATIONS[..schema as usize].iter().for_each(|step| old.execute_batch(step).unwrap());
+            let insert = "INSERT INTO bases (url) VALUES (?1)";
+            old.execute(insert, [BASE]).unwrap();
+            let insert = "INSERT INTO runs (id, base, tool_version, action, fleet, inventory, label_columns, options,
+                    timeout_us, warnings, started_at) VALUES ('r', 1, '0.1.0', 'allocate', ?1, ?2, '[]', ?3, 1, '[]', 1)";
+            let fleet = job::fleet(&job.files, job.action);
+            let (files, limit) = (json::write(&inventory), json::write(&job.options));
+            old.execute(insert, (fleet, files, limit)).unwrap();
+            let pending = "INSERT INTO racks (run, no) VALUES (1, 0);
+                 INSERT INTO items (run, position, vmid, rack, rack_expected, action) VALUES (1, 0, '1', 0, 0, 'allocate')";
+            old.execute_batch(pending).unwrap();
+            old.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
+            old.pragma_update(None, "user_version", schema).unwrap();
+            drop(old);
+            let found = |ledger: &Ledger, job: &NewRun, inventory: &[InventoryFile]| {
+                ledger.unfinished(job, inventory).unwrap().map(|unfinished| unfinished.run.id)
+            };
+            let reader = Ledger::open_read_only(&path).unwrap();
+            let other = inventory.clone().map(|file| InventoryFile { sha256: "8".into(), ..file });
+            for ledger in [&reader, &Ledger::open(&path, Duration::ZERO).unwrap()] {
+                assert_eq!(found(ledger, &job, &inventory).as_deref(), Some("r"), "{schema}");
+                let narrowed = NewRun { options: options("4"), ..job.clone() };
+                assert_eq!(found(ledger, &narrowed, &inventory), None, "{schema}");
+                assert_eq!(found(ledger, &job, &other), None, "{schema}: other contents of standard input");
+            }
+        }
     }
 
     #[test]

@@ -41,6 +41,7 @@ pub(super) fn new_run(base_url: &str) -> NewRun {
         base_url: base_url.into(),
         action: Some(Action::Allocate),
         files: vec!["fleet.csv".into()],
+        id_files: vec![],
         options: serde_json::Map::new(),
         key_fingerprint: Some("0badf00d".into()),
         timeout: Duration::from_secs(30),

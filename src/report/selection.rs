@@ -2,10 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::ledger::NARROWING;
 use crate::text::{count, counted, quoted, shortened};
-
-/// What narrows an inventory, in the order in which it is told.
-const NARROWING: [&str; 5] = ["rack", "vmid", "where", "only-failed", "limit"];
 
 /// Characters of all that was typed.
 const TEXT: usize = 160;

@@ -19,6 +19,7 @@ mod formats;
 mod history;
 mod http2;
 mod inventory;
+mod job;
 mod key;
 mod lock;
 mod monitor;

@@ -52,14 +52,29 @@ struct Fate {
 }
 
 /// The model: fates by position, and where each VM is in this sitting.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Model {
     fates: [Fate; PLACES.len()],
+    /// The positions, in the order in which each rack's VMs have their turn.
+    order: Vec<usize>,
     /// Claimed, with what the ledger gave out at first.
     held: BTreeMap<usize, Item>,
     /// Had their turn in this sitting and have no outcome.
     aside: BTreeMap<usize, Item>,
     turned: BTreeSet<usize>,
+}
+
+impl Default for Model {
+    fn default() -> Self {
+        let order = (0..PLACES.len()).collect();
+        Self {
+            fates: Default::default(),
+            order,
+            held: BTreeMap::new(),
+            aside: BTreeMap::new(),
+            turned: BTreeSet::new(),
+        }
+    }
 }
 
 impl Model {
@@ -69,7 +84,7 @@ impl Model {
                 && self.fates[*position].outcome.is_none()
                 && !self.turned.contains(position)
         };
-        (0..PLACES.len()).filter(free).take(vms as usize).collect()
+        self.order.iter().copied().filter(free).take(vms as usize).collect()
     }
 
     fn pending(&self) -> Vec<u64> {
@@ -106,11 +121,16 @@ impl Model {
             self.fates[*position].attempts += 1;
             self.fates[*position].unanswered = true;
         }
-        *self = Self { fates: self.fates, ..Self::default() };
+        let order = std::mem::take(&mut self.order);
+        *self = Self { fates: self.fates, order, ..Self::default() };
     }
 
-    /// Another run begins: what is known of the VMs stays.
+    /// Another run begins: what is known of the VMs stays, and those without an outcome come first.
     fn anew(&mut self) {
+        let left = |position: &usize| self.fates[*position].outcome.is_none();
+        let left = self.order.iter().copied().filter(left);
+        let done = (0..PLACES.len()).filter(|position| self.fates[*position].outcome.is_some());
+        self.order = left.chain(done).collect();
         for fate in &mut self.fates {
             (fate.outcome, fate.attempts) = (None, 0);
         }

@@ -1,0 +1,175 @@
+//! The job that `run` was typed for, and what `--resume` makes of its last run.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::{BeforeTheFirstCall, CommandError, exit};
+use crate::cli::RunArgs;
+use crate::config::Config;
+use crate::inventory::{Inputs, Selection, identity};
+use crate::ledger::{Ledger, NewRun, SANDBOX, Unfinished};
+use crate::resumption::{Origin, Resumption};
+use crate::stop::Stop;
+use crate::text::{counted, quoted};
+
+/// The job, as it is known before its inventory is read.
+pub(super) fn job(
+    config: &Config,
+    args: &RunArgs,
+    selection: &Selection,
+    fingerprint: Option<String>,
+) -> NewRun {
+    let base_url = if args.rehearsal.sandbox { SANDBOX } else { args.base_url.as_str() };
+    NewRun {
+        base_url: base_url.to_owned(),
+        action: args.action,
+        files: args.inventory.iter().map(|file| identity(file)).collect(),
+        id_files: selection.files().to_vec(),
+        options: with_id_files_known(config.options.clone()),
+        key_fingerprint: fingerprint,
+        timeout: args.pace.timeout,
+    }
+}
+
+/// The same options, whatever the directory is in which `--vmid @FILE` was typed.
+fn with_id_files_known(mut options: Map<String, Value>) -> Map<String, Value> {
+    let known = |value: &mut Value| {
+        let file = value.as_str().and_then(|text| text.split_once('@'));
+        if let Some((exclusion, file)) = file {
+            *value = format!("{exclusion}@{}", identity(Path::new(file))).into();
+        }
+    };
+    match options.get_mut("vmid") {
+        Some(Value::Array(values)) => values.iter_mut().for_each(known),
+        Some(value) => known(value),
+        None => {}
+    }
+    options
+}
+
+/// How the job is to be carried out.
+#[derive(Debug)]
+pub(super) enum Course {
+    /// In a new run.
+    Begin,
+    /// In a new run, which supersedes this one, of other contents.
+    Supersede(Unfinished),
+    /// By going on with this run.
+    GoOn(Unfinished),
+}
+
+impl Course {
+    /// What a new run must say of the one that it supersedes.
+    pub(super) fn warning(&self) -> Option<String> {
+        let Self::Supersede(Unfinished { run, left, .. }) = self else { return None };
+        let left = counted(*left, "VM", "VMs");
+        Some(format!(
+            "the inventory has changed since run {} was stopped: a new run begins, with the {left} that it left first",
+            run.id
+        ))
+    }
+}
+
+/// Decides how the job goes on. `typed` is the whole command line, `common_args` names the ledger.
+pub(super) fn course(
+    ledger: Option<&Ledger>,
+    job: &NewRun,
+    args: &RunArgs,
+    inputs: &mut Inputs,
+    typed: &[OsString],
+    common_args: &str,
+) -> Result<Course, CommandError> {
+    let (true, Some(ledger)) = (args.resume, ledger) else { return Ok(Course::Begin) };
+    let mut files = inputs.digests(&args.inventory)?;
+    let last = ledger.unfinished(job, &files).before_the_first_call()?;
+    let Some(last) = last else { return Ok(Course::Begin) };
+    files.extend_from_slice(&job.id_files);
+    let then = Origin { files: &last.files, options: &last.options };
+    match Resumption::of(last.stopped_by, then, Origin { files: &files, options: &job.options }) {
+        Resumption::GoOn => Ok(Course::GoOn(last)),
+        Resumption::Anew => Ok(Course::Supersede(last)),
+        Resumption::Braked(stop) => Err(braked(&last, stop, typed, common_args)),
+    }
+}
+
+fn braked(last: &Unfinished, stop: Stop, typed: &[OsString], common_args: &str) -> CommandError {
+    let Unfinished { run, left, vms, .. } = last;
+    let id = &run.id;
+    let error = anyhow::anyhow!(
+        "the job's last run, {id}, was stopped by a brake ({stop}), with {left} of {} left; --resume does not go on \
+         with it by itself, and nothing was called.\nWhat it did: v6fleet report {id}{common_args}\nGo on with it: v6fleet \
+         resume {id}{common_args}\nOr begin anew, without --resume: {}",
+        counted(*vms, "VM", "VMs"),
+        without_resume(typed),
+    );
+    CommandError { exit_code: exit::BRAKED, error }
+}
+
+/// The options whose values may be secret: where one was typed, the command does without.
+const SECRETS: [&str; 2] = ["--ping-url", "--proxy"];
+
+/// The command that was typed, without `--resume` and what else a person would not type again.
+fn without_resume(typed: &[OsString]) -> String {
+    let mut words = vec!["v6fleet".to_owned()];
+    let mut by_flag = false;
+    let mut typed = typed.iter().skip(1).map(|word| word.to_string_lossy());
+    while let Some(word) = typed.next() {
+        let (option, value) =
+            word.split_once('=').map_or((&*word, None), |(option, value)| (option, Some(value)));
+        match option {
+            "--resume" => by_flag = true,
+            "--dry-run" => {}
+            option if SECRETS.contains(&option) => {
+                if value.is_none() {
+                    typed.next();
+                }
+            }
+            _ => words.push(quoted(&word)),
+        }
+    }
+    // In the environment or a configuration file, it is switched off by a variable alone.
+    if !by_flag {
+        words.insert(0, "V6FLEET_RESUME=0".to_owned());
+    }
+    words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_same_command_without_resume_is_what_was_typed_but_for_secrets() {
+        for (typed, expected) in [
+            ("run a.csv --resume --max-changed 10", "v6fleet run a.csv --max-changed 10"),
+            ("run --dry-run a.csv --resume -q", "v6fleet run a.csv -q"),
+            ("run a.csv --rack dc1*", "V6FLEET_RESUME=0 v6fleet run a.csv --rack 'dc1*'"),
+            (
+                "run --proxy http://u:p@h --resume --ping-url=https://h/secret a.csv --only-failed=2026",
+                "v6fleet run a.csv --only-failed=2026",
+            ),
+        ] {
+            let typed: Vec<OsString> =
+                std::iter::once("/usr/bin/v6fleet").chain(typed.split(' ')).map(OsString::from).collect();
+            assert_eq!(without_resume(&typed), expected);
+        }
+    }
+
+    #[test]
+    fn a_file_of_ids_is_known_by_its_absolute_path() {
+        let known = |value: Value| {
+            let options =
+                [("vmid".to_owned(), value), ("rack".to_owned(), json!("@x"))].into_iter().collect();
+            with_id_files_known(options)["vmid"].clone()
+        };
+        let here = std::env::current_dir().unwrap();
+        let file = here.join("ids").display().to_string();
+        assert_eq!(known(json!("@ids")), json!(format!("@{file}")));
+        assert_eq!(known(json!(["1-9", "!@ids"])), json!(["1-9", format!("!@{file}")]));
+        assert_eq!(known(json!(format!("@{file}"))), json!(format!("@{file}")));
+    }
+}

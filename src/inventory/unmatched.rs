@@ -1,0 +1,156 @@
+//! Which racks and ids that were typed are no VM's of the inventory: typing errors, or VMs that have gone.
+
+use super::error::listed;
+use super::selection::{Range, Selection, number};
+use super::vm::Vm;
+
+/// Told of every VM of the inventory.
+#[derive(Debug)]
+pub struct Unmatched<'a> {
+    selection: &'a Selection,
+    /// Whether each of the selection's rack patterns has matched.
+    racks: Vec<bool>,
+    ids: Sections,
+}
+
+impl<'a> Unmatched<'a> {
+    pub fn new(selection: &'a Selection) -> Self {
+        let racks = vec![false; selection.racks().len()];
+        Self { selection, racks, ids: Sections::of(selection.typed_ids()) }
+    }
+
+    /// `rack` is that by which the VM is selected.
+    pub fn see(&mut self, vm: &Vm, rack: Option<&str>) {
+        for (matched, pattern) in self.racks.iter_mut().zip(self.selection.racks()) {
+            *matched = *matched || pattern.matches(rack);
+        }
+        if let Some(id) = number(&vm.id) {
+            self.ids.see(id);
+        }
+    }
+
+    /// For people, once all VMs were seen.
+    pub fn warnings(&self) -> Vec<String> {
+        let racks = self.selection.racks().iter().zip(&self.racks);
+        let racks: Vec<String> =
+            racks.filter(|(_, matched)| !**matched).map(|(pattern, _)| pattern.to_string()).collect();
+        let ids = self.ids.unseen(self.selection.typed_ids());
+        let ids: Vec<String> = ids.map(|(first, last)| written(first, last)).collect();
+        let warning = |flag, texts: &[String]| {
+            let listed = listed(texts.iter().map(String::as_str));
+            (!texts.is_empty()).then(|| format!("{flag} matches no VM of the inventory: {listed}"))
+        };
+        [warning("--rack", &racks), warning("--vmid", &ids)].into_iter().flatten().collect()
+    }
+}
+
+fn written(first: u64, last: u64) -> String {
+    if first == last { first.to_string() } else { format!("{first}-{last}") }
+}
+
+/// Ranges that may overlap, cut into pieces that do not; which pieces an id was seen in.
+#[derive(Debug)]
+struct Sections {
+    /// Where each piece starts.
+    starts: Vec<u64>,
+    seen: Vec<bool>,
+}
+
+impl Sections {
+    fn of(ranges: &[Range]) -> Self {
+        let mut starts: Vec<u64> = ranges.iter().flat_map(|&(first, last)| [first, last + 1]).collect();
+        starts.sort_unstable();
+        starts.dedup();
+        let seen = vec![false; starts.len()];
+        Self { starts, seen }
+    }
+
+    fn see(&mut self, id: u64) {
+        let behind = self.starts.partition_point(|&start| start <= id);
+        if let Some(piece) = behind.checked_sub(1) {
+            self.seen[piece] = true;
+        }
+    }
+
+    /// Those of the ranges that they were cut from in which no id was seen.
+    fn unseen(&self, ranges: &[Range]) -> impl Iterator<Item = Range> {
+        let so_far: Vec<usize> = std::iter::once(0)
+            .chain(self.seen.iter().scan(0, |sum, &seen| {
+                *sum += usize::from(seen);
+                Some(*sum)
+            }))
+            .collect();
+        let before = move |id| so_far[self.starts.partition_point(|&start| start < id)];
+        ranges.iter().copied().filter(move |&(first, last)| before(first) == before(last + 1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::allocation::Expected;
+
+    fn warnings(racks: &[&str], vmids: &[&str], fleet: &[(u64, Option<&str>)]) -> Vec<String> {
+        let racks = racks.iter().map(|text| text.parse().unwrap()).collect();
+        let vmids = vmids.iter().map(|text| text.parse().unwrap()).collect();
+        let selection = Selection::new(racks, vmids, vec![]).unwrap();
+        let mut unmatched = Unmatched::new(&selection);
+        for (id, rack) in fleet {
+            let id = id.to_string().parse().unwrap();
+            let vm = Vm { id, name: None, action: None, expected: Expected::default(), labels: vec![] };
+            unmatched.see(&vm, *rack);
+        }
+        unmatched.warnings()
+    }
+
+    const FLEET: [(u64, Option<&str>); 4] =
+        [(10_000, Some("dc1r27")), (10_001, None), (10_010, Some("dc1r28")), (10_015, Some("dc2r01"))];
+
+    #[test]
+    fn a_rack_or_an_id_that_is_no_vms_is_named_whatever_else_is_selected() {
+        let rack = |listed: &str| format!("--rack matches no VM of the inventory: {listed}");
+        let id = |listed: &str| format!("--vmid matches no VM of the inventory: {listed}");
+        for (racks, vmids, expected) in [
+            (&[][..], &[][..], vec![]),
+            (&["dc1*", "dc2r01"], &["10000,10010-10020"], vec![]),
+            (&["dc1*", "dc3*", "!dc9r??", "dc1r2[9]"], &[], vec![rack("dc3*, !dc9r??, dc1r2[9]")]),
+            (&["dc2*"], &["10000,10002"], vec![id("10002")]),
+            (
+                &[],
+                &["10001-10009,10002-10009", "!10016-10020", "!10015"],
+                vec![id("10002-10009, 10016-10020")],
+            ),
+            (&["no"], &["1-9999"], vec![rack("no"), id("1-9999")]),
+            (&[], &["10000-10001", "10001-10010", "10011-10014"], vec![id("10011-10014")]),
+        ] {
+            assert_eq!(warnings(racks, vmids, &FLEET), expected, "{racks:?} {vmids:?}");
+        }
+    }
+
+    #[test]
+    fn of_many_the_first_are_named_and_the_others_counted() {
+        let all: Vec<String> = (1..=100).map(|id: u64| (2 * id).to_string()).collect();
+        let warnings = warnings(&["\u{1b}2J"], &[&all.join(",")], &FLEET);
+        assert_eq!(warnings[0], r"--rack matches no VM of the inventory: \u{1b}2J");
+        assert!(warnings[1].ends_with(" 58, 60 and 70 more"), "{}", warnings[1]);
+    }
+
+    proptest! {
+        #[test]
+        fn a_range_is_unseen_where_none_of_its_ids_was_seen(
+            ranges in proptest::collection::vec((0..40_u64, 0..6_u64), 0..12),
+            ids in proptest::collection::vec(0..50_u64, 0..12),
+        ) {
+            let ranges: Vec<Range> = ranges.into_iter().map(|(first, more)| (first, first + more)).collect();
+            let mut sections = Sections::of(&ranges);
+            for &id in &ids {
+                sections.see(id);
+            }
+            let seen = |(first, last): Range| ids.iter().any(|id| (first..=last).contains(id));
+            let expected: Vec<_> = ranges.iter().copied().filter(|&range| !seen(range)).collect();
+            prop_assert_eq!(sections.unseen(&ranges).collect::<Vec<_>>(), expected);
+        }
+    }
+}
