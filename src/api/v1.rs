@@ -166,7 +166,7 @@ impl<'o, 'a> Tolerated<'o, 'a> {
     /// Ids are texts in some places and integers in others.
     fn id(&mut self, name: &str, absence: Absence) -> Option<String> {
         let value = self.get(name, absence)?;
-        let text = value.string().map(|text| clip(&text)).filter(|text| !text.is_empty());
+        let text = text(value);
         if text.is_none() && !is_integer(value) {
             self.warn(name, value, "a text or an integer");
         }
@@ -175,24 +175,20 @@ impl<'o, 'a> Tolerated<'o, 'a> {
 
     fn word(&mut self, name: &str) -> Option<String> {
         let value = self.get(name, Absence::Odd)?;
-        let word = value.string().map(|text| clip(&text)).filter(|text| !text.is_empty());
-        if word.is_none() {
+        let text = text(value);
+        if text.is_none() {
             self.warn(name, value, "a text");
         }
-        word
+        text
     }
 
-    /// An empty text, `false` and 0 are no time, as null is none.
     fn moment(&mut self, name: &str, absence: Absence) -> Option<Moment> {
         let value = self.get(name, absence)?;
-        let text = value.string().map(|text| clip(&text)).filter(|text| !text.is_empty());
+        let text = text(value);
         if text.is_none() {
-            self.warn(name, value, "a time");
+            self.warn(name, value, if value.string().is_some() { "a time" } else { "a text" });
         }
-        let is_zero = |number: &str| number.trim_matches(['-', '0', '.']).is_empty();
-        let number = || value.number().filter(|number| !is_zero(number)).map(clip);
-        let yes = || value.boolean()?.then(|| value.as_str().to_owned());
-        text.or_else(number).or_else(yes).map(Moment::from)
+        text.or_else(|| bare_time(value)).map(Moment::from)
     }
 
     fn prefix_length(&mut self) -> Option<i64> {
@@ -222,6 +218,18 @@ impl<'o, 'a> Tolerated<'o, 'a> {
     }
 }
 
+/// A string that says something.
+fn text(value: Raw<'_>) -> Option<String> {
+    value.string().map(|text| clip(&text)).filter(|text| !text.is_empty())
+}
+
+/// A time as a number, or that there is one; 0 and `false` are none, as null is.
+fn bare_time(value: Raw<'_>) -> Option<String> {
+    let is_zero = |number: &str| number.trim_matches(['-', '0', '.']).is_empty();
+    let is_one = value.number().is_some_and(|number| !is_zero(number)) || value.boolean() == Some(true);
+    is_one.then(|| clip(value.as_str()))
+}
+
 fn is_integer(value: Raw<'_>) -> bool {
     value.number().is_some_and(|number| number.bytes().all(|byte| byte == b'-' || byte.is_ascii_digit()))
 }
@@ -241,6 +249,7 @@ fn integer(value: Raw<'_>) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::{Value, json};
 
     use super::*;
@@ -368,27 +377,27 @@ mod tests {
         ("prefix_length", "null", "", "is null"),
         ("prefix_length", "{}", "", "is {}, not an integer"),
         ("prefix_length", "99999999999999999999999", "", ""),
-        ("allocated_at", "1770681600.658429", "1770681600.658429", "is 1770681600.658429, not a time"),
-        ("allocated_at", "1770681600658", "1770681600658", "is 1770681600658, not a time"),
+        ("allocated_at", "1770681600.658429", "1770681600.658429", "is 1770681600.658429, not a text"),
+        ("allocated_at", "1770681600658", "1770681600658", "is 1770681600658, not a text"),
         ("allocated_at", "null", "none", "is null"),
-        ("created_at", "[]", "none", "is [], not a time"),
-        ("created_at", "false", "none", "is false, not a time"),
+        ("created_at", "[]", "none", "is [], not a text"),
+        ("created_at", "false", "none", "is false, not a text"),
         ("updated_at", r#""""#, "none", r#"is "", not a time"#),
         ("updated_at", r#""yesterday""#, "yesterday", ""),
-        ("released_at", "false", "none", "is false, not a time"),
+        ("released_at", "false", "none", "is false, not a text"),
         ("released_at", r#""""#, "none", r#"is "", not a time"#),
-        ("released_at", "0", "none", "is 0, not a time"),
-        ("released_at", "0.0", "none", "is 0.0, not a time"),
-        ("released_at", "{}", "none", "is {}, not a time"),
-        ("released_at", "true", "true", "is true, not a time"),
-        ("released_at", "1770681600", "1770681600", "is 1770681600, not a time"),
+        ("released_at", "0", "none", "is 0, not a text"),
+        ("released_at", "0.0", "none", "is 0.0, not a text"),
+        ("released_at", "{}", "none", "is {}, not a text"),
+        ("released_at", "true", "true", "is true, not a text"),
+        ("released_at", "1770681600", "1770681600", "is 1770681600, not a text"),
         ("cooldown_until", r#"" ""#, "none", r#"is " ", not a time"#),
-        ("cooldown_until", "false", "none", "is false, not a time"),
+        ("cooldown_until", "false", "none", "is false, not a text"),
         ("metadata", "null", "none", ""),
         ("metadata", "{}", "none", ""),
         ("metadata", r#"{"updatedAt":null,"more":[1]}"#, "none", ""),
         ("metadata", r#"{"updatedAt":"soon"}"#, "soon", ""),
-        ("metadata", r#"{"updatedAt":["soon"]}"#, "none", r#".updatedAt is ["soon"], not a time"#),
+        ("metadata", r#"{"updatedAt":["soon"]}"#, "none", r#".updatedAt is ["soon"], not a text"#),
         ("metadata", r#""{}""#, "none", r#"is "{}", not an object"#),
         (
             "metadata",
@@ -659,5 +668,32 @@ mod tests {
         assert_eq!(attempt.request_id.as_deref(), Some("r1"));
         assert_eq!(attempt.timestamp, "2026-02-10T00:00:01Z".parse().ok());
         assert_eq!(fault(attempt).failure, Failure::Unauthorized);
+    }
+
+    proptest! {
+        /// Bytes changed, cut out or put in at random, whatever the status.
+        #[test]
+        fn no_mangled_answer_is_more_than_a_malformed_one(
+            edits in proptest::collection::vec((0..900_usize, 0..4_usize, any::<[u8; 2]>()), 0..6),
+            error in any::<bool>(),
+            status in 100..1000_u16,
+        ) {
+            let mut body = match error {
+                true => br#"{"error":"Bad Request","message":["no \u00e5",{"a":"b"}],"code":"X","errors":[{"detail":"d"}]}"#.to_vec(),
+                false => documented().to_string().into_bytes(),
+            };
+            for (at, cut, put) in edits {
+                let at = at % (body.len() + 1);
+                let end = (at + cut).min(body.len());
+                body.splice(at..end, put);
+            }
+            match attempt(status, &body).result {
+                Ok(answer) => {
+                    prop_assert!((200..300).contains(&status) && !error);
+                    prop_assert!(answer.warnings.iter().all(|warning| warning.chars().count() < 400));
+                }
+                Err(fault) => prop_assert!(!fault.message.is_empty() && fault.message.chars().count() <= 300),
+            }
+        }
     }
 }

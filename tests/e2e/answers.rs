@@ -155,6 +155,9 @@ const TRAPS: &[Trap] = &[
         &[|| answer(400, "text/plain", "no such\u{1b}[31m VM\nmore").into()],
         "failed rejected 1 false 400",
     ),
+    ("a hint before the answer", &[hinted], "created created_flag 1 false 201"),
+    ("a reason in Latin-1", &[odd_reason], "failed not_found 1 false 404"),
+    ("HTTP/1.0, to the connection's end", &[old_http], "created created_flag 1 false 201"),
     ("changed while we called", &[|| success_updated_now()], "updated server_clock 1 false 200"),
 ];
 
@@ -186,6 +189,19 @@ fn latin1(status: u16) -> Answer {
 
 fn surrogate() -> Step {
     answer(403, "application/json", r#"{"message":"not \ud83d yours"}"#).into()
+}
+
+fn hinted() -> Step {
+    let hint = b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n";
+    Step::Cut([&hint[..], &success(201, true, 0).without(0)].concat())
+}
+
+fn odd_reason() -> Step {
+    Step::Cut(b"HTTP/1.1 404 Hittas ej h\xe4r\r\ncontent-length: 2\r\n\r\n{}".to_vec())
+}
+
+fn old_http() -> Step {
+    Step::Cut(format!("HTTP/1.0 201 Created\r\n\r\n{}", success_body(true, 0)).into_bytes())
 }
 
 fn marked() -> Step {
