@@ -7,20 +7,25 @@
 mod announced;
 mod attempt;
 mod body;
+mod departure;
 mod error_body;
 mod fault;
+mod line;
 mod mask;
 mod object;
 mod proxy;
 mod retry_after;
 mod server_clock;
+mod tls;
+mod transport;
 mod v1;
 
 use std::net::IpAddr;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::{Certificate, Client, ClientBuilder, Proxy, Url};
+use reqwest::{Client, ClientBuilder, Proxy, Url};
 use secrecy::{ExposeSecret, SecretString};
 
 pub use announced::Announced;
@@ -31,15 +36,19 @@ pub use server_clock::ServerClock;
 use crate::clock;
 use crate::inventory::{Action, VmId};
 use announced::Stated;
+use departure::Departure;
 use fault::Head;
+use line::{Line, Lines};
 use mask::Mask;
+use tls::Tls;
+use transport::Known;
 
 /// What a client needs to know of the API.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
     pub base_url: BaseUrl,
     pub key: SecretString,
-    /// Of a whole call, connecting included.
+    /// Of a call from the moment at which it leaves, until its answer is there.
     pub timeout: Duration,
     pub connect_timeout: Duration,
     /// Connections kept open; at least the concurrency, or two thirds of the throughput are lost.
@@ -58,7 +67,9 @@ pub enum ClientError {
     #[error("the API key cannot be searched for in answers: {0}")]
     Mask(#[source] aho_corasick::BuildError),
     #[error("the CA file holds no usable PEM certificate: {0}")]
-    Roots(#[source] reqwest::Error),
+    Pem(#[source] rustls::pki_types::pem::Error),
+    #[error("the CA file holds a certificate that cannot be used: {0}")]
+    Root(#[source] rustls::Error),
     #[error("the CA file holds no PEM certificate")]
     NoRoots,
     /// One of the environment's.
@@ -67,7 +78,9 @@ pub enum ClientError {
     #[error("the proxy cannot be used: {0}")]
     UnfitProxy(#[source] reqwest::Error),
     #[error("cannot set up TLS (are CA certificates installed? see --ca-file): {0}")]
-    Tls(#[source] reqwest::Error),
+    Verifier(#[source] rustls::Error),
+    #[error("cannot set up HTTP: {0}")]
+    Client(#[source] reqwest::Error),
 }
 
 /// Where the API is: `https`, or plain `http` to a literal loopback address.
@@ -136,37 +149,79 @@ impl std::fmt::Display for BaseUrl {
 /// A client of v1's routed-IPv6 endpoint.
 #[derive(Debug, Clone)]
 pub struct Api {
-    client: Client,
+    lines: Arc<Lines>,
+    /// `None` where plain HTTP is spoken.
+    tls: Option<Tls>,
     base: Url,
     mask: Mask,
+    timeout: Duration,
 }
 
 impl Api {
     pub fn new(endpoint: &Endpoint) -> Result<Self, ClientError> {
-        let client = client(&endpoint.base_url, endpoint.proxy.as_ref(), endpoint.extra_roots.as_deref())?
-            .default_headers(headers(&endpoint.key)?)
-            .http1_allow_obsolete_multiline_headers_in_responses(true)
-            .http1_allow_spaces_after_header_name_in_responses(true)
-            .http1_ignore_invalid_headers_in_responses(true)
-            .timeout(endpoint.timeout)
-            .connect_timeout(endpoint.connect_timeout)
-            .pool_max_idle_per_host(endpoint.pool)
-            .build()
-            .map_err(ClientError::Tls)?;
+        let tls = Tls::for_url(&endpoint.base_url, endpoint.extra_roots.as_deref())?;
         let mask = Mask::new(&endpoint.key).map_err(ClientError::Mask)?;
-        Ok(Self { client, base: endpoint.base_url.0.clone(), mask })
+        Ok(Self {
+            lines: Arc::new(lines(endpoint.clone(), tls.clone())?),
+            tls,
+            base: endpoint.base_url.0.clone(),
+            mask,
+            timeout: endpoint.timeout,
+        })
     }
 
     /// Makes one call. Every way in which it can end is an [`Attempt`].
+    ///
+    /// It may have to wait for a connection, or for its turn on one: the attempt begins when it leaves.
     pub async fn call(&self, vm: &VmId, action: Action) -> Attempt {
+        let begun = Instant::now();
         let mut attempt = Attempt::unanswered(clock::now());
-        let sent = self.client.post(v1::url(&self.base, vm)).body(v1::body(action)).send().await;
-        match sent {
-            Ok(response) => self.read(response, &mut attempt).await,
-            Err(error) => attempt.result = Err(self.fault(&error)),
+        let (line, departure) = (self.lines.line(), Departure::default());
+        let request = line.client.post(v1::url(&self.base, vm)).body(departure.body(v1::body(action)));
+        let ended = tokio::select! {
+            biased;
+            () = self.exchange(request, &line, &departure, &mut attempt) => true,
+            () = self.time_is_up(&line, &departure, begun) => false,
+        };
+        let left = departure.left();
+        if !ended {
+            attempt.result = Err(left.map_or_else(transport::stuck, |_| transport::late()));
+            if attempt.status.is_none() {
+                self.lines.give_up(&line, left.map_or(begun, |left| left.at));
+            }
         }
+        attempt.sent_at = left.map_or(attempt.sent_at, |left| left.date);
         attempt.latency = clock::now().duration_since(attempt.sent_at).try_into().unwrap_or_default();
         attempt
+    }
+
+    async fn exchange(
+        &self,
+        request: reqwest::RequestBuilder,
+        line: &Line,
+        departure: &Departure,
+        attempt: &mut Attempt,
+    ) {
+        match request.send().await {
+            Ok(response) => {
+                line.hears(Instant::now());
+                self.read(response, attempt).await;
+            }
+            Err(error) => {
+                let asked = self.tls.as_ref().is_some_and(Tls::was_asked_for_a_certificate);
+                let owes_certificate = asked && line.heard().is_none();
+                let known = Known { left: departure.left().is_some(), owes_certificate };
+                attempt.result = Err(self.masked(transport::fault(&error, known)));
+            }
+        }
+    }
+
+    /// Waits until a call has had its time: since it left, or since it began to wait while nothing else was answered.
+    async fn time_is_up(&self, line: &Line, departure: &Departure, begun: Instant) {
+        tokio::select! {
+            left = departure.leaves() => tokio::time::sleep_until((left.at + self.timeout).into()).await,
+            () = line.falls_silent(begun, self.timeout) => {}
+        }
     }
 
     async fn read(&self, mut response: reqwest::Response, attempt: &mut Attempt) {
@@ -197,7 +252,9 @@ impl Api {
     async fn body(&self, mut response: reqwest::Response) -> Result<Vec<u8>, Fault> {
         let stated = response.content_length().and_then(|length| usize::try_from(length).ok());
         let mut body = Vec::with_capacity(stated.unwrap_or_default().min(body::CAP));
-        while let Some(chunk) = response.chunk().await.map_err(|error| self.fault(&error))? {
+        while let Some(chunk) =
+            response.chunk().await.map_err(|error| self.masked(transport::of_body(&error)))?
+        {
             if body.len() + chunk.len() > body::CAP {
                 return Err(fault::malformed(body::too_large()));
             }
@@ -208,19 +265,39 @@ impl Api {
     }
 
     /// A certificate's names are text from the server too, and so are the last words of HTTP/2.
-    fn fault(&self, error: &reqwest::Error) -> Fault {
-        let fault = fault::of_transport(error);
+    fn masked(&self, fault: Fault) -> Fault {
         Fault { message: self.mask.text(fault.message).into_owned(), ..fault }
     }
 }
 
-/// What every client has in common, the key apart: nothing is followed or retried, loopback needs no proxy and plain
-/// HTTP no certificate.
+/// A first line to the API, and how to make more.
+fn lines(endpoint: Endpoint, tls: Option<Tls>) -> Result<Lines, ClientError> {
+    let headers = headers(&endpoint.key)?;
+    let dial = move || {
+        let client = builder(&endpoint.base_url, endpoint.proxy.as_ref(), tls.as_ref())?
+            .default_headers(headers.clone())
+            .http1_allow_obsolete_multiline_headers_in_responses(true)
+            .http1_allow_spaces_after_header_name_in_responses(true)
+            .http1_ignore_invalid_headers_in_responses(true)
+            .connect_timeout(endpoint.connect_timeout)
+            .pool_max_idle_per_host(endpoint.pool);
+        line::watched(client, endpoint.timeout).build().map_err(ClientError::Client)
+    };
+    Ok(Lines::new(dial()?, move || dial().ok()))
+}
+
+/// A client for something else than calls to the API, reached as that is.
 pub(crate) fn client(
     url: &BaseUrl,
     proxy: Option<&ProxyUrl>,
     extra_roots: Option<&[u8]>,
 ) -> Result<ClientBuilder, ClientError> {
+    builder(url, proxy, Tls::for_url(url, extra_roots)?.as_ref())
+}
+
+/// What every client has in common, the key apart: nothing is followed or retried, loopback needs no proxy and plain
+/// HTTP no certificate.
+fn builder(url: &BaseUrl, proxy: Option<&ProxyUrl>, tls: Option<&Tls>) -> Result<ClientBuilder, ClientError> {
     // Ring is the only provider compiled in; an error says that it is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut builder = Client::builder()
@@ -236,21 +313,11 @@ pub(crate) fn client(
                 .map_err(|error| ClientError::UnfitProxy(error.without_url()))?,
         ),
     };
-    let extra_roots = extra_roots.map(roots).transpose()?;
-    if url.is_plain() {
+    Ok(match tls {
+        Some(tls) => builder.tls_backend_preconfigured(tls.config.clone()),
         // Reading the system's certificates takes longer than a call, and none is needed.
-        builder = builder.tls_certs_only([]);
-    } else if let Some(roots) = extra_roots {
-        builder = builder.tls_certs_merge(roots);
-    }
-    Ok(builder)
-}
-
-fn roots(pem: &[u8]) -> Result<Vec<Certificate>, ClientError> {
-    match Certificate::from_pem_bundle(pem).map_err(ClientError::Roots)? {
-        none if none.is_empty() => Err(ClientError::NoRoots),
-        roots => Ok(roots),
-    }
+        None => builder.tls_certs_only([]),
+    })
 }
 
 fn headers(key: &SecretString) -> Result<HeaderMap, ClientError> {

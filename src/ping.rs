@@ -43,7 +43,7 @@ impl Ping {
     pub fn begin(route: Route<'_>) -> Result<Self, ClientError> {
         let client = client(route.url, route.proxy, route.extra_roots)?.timeout(TIMEOUT);
         // By the end of a long job the monitor has closed any connection that was kept.
-        let client = client.pool_max_idle_per_host(0).build().map_err(ClientError::Tls)?;
+        let client = client.pool_max_idle_per_host(0).build().map_err(ClientError::Client)?;
         let url = route.url.as_str().to_owned();
         let ((end, ending), (done, told)) = (channel(), channel());
         let monitor = move || {

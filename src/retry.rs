@@ -50,6 +50,8 @@ pub fn decide(policy: Policy, number: u32, fault: &Fault, jitter: f64) -> Decisi
         return Decision::Fail;
     }
     match fault.retry_after {
+        // Whoever did not look at the call has nothing to recover from; if it happens again, he may have.
+        None if fault.unseen && number == 1 => Decision::Again(Duration::ZERO),
         Some(floor) if floor > policy.max_wait => Decision::Fail,
         floor => Decision::Again(delay(number, jitter).max(floor.unwrap_or_default())),
     }
@@ -107,6 +109,7 @@ mod tests {
             code: None,
             json: true,
             may_have_applied: false,
+            unseen: false,
             retry_after: None,
             message: String::new(),
         }
@@ -184,6 +187,14 @@ mod tests {
         assert_eq!(after(20), Decision::Again(Duration::from_secs(20)));
         assert_eq!(after(900), Decision::Again(Duration::from_mins(15)));
         assert_eq!(after(901), Decision::Fail);
+    }
+
+    #[test]
+    fn a_call_that_was_not_looked_at_is_made_again_at_once_and_then_with_growing_waits() {
+        let unseen = Fault { unseen: true, ..fault(None, Failure::Connect) };
+        assert_eq!(decide(POLICY, 1, &unseen, 0.0), Decision::Again(Duration::ZERO));
+        assert_eq!(decide(POLICY, 2, &unseen, 0.0), Decision::Again(Duration::from_secs(1)));
+        assert_eq!(decide(POLICY, 5, &unseen, 0.0), Decision::Fail);
     }
 
     #[test]

@@ -40,6 +40,8 @@ pub struct Fault {
     pub json: bool,
     /// The call may have acted without our learning its answer.
     pub may_have_applied: bool,
+    /// The API said that it did not look at the call, and is none the worse: it may be made again at once.
+    pub unseen: bool,
     /// The wait that the answer asked for.
     pub retry_after: Option<Duration>,
     /// For people only, never for code.

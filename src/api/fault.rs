@@ -1,6 +1,5 @@
 //! What an answer that is no success, or no answer at all, says.
 
-use std::error::Error;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -61,6 +60,7 @@ pub(super) fn of_answer(head: &Head, body: ErrorBody, failure: Failure) -> Fault
         may_have_applied: matches!(head.status, 408 | 500..=599)
             || upstream_failed
             || failure == Failure::MalformedAnswer,
+        unseen: false,
         retry_after: head.retry_after.or(body.retry_after),
         message: line(head, &body),
         code: body.code,
@@ -109,60 +109,9 @@ pub(super) fn malformed(message: String) -> Fault {
         code: None,
         json: false,
         may_have_applied: true,
+        unseen: false,
         retry_after: None,
         message,
-    }
-}
-
-/// The fault of a call that the HTTP client could not bring to an end.
-///
-/// A connect error comes first: a connect timeout is both, and nothing was sent.
-pub(super) fn of_transport(error: &reqwest::Error) -> Fault {
-    let failure = if error.is_connect() {
-        match tls_error(error) {
-            Some(_) => Failure::Tls,
-            None => Failure::Connect,
-        }
-    } else if error.is_timeout() {
-        Failure::Timeout
-    } else {
-        Failure::MalformedAnswer
-    };
-    let may_have_applied = !error.is_connect();
-    Fault { failure, may_have_applied, message: clip(&cause(error, failure)), ..malformed(String::new()) }
-}
-
-fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(tls) = error.downcast_ref::<rustls::Error>() {
-            return Some(tls);
-        }
-        // An io::Error's source is its content's source: the content itself is behind get_ref.
-        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        next = match inner {
-            Some(inner) => Some(inner),
-            None => error.source(),
-        };
-    }
-    None
-}
-
-fn cause(error: &reqwest::Error, failure: Failure) -> String {
-    if failure == Failure::Timeout {
-        return "no answer within the timeout".into();
-    }
-    if let Some(tls) = tls_error(error) {
-        return tls.to_string();
-    }
-    let mut innermost: &dyn Error = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    match failure {
-        Failure::MalformedAnswer => format!("the answer was cut off: {innermost}"),
-        _ if error.is_timeout() => "no connection within the connect timeout".into(),
-        _ => innermost.to_string(),
     }
 }
 

@@ -70,7 +70,7 @@ impl Breakers {
         attempt: &Attempt,
         now: Instant,
     ) -> Opened {
-        let health = health(attempt);
+        let health = health(attempt, is_first);
         let announced = match &attempt.result {
             Err(fault) if fault.status != Some(429) => fault.retry_after.unwrap_or_default(),
             Ok(_) | Err(_) => Duration::ZERO,
@@ -90,8 +90,10 @@ impl Breakers {
     }
 }
 
-fn health(attempt: &Attempt) -> Health {
+fn health(attempt: &Attempt, is_first: bool) -> Health {
     match &attempt.result {
+        // One connection's end turns away all that are on it, and says nothing; if it goes on like that, it does.
+        Err(fault) if fault.unseen && is_first => Health::Unknown,
         Err(fault) if matches!(fault.status, Some(409 | 429)) => Health::Unknown,
         Err(fault) if fault.failure == Failure::Connect => Health::Unreachable,
         Err(fault) if is_worth_a_retry(fault) => Health::Ill,
@@ -116,6 +118,7 @@ mod tests {
             code: None,
             json: true,
             may_have_applied: false,
+            unseen: false,
             retry_after: None,
             message: String::new(),
         };

@@ -71,7 +71,11 @@ impl StreamNo {
 enum Fate {
     Reset,
     Silence,
-    GoAway { last: u32 },
+    /// The stream is held: dropped, it would be reset for itself.
+    GoAway {
+        last: u32,
+        stream: SendResponse<Bytes>,
+    },
 }
 
 /// Serves one connection to its end.
@@ -109,26 +113,30 @@ pub(super) async fn serve(
             },
         }
     };
-    flush(&mut connection);
     match fate {
-        Fate::Reset => pull(&lever).reset = true,
+        Fate::Reset => {
+            flush(&mut connection);
+            pull(&lever).reset = true;
+        }
         Fate::Silence => {
+            flush(&mut connection);
             // An error says that nobody is left to give orders.
             let _ = orders.wait_for(|&order| order != Order::Serve).await;
         }
-        Fate::GoAway { last } => {
+        Fate::GoAway { last, stream } => {
+            ignored.push(stream);
             pull(&lever).frame.extend(go_away(last));
-            while !calls.is_empty() {
+            // Until the client closes: closed with something unread, a connection is reset, and what was said is lost.
+            loop {
                 tokio::select! {
                     accepted = connection.accept() => match accepted {
-                        Some(Ok(late)) => ignored.push(late),
+                        Some(Ok((_, late))) => ignored.push(late),
                         Some(Err(_)) | None => return,
                     },
-                    _ = calls.next() => {}
+                    Some(_) = calls.next() => {}
                     Ok(()) = orders.changed() => return,
                 }
             }
-            flush(&mut connection);
         }
     }
 }
@@ -174,7 +182,7 @@ async fn converse(
             if number.id <= last {
                 respond.send_reset(Reason::REFUSED_STREAM);
             }
-            Some(Fate::GoAway { last })
+            Some(Fate::GoAway { last, stream: respond })
         }
     }
 }

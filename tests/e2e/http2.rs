@@ -1,6 +1,11 @@
 //! HTTP/2 over TLS, as what stands before an API speaks it: connections and streams that end in every way.
 
-use crate::fixture::Fixture;
+use std::collections::BTreeSet;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+
+use crate::fixture::{Fixture, Outcome};
 use crate::fleet;
 use crate::sandbox::{Sandbox, Transport};
 
@@ -24,4 +29,85 @@ fn over_tls_a_run_speaks_http_2_and_comes_to_the_same_end() {
     assert_eq!(outcome.verdicts(), expected.verdicts());
     assert!(sandbox.calls().iter().all(|call| call.http == "2"));
     assert!(plain.calls().iter().all(|call| call.http == "1"));
+}
+
+/// Every row is what the sandbox's record says: made calls are `created`, and nothing else is.
+fn assert_true(outcome: &Outcome, sandbox: &Sandbox) {
+    let calls = sandbox.calls();
+    assert!(calls.iter().all(|call| call.http == "2"));
+    let made: BTreeSet<&str> =
+        calls.iter().filter(|call| call.created).map(|call| call.vmid.as_str()).collect();
+    let told: BTreeSet<&str> = outcome.vms_that_are("created").into_iter().collect();
+    assert_eq!(told, made);
+}
+
+fn rows_by<'a>(outcome: &'a Outcome, name: &str, word: &str) -> Vec<&'a Value> {
+    outcome.rows().iter().filter(|row| row[name] == word).collect()
+}
+
+#[test]
+fn a_call_that_was_refused_unseen_was_never_sent_and_is_made_again_at_once() {
+    for fault in ["refused-stream", "goaway"] {
+        let (sandbox, fixture) = sandbox(&["--latency", "5ms", "--fault", &format!("{fault}=10%")], 200);
+        let once = fixture.run(&[&RUN[..], &["--max-attempts", "1"]].concat()).exits(3);
+        let failed = once.vms_that_are("failed");
+        assert!((5..100).contains(&failed.len()), "{fault}: {} failed", failed.len());
+        for row in rows_by(&once, "outcome", "failed") {
+            assert_eq!(
+                (&row["failure"], &row["may_have_applied"]),
+                (&"connect".into(), &false.into()),
+                "{row}"
+            );
+            assert!(row["error"].as_str().unwrap().starts_with("refused unseen: "), "{row}");
+        }
+        assert_true(&once, &sandbox);
+        let again = fixture.run(&RUN).exits(0);
+        assert!(rows_by(&again, "basis", "lost_answer").is_empty(), "{fault}: nothing was lost");
+        assert!(!again.stderr.contains("leaving the API alone"), "{}", again.stderr);
+    }
+}
+
+#[test]
+fn a_stream_or_a_connection_that_is_cut_after_the_effect_may_have_acted() {
+    for fault in ["stream-reset-after", "reset-after", "truncated"] {
+        let (sandbox, fixture) = sandbox(&["--latency", "5ms", "--fault", &format!("{fault}=3%")], 200);
+        let outcome = fixture.run(&[&RUN[..], &["--max-attempts", "9"]].concat()).exits(0);
+        assert_true(&outcome, &sandbox);
+        assert!(!rows_by(&outcome, "basis", "lost_answer").is_empty(), "{fault}: some answers were lost");
+    }
+}
+
+#[test]
+fn a_connection_that_goes_silent_is_left_for_another_and_what_was_lost_on_it_is_told() {
+    for fault in ["silent-after", "silent-before"] {
+        let (sandbox, fixture) = sandbox(&["--latency", "5ms", "--fault", &format!("{fault}=1%")], 200);
+        let more = ["--timeout", "4s", "--max-wait", "1m", "--max-attempts", "9"];
+        let outcome = fixture.run(&[&RUN[..], &more].concat()).exits(0);
+        assert_true(&outcome, &sandbox);
+        let silences = sandbox.calls().iter().filter(|call| call.fault.as_deref() == Some(fault)).count();
+        assert!(silences > 0, "{fault}: no connection went silent");
+        let lost = sandbox.calls().iter().any(|call| call.created && !call.answered);
+        assert_eq!(!rows_by(&outcome, "basis", "lost_answer").is_empty(), lost, "{fault}");
+    }
+}
+
+#[test]
+fn calls_beyond_what_the_connection_takes_at_once_wait_and_are_neither_late_nor_lost() {
+    let (sandbox, fixture) = sandbox(&["--max-streams", "2", "--latency", "400ms"], 32);
+    // The last of 16 waits three seconds for its turn, which is more than the time for an answer.
+    let outcome = fixture.run(&[&RUN[..], &["--timeout", "2s", "--concurrency", "16"]].concat()).exits(0);
+    assert_true(&outcome, &sandbox);
+    for row in outcome.rows() {
+        assert!(row["latency_ms"].as_f64().unwrap() < 2_000.0, "{row}");
+        assert_ne!(row["basis"], "lost_answer", "{row}");
+    }
+    let calls = sandbox.calls();
+    assert_eq!(calls.len(), 32, "each was served once");
+    for row in outcome.rows() {
+        let sent: Timestamp = row["first_sent_at"].as_str().unwrap().parse().unwrap();
+        let call = calls.iter().find(|call| row["vmid"] == call.vmid.as_str()).unwrap();
+        let apart = call.at.duration_since(sent).abs();
+        // Before the server has said how many it takes, more may leave, and are refused unseen.
+        assert!(row["attempts"] != 1 || apart < SignedDuration::from_millis(300), "{apart}: {row}");
+    }
 }

@@ -1,0 +1,255 @@
+//! What a call comes to that the HTTP client could not bring to an end.
+//!
+//! Told from the types of the errors along their chain, and from whether the call had left; their text is for people.
+
+use std::error::Error;
+use std::io;
+
+use rustls::AlertDescription::{
+    BadCertificate, CertificateExpired, CertificateRequired, CertificateRevoked, CertificateUnknown,
+    NoCertificate, UnknownCA, UnsupportedCertificate,
+};
+use rustls::{AlertDescription, InvalidMessage};
+
+use super::attempt::Fault;
+use super::fault::{clip, malformed};
+use super::tls::is_an_authoritys;
+use crate::outcome::Failure;
+
+/// What is known beside the error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Known {
+    /// The call had left.
+    pub(super) left: bool,
+    /// The API asked for a certificate of ours, and has never answered anything since.
+    pub(super) owes_certificate: bool,
+}
+
+/// How a call ended without an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Breach {
+    /// The API's certificate is not to be trusted.
+    Untrusted,
+    /// The API wants to see a certificate of ours.
+    CertificateDemanded,
+    /// It left, and the API said that it did not look at it.
+    Unseen,
+    /// It never left.
+    Unsent,
+    /// It left, and the connection went silent.
+    Silence,
+    /// It left, and was cut off.
+    Cut,
+}
+
+/// The fault of a call to which no answer began to come.
+pub(super) fn fault(error: &reqwest::Error, known: Known) -> Fault {
+    let breach = match breach(error, known) {
+        // Without a connection nothing leaves, whatever its certificate is.
+        Breach::Cut | Breach::Silence if error.is_connect() => Breach::Unsent,
+        Breach::Cut if error.is_timeout() => Breach::Silence,
+        breach => breach,
+    };
+    of_breach(breach, error, error.is_timeout())
+}
+
+/// The fault of an answer that did not come whole.
+pub(super) fn of_body(error: &reqwest::Error) -> Fault {
+    let breach = if error.is_timeout() { Breach::Silence } else { Breach::Cut };
+    of_breach(breach, error, error.is_timeout())
+}
+
+/// The fault of a call that left and had no answer in time.
+pub(super) fn late() -> Fault {
+    Fault { failure: Failure::Timeout, ..malformed("no answer within the timeout".into()) }
+}
+
+/// The fault of a call that found no connection, or no room on it, while nothing else was answered either.
+pub(super) fn stuck() -> Fault {
+    let message = "no connection, or no room on it, within the timeout".into();
+    Fault { failure: Failure::Connect, may_have_applied: false, ..malformed(message) }
+}
+
+fn of_breach(breach: Breach, error: &(dyn Error + 'static), timed_out: bool) -> Fault {
+    let (failure, may_have_applied) = match breach {
+        Breach::Untrusted | Breach::CertificateDemanded => (Failure::Tls, false),
+        Breach::Unseen | Breach::Unsent => (Failure::Connect, false),
+        Breach::Silence => (Failure::Timeout, true),
+        Breach::Cut => (Failure::MalformedAnswer, true),
+    };
+    let message = clip(&message(breach, error, timed_out));
+    let unseen = breach == Breach::Unseen;
+    Fault { failure, may_have_applied, unseen, ..malformed(message) }
+}
+
+fn breach(error: &(dyn Error + 'static), known: Known) -> Breach {
+    let told = chain(error).find_map(|error| {
+        let of_tls = error.downcast_ref().and_then(|error| of_tls(error, known));
+        of_tls.or_else(|| error.downcast_ref().and_then(|error| of_http2(error, known)))
+    });
+    told.unwrap_or(if known.left { Breach::Cut } else { Breach::Unsent })
+}
+
+/// What an error of TLS says of certificates.
+fn of_tls(error: &rustls::Error, known: Known) -> Option<Breach> {
+    match error {
+        rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented => {
+            Some(Breach::Untrusted)
+        }
+        rustls::Error::AlertReceived(alert) if known.owes_certificate || is_of_a_certificate(*alert) => {
+            Some(Breach::CertificateDemanded)
+        }
+        _ => None,
+    }
+}
+
+/// TLS 1.3 sends them after the handshake; that of 1.2 fails with any.
+fn is_of_a_certificate(alert: AlertDescription) -> bool {
+    matches!(
+        alert,
+        CertificateRequired
+            | NoCertificate
+            | BadCertificate
+            | UnsupportedCertificate
+            | CertificateRevoked
+            | CertificateExpired
+            | CertificateUnknown
+            | UnknownCA
+    )
+}
+
+/// What an error of HTTP/2 says of one call. RFC 9113, 8.7: neither of these two was looked at.
+fn of_http2(error: &h2::Error, known: Known) -> Option<Breach> {
+    let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+    if error.is_remote() && (error.is_go_away() || refused) {
+        return Some(Breach::Unseen);
+    }
+    // It keeps of an error of TLS just the kind that those have.
+    let of_tls = error.get_io().is_some_and(|error| error.kind() == io::ErrorKind::InvalidData);
+    (of_tls && known.owes_certificate).then_some(Breach::CertificateDemanded)
+}
+
+fn message(breach: Breach, error: &(dyn Error + 'static), timed_out: bool) -> String {
+    let innermost = chain(error).last().map_or_else(String::new, ToString::to_string);
+    match breach {
+        Breach::Untrusted => {
+            let of_tls = chain(error).find_map(|error| error.downcast_ref::<rustls::Error>());
+            match of_tls {
+                Some(error) if is_an_authoritys(error) => {
+                    "the server shows the certificate of an authority itself: to trust it, name it with --ca-file".into()
+                }
+                Some(error) => error.to_string(),
+                None => innermost,
+            }
+        }
+        Breach::CertificateDemanded => {
+            "the API demands a client certificate, and there is none to show".into()
+        }
+        Breach::Unseen => format!("refused unseen: {innermost}"),
+        Breach::Unsent if timed_out => "no connection within the connect timeout".into(),
+        Breach::Unsent if is_no_tls(error) => "there is no TLS at this port".into(),
+        Breach::Unsent => innermost,
+        Breach::Silence => "the connection went silent".into(),
+        Breach::Cut => format!("the answer was cut off: {innermost}"),
+    }
+}
+
+fn is_no_tls(error: &(dyn Error + 'static)) -> bool {
+    let no_tls = rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType);
+    chain(error).any(|error| error.downcast_ref() == Some(&no_tls))
+}
+
+/// An error and what it comes from, the outermost first.
+fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| {
+        // An io::Error's source is its content's source: the content itself is behind get_ref.
+        let content = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        content.map(|content| content as &(dyn Error + 'static)).or_else(|| error.source())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::{CertificateError, PeerIncompatible};
+
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("around another")]
+    struct Around(#[source] io::Error);
+
+    fn tls(error: rustls::Error) -> Around {
+        Around(io::Error::new(io::ErrorKind::InvalidData, error))
+    }
+
+    const NOT_LEFT: Known = Known { left: false, owes_certificate: false };
+    const LEFT: Known = Known { left: true, ..NOT_LEFT };
+    const OWING: Known = Known { owes_certificate: true, ..LEFT };
+
+    #[test]
+    fn of_tls_only_certificates_are_final() {
+        use rustls::Error::{
+            AlertReceived, InvalidCertificate, InvalidMessage, PeerIncompatible as Incompatible,
+        };
+        let expired = || InvalidCertificate(CertificateError::Expired);
+        for (error, known, expected) in [
+            (expired(), NOT_LEFT, Breach::Untrusted),
+            (InvalidCertificate(CertificateError::UnknownIssuer), NOT_LEFT, Breach::Untrusted),
+            (rustls::Error::NoCertificatesPresented, NOT_LEFT, Breach::Untrusted),
+            (AlertReceived(CertificateRequired), NOT_LEFT, Breach::CertificateDemanded),
+            (AlertReceived(CertificateRequired), LEFT, Breach::CertificateDemanded),
+            (AlertReceived(BadCertificate), LEFT, Breach::CertificateDemanded),
+            (AlertReceived(AlertDescription::HandshakeFailure), NOT_LEFT, Breach::Unsent),
+            (AlertReceived(AlertDescription::HandshakeFailure), OWING, Breach::CertificateDemanded),
+            (AlertReceived(AlertDescription::InternalError), NOT_LEFT, Breach::Unsent),
+            (AlertReceived(AlertDescription::InternalError), LEFT, Breach::Cut),
+            (InvalidMessage(rustls::InvalidMessage::InvalidContentType), NOT_LEFT, Breach::Unsent),
+            (Incompatible(PeerIncompatible::NoCipherSuitesInCommon), NOT_LEFT, Breach::Unsent),
+            (rustls::Error::DecryptError, LEFT, Breach::Cut),
+        ] {
+            let name = format!("{error:?} {known:?}");
+            assert_eq!(breach(&tls(error), known), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_has_not_left_was_not_sent_whatever_broke() {
+        for kind in [io::ErrorKind::ConnectionReset, io::ErrorKind::UnexpectedEof, io::ErrorKind::InvalidData]
+        {
+            let error = Around(kind.into());
+            assert_eq!(breach(&error, NOT_LEFT), Breach::Unsent, "{kind}");
+            assert_eq!(breach(&error, OWING), Breach::Cut, "{kind}");
+        }
+        // Not said by the other side: a reason alone tells nothing.
+        let error = h2::Error::from(h2::Reason::REFUSED_STREAM);
+        assert_eq!((breach(&error, LEFT), breach(&error, NOT_LEFT)), (Breach::Cut, Breach::Unsent));
+    }
+
+    #[test]
+    fn a_breach_says_what_it_means_for_the_vm() {
+        let error = Around(io::ErrorKind::BrokenPipe.into());
+        for (breach, failure, may_have_applied, unseen) in [
+            (Breach::Untrusted, Failure::Tls, false, false),
+            (Breach::CertificateDemanded, Failure::Tls, false, false),
+            (Breach::Unseen, Failure::Connect, false, true),
+            (Breach::Unsent, Failure::Connect, false, false),
+            (Breach::Silence, Failure::Timeout, true, false),
+            (Breach::Cut, Failure::MalformedAnswer, true, false),
+        ] {
+            let fault = of_breach(breach, &error, false);
+            let told = (fault.failure, fault.may_have_applied, fault.unseen);
+            assert_eq!(told, (failure, may_have_applied, unseen), "{breach:?}");
+        }
+    }
+
+    #[test]
+    fn the_line_says_what_to_do_about_tls() {
+        let plain = tls(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType));
+        assert_eq!(message(Breach::Unsent, &plain, false), "there is no TLS at this port");
+        let cause = rustls::OtherError(std::sync::Arc::new(webpki::Error::CaUsedAsEndEntity));
+        let own = tls(rustls::Error::InvalidCertificate(CertificateError::Other(cause)));
+        assert!(message(Breach::Untrusted, &own, false).contains("--ca-file"));
+        let alert = tls(rustls::Error::AlertReceived(AlertDescription::InternalError));
+        assert_eq!(message(Breach::Unsent, &alert, false), "received fatal alert: InternalError");
+    }
+}
