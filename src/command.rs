@@ -14,6 +14,7 @@ mod resume;
 mod run;
 mod runs;
 mod sandbox;
+mod signals;
 mod staging;
 mod target;
 

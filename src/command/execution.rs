@@ -6,12 +6,11 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use serde_json::Value;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use super::outputs::{all_written, list_skipped, outputs, write_reports};
 use super::ping::Ended;
+use super::signals::signals;
 use super::{BeforeTheFirstCall, CommandError, exit, print};
 use crate::api::Api;
 use crate::brake::{Brake, Canary, Limits};
@@ -102,16 +101,13 @@ impl Execution<'_> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(CommandError::internal)?;
         let mut writer = ledger.write(run).before_the_first_call()?;
-        let ending = runtime.block_on(async {
-            let mut signals = signals().map_err(CommandError::internal)?;
-            let ending = reconcile(&settings, parts, &mut writer, &mut signals).await;
-            ending.map_err(|error| self.broken_off(run, &error))
-        });
+        let mut signals = signals().map_err(CommandError::internal)?;
+        let ending = runtime.block_on(reconcile(&settings, parts, &mut writer, &mut signals));
         // A call or a name look-up that still hangs must not keep us.
         runtime.shutdown_background();
         progress.finish();
         let (ledger, rest) = writer.close();
-        let ending = ending?;
+        let ending = ending.map_err(|error| self.broken_off(run, &error))?;
         for reply in rest {
             if let Reply::Failed(error) = reply {
                 return Err(self.broken_off(run, &error));
@@ -226,25 +222,6 @@ fn limits(brakes: &BrakeArgs) -> Limits {
         max_changed: brakes.max_changed,
         max_drift: brakes.max_drift,
     }
-}
-
-/// Every SIGINT and SIGTERM from now on.
-fn signals() -> io::Result<mpsc::UnboundedReceiver<Stop>> {
-    let (told, signals) = mpsc::unbounded_channel();
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::spawn(async move {
-        loop {
-            let stop = tokio::select! {
-                _ = interrupt.recv() => Stop::Interrupted,
-                _ = terminate.recv() => Stop::Terminated,
-            };
-            if told.send(stop).is_err() {
-                return;
-            }
-        }
-    });
-    Ok(signals)
 }
 
 #[cfg(test)]

@@ -1,19 +1,22 @@
-//! Ctrl-C and SIGTERM: no new calls, what is in flight is waited for, and the report is true.
+//! Ctrl-C, SIGTERM and SIGHUP: no new calls, what is in flight is waited for, and the report is true.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::fixture::{Fixture, eventually};
+use crate::fixture::{Fixture, Process, eventually};
 use crate::fleet;
 use crate::sandbox::Sandbox;
 use crate::script::{Api, Step, success};
+use crate::strace::wrapped;
 
 const RUN: [&str; 8] = ["run", "fleet.csv", "--action", "allocate", "--rate", "none", "--concurrency", "8"];
 
 #[test]
 fn a_signal_ends_a_run_with_a_true_report_and_its_own_exit_code() {
-    for (signal, code, word) in [("TERM", 143, "terminated"), ("INT", 130, "interrupted")] {
+    for (signal, code, word) in
+        [("TERM", 143, "terminated"), ("INT", 130, "interrupted"), ("HUP", 143, "terminated")]
+    {
         let sandbox = Sandbox::start(&["--latency", "50ms..150ms"]);
         let fixture = Fixture::at(&sandbox);
         fixture.write("fleet.csv", fleet::csv(300));
@@ -51,7 +54,7 @@ fn a_signal_ends_a_run_with_a_true_report_and_its_own_exit_code() {
 
 #[test]
 fn a_second_signal_ends_it_at_once_and_the_run_can_go_on() {
-    for (first, second, code) in [("INT", "INT", 130), ("TERM", "TERM", 143)] {
+    for (first, second, code) in [("INT", "INT", 130), ("TERM", "TERM", 143), ("INT", "HUP", 143)] {
         let calls = AtomicUsize::new(0);
         let api = Api::start(move |_, _| match calls.fetch_add(1, Ordering::Relaxed) {
             ..8 => Step::Stall(vec![]),
@@ -117,4 +120,74 @@ fn a_deadline_stops_new_calls_and_says_so() {
     let calls = sandbox.calls().len();
     assert!((1..=13).contains(&calls), "{calls} calls");
     assert_eq!(outcome.vms_that_are("failed").len(), 100 - calls);
+}
+
+/// A pipe that nobody reads: whoever opens it to write waits for ever.
+fn pipe(fixture: &Fixture, name: &str) {
+    let fifo = rustix::fs::FileType::Fifo;
+    rustix::fs::mknodat(rustix::fs::CWD, fixture.path(name), fifo, 0o600.into(), 0).unwrap();
+}
+
+/// A run of 20 VMs that is over but for its reports, one of which goes into a pipe without a reader.
+fn writing_its_reports(fixture: &Fixture) -> Process {
+    fixture.write("fleet.csv", fleet::csv(20));
+    pipe(fixture, "pipe.jsonl");
+    let process = fixture.start(&[&RUN[..], &["-o", "pipe.jsonl"]].concat());
+    let state = fixture.path("state/v6fleet/ledger.db");
+    let ended = "SELECT count(*) FROM runs WHERE ended_at IS NOT NULL";
+    eventually("the calls are over", || {
+        state.exists() && fixture.ledger().table_exists(None, "runs").unwrap() && fixture.count(ended) == 1
+    });
+    process
+}
+
+#[test]
+fn after_the_calls_the_first_signal_is_told_what_goes_on_and_the_second_ends_it_at_once() {
+    for (first, second, code) in [("INT", "INT", 130), ("TERM", "HUP", 143)] {
+        let sandbox = Sandbox::start(&[]);
+        let fixture = Fixture::at(&sandbox);
+        let mut process = writing_its_reports(&fixture);
+        process.signal(first);
+        eventually("the first signal is understood", || {
+            process.stderr().contains("stop again to leave at once")
+        });
+        assert!(process.is_running(), "the report may yet be read");
+        process.signal(second);
+        process.end_within(Duration::from_secs(10)).exits(code);
+        let report = fixture.run(&["report", "-o", "report.csv"]).exits(0);
+        assert!(report.stdout.starts_with("Complete: 20 VMs"), "{}", report.stdout);
+        assert_eq!(fixture.read("report.csv").lines().count(), 21);
+        assert_eq!(sandbox.calls().len(), 20);
+    }
+}
+
+#[test]
+fn a_run_that_was_stopped_is_left_at_once_while_it_writes_its_reports() {
+    let sandbox = Sandbox::start(&["--latency", "20ms"]);
+    let fixture = Fixture::at(&sandbox);
+    fixture.write("fleet.csv", fleet::csv(1_000));
+    pipe(&fixture, "pipe.jsonl");
+    let process = fixture.start(&[&RUN[..], &["-o", "pipe.jsonl"]].concat());
+    sandbox.await_calls(20);
+    process.signal("TERM");
+    eventually("the calls are over", || {
+        fixture.count("SELECT count(*) FROM runs WHERE stopped_by = 'terminated'") == 1
+    });
+    process.signal("INT");
+    process.end_within(Duration::from_secs(10)).exits(130);
+    std::fs::remove_file(fixture.path("pipe.jsonl")).unwrap();
+    fixture.run(&["resume", "--rate", "none"]).exits(0);
+    let calls: BTreeSet<String> = sandbox.called_vmids().into_iter().collect();
+    assert_eq!((calls.len(), sandbox.calls().len()), (1_000, 1_000));
+}
+
+#[test]
+fn a_run_that_was_told_to_ignore_hangups_does() {
+    let sandbox = Sandbox::start(&["--latency", "10ms"]);
+    let fixture = Fixture::at(&sandbox);
+    fixture.write("fleet.csv", fleet::csv(200));
+    let process = fixture.spawn(wrapped(&["nohup"], &fixture, &RUN));
+    sandbox.await_calls(20);
+    process.signal("HUP");
+    process.end().exits(0);
 }
