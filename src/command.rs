@@ -15,6 +15,7 @@ mod run;
 mod runs;
 mod sandbox;
 mod signals;
+mod spared;
 mod staging;
 mod target;
 

@@ -150,12 +150,21 @@ fn did_you_mean(near: Option<String>) -> String {
 
 type Table = toml::Table;
 
+/// The configuration file that is read, if it is there: the one named, else the one in its usual place.
+pub(crate) fn file(common: &CommonArgs) -> Option<PathBuf> {
+    common.config.clone().or_else(usual_file)
+}
+
+fn usual_file() -> Option<PathBuf> {
+    home("XDG_CONFIG_HOME", ".config").map(|dir| dir.join("v6fleet/config.toml"))
+}
+
 /// The configuration file that was named, or the one in its usual place if there is one.
 fn config_file(named: Option<PathBuf>) -> Result<Option<(PathBuf, Table)>, ConfigError> {
     let (path, must_exist) = match named.or_else(|| path_in("V6FLEET_CONFIG", "")) {
         Some(path) => (path, true),
-        None => match home("XDG_CONFIG_HOME", ".config") {
-            Some(dir) => (dir.join("v6fleet/config.toml"), false),
+        None => match usual_file() {
+            Some(path) => (path, false),
             None => return Ok(None),
         },
     };

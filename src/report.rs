@@ -34,7 +34,8 @@ use std::str::FromStr;
 use crate::ledger::{Counts, Row, RunInfo, Summary};
 use crate::text::{count, counted};
 
-pub use skipped::write_skipped;
+pub use output::{destination, sweep};
+pub use skipped::{check_skipped, write_skipped};
 
 use self::csv::CsvReport;
 use self::html::HtmlReport;
@@ -98,6 +99,11 @@ pub enum ReportError {
     IsDirectory { path: PathBuf },
     #[error("{}: the directory {} does not exist", path.display(), directory.display())]
     MissingDirectory { path: PathBuf, directory: PathBuf },
+    #[error(
+        "{}: the skipped rows are listed here, and this file is no such list; move it away, or name the first report \
+         in another directory", path.display()
+    )]
+    NotOurs { path: PathBuf },
     #[error("{}: cannot be written", path.display())]
     Write { path: PathBuf, source: io::Error },
     /// The rows and the summary tell of different runs: neither can be believed.
@@ -412,6 +418,25 @@ mod tests {
         write(std::slice::from_ref(&latest), &[]);
         assert!(fs::symlink_metadata(&latest).unwrap().is_symlink());
         assert!(fs::read_to_string(&target).unwrap().starts_with("vmid,"));
+    }
+
+    #[test]
+    fn a_link_whose_target_is_not_there_yet_is_followed_too() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        std::fs::create_dir(path("there")).unwrap();
+        symlink("second.csv", path("first.csv")).unwrap();
+        symlink("there/report.csv", path("second.csv")).unwrap();
+        let outputs = [path("first.csv")];
+        check_outputs(&outputs).unwrap();
+        assert_eq!(write(&outputs, &[]).paths, outputs);
+        assert!(fs::read_to_string(path("there/report.csv")).unwrap().starts_with("vmid,"));
+        for link in ["first.csv", "second.csv"] {
+            assert!(fs::symlink_metadata(path(link)).unwrap().is_symlink(), "{link} stays");
+        }
+        symlink("nowhere/report.csv", path("astray.csv")).unwrap();
+        let error = check_outputs(&[path("astray.csv")]).unwrap_err();
+        assert!(matches!(error, ReportError::MissingDirectory { .. }), "{error}");
     }
 
     #[test]

@@ -7,8 +7,8 @@ use std::mem;
 use jiff::{SignedDuration, Timestamp};
 use tracing::warn;
 
+use super::spared::Spared;
 use super::staging::{Past, Selected, Stage, Staged, Wanted, selection, stage};
-use super::target::spare_inputs;
 use super::{BeforeTheFirstCall, CommandError, Stdout, exit, print};
 use crate::allocation::Expected;
 use crate::audit::{Census, Finding, Fleet, Standard, examine, missing};
@@ -26,7 +26,8 @@ const BATCH: usize = 16 * 1024;
 /// Does what `args` say. Returns the exit code.
 pub(super) fn audit(common: &CommonArgs, args: &AuditArgs) -> Result<u8, CommandError> {
     let path = ledger_path(common, args.reading.sandbox)?;
-    spare_inputs(&args.output, common.config.iter().chain(&args.inventory).chain([&path]))?;
+    let spared = Spared::new(common, args.reading.sandbox)?.inventory(&args.inventory);
+    spared.selection(&args.selection).check(&args.output)?;
     let info = AuditInfo {
         base_url: if args.reading.sandbox { SANDBOX } else { args.base_url.as_str() }.to_owned(),
         audited_at: Timestamp::now(),

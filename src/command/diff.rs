@@ -1,5 +1,6 @@
 //! `v6fleet diff`: what sets two runs apart, VM by VM.
 
+use super::spared::Spared;
 use super::staging::selection;
 use super::target::ledger_to_read;
 use super::{BeforeTheFirstCall, CommandError, Stdout, exit, print};
@@ -10,6 +11,7 @@ use crate::report::diff::{DiffFiles, DiffRow, DiffText, Differences, JsonDiff};
 
 /// Does what `args` say. Returns the exit code.
 pub(super) fn diff(common: &CommonArgs, args: &DiffArgs) -> Result<u8, CommandError> {
+    Spared::new(common, args.reading.sandbox)?.selection(&args.selection).check(&args.output)?;
     DiffFiles::check(&args.output).before_the_first_call()?;
     let selection = selection(&args.selection)?;
     let ledger = ledger_to_read(common, args.reading.sandbox)?;

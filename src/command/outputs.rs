@@ -5,12 +5,16 @@ use std::path::{Path, PathBuf};
 
 use tracing::info;
 
-use super::{CommandError, in_words};
+use super::spared::Spared;
+use super::{BeforeTheFirstCall, CommandError, in_words};
 use crate::cli::ReportingArgs;
 use crate::config::output_dir;
 use crate::ledger::{Ledger, LedgerError, RunInfo, RunKey, Summary};
-use crate::report::{ReportError, Reports, Written, write_skipped};
+use crate::report::{ReportError, Reports, Written, check_skipped, write_skipped};
 use crate::text::quoted;
+
+/// The list of skipped rows.
+const SKIPPED: &str = "skipped.csv";
 
 /// The files to write: those named, and a run's own in the output directory.
 pub(super) fn outputs(reports: &ReportingArgs, run: &str) -> Vec<PathBuf> {
@@ -56,6 +60,20 @@ pub(super) fn make_own_directory(output: &Path, run: &RunKey) -> Result<(), Repo
     }
 }
 
+/// Refuses outputs that would take the place of what is not ours: inputs, and where rows are skipped their list too.
+pub(super) fn spare(spared: &Spared, reports: &ReportingArgs, skips: bool) -> Result<(), CommandError> {
+    let list = skipped_beside(reports).filter(|_| skips);
+    let outputs: Vec<PathBuf> = reports.output.iter().cloned().chain(list.clone()).collect();
+    spared.check(&outputs)?;
+    list.map_or(Ok(()), |list| check_skipped(&list)).before_the_first_call()
+}
+
+/// Where the skipped rows are listed, unless it is in a directory of the run's own.
+fn skipped_beside(reports: &ReportingArgs) -> Option<PathBuf> {
+    let beside = reports.output.first().filter(|_| output_dir(&reports.output_dir).is_none());
+    beside.map(|report| report.with_file_name(SKIPPED))
+}
+
 /// Lists the rows that were skipped beside the first report. Without a report, the log has named the first ones.
 pub(super) fn list_skipped(
     ledger: &Ledger,
@@ -63,9 +81,8 @@ pub(super) fn list_skipped(
     reports: &ReportingArgs,
     written: &mut Written,
 ) -> Result<(), LedgerError> {
-    let own = output_dir(&reports.output_dir).map(|dir| dir.join(&run.id).join("report.csv"));
-    let Some(report) = own.or_else(|| reports.output.first().cloned()) else { return Ok(()) };
-    let path = report.with_file_name("skipped.csv");
+    let own = output_dir(&reports.output_dir).map(|dir| dir.join(&run.id).join(SKIPPED));
+    let Some(path) = own.or_else(|| skipped_beside(reports)) else { return Ok(()) };
     match write_skipped(&path, &ledger.skipped(run)?) {
         Ok(()) => written.paths.push(path),
         Err(error) => written.failed.push(error),

@@ -2,6 +2,7 @@
 
 use super::execution::print_recap;
 use super::outputs::{all_written, make_own_directory, write_reports};
+use super::spared::Spared;
 use super::target::{common_args, ledger_to_read};
 use super::{BeforeTheFirstCall, CommandError, exit};
 use crate::cli::{CommonArgs, ReportArgs};
@@ -12,6 +13,8 @@ use crate::report::check_outputs;
 pub(super) fn report(common: &CommonArgs, args: &ReportArgs) -> Result<u8, CommandError> {
     let ledger = ledger_to_read(common, args.sandbox)?;
     let run = ledger.find_run(&args.run)?;
+    let spared = Spared::new(common, args.sandbox)?.recorded(&ledger.run_info(&run)?);
+    spared.check(&args.output)?;
     args.output.iter().try_for_each(|output| make_own_directory(output, &run)).before_the_first_call()?;
     check_outputs(&args.output).before_the_first_call()?;
     // One view for all of it: a run that is on goes on meanwhile.

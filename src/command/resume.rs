@@ -3,7 +3,9 @@
 use tracing::{info, warn};
 
 use super::execution::Execution;
+use super::outputs::spare;
 use super::ping::Ended;
+use super::spared::Spared;
 use super::target::{Target, api_key, check_reports, common_args, ledger_to_change, world};
 use super::{BeforeTheFirstCall, CommandError};
 use crate::api::BaseUrl;
@@ -23,8 +25,11 @@ pub(super) fn resume(config: &Config, typed: &ResumeArgs, screen: &Screen) -> Re
     let Command::Resume(args) = &config.cli.command else {
         return Err(CommandError::nothing("not a resume"));
     };
-    check_reports(&args.reports)?;
     let sandbox = info.base_url == SANDBOX;
+    let spared = Spared::new(&config.cli.common, sandbox)?.recorded(&info);
+    let skips = !ledger.skipped(&run).before_the_first_call()?.is_empty();
+    spare(&spared.connection(&args.connection, &args.rehearsal), &args.reports, skips)?;
+    check_reports(&args.reports)?;
     let key = api_key(&args.connection, sandbox)?;
     let fingerprint = (!sandbox).then(|| key.fingerprint());
     if fingerprint != info.key_fingerprint {

@@ -4,10 +4,12 @@ use tracing::{info, warn};
 
 use super::execution::Execution;
 use super::job::{Course, course, job};
+use super::outputs::spare;
 use super::ping::Ended;
 use super::resume::go_on;
+use super::spared::Spared;
 use super::staging::{Past, Selected, Stage, Staged, Wanted, guard, selection, stage};
-use super::target::{Rehearsal, Target, api_key, check_reports, common_args, spare_inputs, world};
+use super::target::{Rehearsal, Target, api_key, check_reports, common_args, world};
 use super::{BeforeTheFirstCall, CommandError};
 use crate::cli::RunArgs;
 use crate::config::{Config, ledger_path};
@@ -19,13 +21,12 @@ use crate::sandbox::World;
 /// Does what the command line says.
 pub(super) fn run(config: &Config, args: &RunArgs, screen: &Screen) -> Result<Ended, CommandError> {
     let common = &config.cli.common;
-    check_reports(&args.reports)?;
     let sandbox = args.rehearsal.sandbox;
     let path = ledger_path(common, sandbox)?;
-    let files =
-        [&common.config, &args.connection.api_key_file, &args.connection.ca_file, &args.rehearsal.world];
-    let inputs = files.into_iter().flatten().chain(&args.inventory).chain([&path]);
-    spare_inputs(&args.reports.output, inputs)?;
+    let spared = Spared::new(common, sandbox)?.inventory(&args.inventory).selection(&args.selection);
+    let spared = spared.connection(&args.connection, &args.rehearsal);
+    spare(&spared, &args.reports, args.inventory_options.skip_invalid)?;
+    check_reports(&args.reports)?;
     let key = api_key(&args.connection, sandbox)?;
     let target = Target { connection: &args.connection, pace: &args.pace, key: &key };
     // Made once before anything is written, so that a key, certificate or proxy that is no use is found now.

@@ -11,7 +11,7 @@ use crate::api::{Api, BaseUrl, Endpoint};
 use crate::cli::{CommonArgs, ConnectionArgs, PaceArgs, RehearsalArgs, ReportingArgs};
 use crate::config::{ApiKey, ledger_path, output_dir};
 use crate::ledger::{Ledger, SANDBOX, beside};
-use crate::report::check_outputs;
+use crate::report::{check_outputs, sweep};
 use crate::sandbox::{Running, Sandbox, Settings, World};
 use crate::text::escape;
 use crate::text::quoted;
@@ -114,25 +114,16 @@ pub(super) fn api_key(connection: &ConnectionArgs, sandbox: bool) -> Result<ApiK
 pub(super) fn check_reports(reports: &ReportingArgs) -> Result<(), CommandError> {
     if let Some(dir) = output_dir(&reports.output_dir) {
         fs::create_dir_all(dir).map_err(|error| unusable("--output-dir", dir, error))?;
+        sweep_runs(dir);
         check_outputs(&[dir.join("report.csv")]).map_err(|error| unusable("--output-dir", dir, error))?;
     }
     check_outputs(&reports.output).before_the_first_call()
 }
 
-/// Refuses a report that would take the place of a file that the run reads.
-pub(super) fn spare_inputs<'a>(
-    outputs: &[PathBuf],
-    inputs: impl IntoIterator<Item = &'a PathBuf>,
-) -> Result<(), CommandError> {
-    let real = |path: &PathBuf| fs::canonicalize(path).ok();
-    let inputs: Vec<PathBuf> = inputs.into_iter().filter_map(real).collect();
-    match outputs.iter().find(|output| real(output).is_some_and(|output| inputs.contains(&output))) {
-        None => Ok(()),
-        Some(output) => Err(CommandError::usage(anyhow::anyhow!(
-            "{}: the run reads this file, and the report would take its place; name another one",
-            output.display()
-        ))),
-    }
+/// Removes what processes that were killed left beside the reports of their runs.
+fn sweep_runs(dir: &Path) {
+    let runs = fs::read_dir(dir).into_iter().flatten().filter_map(Result::ok);
+    runs.for_each(|run| sweep(&run.path()));
 }
 
 /// The arguments that name the ledger and the configuration, for commands shown to the user.

@@ -126,6 +126,16 @@ impl FromStr for VmidPattern {
     }
 }
 
+impl VmidPattern {
+    /// The file of `@FILE`.
+    pub fn file(&self) -> Option<&Path> {
+        match &self.ids {
+            Ids::File(file) => Some(file),
+            Ids::Listed(_) => None,
+        }
+    }
+}
+
 /// The ids and ranges of a list with commas.
 fn ranges(commas: &str) -> Result<Vec<Range>, InvalidPattern> {
     let id = |text: &str, part: &str| {

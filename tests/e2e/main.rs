@@ -13,6 +13,7 @@ mod demo;
 mod disk;
 mod endings;
 mod faketime;
+mod files;
 mod fixture;
 mod fleet;
 mod formats;

@@ -1,0 +1,158 @@
+//! The files that a command reads, or keeps its state in: no report takes the place of one, by whatever name.
+
+use std::env;
+use std::fs;
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use super::CommandError;
+use crate::cli::{CommonArgs, ConnectionArgs, RehearsalArgs, SelectionArgs};
+use crate::config::{self, ledger_path};
+use crate::ledger::{RunInfo, beside};
+use crate::report::destination;
+use crate::text::shown;
+
+/// What SQLite, a run and a rehearsal keep beside a ledger.
+const BESIDE_A_LEDGER: [&str; 5] = ["-wal", "-shm", "-journal", ".lock", ".world"];
+
+/// Files that are spared, there already or not.
+pub(super) struct Spared(Vec<PathBuf>);
+
+impl Spared {
+    /// What every command reads: the configuration, and the ledger with what lies beside it.
+    pub(super) fn new(common: &CommonArgs, sandbox: bool) -> Result<Self, CommandError> {
+        let ledger = ledger_path(common, sandbox)?;
+        // By whatever link it is named, they lie beside the file itself.
+        let target = fs::canonicalize(&ledger).unwrap_or_else(|_| destination(&ledger));
+        let beside = BESIDE_A_LEDGER.map(|suffix| beside(&target, suffix));
+        Ok(Self(config::file(common).into_iter().chain([ledger]).chain(beside).collect()))
+    }
+
+    pub(super) fn inventory(self, files: &[PathBuf]) -> Self {
+        self.with(files.iter().filter(|file| *file != Path::new("-")).cloned())
+    }
+
+    pub(super) fn selection(self, flags: &SelectionArgs) -> Self {
+        self.with(flags.vmid.iter().filter_map(|pattern| pattern.file().map(Path::to_owned)))
+    }
+
+    pub(super) fn connection(self, flags: &ConnectionArgs, rehearsal: &RehearsalArgs) -> Self {
+        let credential = env::var_os("CREDENTIALS_DIRECTORY").map(|dir| Path::new(&dir).join("api-key"));
+        let named = [&flags.api_key_file, &flags.ca_file, &rehearsal.world].into_iter().flatten().cloned();
+        self.with(named.chain(credential))
+    }
+
+    /// What a recorded run was made from: it is not read again, but somebody keeps it.
+    pub(super) fn recorded(self, run: &RunInfo) -> Self {
+        let lists = run.options.get("vmid").map(|ids| ids.as_array().cloned().unwrap_or(vec![ids.clone()]));
+        let lists = lists.unwrap_or_default();
+        let lists = lists.iter().filter_map(|ids| ids.as_str()?.trim_start_matches('!').strip_prefix('@'));
+        let files = run.inventory.iter().map(|file| file.path.as_str()).filter(|path| *path != "-");
+        self.with(files.chain(lists).map(PathBuf::from))
+    }
+
+    fn with(mut self, more: impl Iterator<Item = PathBuf>) -> Self {
+        self.0.extend(more);
+        self
+    }
+
+    /// Refuses an output that is one of these files, or another output.
+    pub(super) fn check(&self, outputs: &[PathBuf]) -> Result<(), CommandError> {
+        let spared: Vec<Identity> = self.0.iter().filter_map(|path| Identity::of(path)).collect();
+        let mut seen: Vec<(Identity, &PathBuf)> = Vec::new();
+        for output in outputs {
+            let Some(identity) = Identity::of(output) else { continue };
+            if spared.contains(&identity) {
+                return Err(CommandError::usage(anyhow::anyhow!(
+                    "{}: the run reads this file, and the report would take its place; name another one",
+                    shown(output)
+                )));
+            }
+            if let Some((_, other)) = seen.iter().find(|(other, _)| *other == identity) {
+                return Err(CommandError::usage(anyhow::anyhow!(
+                    "{} and {} are one file; each report needs one of its own",
+                    shown(other),
+                    shown(output)
+                )));
+            }
+            seen.push((identity, output));
+        }
+        Ok(())
+    }
+}
+
+/// Tells one file from another, by whatever names and links they go.
+#[derive(Debug, PartialEq, Eq)]
+enum Identity {
+    There {
+        file_system: u64,
+        number: u64,
+    },
+    /// Still to be made.
+    At(PathBuf),
+}
+
+impl Identity {
+    /// `None` for a device, which many may write to at once, and for what cannot be looked at.
+    fn of(path: &Path) -> Option<Self> {
+        match fs::metadata(path) {
+            Ok(found) if found.file_type().is_char_device() => None,
+            Ok(found) => Some(Self::There { file_system: found.dev(), number: found.ino() }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let path = destination(path);
+                let directory = path.parent().filter(|parent| *parent != "").unwrap_or(Path::new("."));
+                let directory = fs::canonicalize(directory).unwrap_or_else(|_| directory.to_owned());
+                Some(Self::At(directory.join(path.file_name()?)))
+            }
+            Err(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// Whether the outputs are refused where these are the inputs, all in one directory.
+    fn refused(dir: &Path, inputs: &[&str], outputs: &[&str]) -> bool {
+        let paths = |names: &[&str]| names.iter().map(|name| dir.join(name)).collect::<Vec<_>>();
+        Spared(paths(inputs)).check(&paths(outputs)).is_err()
+    }
+
+    #[test]
+    fn an_input_is_known_by_whatever_name_an_output_has() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir(at("sub")).unwrap();
+        fs::write(at("ids.csv"), "1").unwrap();
+        fs::hard_link(at("ids.csv"), at("hard.csv")).unwrap();
+        symlink("ids.csv", at("soft.csv")).unwrap();
+        symlink("soft.csv", at("softer.csv")).unwrap();
+        symlink("to-be.db", at("to-be.csv")).unwrap();
+        symlink(".", at("here")).unwrap();
+        for (inputs, outputs, expected) in [
+            (&["ids.csv"][..], &["ids.csv"][..], true),
+            (&["ids.csv"], &["sub/../ids.csv"], true),
+            (&["ids.csv"], &["here/ids.csv"], true),
+            (&["ids.csv"], &["hard.csv"], true),
+            (&["ids.csv"], &["softer.csv"], true),
+            (&["softer.csv"], &["ids.csv"], true),
+            (&["to-be.db"], &["to-be.csv"], true),
+            (&["to-be.db"], &["here/to-be.csv"], true),
+            (&["to-be.db"], &["sub/to-be.db"], false),
+            (&["to-be.db", "ids.csv"], &["other.csv", "sub/ids.csv"], false),
+            (&[], &["a.csv", "b.csv"], false),
+            (&[], &["a.csv", "here/a.csv"], true),
+            (&[], &["hard.csv", "b.csv", "soft.csv"], true),
+            (&[], &["nosuch/a.csv", "nosuch/a.csv"], true),
+        ] {
+            assert_eq!(refused(dir.path(), inputs, outputs), expected, "{inputs:?} {outputs:?}");
+        }
+        symlink("/dev/null", at("null.csv")).unwrap();
+        symlink("/dev/null", at("null.json")).unwrap();
+        assert!(!refused(dir.path(), &[], &["null.csv", "null.json"]), "nothing can be lost there");
+    }
+}
