@@ -252,7 +252,8 @@ pub struct InventoryArgs {
     pub skip_invalid: bool,
 }
 
-const SELECTION: &str = "Selection (repeatable; a leading ! excludes; different options all must match)";
+const SELECTION: &str =
+    "Selection (repeatable; a leading ! excludes; different options and labels all must match)";
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = SELECTION)]

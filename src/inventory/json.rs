@@ -154,6 +154,8 @@ pub(super) struct Keys<'m> {
     found: Vec<bool>,
     /// Some object named its id.
     any_vmid: bool,
+    /// The first object that is one of Proxmox's, as far as a message shows it.
+    proxmox: Option<String>,
     /// The keys of the first object, and its paths, for messages.
     first: Option<(Vec<String>, Vec<String>)>,
 }
@@ -161,7 +163,8 @@ pub(super) struct Keys<'m> {
 impl<'m> Keys<'m> {
     pub(super) fn new(map: &'m ColumnMap) -> Self {
         let paths = map.mappings().iter().map(|mapping| mapping.header.parse().ok()).collect();
-        Self { map, paths, found: vec![false; map.mappings().len()], any_vmid: false, first: None }
+        let found = vec![false; map.mappings().len()];
+        Self { map, paths, found, any_vmid: false, proxmox: None, first: None }
     }
 
     pub(super) fn cells(&mut self, element: Element) -> Result<Cells<'m>, Fault> {
@@ -186,6 +189,7 @@ impl<'m> Keys<'m> {
             return Err(Fault::in_column(Column::Vmid.as_str(), no_vmid(names())));
         }
         self.any_vmid = true;
+        self.proxmox = self.proxmox.take().or_else(|| proxmoxs_own(&fields, self.map));
         self.rest(&fields, cells)
     }
 
@@ -216,9 +220,12 @@ impl<'m> Keys<'m> {
         Ok(cells)
     }
 
-    /// Checks, at the end of the file, that every mapped name was there, and an id.
+    /// Checks, at the end of the file, that every mapped name was there, and an id, and that it was HostUp's.
     pub(super) fn finish(self) -> Result<(), FileFault> {
         let Some((keys, paths)) = self.first else { return Ok(()) };
+        if let Some(own) = self.proxmox {
+            return Err(FileFault::Columns(not_hostups(&own, &paths)));
+        }
         let names = keys.iter().chain(&paths).map(String::as_str);
         match self.map.mappings().iter().zip(&self.found).find(|(_, found)| !**found) {
             Some((absent, _)) => Err(FileFault::Columns(no_such_column(absent, names))),
@@ -232,6 +239,26 @@ impl<'m> Keys<'m> {
 pub(super) fn has_vmid(fields: &[(String, Value)], map: &ColumnMap) -> bool {
     map.header_of(Column::Vmid).is_some()
         || fields.iter().any(|(key, _)| map.column_of(key) == Some(Column::Vmid))
+}
+
+/// What an object of Proxmox's own list says of itself, where its `vmid` would be taken for HostUp's.
+fn proxmoxs_own(fields: &[(String, Value)], map: &ColumnMap) -> Option<String> {
+    let (key, vmid) = fields.iter().find(|(key, _)| map.column_of(key) == Some(Column::Vmid))?;
+    let vmid = text(vmid);
+    let id = fields.iter().find(|(key, _)| key == "id")?.1.as_str()?;
+    let is_own = ["qemu/", "lxc/"].iter().any(|kind| id.strip_prefix(kind) == Some(vmid.trim()));
+    let unmapped = map.header_of(Column::Vmid).is_none();
+    (is_own && unmapped).then(|| format!("id {}, {} {}", shown(id), shown(key), shown(&vmid)))
+}
+
+/// `paths` are those into the first object: one may lead to HostUp's id.
+fn not_hostups(own: &str, paths: &[String]) -> String {
+    let hostups = paths.iter().find(|path| path.rsplit('.').next() == Some(Column::Vmid.as_str()));
+    let field = hostups.map_or_else(|| "FIELD".to_owned(), |path| shown(path));
+    format!(
+        "this is Proxmox's own list ({own}): a Proxmox vmid is some other VM's id at HostUp. Say which field holds \
+         HostUp's, and what the vmid is: --column vmid={field} --column proxmox_vm_id=vmid"
+    )
 }
 
 /// A key of that very name, else what the path leads to: `custom_fields.hostup_vmid`.
@@ -385,6 +412,44 @@ mod tests {
         let vm = rows[0].1.as_ref().unwrap();
         assert_eq!((vm.id.as_str(), vm.expected.proxmox_vm_id.as_deref()), ("10000", Some("101")));
         assert!(!vm.labels.iter().any(|(name, _)| name == "vmid"));
+    }
+
+    #[test]
+    fn proxmoxs_own_list_is_refused_unless_its_vmid_was_mapped_or_is_another() {
+        let own = r#"{"id": "qemu/100", "vmid": 100, "name": "web"}"#;
+        let mapping = "--column proxmox_vm_id=vmid";
+        for (text, pairs, refused) in [
+            (own.to_owned(), &[][..], Some("--column vmid=FIELD")),
+            (r#"{"id": "lxc/7", "vmid": "7"}"#.into(), &[], Some("--column vmid=FIELD")),
+            (r#"{"id": "qemu/7", "VMID": 7}"#.into(), &[], Some("--column vmid=FIELD")),
+            (format!(r#"{{"vmid": 9}}, {{"id": "storage/local"}}, {own}"#), &[], Some("--column vmid=FIELD")),
+            (
+                r#"{"id": "qemu/7", "vmid": 7, "hostup": {"vmid": 9}}"#.into(),
+                &[],
+                Some("--column vmid=hostup.vmid"),
+            ),
+            (own.to_owned(), &["name=id"], Some("--column vmid=FIELD")),
+            (own.to_owned(), &["vmid=vmid"], None),
+            (
+                r#"{"id": "qemu/7", "vmid": 7, "hostup": 9}"#.into(),
+                &["vmid=hostup", "proxmox_vm_id=vmid"],
+                None,
+            ),
+            (r#"{"id": "qemu/7", "vmid": 8}"#.into(), &[], None),
+            (r#"{"id": "node/7", "vmid": 7}"#.into(), &[], None),
+            (r#"{"id": 7, "vmid": 7}"#.into(), &[], None),
+            (r#"{"vmid": 7}"#.into(), &[], None),
+        ] {
+            match (rows(&format!("[{text}]"), pairs), refused) {
+                (Err(FileFault::Columns(reason)), Some(remedy)) => assert!(
+                    reason.starts_with("this is Proxmox's own list (id ")
+                        && reason.ends_with(&format!("{remedy} {mapping}")),
+                    "{reason}"
+                ),
+                (Ok(_), None) => {}
+                (found, _) => panic!("{text}: {found:?}"),
+            }
+        }
     }
 
     #[test]

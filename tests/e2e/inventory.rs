@@ -174,6 +174,21 @@ fn every_example_inventory_does_what_its_table_says() {
 }
 
 #[test]
+fn over_proxmoxs_own_list_nothing_is_called_and_the_mapping_to_type_is_told() {
+    let sandbox = Sandbox::start(&[]);
+    let fixture = Fixture::at(&sandbox);
+    fixture.write("own.jsonl", "{\"id\":\"qemu/100\",\"vmid\":100}\n{\"id\":\"lxc/101\",\"vmid\":101}\n");
+    for (file, field) in [("inventories/proxmox.json", "hostup.vmid"), ("own.jsonl", "FIELD")] {
+        for options in [&[][..], &["--skip-invalid"], &["--dry-run"]] {
+            let refused = fixture.run(&[&["run", file, "--action", "allocate"], options].concat()).exits(2);
+            let mapping = format!("--column vmid={field} --column proxmox_vm_id=vmid\n");
+            assert!(refused.stderr.ends_with(&mapping), "{}", refused.stderr);
+        }
+    }
+    assert_eq!((sandbox.called_vmids(), fixture.reported_runs()), (vec![], 0));
+}
+
+#[test]
 fn other_systems_ids_are_never_called() {
     for (args, vmids, racks) in [
         (

@@ -164,6 +164,25 @@ fn the_same_file_read_otherwise_or_another_list_of_ids_is_no_run_to_go_on_with()
     }
 }
 
+#[test]
+fn a_packed_inventory_is_the_same_where_its_bytes_are() {
+    let metered = Metered::start();
+    let fixture = metered.fixture();
+    let packed = |csv: &str| {
+        let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        std::io::Write::write_all(&mut packer, csv.as_bytes()).unwrap();
+        fixture.write("fleet.csv.gz", packer.finish().unwrap());
+    };
+    let night: Vec<&str> =
+        NIGHT.iter().map(|word| if *word == "fleet.csv" { "fleet.csv.gz" } else { word }).collect();
+    packed("vmid\n1\n2\n3\n");
+    let stopped = metered.interrupted(1, || fixture.run(&night));
+    assert_eq!(id(&fixture.run(&night).exits(0)), id(&stopped));
+    metered.interrupted(1, || fixture.run(&night));
+    packed("vmid\n1\n2\n");
+    assert_eq!(fixture.run(&night).exits(0).vmids(), ["1", "2"]);
+}
+
 /// Runs with this on standard input.
 fn piped(fixture: &Fixture, args: &[&str], csv: &str) -> Outcome {
     fixture.write("piped.csv", csv);

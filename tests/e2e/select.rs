@@ -17,6 +17,10 @@ fn exactly_the_selected_vms_are_called() {
         (&["--vmid", "@ids", "--vmid", "!10002"], "10001 10101"),
         (&["--where", "role=web"], "10000 10002 10100 10200"),
         (&["--where", "role=web", "--rack", "dc1r27"], "10000 10002"),
+        (&["--where", "role=web", "--where", "name=[cde]"], "10002 10100"),
+        (&["--where", "name=[ac]", "--where", "role=web", "--where", "name=b"], "10000 10002"),
+        (&["--where", "role=web", "--where", "role=db", "--where", "!name=[abc]"], "10100 10101 10200 10201"),
+        (&["--where", "rack=dc1r2[78]", "--where", "rack_id=dc1r29", "--where", "role=db"], "10001 10101"),
         (&["--where", "!role=web"], "10001 10101 10201"),
         (&["--where", "name=[ag]"], "10000 10201"),
         (&["--limit", "2", "--where", "role=db"], "10001 10101"),
@@ -32,6 +36,35 @@ fn exactly_the_selected_vms_are_called() {
         assert_eq!(record.join(" "), called, "{options:?}");
         assert_eq!(outcome.vmids().join(" "), called, "{options:?}");
     }
+}
+
+#[test]
+fn a_rack_or_an_id_that_is_no_vms_is_named_in_log_recap_and_report() {
+    let sandbox = Sandbox::start(&[]);
+    let fixture = Fixture::at(&sandbox);
+    fixture.write("fleet.csv", FLEET);
+    fixture.write("ids", "10000-10001\n10003 # gone\n20000-20009\n");
+    let run = ["run", "fleet.csv", "--action", "allocate", "--rate", "none"];
+    let options = ["--rack", "dc1r27", "--rack", "dc1r72", "--rack", "!dc9*", "--vmid", "@ids"];
+    let outcome = fixture.run(&[&run[..], &options].concat()).exits(0);
+    assert_eq!(outcome.vmids(), ["10000", "10001"]);
+    let warnings = [
+        "--rack matches no VM of the inventory: dc1r72, !dc9*",
+        "--vmid matches no VM of the inventory: 10003, 20000-20009",
+    ];
+    assert_eq!(outcome.summary()["warnings"], serde_json::json!(warnings));
+    let dry = fixture.run(&[&run[..], &options, &["--dry-run"]].concat()).exits(0);
+    for warning in warnings {
+        for told in [&outcome.stdout, &outcome.stderr, &dry.stdout] {
+            assert!(told.contains(warning), "{told}");
+        }
+    }
+    let nothing = fixture.run(&[&run[..], &["--rack", "dc9*"]].concat()).exits(7);
+    assert!(
+        nothing.stderr.ends_with("\n--rack matches no VM of the inventory: dc9*\n"),
+        "{}",
+        nothing.stderr
+    );
 }
 
 #[test]
