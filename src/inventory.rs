@@ -9,7 +9,6 @@ mod delimiter;
 mod document;
 mod encoding;
 mod error;
-mod filter;
 mod format;
 mod inputs;
 mod json;

@@ -18,6 +18,7 @@ mod rate;
 mod read;
 mod resume;
 mod row;
+mod shared;
 mod sighting;
 mod statements;
 mod store;

@@ -14,6 +14,7 @@ pub mod clock;
 pub mod command;
 mod config;
 pub mod difference;
+mod filter;
 pub mod inventory;
 pub mod ledger;
 pub mod outcome;

@@ -10,9 +10,9 @@ use rusqlite::Connection;
 use tempfile::SpooledTempFile;
 
 use super::error::SeenError;
-use super::filter::Filter;
 use super::vm::{Action, Vm};
 use crate::allocation::{Expected, NextHop, Prefix};
+use crate::filter::Filter;
 
 /// Where a VM's row is: the number of its file, its line, and which element of a list it is, where it is one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -120,6 +120,10 @@ impl Book {
             self.read_ahead(db, rack, vms)?;
             let next = &mut self.queues[rack.0 as usize].next;
             items.extend(next.drain(..vms.min(next.len())));
+            if next.is_empty() {
+                // Of many racks most have been empty for long: their room would be most of our memory.
+                *next = VecDeque::new();
+            }
         }
         Ok(items)
     }
@@ -181,8 +185,8 @@ impl Queue {
 mod tests {
     use rusqlite::{StatementStatus, params};
 
-    use super::NEXT;
-    use crate::ledger::tests::{Fixture, begin};
+    use super::{Book, NEXT};
+    use crate::ledger::tests::{Fixture, begin, take};
 
     #[test]
     fn the_vms_of_a_rack_are_found_without_a_look_at_those_of_others() {
@@ -201,5 +205,21 @@ mod tests {
         drop(rows);
         let steps = next.get_status(StatementStatus::VmStep);
         assert!(steps < 500, "{steps} steps of SQLite's machine");
+    }
+
+    #[test]
+    fn a_rack_whose_vms_are_taken_holds_no_memory_for_more() {
+        let fixture = Fixture::new();
+        let mut ledger = fixture.ledger();
+        let run = begin(&ledger, &[Some("a"), Some("b"), Some("b")]);
+        let mut book = Book::new(&run, ledger.racks(&run).unwrap());
+        let transaction = ledger.db.transaction().unwrap();
+        let mut room_after = |rack, vms| {
+            book.take(&transaction, take(rack, vms)).unwrap();
+            book.queues[rack as usize].next.capacity()
+        };
+        assert_eq!(room_after(0, 1), 0);
+        assert!(room_after(1, 1) > 0, "another VM was read ahead");
+        assert_eq!(room_after(1, 1), 0);
     }
 }

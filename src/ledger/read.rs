@@ -91,7 +91,8 @@ impl Ledger {
         let sqlite = self.sqlite();
         let sums = self.sums(run)?;
         let counts = sums.counts();
-        let Sums { racks, rows, pending, drifted, warned, calls, retries, throttled, failures } = sums;
+        let Sums { racks, rows, pending, drifted, warned, calls, retries, throttled, failures, suspects } =
+            sums;
         let pending = pending.iter().sum();
         let skipped = "SELECT count(*) FROM skipped WHERE run = ?1";
         let skipped = self.db.query_row(skipped, [run.no], |row| row.get::<_, i64>(0)).map_err(sqlite)?;
@@ -119,6 +120,7 @@ impl Ledger {
                 ))
             })
             .map_err(sqlite)?;
+        let warnings = warnings.into_iter().chain(self.shared_prefixes(run, &suspects)?).collect();
         let stopped_by = stopped_by.and_then(|word| Stop::from_word(&word));
         let duration_s = ended.unwrap_or(now).duration_since(begun).as_secs_f64().max(0.0);
         Ok(Summary {

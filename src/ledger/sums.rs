@@ -9,6 +9,7 @@ use super::Ledger;
 use super::draft::RunKey;
 use super::error::LedgerError;
 use super::read::{CLAIMED, OUTCOME};
+use super::shared::Suspects;
 use super::summary::{Counts, FailureCount, RackCounts};
 use crate::outcome::{Failure, Outcome};
 
@@ -30,6 +31,8 @@ pub struct Sums {
     pub throttled: u64,
     /// The most frequent first.
     pub failures: Vec<FailureCount>,
+    /// Prefixes that more than one VM may have been answered with.
+    pub(super) suspects: Suspects,
 }
 
 impl Sums {
@@ -49,6 +52,9 @@ impl Sums {
         self.throttled += u64::from(throttled);
         if let Some(pending) = self.pending.get_mut(rack) {
             *pending += u64::from(item.get::<_, bool>(1)?);
+        }
+        if let Some(prefix) = item.get_ref(11)?.as_str_or_null()? {
+            self.suspects.note(prefix);
         }
         let Some(outcome) = Outcome::from_word(item.get_ref(2)?.as_str()?) else { return Ok(()) };
         let failure = match outcome {
@@ -103,7 +109,7 @@ impl Ledger {
     fn add_items(&self, run: &RunKey, sums: &mut Sums) -> Result<(), Error> {
         let mut items = self.db.prepare_cached(&format!(
             "SELECT rack, state < 2, {OUTCOME}, drift IS NOT NULL, warnings IS NOT NULL, attempts, throttled,
-                    vmid, failure, may_have_applied OR {CLAIMED}, error
+                    vmid, failure, may_have_applied OR {CLAIMED}, error, CASE state WHEN 2 THEN prefix END
              FROM items i NOT INDEXED WHERE run = ?1"
         ))?;
         let mut items = items.query([run.no])?;

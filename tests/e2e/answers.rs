@@ -642,3 +642,19 @@ fn if_the_first_twenty_vms_all_fail_the_run_stops() {
         500
     );
 }
+
+#[test]
+fn vms_that_are_answered_with_one_and_the_same_allocation_are_told_in_recap_and_report() {
+    let api = Api::start(|_, _| success(201, true, 0).into());
+    let fixture = Fixture::new().env("V6FLEET_BASE_URL", &api.base_url()).env("HOSTUP_API_KEY", "a-key");
+    fixture.write("fleet.csv", "vmid\n10000\n10001\n10002\n10003\n");
+    let outcome = fixture.run(&["run", "fleet.csv", "--action", "allocate"]).exits(0);
+    let told = "4 VMs were answered with one and the same prefix, 2001:db8::/48: 10000, 10001, 10002, …";
+    assert_eq!(outcome.summary()["warnings"], json!([told]));
+    assert!(outcome.stdout.contains(&format!("Warning: {told}")), "{}", outcome.stdout);
+    assert!(fixture.run(&["report"]).exits(0).stdout.contains(told));
+    fixture.run(&["audit", "fleet.csv"]).exits(11);
+
+    let outcome = fixture.run(&["run", "fleet.csv", "--action", "allocate", "--vmid", "10000"]).exits(0);
+    assert_eq!(outcome.summary()["warnings"], json!([]));
+}

@@ -15,7 +15,9 @@ mod fixture;
 mod fleet;
 mod gentle;
 mod killed;
+mod mutated;
 mod racks;
+mod rfc4180;
 #[path = "../e2e/sandbox.rs"]
 #[expect(dead_code, reason = "the end-to-end tests use the rest")]
 mod sandbox;
