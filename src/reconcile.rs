@@ -470,8 +470,9 @@ impl Run<'_> {
         let waits = !self.in_flight.is_empty() || !self.waiting.is_empty() || !self.breakers.all_are_closed();
         self.hindered_since = waits.then_some(now);
         self.hindered_by = None;
-        if let Some(stop) = self.parts.brake.settled(vm.outcome, vm.drifted) {
-            self.stop(stop);
+        if let Some(brake) = self.parts.brake.settled(vm.outcome, vm.drifted) {
+            self.writer.brake(brake);
+            self.stop(brake);
         }
     }
 

@@ -91,6 +91,10 @@ impl Book {
                     positions.into_iter().try_for_each(|position| statements.unclaim(position).map(drop))?;
                 }
                 Request::Defer(deferred) => statements.defer(&deferred, self.dating.as_ref())?,
+                Request::Brake(brake) => {
+                    let note = "UPDATE runs SET braked = ?2 WHERE no = ?1";
+                    commit.execute(note, params![self.run, brake.as_str()])?;
+                }
                 Request::Settle(settled) => {
                     if !statements.settle(&settled)? {
                         return Err(WriteError::SettledTwice(settled.item.position));

@@ -21,7 +21,7 @@ pub struct Unfinished {
     pub vms: u64,
     /// Of these, without an outcome.
     pub left: u64,
-    /// `None` where it died.
+    /// The brake that it ran into, else what stopped it; `None` where it died.
     pub stopped_by: Option<Stop>,
     /// What it was read from: the inventory files, then those of `--vmid @FILE`.
     pub files: Vec<InventoryFile>,
@@ -80,7 +80,7 @@ impl Ledger {
     }
 
     fn unfinished_run(&self, run: &RunKey) -> Result<Unfinished, LedgerError> {
-        let sql = "SELECT stopped_by, inventory, id_files, options,
+        let sql = "SELECT coalesce(braked, stopped_by), inventory, id_files, options,
                 (SELECT count(*) FROM items WHERE run = no), (SELECT count(*) FROM items WHERE run = no AND state < 2)
              FROM runs WHERE no = ?1";
         let unfinished = self.db.query_row(sql, [run.no], |row| {
@@ -130,7 +130,7 @@ impl Ledger {
     /// Notes that a run goes on, with these options and those of its own that they say nothing of.
     pub fn resume(&self, run: &RunKey, job: &NewRun) -> Result<(), LedgerError> {
         let sql =
-            "UPDATE runs SET resumes = resumes + 1, resumed_at = ?2, ended_at = NULL, stopped_by = NULL,
+            "UPDATE runs SET resumes = resumes + 1, resumed_at = ?2, ended_at = NULL, stopped_by = NULL, braked = NULL,
                       exit_code = NULL, counts = NULL, options = json_patch(options, ?3), key_fingerprint = ?4,
                       timeout_us = ?5,
                       calls_before = (SELECT coalesce(sum(attempts + throttled), 0) FROM items WHERE run = ?1)

@@ -8,6 +8,7 @@ ALTER TABLE items ADD COLUMN first_sent_clock TEXT; -- of first_sent_at, of a VM
 ALTER TABLE runs ADD COLUMN selection TEXT NOT NULL DEFAULT '{}'; -- what narrowed the inventory, as typed
 ALTER TABLE runs ADD COLUMN piped     TEXT NOT NULL DEFAULT '';   -- SHA-256 of what can be read only once: standard input, pipes
 ALTER TABLE runs ADD COLUMN id_files  TEXT NOT NULL DEFAULT '[]'; -- those of --vmid @FILE, like inventory
+ALTER TABLE runs ADD COLUMN braked    TEXT;                       -- the brake that it ran into since its start or last resume
 UPDATE runs SET (selection, piped) = (SELECT selection, piped FROM jobs WHERE jobs.no = runs.no);
 DROP VIEW jobs;
 

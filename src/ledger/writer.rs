@@ -17,6 +17,7 @@ use super::draft::RunKey;
 use super::error::LedgerError;
 use super::item::{Deferred, Item, RackNo, Settled};
 use crate::outcome::{Offset, Outcome};
+use crate::stop::Stop;
 
 /// The most requests that are sent together.
 const BATCH: usize = 2048;
@@ -37,6 +38,7 @@ pub(super) enum Request {
     Release(Vec<i64>),
     Defer(Box<Deferred>),
     Settle(Box<Settled>),
+    Brake(Stop),
 }
 
 /// What is on disk now.
@@ -118,6 +120,12 @@ impl Writer {
 
     pub fn settle(&mut self, settled: Settled) {
         self.hold(Request::Settle(Box::new(settled)));
+    }
+
+    /// Notes that the run has run into a brake, whatever else will stop it before it ends.
+    pub fn brake(&mut self, brake: Stop) {
+        self.hold(Request::Brake(brake));
+        self.flush();
     }
 
     /// When [`Self::flush`] is to be called, if nothing else brings it about before.

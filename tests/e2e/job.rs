@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::Value;
 
-use crate::fixture::{Fixture, Outcome};
-use crate::script::{Api, error, success};
+use crate::fixture::{Fixture, Outcome, eventually};
+use crate::script::{Api, Step, error, success};
 
 const NIGHT: [&str; 9] =
     ["run", "fleet.csv", "--action", "allocate", "--rate", "none", "--concurrency", "1", "--resume"];
@@ -292,6 +292,36 @@ fn what_a_brake_stopped_is_for_a_person_to_go_on_with_or_to_begin_anew() {
         assert_eq!((id(&gone_on), gone_on.rows().len()), (id(&stopped), 8));
         let next = fixture.run(&[&NIGHT[..], &["--canary", "0"]].concat()).exits(3);
         assert_ne!(id(&next), id(&stopped), "the night after is a new run");
+    }
+}
+
+#[test]
+fn a_brake_is_not_forgotten_where_a_signal_or_a_kill_ends_the_run_before_it_has_come_to_rest() {
+    for signals in [&["TERM", "TERM"][..], &["KILL"]] {
+        let api = Api::start(|vmid, _| match vmid {
+            "3" => Step::Stall(vec![]),
+            _ => success(201, true, 0).into(),
+        });
+        let fixture = Fixture::new().env("V6FLEET_BASE_URL", &api.base_url()).env("HOSTUP_API_KEY", "a-key");
+        fixture.write("fleet.csv", "vmid\n1\n2\n3\n4\n5\n6\n7\n8\n");
+        let night = [&NIGHT[..6], &["--concurrency", "3", "--resume", "--max-changed", "1"]].concat();
+        let mut process = fixture.start(&night);
+        let braked = || {
+            fixture.path("state/v6fleet/ledger.db").exists()
+                && fixture.texts("SELECT braked FROM runs WHERE braked IS NOT NULL") == ["max_changed"]
+        };
+        eventually("the brake is noted", || process.stderr().contains("run begins") && braked());
+        for signal in signals {
+            process.signal(signal);
+            eventually("the signal is understood", || {
+                !process.is_running() || process.stderr().contains("no new calls")
+            });
+        }
+        eventually("the run is over", || !process.is_running());
+        let calls = api.received().len();
+        let refused = fixture.run(&night).exits(4);
+        assert!(refused.stderr.contains("was stopped by a brake (max_changed)"), "{}", refused.stderr);
+        assert_eq!(api.received().len(), calls, "{signals:?}");
     }
 }
 
