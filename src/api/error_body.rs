@@ -24,17 +24,23 @@ pub(super) struct ErrorBody {
 }
 
 impl ErrorBody {
-    pub(super) fn read(text: &str) -> Self {
+    /// What is said to be JSON and begins like it is JSON, too, however broken.
+    pub(super) fn read(text: &str, content_type: Option<&str>) -> Self {
         let json = body::spaced(text.trim());
+        let (is_object, is_list) = (json.starts_with('{'), json.starts_with('['));
         match Raw::read(&json) {
-            Some(value) if json.starts_with('{') => {
+            Some(value) if is_object => {
                 value.object().map(|object| Self::of_object(&object)).unwrap_or_default()
             }
-            Some(value) if json.starts_with(['[', '"']) => {
+            Some(value) if is_list || json.starts_with('"') => {
                 Self { json: true, line: words(value, DEPTH).map(|line| clip(&line)), ..Self::default() }
             }
             Some(_) => Self::default(),
-            None => Self { line: plain(text).map(clip), ..Self::default() },
+            None => Self {
+                json: (is_object || is_list) && content_type.is_some_and(names_json),
+                line: plain(text).map(|line| clip(&line)),
+                ..Self::default()
+            },
         }
     }
 
@@ -50,6 +56,11 @@ impl ErrorBody {
             timestamp: string("timestamp").and_then(|at| Moment::from(at.into_owned()).at()),
         }
     }
+}
+
+fn names_json(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default();
+    essence.trim().to_ascii_lowercase().ends_with("json")
 }
 
 fn wait(value: Raw<'_>) -> Option<Duration> {
@@ -103,12 +114,13 @@ fn words(value: Raw<'_>, depth: u8) -> Option<String> {
 /// The best text of an object, with each thing that is wrong; where there is none, all that it says.
 fn words_of(object: &Object<'_>, depth: u8) -> Option<String> {
     let at = |name: &&str| words(object.get(name)?, depth);
-    let told = WORDS.iter().filter_map(at).find(|text| !is_a_mere_status(text));
-    match (told, DETAILS.iter().find_map(at)) {
-        (Some(told), Some(details)) if !told.contains(&details) => Some(format!("{told}: {details}")),
-        (Some(told), _) => Some(told),
+    let told: Vec<String> = WORDS.iter().filter_map(at).collect();
+    let best = told.iter().find(|text| !is_a_mere_status(text));
+    match (best, DETAILS.iter().find_map(at)) {
+        (Some(best), Some(details)) if !best.contains(&details) => Some(format!("{best}: {details}")),
+        (Some(best), _) => Some(best.clone()),
         (None, Some(details)) => Some(details),
-        (None, None) => others(object, depth).or_else(|| WORDS.iter().chain(&["data"]).find_map(at)),
+        (None, None) => others(object, depth).or_else(|| at(&"data")).or_else(|| told.into_iter().next()),
     }
 }
 
@@ -133,32 +145,36 @@ fn is_a_mere_status(text: &str) -> bool {
 }
 
 /// The title of a page, or the first line of a text that is none. What has a NUL in it is neither.
-fn plain(text: &str) -> Option<&str> {
+fn plain(text: &str) -> Option<String> {
     if text.contains('\0') {
         return None;
     }
-    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     match text.trim_start().starts_with('<') {
         true => title(text),
-        false => lines.next(),
+        false => text.lines().map(str::trim).find(|line| !line.is_empty()).map(str::to_owned),
     }
 }
 
-fn title(html: &str) -> Option<&str> {
+fn title(html: &str) -> Option<String> {
     // Of the same length in bytes, so that a place in it is the same place in the page.
     let lower = html.to_ascii_lowercase();
     let tag = lower.find("<title")?;
     let start = tag + lower[tag..].find('>')? + 1;
     let end = start + lower[start..].find("</title")?;
-    Some(html[start..end].trim()).filter(|title| !title.is_empty())
+    let words: Vec<&str> = html[start..end].split_whitespace().collect();
+    (!words.is_empty()).then(|| words.join(" "))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn read(text: &str) -> ErrorBody {
+        ErrorBody::read(text, None)
+    }
+
     fn line(text: &str) -> Option<String> {
-        ErrorBody::read(text).line
+        read(text).line
     }
 
     #[test]
@@ -180,6 +196,7 @@ mod tests {
             (r#"{"error":"invalid_key","error_description":"it has expired"}"#, "invalid_key"),
             (r#"{"success":false,"data":{"message":"no prefix left"}}"#, "no prefix left"),
             (r#"{"error":"Bad Request","code":"X","data":null}"#, "Bad Request"),
+            (r#"{"error":"Bad Request","data":{"message":"no prefix left"}}"#, "no prefix left"),
             (r#"{"message":" ","error":"boom"}"#, "boom"),
             (r#"{"message":{"a":1},"error":"boom"}"#, "boom"),
             (r#"[{"message":"first"},{"message":"second"}]"#, "first; second"),
@@ -188,7 +205,7 @@ mod tests {
             (r#"{"message":"half \ud800"}"#, "half \u{fffd}\u{fffd}\u{fffd}"),
             ("\n  no such VM\nsecond line", "no such VM"),
             ("error code: 1020", "error code: 1020"),
-            ("<!DOCTYPE html><html><head><TITLE lang=\"en\">\n 520: unknown </Title>", "520: unknown"),
+            ("<!DOCTYPE html><html><head><TITLE lang=\"en\">\n 520:\n unknown </Title>", "520: unknown"),
         ] {
             assert_eq!(line(body).as_deref(), Some(expected), "{body}");
         }
@@ -222,26 +239,41 @@ mod tests {
             (r#"{"error":"#, false),
             (r#"{"error":"e"} trailing"#, false),
         ] {
-            assert_eq!(ErrorBody::read(text).json, json, "{text}");
+            assert_eq!(read(text).json, json, "{text}");
+        }
+    }
+
+    #[test]
+    fn broken_json_is_json_where_its_content_type_says_so() {
+        for (text, content_type, json) in [
+            (r#"{"error":"e",}"#, "application/json", true),
+            (r#"{"error":"#, "Application/Problem+JSON; charset=utf-8", true),
+            ("{'error':'e'}", "text/json", true),
+            ("[{]", "application/json", true),
+            (r#"{"error":"e",}"#, "text/html; note=json", false),
+            ("<html>no</html>", "application/json", false),
+            ("", "application/json", false),
+        ] {
+            assert_eq!(ErrorBody::read(text, Some(content_type)).json, json, "{text} {content_type}");
         }
     }
 
     #[test]
     fn a_code_an_id_and_a_time_are_read_where_they_are() {
-        let read = ErrorBody::read(
+        let all = read(
             r#"{"code":"VPS_NOT_READY","requestId":"r1","timestamp":"2026-02-10T00:00:01Z","retryAfter":7}"#,
         );
-        assert_eq!(read.code.as_deref(), Some("vps_not_ready"));
-        assert_eq!(read.request_id.as_deref(), Some("r1"));
-        assert_eq!(read.timestamp, "2026-02-10T00:00:01Z".parse().ok());
-        assert_eq!(read.retry_after, Some(Duration::from_secs(7)));
-        let nested = ErrorBody::read(r#"{"error":{"code":"upstream_failed"},"code":5,"requestId":[]}"#);
+        assert_eq!(all.code.as_deref(), Some("vps_not_ready"));
+        assert_eq!(all.request_id.as_deref(), Some("r1"));
+        assert_eq!(all.timestamp, "2026-02-10T00:00:01Z".parse().ok());
+        assert_eq!(all.retry_after, Some(Duration::from_secs(7)));
+        let nested = read(r#"{"error":{"code":"upstream_failed"},"code":5,"requestId":[]}"#);
         assert_eq!((nested.code.as_deref(), nested.request_id), (Some("upstream_failed"), None));
     }
 
     #[test]
     fn the_body_tells_the_wait() {
-        let wait = |body: &str| ErrorBody::read(body).retry_after;
+        let wait = |body: &str| read(body).retry_after;
         assert_eq!(wait(r#"{"retryAfter":"7"}"#), Some(Duration::from_secs(7)));
         assert_eq!(wait(r#"{"retryAfter":7}"#), Some(Duration::from_secs(7)));
         for malformed in [r#"{"retryAfter":"soon"}"#, r#"{"retryAfter":-1}"#, r#"{"retryAfter":1.5}"#, "{}"] {

@@ -133,7 +133,7 @@ mod tests {
     }
 
     fn fault(status: u16, body: &str) -> Fault {
-        of_answer(&head(status), ErrorBody::read(body), of_status(status))
+        of_answer(&head(status), ErrorBody::read(body, None), of_status(status))
     }
 
     #[test]
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn a_header_that_names_a_wait_goes_before_the_body() {
-        let body = || ErrorBody::read(r#"{"retryAfter":"7"}"#);
+        let body = || ErrorBody::read(r#"{"retryAfter":"7"}"#, None);
         let header = Head { retry_after: Some(Duration::from_secs(3)), ..head(429) };
         for (head, seconds) in [(header, 3), (head(429), 7)] {
             let fault = of_answer(&head, body(), Failure::RateLimited);

@@ -58,7 +58,7 @@ fn accept(head: &Head, envelope: &Object<'_>, attempt: &mut Attempt) {
 }
 
 fn refuse(head: &Head, text: &str, failure: Failure, attempt: &mut Attempt) {
-    let body = ErrorBody::read(text);
+    let body = ErrorBody::read(text, head.content_type.as_deref());
     attempt.timestamp = body.timestamp;
     attempt.request_id = body.request_id.clone().or(attempt.request_id.take());
     attempt.result = Err(fault::of_answer(head, body, failure));

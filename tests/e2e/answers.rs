@@ -340,14 +340,15 @@ fn a_call_is_exactly_as_documented() {
 }
 
 #[test]
-fn a_refused_key_is_known_by_json_in_any_encoding() {
+fn a_refused_key_is_known_by_json_in_any_encoding_and_however_broken() {
     let utf16 = || {
         let body = r#"{"message":"få en nyckel"}"#.encode_utf16();
         answer(401, "application/json", body.flat_map(u16::to_le_bytes).collect::<Vec<u8>>())
     };
     let control = || answer(401, "application/json", "{\"message\":\"no\nkey\"}");
     let listed = || answer(401, "text/plain", r#"[{"message":"no key"}]"#);
-    let apis = [|| latin1(401), utf16, control, listed];
+    let broken = || answer(401, "application/json", r#"{"message":"no key",}"#);
+    let apis = [|| latin1(401), utf16, control, listed, broken];
     for refuse in apis {
         let api = Api::start(move |_, _| refuse().into());
         let fixture = fixture(&api);
