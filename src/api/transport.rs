@@ -25,6 +25,20 @@ pub(super) struct Known {
     pub(super) owes_certificate: bool,
 }
 
+/// What the HTTP client says of its error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Told {
+    /// There was no connection yet.
+    connecting: bool,
+    timed_out: bool,
+}
+
+impl Told {
+    fn of(error: &reqwest::Error) -> Self {
+        Self { connecting: error.is_connect(), timed_out: error.is_timeout() }
+    }
+}
+
 /// How a call ended without an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Breach {
@@ -44,19 +58,15 @@ enum Breach {
 
 /// The fault of a call to which no answer began to come.
 pub(super) fn fault(error: &reqwest::Error, known: Known) -> Fault {
-    let breach = match breach(error, known) {
-        // Without a connection nothing leaves, whatever its certificate is.
-        Breach::Cut | Breach::Silence if error.is_connect() => Breach::Unsent,
-        Breach::Cut if error.is_timeout() => Breach::Silence,
-        breach => breach,
-    };
-    of_breach(breach, error, error.is_timeout())
+    let told = Told::of(error);
+    of_breach(breach(error, told, known), error, told)
 }
 
 /// The fault of an answer that did not come whole.
 pub(super) fn of_body(error: &reqwest::Error) -> Fault {
-    let breach = if error.is_timeout() { Breach::Silence } else { Breach::Cut };
-    of_breach(breach, error, error.is_timeout())
+    let told = Told::of(error);
+    let breach = if told.timed_out { Breach::Silence } else { Breach::Cut };
+    of_breach(breach, error, told)
 }
 
 /// The fault of a call that left and had no answer in time.
@@ -70,24 +80,32 @@ pub(super) fn stuck() -> Fault {
     Fault { failure: Failure::Connect, may_have_applied: false, ..malformed(message) }
 }
 
-fn of_breach(breach: Breach, error: &(dyn Error + 'static), timed_out: bool) -> Fault {
+fn of_breach(breach: Breach, error: &(dyn Error + 'static), told: Told) -> Fault {
     let (failure, may_have_applied) = match breach {
         Breach::Untrusted | Breach::CertificateDemanded => (Failure::Tls, false),
         Breach::Unseen | Breach::Unsent => (Failure::Connect, false),
         Breach::Silence => (Failure::Timeout, true),
         Breach::Cut => (Failure::MalformedAnswer, true),
     };
-    let message = clip(&message(breach, error, timed_out));
+    let message = clip(&message(breach, error, told));
     let unseen = breach == Breach::Unseen;
     Fault { failure, may_have_applied, unseen, ..malformed(message) }
 }
 
-fn breach(error: &(dyn Error + 'static), known: Known) -> Breach {
-    let told = chain(error).find_map(|error| {
+fn breach(error: &(dyn Error + 'static), told: Told, known: Known) -> Breach {
+    let said = chain(error).find_map(|error| {
         let of_tls = error.downcast_ref().and_then(|error| of_tls(error, known));
-        of_tls.or_else(|| error.downcast_ref().and_then(|error| of_http2(error, known)))
+        of_tls.or_else(|| error.downcast_ref().and_then(of_http2))
     });
-    told.unwrap_or(if known.left { Breach::Cut } else { Breach::Unsent })
+    match said {
+        Some(breach) => breach,
+        None if told.connecting => Breach::Unsent,
+        None if told.timed_out && known.left => Breach::Silence,
+        // In TLS 1.3 the alert comes after the handshake, and is lost where we were just writing.
+        None if known.owes_certificate => Breach::CertificateDemanded,
+        None if known.left => Breach::Cut,
+        None => Breach::Unsent,
+    }
 }
 
 /// What an error of TLS says of certificates.
@@ -119,17 +137,12 @@ fn is_of_a_certificate(alert: AlertDescription) -> bool {
 }
 
 /// What an error of HTTP/2 says of one call. RFC 9113, 8.7: neither of these two was looked at.
-fn of_http2(error: &h2::Error, known: Known) -> Option<Breach> {
+fn of_http2(error: &h2::Error) -> Option<Breach> {
     let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
-    if error.is_remote() && (error.is_go_away() || refused) {
-        return Some(Breach::Unseen);
-    }
-    // It keeps of an error of TLS just the kind that those have.
-    let of_tls = error.get_io().is_some_and(|error| error.kind() == io::ErrorKind::InvalidData);
-    (of_tls && known.owes_certificate).then_some(Breach::CertificateDemanded)
+    (error.is_remote() && (error.is_go_away() || refused)).then_some(Breach::Unseen)
 }
 
-fn message(breach: Breach, error: &(dyn Error + 'static), timed_out: bool) -> String {
+fn message(breach: Breach, error: &(dyn Error + 'static), told: Told) -> String {
     let innermost = chain(error).last().map_or_else(String::new, ToString::to_string);
     match breach {
         Breach::Untrusted => {
@@ -146,7 +159,7 @@ fn message(breach: Breach, error: &(dyn Error + 'static), timed_out: bool) -> St
             "the API demands a client certificate, and there is none to show".into()
         }
         Breach::Unseen => format!("refused unseen: {innermost}"),
-        Breach::Unsent if timed_out => "no connection within the connect timeout".into(),
+        Breach::Unsent if told.timed_out => "no connection within the connect timeout".into(),
         Breach::Unsent if is_no_tls(error) => "there is no TLS at this port".into(),
         Breach::Unsent => innermost,
         Breach::Silence => "the connection went silent".into(),
@@ -186,29 +199,37 @@ mod tests {
     const LEFT: Known = Known { left: true, ..NOT_LEFT };
     const OWING: Known = Known { owes_certificate: true, ..LEFT };
 
+    const CONNECTING: Told = Told { connecting: true, timed_out: false };
+    const CONNECTED: Told = Told { connecting: false, timed_out: false };
+    const TIMED_OUT: Told = Told { connecting: false, timed_out: true };
+
     #[test]
     fn of_tls_only_certificates_are_final() {
-        use rustls::Error::{
-            AlertReceived, InvalidCertificate, InvalidMessage, PeerIncompatible as Incompatible,
-        };
-        let expired = || InvalidCertificate(CertificateError::Expired);
-        for (error, known, expected) in [
-            (expired(), NOT_LEFT, Breach::Untrusted),
-            (InvalidCertificate(CertificateError::UnknownIssuer), NOT_LEFT, Breach::Untrusted),
-            (rustls::Error::NoCertificatesPresented, NOT_LEFT, Breach::Untrusted),
-            (AlertReceived(CertificateRequired), NOT_LEFT, Breach::CertificateDemanded),
-            (AlertReceived(CertificateRequired), LEFT, Breach::CertificateDemanded),
-            (AlertReceived(BadCertificate), LEFT, Breach::CertificateDemanded),
-            (AlertReceived(AlertDescription::HandshakeFailure), NOT_LEFT, Breach::Unsent),
-            (AlertReceived(AlertDescription::HandshakeFailure), OWING, Breach::CertificateDemanded),
-            (AlertReceived(AlertDescription::InternalError), NOT_LEFT, Breach::Unsent),
-            (AlertReceived(AlertDescription::InternalError), LEFT, Breach::Cut),
-            (InvalidMessage(rustls::InvalidMessage::InvalidContentType), NOT_LEFT, Breach::Unsent),
-            (Incompatible(PeerIncompatible::NoCipherSuitesInCommon), NOT_LEFT, Breach::Unsent),
-            (rustls::Error::DecryptError, LEFT, Breach::Cut),
+        use rustls::Error::{AlertReceived, InvalidCertificate, PeerIncompatible as Incompatible};
+        let unknown = || InvalidCertificate(CertificateError::UnknownIssuer);
+        let no_tls = rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType);
+        for (error, told, known, expected) in [
+            (InvalidCertificate(CertificateError::Expired), CONNECTING, NOT_LEFT, Breach::Untrusted),
+            (unknown(), CONNECTING, NOT_LEFT, Breach::Untrusted),
+            (rustls::Error::NoCertificatesPresented, CONNECTING, NOT_LEFT, Breach::Untrusted),
+            (AlertReceived(CertificateRequired), CONNECTING, NOT_LEFT, Breach::CertificateDemanded),
+            (AlertReceived(CertificateRequired), CONNECTED, LEFT, Breach::CertificateDemanded),
+            (AlertReceived(BadCertificate), CONNECTED, LEFT, Breach::CertificateDemanded),
+            (AlertReceived(AlertDescription::HandshakeFailure), CONNECTING, NOT_LEFT, Breach::Unsent),
+            (
+                AlertReceived(AlertDescription::HandshakeFailure),
+                CONNECTING,
+                OWING,
+                Breach::CertificateDemanded,
+            ),
+            (AlertReceived(AlertDescription::InternalError), CONNECTING, NOT_LEFT, Breach::Unsent),
+            (AlertReceived(AlertDescription::InternalError), CONNECTED, LEFT, Breach::Cut),
+            (no_tls, CONNECTING, NOT_LEFT, Breach::Unsent),
+            (Incompatible(PeerIncompatible::NoCipherSuitesInCommon), CONNECTING, NOT_LEFT, Breach::Unsent),
+            (rustls::Error::DecryptError, CONNECTED, LEFT, Breach::Cut),
         ] {
-            let name = format!("{error:?} {known:?}");
-            assert_eq!(breach(&tls(error), known), expected, "{name}");
+            let name = format!("{error:?} {told:?} {known:?}");
+            assert_eq!(breach(&tls(error), told, known), expected, "{name}");
         }
     }
 
@@ -217,12 +238,22 @@ mod tests {
         for kind in [io::ErrorKind::ConnectionReset, io::ErrorKind::UnexpectedEof, io::ErrorKind::InvalidData]
         {
             let error = Around(kind.into());
-            assert_eq!(breach(&error, NOT_LEFT), Breach::Unsent, "{kind}");
-            assert_eq!(breach(&error, OWING), Breach::Cut, "{kind}");
+            for (told, known, expected) in [
+                (CONNECTING, NOT_LEFT, Breach::Unsent),
+                (CONNECTING, OWING, Breach::Unsent),
+                (CONNECTED, NOT_LEFT, Breach::Unsent),
+                (TIMED_OUT, NOT_LEFT, Breach::Unsent),
+                (CONNECTED, LEFT, Breach::Cut),
+                (TIMED_OUT, LEFT, Breach::Silence),
+                (TIMED_OUT, OWING, Breach::Silence),
+                (CONNECTED, OWING, Breach::CertificateDemanded),
+            ] {
+                assert_eq!(breach(&error, told, known), expected, "{kind} {told:?} {known:?}");
+            }
         }
         // Not said by the other side: a reason alone tells nothing.
         let error = h2::Error::from(h2::Reason::REFUSED_STREAM);
-        assert_eq!((breach(&error, LEFT), breach(&error, NOT_LEFT)), (Breach::Cut, Breach::Unsent));
+        assert_eq!(breach(&error, CONNECTED, LEFT), Breach::Cut);
     }
 
     #[test]
@@ -236,7 +267,7 @@ mod tests {
             (Breach::Silence, Failure::Timeout, true, false),
             (Breach::Cut, Failure::MalformedAnswer, true, false),
         ] {
-            let fault = of_breach(breach, &error, false);
+            let fault = of_breach(breach, &error, CONNECTED);
             let told = (fault.failure, fault.may_have_applied, fault.unseen);
             assert_eq!(told, (failure, may_have_applied, unseen), "{breach:?}");
         }
@@ -245,11 +276,11 @@ mod tests {
     #[test]
     fn the_line_says_what_to_do_about_tls() {
         let plain = tls(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType));
-        assert_eq!(message(Breach::Unsent, &plain, false), "there is no TLS at this port");
+        assert_eq!(message(Breach::Unsent, &plain, CONNECTING), "there is no TLS at this port");
         let cause = rustls::OtherError(std::sync::Arc::new(webpki::Error::CaUsedAsEndEntity));
         let own = tls(rustls::Error::InvalidCertificate(CertificateError::Other(cause)));
-        assert!(message(Breach::Untrusted, &own, false).contains("--ca-file"));
+        assert!(message(Breach::Untrusted, &own, CONNECTING).contains("--ca-file"));
         let alert = tls(rustls::Error::AlertReceived(AlertDescription::InternalError));
-        assert_eq!(message(Breach::Unsent, &alert, false), "received fatal alert: InternalError");
+        assert_eq!(message(Breach::Unsent, &alert, CONNECTING), "received fatal alert: InternalError");
     }
 }

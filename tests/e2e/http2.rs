@@ -111,3 +111,46 @@ fn calls_beyond_what_the_connection_takes_at_once_wait_and_are_neither_late_nor_
         assert!(row["attempts"] != 1 || apart < SignedDuration::from_millis(300), "{apart}: {row}");
     }
 }
+
+/// Of this share of the connections; every call that goes through closes its connection.
+fn with_tls_fault(fault: &str, share: &str) -> (Sandbox, Fixture) {
+    sandbox(&["--tls-fault", &format!("{fault}={share}"), "--fault", "reset-before=20%"], 24)
+}
+
+#[test]
+fn a_handshake_that_fails_for_another_reason_than_a_certificate_is_tried_again() {
+    for fault in ["handshake-cut", "alert", "plain-http"] {
+        let (sandbox, fixture) = with_tls_fault(fault, "30%");
+        let outcome =
+            fixture.run(&[&RUN[..], &["--max-attempts", "20", "--concurrency", "4"]].concat()).exits(0);
+        assert_true(&outcome, &sandbox);
+        let (_sandbox, fixture) = with_tls_fault(fault, "100%");
+        let outcome = fixture.run(&[&RUN[..], &["--max-attempts", "1", "--limit", "3"]].concat()).exits(3);
+        for row in outcome.rows() {
+            assert_eq!(
+                (&row["failure"], &row["may_have_applied"]),
+                (&"connect".into(), &false.into()),
+                "{row}"
+            );
+        }
+        let error = outcome.rows()[0]["error"].as_str().unwrap();
+        assert!(fault != "plain-http" || error == "there is no TLS at this port", "{error}");
+    }
+}
+
+#[test]
+fn a_certificate_that_does_not_hold_or_is_demanded_stops_the_run() {
+    for fault in ["expired", "wrong-host", "client-certificate"] {
+        let (sandbox, fixture) = with_tls_fault(fault, "100%");
+        let outcome = fixture.run(&RUN).exits(8);
+        assert_eq!(outcome.summary()["stopped_by"], "certificate_refused", "{fault}");
+        let refused = rows_by(&outcome, "failure", "tls");
+        assert!(!refused.is_empty(), "{fault}");
+        for row in refused {
+            assert_eq!(row["may_have_applied"], false, "{row}");
+            let demanded = row["error"].as_str().unwrap().contains("demands a client certificate");
+            assert_eq!(demanded, fault == "client-certificate", "{row}");
+        }
+        assert!(sandbox.calls().is_empty(), "{fault}: nothing was called");
+    }
+}
