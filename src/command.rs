@@ -7,6 +7,7 @@ mod dry_run;
 mod execution;
 mod history;
 mod job;
+mod log;
 mod outputs;
 mod ping;
 mod report;
@@ -21,23 +22,20 @@ mod target;
 
 use std::ffi::OsString;
 use std::fmt::Display;
-use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
+use std::io::{self, BufWriter, StdoutLock, Write};
 use std::process::ExitCode;
 
 use clap_mangen::Man;
-use tracing::level_filters::LevelFilter;
 use tracing::warn;
-use tracing_subscriber::filter::Targets;
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::api::ClientError;
-use crate::cli::{self, Command, CommonArgs, LogFormat};
+use crate::cli::{self, Command};
 use crate::config::{Config, ConfigError};
 use crate::ledger::LedgerError;
 use crate::progress::Screen;
 use crate::report::ReportError;
-use crate::text::colored;
+use crate::text::escape_lines;
+use log::log_to;
 use ping::pinged;
 use sandbox::SandboxError;
 
@@ -177,13 +175,15 @@ fn complain(error: &CommandError, mut screen: &Screen) -> ExitCode {
     ExitCode::from(error.exit_code)
 }
 
-/// An error and its causes, each once: some errors tell their cause themselves.
+/// An error and its causes, each once: some errors tell their cause themselves. What they quote is escaped.
 fn in_words(error: &anyhow::Error) -> String {
-    error.chain().map(ToString::to_string).fold(String::new(), |told, cause| match told.as_str() {
-        "" => cause,
-        _ if told.ends_with(&cause) => told,
-        _ => format!("{told}: {cause}"),
-    })
+    let words =
+        error.chain().map(ToString::to_string).fold(String::new(), |told, cause| match told.as_str() {
+            "" => cause,
+            _ if told.ends_with(&cause) => told,
+            _ => format!("{told}: {cause}"),
+        });
+    escape_lines(&words)
 }
 
 fn dispatch(config: &Config, screen: &Screen) -> Result<u8, CommandError> {
@@ -257,23 +257,5 @@ impl Write for Stdout {
 
     fn flush(&mut self) -> io::Result<()> {
         self.unless_gone((), Write::flush)
-    }
-}
-
-/// Our own log lines only: other crates log what they please, headers included.
-fn log_to(screen: &Screen, common: &CommonArgs) {
-    let level = match i16::from(common.verbose) - i16::from(common.quiet) {
-        ..=-2 => LevelFilter::ERROR,
-        -1 => LevelFilter::WARN,
-        0 => LevelFilter::INFO,
-        1 => LevelFilter::DEBUG,
-        2.. => LevelFilter::TRACE,
-    };
-    let ours = Targets::new().with_target(env!("CARGO_PKG_NAME"), level);
-    let lines = tracing_subscriber::fmt::layer().with_writer(screen.clone()).with_target(false);
-    let registry = tracing_subscriber::registry().with(ours);
-    match common.log_format {
-        LogFormat::Text => registry.with(lines.with_ansi(colored(io::stderr().is_terminal()))).init(),
-        LogFormat::Json => registry.with(lines.json().with_ansi(false)).init(),
     }
 }

@@ -20,7 +20,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use crate::cli::{self, Cli, CommonArgs};
-use crate::text::escape;
+use crate::text::shown_path;
 use refusal::{Origin, Refused, discreet};
 
 /// Options that may hold a secret (a password in a URL), or say nothing of how a run was carried out.
@@ -32,13 +32,13 @@ pub(crate) enum ConfigError {
     /// Clap's own words; asking for help is one of them.
     #[error(transparent)]
     Arguments(#[from] clap::Error),
-    #[error("{}{}: {source}", option.map(|option| format!("{option} ")).unwrap_or_default(), escape(&path.display().to_string()))]
+    #[error("{}{}: {source}", option.map(|option| format!("{option} ")).unwrap_or_default(), shown_path(path))]
     File { option: Option<&'static str>, path: PathBuf, source: io::Error },
-    #[error("{}: {reason}", path.display())]
+    #[error("{}: {reason}", shown_path(path))]
     Syntax { path: PathBuf, reason: String },
-    #[error("{}: there is no option {key:?}{}", path.display(), did_you_mean(cli::near_option(key)))]
+    #[error("{}: there is no option {key:?}{}", shown_path(path), did_you_mean(cli::near_option(key)))]
     UnknownKey { path: PathBuf, key: String },
-    #[error("{}: {key} must be a text, a number, true or false, or a list of such", path.display())]
+    #[error("{}: {key} must be a text, a number, true or false, or a list of such", shown_path(path))]
     UnfitValue { path: PathBuf, key: String },
     #[error("{origin}: {refused}")]
     Refused { origin: Origin, refused: Refused },
@@ -313,7 +313,7 @@ impl ApiKey {
         let io = |source| ConfigError::File { option, path: path.to_owned(), source };
         let exposed = fs::metadata(path).map_err(io)?.permissions().mode() & 0o004 != 0;
         let key = fs::read(path).map_err(io)?;
-        let source = escape(&path.display().to_string()).into_owned();
+        let source = shown_path(path);
         match String::from_utf8(key) {
             Ok(key) => Self::new(&key, source, exposed),
             Err(_) => Err(ConfigError::UnreadableKey(source)),

@@ -32,7 +32,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::ledger::{Counts, Row, RunInfo, Summary};
-use crate::text::{count, counted};
+use crate::text::{count, counted, shown_path};
 
 pub use output::{destination, sweep};
 pub use skipped::{check_skipped, write_skipped};
@@ -89,22 +89,23 @@ impl FromStr for Format {
 /// Why a report could not be written. What the system said is the error's source.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
-    #[error("{}: {reason}", path.display())]
+    #[error("{}: {reason}", shown_path(path))]
     UnknownFormat { path: PathBuf, reason: UnknownFormat },
-    #[error("{}: {what} written to a file whose name ends in one of {extensions}", path.display())]
+    #[error("{}: {what} written to a file whose name ends in one of {extensions}", shown_path(path))]
     UnknownForm { path: PathBuf, what: &'static str, extensions: String },
     #[error("-: a report goes to a file; standard output holds the recap alone")]
     StandardOutput,
-    #[error("{}: is a directory, not a file", path.display())]
+    #[error("{}: is a directory, not a file", shown_path(path))]
     IsDirectory { path: PathBuf },
-    #[error("{}: the directory {} does not exist", path.display(), directory.display())]
+    #[error("{}: the directory {} does not exist", shown_path(path), shown_path(directory))]
     MissingDirectory { path: PathBuf, directory: PathBuf },
     #[error(
         "{}: the skipped rows are listed here, and this file is no such list; move it away, or name the first report \
-         in another directory", path.display()
+         in another directory",
+        shown_path(path)
     )]
     NotOurs { path: PathBuf },
-    #[error("{}: cannot be written", path.display())]
+    #[error("{}: cannot be written", shown_path(path))]
     Write { path: PathBuf, source: io::Error },
     /// The rows and the summary tell of different runs: neither can be believed.
     #[error(

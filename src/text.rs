@@ -34,8 +34,8 @@ pub fn escape(text: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
-/// A file's name.
-pub fn shown(path: &Path) -> String {
+/// A file's name, escaped.
+pub fn shown_path(path: &Path) -> String {
     escape(&path.to_string_lossy()).into_owned()
 }
 
@@ -133,13 +133,26 @@ pub fn counted(n: u64, one: &str, many: &str) -> String {
     format!("{} {}", count(n), if n == 1 { one } else { many })
 }
 
-/// A word as a shell would need it.
+/// A word as a shell would need it. What would mislead whoever reads it is written out, as bash, zsh and ksh read it.
 pub fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@,+".contains(c);
-    match !word.is_empty() && word.chars().all(plain) {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
+    let written_out = |c: char| match c {
+        '\'' | '\\' => format!("\\{c}"),
+        c if is_deceptive(c) => format!("\\u{:04x}", u32::from(c)),
+        c => c.to_string(),
+    };
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else if word.contains(is_deceptive) {
+        format!("$'{}'", word.chars().map(written_out).collect::<String>())
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
     }
+}
+
+/// The same as [`escape`], but for the line feeds that set off the lines of a text of our own.
+pub fn escape_lines(text: &str) -> String {
+    text.split('\n').map(escape).collect::<Vec<_>>().join("\n")
 }
 
 /// The one of `words` that was most likely meant by a misspelt one, if any is near.
@@ -217,6 +230,22 @@ mod tests {
         ] {
             assert_eq!(escape(text), shown);
         }
+    }
+
+    #[test]
+    fn words_that_would_mislead_are_quoted_as_shells_read_them() {
+        for (word, expected) in [
+            ("a\u{202e}vsc.b", r"$'a\u202evsc.b'"),
+            ("it's\n\\", r"$'it\'s\u000a\\'"),
+            ("\u{9b}2J", r"$'\u009b2J'"),
+        ] {
+            assert_eq!(quoted(word), expected);
+        }
+    }
+
+    #[test]
+    fn the_lines_of_a_text_stay_and_what_is_in_them_is_escaped() {
+        assert_eq!(escape_lines("a\u{202e}\r\nb\n"), "a\\u{202e}\\r\nb\n");
     }
 
     #[test]

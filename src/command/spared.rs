@@ -11,7 +11,7 @@ use crate::cli::{CommonArgs, ConnectionArgs, RehearsalArgs, SelectionArgs};
 use crate::config::{self, ledger_path};
 use crate::ledger::{RunInfo, beside};
 use crate::report::destination;
-use crate::text::shown;
+use crate::text::shown_path;
 
 /// What SQLite, a run and a rehearsal keep beside a ledger.
 const BESIDE_A_LEDGER: [&str; 5] = ["-wal", "-shm", "-journal", ".lock", ".world"];
@@ -66,14 +66,14 @@ impl Spared {
             if spared.contains(&identity) {
                 return Err(CommandError::usage(anyhow::anyhow!(
                     "{}: the run reads this file, and the report would take its place; name another one",
-                    shown(output)
+                    shown_path(output)
                 )));
             }
             if let Some((_, other)) = seen.iter().find(|(other, _)| *other == identity) {
                 return Err(CommandError::usage(anyhow::anyhow!(
                     "{} and {} are one file; each report needs one of its own",
-                    shown(other),
-                    shown(output)
+                    shown_path(other),
+                    shown_path(output)
                 )));
             }
             seen.push((identity, output));

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::error::{ContextKind, ContextValue};
 
 use crate::cli;
-use crate::text::escape;
+use crate::text::{escape, shown_path};
 
 /// Where an option's value came from, other than the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +22,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Variable(name) => f.write_str(name),
-            Self::File { path, key } => write!(f, "{}: {key}", escape(&path.display().to_string())),
+            Self::File { path, key } => write!(f, "{}: {key}", shown_path(path)),
             Self::Run => f.write_str("the run's own options"),
         }
     }

@@ -2,11 +2,12 @@
 //!
 //! Rows and headers come from outside: whatever of them gets into a message is cut short and escaped here.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::io;
 use std::num::ParseIntError;
 
 use super::source::MAX_ROW_BYTES;
+use crate::text::escape;
 
 /// The column of an [`InvalidRow`] that is wrong as a whole.
 pub(super) const WHOLE_ROW: &str = "row";
@@ -30,13 +31,7 @@ pub struct InvalidRow {
 impl fmt::Display for InvalidRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { file, line, column, reason } = self;
-        for character in file.chars() {
-            match character.is_control() {
-                true => write!(f, "{}", character.escape_default())?,
-                false => f.write_char(character)?,
-            }
-        }
-        write!(f, ":{line}: {column}: {reason}")
+        write!(f, "{}:{line}: {column}: {reason}", escape(file))
     }
 }
 
@@ -67,14 +62,17 @@ pub(super) type Numbered<T> = (u64, Result<T, Fault>);
 /// Why an inventory cannot be read as one at all. `--skip-invalid` does not help here.
 #[derive(Debug, thiserror::Error)]
 pub enum InventoryError {
-    #[error("{file}: its name does not say which format it is in: add --inventory-format csv, json or jsonl")]
+    #[error(
+        "{}: its name does not say which format it is in: add --inventory-format csv, json or jsonl",
+        escape(file)
+    )]
     UnknownFormat { file: String },
-    #[error("{file}: {source}")]
+    #[error("{}: {source}", escape(file))]
     Unreadable { file: String, source: io::Error },
-    #[error("{file}:{line}: {reason}")]
+    #[error("{}:{line}: {reason}", escape(file))]
     Malformed { file: String, line: u64, reason: String },
     /// The columns are not what is needed.
-    #[error("{file}: {reason}")]
+    #[error("{}: {reason}", escape(file))]
     Columns { file: String, reason: String },
     #[error(
         "no row of the inventory has an action: add --action allocate or --action refresh_next_hop (or \

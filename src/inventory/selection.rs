@@ -21,6 +21,7 @@ use super::source::Hashed;
 use super::vm::{Vm, VmId};
 use crate::allocation::{NextHop, Prefix};
 use crate::ledger::InventoryFile;
+use crate::text::shown_path;
 
 /// Why a text selects nothing that could be meant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -49,9 +50,9 @@ pub enum InvalidPattern {
 /// Why a selection cannot be made: the file of a `--vmid @FILE`.
 #[derive(Debug, thiserror::Error)]
 pub enum SelectionError {
-    #[error("{}: {source}", .file.display())]
+    #[error("{}: {source}", shown_path(.file))]
     Unreadable { file: PathBuf, source: io::Error },
-    #[error("{}:{line}: {reason}", .file.display())]
+    #[error("{}:{line}: {reason}", shown_path(.file))]
     Invalid { file: PathBuf, line: usize, reason: InvalidPattern },
 }
 

@@ -6,33 +6,42 @@ use std::path::PathBuf;
 use rusqlite::ErrorCode;
 
 use super::store::SCHEMA;
+use crate::text::shown_path;
 
 /// Why a ledger cannot be used, or not any longer.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
-    #[error("{}: there is no ledger yet: nothing has been run", .0.display())]
+    #[error("{}: there is no ledger yet: nothing has been run", shown_path(.0))]
     Missing(PathBuf),
-    #[error("{}: not a v6fleet ledger; name another file with --ledger", .0.display())]
+    #[error("{}: not a v6fleet ledger; name another file with --ledger", shown_path(.0))]
     NotALedger(PathBuf),
     #[error(
         "{}: written by a newer v6fleet (schema {found}, this one knows {}); upgrade, or name another file with --ledger",
-        path.display(), SCHEMA
+        shown_path(path),
+        SCHEMA
     )]
     Newer { path: PathBuf, found: u32 },
-    #[error("{}: in use by another run ({holder}); wait for it, or give --lock-timeout", path.display())]
+    #[error("{}: in use by another run ({holder}); wait for it, or give --lock-timeout", shown_path(path))]
     Locked { path: PathBuf, holder: String },
-    #[error("{}: {kind} can neither lock nor share memory reliably; keep the ledger on a local disk (--ledger)", path.display())]
+    #[error(
+        "{}: {kind} can neither lock nor share memory reliably; keep the ledger on a local disk (--ledger)",
+        shown_path(path)
+    )]
     UnfitFileSystem { path: PathBuf, kind: &'static str },
-    #[error("{}: {reason}", path.display())]
+    #[error("{}: {reason}", shown_path(path))]
     Unusable { path: PathBuf, reason: String },
     #[error(
         "{}: was removed, renamed or replaced while the run went on: another run may have begun, and nobody would have \
-         seen what this one still wrote", path.display()
+         seen what this one still wrote",
+        shown_path(path)
     )]
     Replaced { path: PathBuf },
-    #[error("{}: {error}; the ledger and its directory must be there to be written, with room on the disk", path.display())]
+    #[error(
+        "{}: {error}; the ledger and its directory must be there to be written, with room on the disk",
+        shown_path(path)
+    )]
     Io { path: PathBuf, error: io::Error },
-    #[error("{}: {}", path.display(), told(error))]
+    #[error("{}: {}", shown_path(path), told(error))]
     Sqlite { path: PathBuf, error: rusqlite::Error },
     #[error("no run {0:?} in the ledger")]
     UnknownRun(String),

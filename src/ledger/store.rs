@@ -11,7 +11,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tracing::warn;
 
 use super::error::LedgerError;
-use crate::text::shown;
+use crate::text::shown_path;
 
 /// `v6fl`, in the file's header: tells a ledger from any other SQLite database.
 const APPLICATION_ID: i32 = 0x7636_666c;
@@ -84,7 +84,7 @@ pub(super) fn refuse_more_names(path: &Path, names: u64) -> Result<(), LedgerErr
 }
 
 fn warn_of_others(path: &Path, mode: u32, directory_mode: u32) {
-    let ledger = shown(path);
+    let ledger = shown_path(path);
     if mode & 0o006 != 0 {
         warn!(ledger, "everybody on this machine may read or change the ledger: chmod 600");
     }

@@ -15,7 +15,7 @@ use tempfile::NamedTempFile;
 use tracing::warn;
 
 use super::{Format, ReportError};
-use crate::text::shown;
+use crate::text::shown_path;
 
 /// Around the random part of a temporary file's name.
 const TEMPORARY: (&str, &str) = (".v6fleet-", ".tmp");
@@ -152,7 +152,7 @@ fn is_fixed(error: &io::Error) -> bool {
 /// Puts what is in a temporary file into the destination itself. Whoever reads meanwhile finds a part of it.
 fn overwrite(mut file: NamedTempFile, destination: &Path) -> io::Result<()> {
     warn!(
-        file = shown(destination),
+        file = shown_path(destination),
         "cannot be replaced, as where it is mounted by itself: written in place"
     );
     file.rewind()?;

@@ -62,7 +62,7 @@ mod tests {
                     "3 of 6,000 VMs: --rack a --rack '!b' --vmid @ids --where 'team=a b' --where 'role=!c' --only-failed=latest --limit 3",
                 ),
             ),
-            (json!({"rack": "\u{1b}[2J"}), Some(60), Some("3 of 60 VMs: --rack '\\u{1b}[2J'")),
+            (json!({"rack": "\u{1b}[2J"}), Some(60), Some("3 of 60 VMs: --rack $'\\u001b[2J'")),
         ] {
             let Value::Object(options) = options else { panic!("no options") };
             assert_eq!(selection(&options, 3, inventory).as_deref(), told, "{options:?}");

@@ -23,6 +23,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use super::fault::{Draw, InvalidShare, Lottery, Share, TooManyFaults};
+use crate::text::shown_path;
 
 pub(super) type TlsStream = tokio_rustls::server::TlsStream<TcpStream>;
 
@@ -110,7 +111,7 @@ pub enum TlsError {
     Setup(#[from] rustls::Error),
     #[error("cannot set up TLS")]
     Verifier(#[from] rustls::client::VerifierBuilderError),
-    #[error("cannot write the CA certificate to {path}", path = .path.display())]
+    #[error("cannot write the CA certificate to {path}", path = shown_path(path))]
     CaFile { path: PathBuf, source: io::Error },
     #[error("cannot write the CA certificate to a temporary file")]
     Temporary(#[source] io::Error),

@@ -24,6 +24,7 @@ use sha2::{Digest, Sha256};
 
 use crate::allocation::{NextHop, Prefix};
 use crate::inventory::VmId;
+use crate::text::shown_path;
 
 const PREFIX_LENGTH: u8 = 56;
 /// More VMs in one file are taken for a slip of the pen in a range.
@@ -34,11 +35,11 @@ const DEMO_RACKS: [(&str, u16); 4] =
 /// Why a file describes no world.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidWorld {
-    #[error("cannot read the world {path}", path = path.display())]
+    #[error("cannot read the world {path}", path = shown_path(path))]
     Unreadable { path: PathBuf, source: std::io::Error },
-    #[error("{path}: {source}", path = path.display())]
+    #[error("{path}: {source}", path = shown_path(path))]
     Syntax { path: PathBuf, source: Box<toml::de::Error> },
-    #[error("{path}: rack {rack}: {reason}", path = path.display())]
+    #[error("{path}: rack {rack}: {reason}", path = shown_path(path))]
     Rack { path: PathBuf, rack: String, reason: InvalidRack },
 }
 

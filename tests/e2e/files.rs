@@ -202,3 +202,66 @@ fn what_a_killed_report_left_behind_is_swept_and_what_is_being_written_is_not() 
     fixture.run(&["report", "-o", "other.csv"]).exits(0);
     assert_eq!((left(), fixture.read(".v6fleet-notes.tmp.txt").as_str()), (0, "not ours"));
 }
+
+/// Names that a terminal would obey, or that read as another name.
+const NAMES: [&str; 4] = ["a\u{202e}vsc", "b\u{9b}31m", "c\u{61c}\u{2066}", "d\u{1b}[2J\nerror: none"];
+
+#[test]
+fn names_that_would_mislead_are_escaped_wherever_they_are_shown() {
+    let sandbox = Sandbox::start(&[]);
+    let misleads = |text: &str| text.chars().any(|c| c != '\n' && v6fleet::text::is_deceptive(c));
+    for name in NAMES {
+        let fixture = Fixture::at(&sandbox);
+        let named = |extension: &str| format!("{name}{extension}");
+        fixture.write(&named(".csv"), "vmid,rack_id\n10000,dc1r27\n");
+        fixture.write(&named(".bad.csv"), "vmid\nten\n");
+        fixture.write(&named(".toml"), "rate = 'fast'\n");
+        fixture.write(&named(".key"), "\n");
+        fixture.write(&named(".db"), "no ledger, but long enough to have a header of its own".repeat(10));
+        let (good, ledger, key) = (named(".csv"), named(".db"), named(".key"));
+        let commands: [&[&str]; 16] = [
+            &[
+                "run",
+                &good,
+                "--action",
+                "allocate",
+                "--ledger",
+                &named("/l.db"),
+                "-o",
+                &named(".jsonl"),
+                "-vv",
+            ],
+            &[
+                "run",
+                &good,
+                "--action",
+                "allocate",
+                "--output-dir",
+                &named("/out"),
+                "--log-format",
+                "json",
+                "-vv",
+            ],
+            &["run", &good, "--action", "allocate", "--resume", "--dry-run"],
+            &["run", &named(".bad.csv"), "--action", "allocate"],
+            &["run", &named(".nosuch.csv"), "--action", "allocate"],
+            &["run", &good, "--action", "allocate", "-o", &good],
+            &["run", &good, "--action", "allocate", "-o", &named("/nosuch/a.csv")],
+            &["run", &good, "--action", "allocate", "-o", &named(".xlsx")],
+            &["run", &good, "--action", "allocate", "--vmid", &format!("@{name}")],
+            &["run", &good, "--action", "allocate", "--api-key-file", &key],
+            &["run", &good, "--action", "allocate", "--ca-file", &key],
+            &["run", &good, "--config", &named(".toml")],
+            &["run", &good, "--ledger", &ledger],
+            &["run", &good, "--sandbox", "--world", &key],
+            &["report", "--ledger", &named("/nosuch.db")],
+            &["audit", &good, "--log-format", "json"],
+        ];
+        for command in commands {
+            let outcome = fixture.run(command);
+            assert!(!misleads(&outcome.stdout), "{command:?}: {:?}", outcome.stdout);
+            assert!(!misleads(&outcome.stderr), "{command:?}: {:?}", outcome.stderr);
+            assert!(!outcome.stderr.contains("\nerror: none"), "{command:?}: {:?}", outcome.stderr);
+        }
+    }
+}
