@@ -109,6 +109,20 @@ impl Ledger {
         Ok(at.map_err(self.sqlite())?.map(timestamp))
     }
 
+    /// When the whole inventory of `run` last succeeded, where `run` is of a part of it, and the whole was ever run.
+    pub(super) fn whole_success(&self, run: &RunKey) -> Result<Option<Timestamp>, LedgerError> {
+        let sql = format!(
+            "SELECT count(*), max(iif({COMPLETE} AND exit_code IN ({SUCCESSES}), ended_at, 0)) FROM runs r
+             WHERE NOT pruned AND selection = ?2 AND EXISTS (SELECT 1 FROM runs o WHERE o.no = ?1
+                AND o.selection <> ?2 AND (o.base, o.fleet, o.piped) = (r.base, r.fleet, r.piped))"
+        );
+        let whole = self.db.query_row(&sql, params![run.no, EVERYTHING], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, Option<i64>>(1)?))
+        });
+        let (runs, at) = whole.map_err(self.sqlite())?;
+        Ok((runs > 0).then(|| timestamp(at.unwrap_or_default())))
+    }
+
     /// Which VMs fail, and which have recovered, since a run's [`Self::baseline`].
     pub fn since(&self, run: &RunKey) -> Result<Option<Since>, LedgerError> {
         let Some(baseline) = self.baseline(run)? else { return Ok(None) };
@@ -225,6 +239,15 @@ mod tests {
         let stopped = ended_with(&mut ledger, &job, &["1"], Some(Stop::Canary), 4);
         assert_eq!(success(&ledger, &stopped), end(&ledger, &good));
         assert_eq!(success(&ledger, &failed), None, "a later success is none of its own");
+
+        let whole = |ledger: &Ledger, run: &RunKey| ledger.run_info(run).unwrap().whole_success_at;
+        let part = ended(&mut ledger, &of_rack, &["1"], None);
+        assert_eq!(success(&ledger, &part), end(&ledger, &part));
+        assert_eq!(whole(&ledger, &part), end(&ledger, &good), "a part of the fleet is not the fleet");
+        assert_eq!(whole(&ledger, &good), None);
+        let alone = NewRun { files: vec!["alone.csv".into()], ..of_rack.clone() };
+        let alone = ended(&mut ledger, &alone, &["1"], None);
+        assert_eq!(whole(&ledger, &alone), None, "the whole was never run");
     }
 
     #[test]

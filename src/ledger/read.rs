@@ -60,7 +60,7 @@ impl Ledger {
             "SELECT r.id, tool_version, url, key_fingerprint, action, inventory, options, label_columns,
                           started_at, ended_at, resumes, inventory_vms
                    FROM runs r JOIN bases ON bases.id = r.base WHERE no = ?1";
-        let last_success_at = self.last_success(run)?;
+        let (last_success_at, whole_success_at) = (self.last_success(run)?, self.whole_success(run)?);
         let info = self.db.query_row(sql, [run.no], |row| {
             Ok(RunInfo {
                 id: row.get(0)?,
@@ -76,6 +76,7 @@ impl Ledger {
                 resumes: row.get(10)?,
                 inventory_vms: row.get::<_, Option<i64>>(11)?.map(i64::unsigned_abs),
                 last_success_at,
+                whole_success_at,
             })
         });
         info.map_err(self.sqlite())

@@ -43,6 +43,10 @@ pub struct RunInfo {
     /// When the job last succeeded, by this run or an earlier one: every VM settled, none failed or skipped.
     #[serde(skip)]
     pub last_success_at: Option<Timestamp>,
+    /// Of a run of a part of the inventory: when the job last succeeded for the whole of it, or 1970. `None` where that
+    /// was never run.
+    #[serde(skip)]
+    pub whole_success_at: Option<Timestamp>,
 }
 
 /// How many VMs came out how.

@@ -23,6 +23,7 @@ pub(super) fn run() -> RunInfo {
         resumes: 0,
         label_columns: vec!["owner".into(), "tier".into()],
         last_success_at: Some("2026-11-22T02:15:05Z".parse().unwrap()),
+        whole_success_at: None,
     }
 }
 

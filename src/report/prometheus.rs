@@ -17,7 +17,9 @@ use crate::ledger::{Counts, RunInfo, Summary};
 use crate::outcome::{Failure, Outcome};
 use crate::text::escape;
 
-/// Writes the whole report.
+use super::selection::typed;
+
+/// Writes the whole report. A part of the fleet is told apart from the fleet by a label of its own.
 pub(super) fn write(to: &mut impl Write, run: &RunInfo, summary: &Summary) -> io::Result<()> {
     let inventory = run.inventory.iter().map(|file| escape(&file.path)).collect::<Vec<_>>().join(" ");
     let action = run.action.map_or("from_inventory", |action| action.as_str());
@@ -35,14 +37,25 @@ struct Gauge {
     name: &'static str,
     help: &'static str,
     unit: Option<Unit>,
-    /// What tells the samples apart.
-    label: &'static str,
-    samples: Vec<(&'static str, f64)>,
+    samples: Vec<Sample>,
 }
+
+/// What tells a sample from others of its metric, and its value.
+type Sample = (Vec<(&'static str, String)>, f64);
 
 impl Gauge {
     fn one(name: &'static str, help: &'static str, value: f64) -> Self {
-        Self { name, help, unit: None, label: "", samples: vec![("", value)] }
+        Self { name, help, unit: None, samples: vec![(vec![], value)] }
+    }
+
+    fn several(
+        name: &'static str,
+        help: &'static str,
+        label: &'static str,
+        values: Vec<(&'static str, f64)>,
+    ) -> Self {
+        let sample = |(value, sample): (&str, f64)| (vec![(label, value.to_owned())], sample);
+        Self { name, help, unit: None, samples: values.into_iter().map(sample).collect() }
     }
 
     fn seconds(name: &'static str, help: &'static str, value: f64) -> Self {
@@ -52,10 +65,8 @@ impl Gauge {
     fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let mut metric =
             encoder.encode_descriptor(self.name, self.help, self.unit.as_ref(), MetricType::Gauge)?;
-        self.samples.iter().try_for_each(|&(value, sample)| {
-            let labels = [(self.label, value)];
-            let labels = if self.label.is_empty() { &labels[..0] } else { &labels };
-            ConstGauge::new(sample).encode(metric.encode_family(&labels)?)
+        self.samples.iter().try_for_each(|(labels, sample)| {
+            ConstGauge::new(*sample).encode(metric.encode_family(&labels.as_slice())?)
         })
     }
 }
@@ -69,7 +80,23 @@ impl Collector for Gauges {
     }
 }
 
+/// Where the run is of a part of the fleet, each sample says of which. Its file may be the fleet's own, by configuration:
+/// the last success of the fleet stays in it.
 fn gauges(run: &RunInfo, summary: &Summary) -> Vec<Gauge> {
+    let mut gauges = of_run(run, summary);
+    let Some(selection) = typed(&run.options) else { return gauges };
+    for gauge in &mut gauges {
+        gauge.samples.iter_mut().for_each(|(labels, _)| labels.push(("selection", selection.clone())));
+        if let (LAST_SUCCESS, Some(at)) = (gauge.name, run.whole_success_at) {
+            gauge.samples.push((vec![], seconds(at)));
+        }
+    }
+    gauges
+}
+
+const LAST_SUCCESS: &str = "last_success_timestamp";
+
+fn of_run(run: &RunInfo, summary: &Summary) -> Vec<Gauge> {
     let ended = run.ended_at.unwrap_or(run.started_at);
     vec![
         Gauge::seconds(
@@ -78,7 +105,7 @@ fn gauges(run: &RunInfo, summary: &Summary) -> Vec<Gauge> {
             seconds(ended),
         ),
         Gauge::seconds(
-            "last_success_timestamp",
+            LAST_SUCCESS,
             "When a run of this job last ended with every VM settled and none failed or skipped, or 0",
             run.last_success_at.map_or(0.0, seconds),
         ),
@@ -87,16 +114,8 @@ fn gauges(run: &RunInfo, summary: &Summary) -> Vec<Gauge> {
             "How long the run took, from its start or last resume",
             summary.duration_s,
         ),
-        Gauge {
-            label: "outcome",
-            samples: outcomes(&summary.counts),
-            ..Gauge::one("vms", "Selected VMs by outcome", 0.0)
-        },
-        Gauge {
-            label: "failure",
-            samples: failures(summary),
-            ..Gauge::one("failed_vms", "Failed VMs by kind of failure", 0.0)
-        },
+        Gauge::several("vms", "Selected VMs by outcome", "outcome", outcomes(&summary.counts)),
+        Gauge::several("failed_vms", "Failed VMs by kind of failure", "failure", failures(summary)),
         Gauge::one("drifted_vms", "VMs that are not as the inventory expects", float(summary.drifted)),
         Gauge::one("calls", "Calls sent", float(summary.calls)),
         Gauge::one(
@@ -213,6 +232,28 @@ mod tests {
         let report = written(&run, &summary(&[]));
         let sample = report.lines().find(|line| line.starts_with("v6fleet_last_success_timestamp_seconds{"));
         assert!(sample.unwrap().ends_with(" 0.0"), "{sample:?}");
+    }
+
+    #[test]
+    fn a_part_of_the_fleet_is_told_as_such_and_the_last_success_of_the_fleet_stays() {
+        let options = [("limit".to_owned(), "3".into())].into_iter().collect();
+        let whole_success_at = Some("2026-11-20T02:15:05Z".parse().unwrap());
+        let part = RunInfo { options, whole_success_at, ..run() };
+        let report = written(&part, &summary(&rows()));
+        let of = r#"{action="allocate",inventory="fleet.csv",selection="--limit 3"}"#;
+        let samples = report.lines().filter(|line| !line.starts_with('#'));
+        let (parts, wholes): (Vec<_>, Vec<_>) =
+            samples.partition(|line| line.contains(r#"selection="--limit 3""#));
+        assert!(
+            report.contains(&format!("v6fleet_last_success_timestamp_seconds{of} 1795313705.0")),
+            "{report}"
+        );
+        let whole =
+            r#"v6fleet_last_success_timestamp_seconds{action="allocate",inventory="fleet.csv"} 1795140905.0"#;
+        assert_eq!((wholes, parts.len()), (vec![whole], 26));
+        tool::accepts(&["promtool", "check", "metrics"], &report);
+        let never = RunInfo { whole_success_at: None, ..part };
+        assert!(!written(&never, &summary(&rows())).contains(r#"inventory="fleet.csv"}"#));
     }
 
     #[test]

@@ -22,10 +22,14 @@ pub(super) fn selection(
     selected: u64,
     inventory: Option<u64>,
 ) -> Option<String> {
+    typed(options).map(|typed| format!("{}: {typed}", vms(selected, inventory)))
+}
+
+/// The options that selected a run's VMs; `None` where none did.
+pub(super) fn typed(options: &Map<String, Value>) -> Option<String> {
     let typed = NARROWING.iter().flat_map(|name| values(options, name).map(move |value| word(name, value)));
     let typed: Vec<String> = typed.collect();
-    let typed = (!typed.is_empty()).then(|| shortened(&typed.join(" "), TEXT))?;
-    Some(format!("{}: {typed}", vms(selected, inventory)))
+    (!typed.is_empty()).then(|| shortened(&typed.join(" "), TEXT))
 }
 
 fn values<'a>(options: &'a Map<String, Value>, name: &str) -> impl Iterator<Item = &'a str> {

@@ -71,8 +71,10 @@ fn id(outcome: &Outcome) -> &str {
 
 fn last_success(fixture: &Fixture, file: &str) -> String {
     let gauges = fixture.read(file);
-    let line = gauges.lines().find(|line| line.starts_with("v6fleet_last_success_timestamp_seconds{"));
-    line.unwrap().rsplit(' ').next().unwrap().to_owned()
+    let of_fleet = |line: &&str| {
+        line.starts_with("v6fleet_last_success_timestamp_seconds{") && !line.contains("selection=")
+    };
+    gauges.lines().find(of_fleet).unwrap().rsplit(' ').next().unwrap().to_owned()
 }
 
 const RACKS: &str = "vmid,rack_id,team\n\
@@ -100,9 +102,10 @@ fn a_part_of_the_fleet_that_was_tried_by_hand_is_another_job_than_the_fleet() {
         assert_eq!(last_success(&fixture, "night.prom"), "0.0");
 
         // The part is finished: that is no success of the fleet, and the fleet's run is not buried by it.
-        let (called, part) =
-            metered.called_in(|| fixture.run(&[&by_hand[..], &["--resume"]].concat()).exits(0));
+        let (called, part) = metered
+            .called_in(|| fixture.run(&[&by_hand[..], &["--resume", "-o", "night.prom"]].concat()).exits(0));
         assert_eq!((id(&part), called.len()), (id(&tried), tried.rows().len() - 1), "{narrowed:?}");
+        assert_eq!(last_success(&fixture, "night.prom"), "0.0", "{narrowed:?}");
         let (called, whole) = metered.called_in(|| fixture.run(&night).exits(0));
         assert_eq!((id(&whole), called.len()), (id(&stopped), 6), "{narrowed:?}");
         assert_ne!(last_success(&fixture, "night.prom"), "0.0");
