@@ -47,10 +47,18 @@ impl Lock {
         // By whatever link it is named, a ledger has one lock.
         let target = fs::canonicalize(ledger).map_err(io_error(ledger))?;
         let path = beside(&target, ".lock");
-        let mut file = open(&path, OpenOptions::new().read(true).write(true).create(true).mode(0o600))?;
-        if !try_lock(&file, &path)? {
-            wait_for(&mut file, &path, timeout)?;
-        }
+        let file = loop {
+            let mut file = open(&path, OpenOptions::new().read(true).write(true).create(true).mode(0o600))?;
+            if !try_lock(&file, &path)? {
+                wait_for(&mut file, &path, timeout)?;
+            }
+            // Whoever removed it while we waited left us a lock that nobody heeds.
+            if fs::metadata(&path).ok().map(|found| identity(&found))
+                == file.metadata().ok().map(|held| identity(&held))
+            {
+                break file;
+            }
+        };
         let mut lock = Self { path: path.clone(), file, watched: Vec::new() };
         lock.watch(path)?;
         lock.watch(ledger.to_owned())?;
@@ -224,6 +232,24 @@ mod tests {
             take_away(&path, &dir.path().join("aside"));
             assert!(matches!(lock.check(), Err(LedgerError::Replaced { .. })));
         }
+    }
+
+    #[test]
+    fn who_waits_for_a_lock_that_is_removed_meanwhile_takes_the_one_in_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = at(&dir);
+        create(&path).unwrap();
+        let first = Lock::take(&path, Duration::ZERO).unwrap();
+        let waiting = {
+            let path = path.clone();
+            std::thread::spawn(move || Lock::take(&path, Duration::from_mins(1)).unwrap())
+        };
+        // Whether it waits already, or opens the new one at once: what it gets must be heeded.
+        fs::remove_file(beside(&path, ".lock")).unwrap();
+        drop(first);
+        let second = waiting.join().unwrap();
+        assert!(second.check().is_ok());
+        assert!(matches!(Lock::take(&path, Duration::ZERO), Err(LedgerError::Locked { .. })));
     }
 
     #[test]

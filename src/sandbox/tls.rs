@@ -113,11 +113,16 @@ pub enum TlsError {
     Verifier(#[from] rustls::client::VerifierBuilderError),
     #[error("cannot write the CA certificate to {path}", path = shown_path(path))]
     CaFile { path: PathBuf, source: io::Error },
+    #[error("{path} holds something else than a certificate, and is not overwritten", path = shown_path(path))]
+    NotACertificate { path: PathBuf },
     #[error("cannot write the CA certificate to a temporary file")]
     Temporary(#[source] io::Error),
     #[error(transparent)]
     Faults(#[from] TooManyFaults),
 }
+
+/// How a certificate begins.
+const PEM: &[u8] = b"-----BEGIN CERTIFICATE-----";
 
 /// The file with the authority's certificate; a temporary one goes with this.
 #[derive(Debug)]
@@ -129,6 +134,10 @@ pub(super) enum CaFile {
 impl CaFile {
     fn write(chosen: Option<PathBuf>, pem: &str) -> Result<Self, TlsError> {
         if let Some(path) = chosen {
+            let found = fs::metadata(&path).is_ok_and(|file| file.is_file() && file.len() > 0);
+            if found && !fs::read(&path).is_ok_and(|old| old.starts_with(PEM)) {
+                return Err(TlsError::NotACertificate { path });
+            }
             return match fs::write(&path, pem) {
                 Ok(()) => Ok(Self::Chosen(path)),
                 Err(source) => Err(TlsError::CaFile { path, source }),
@@ -267,6 +276,20 @@ fn acceptor(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_older_certificate_is_overwritten_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ca.pem");
+        let pem = |no| format!("-----BEGIN CERTIFICATE-----\n{no}\n");
+        for no in 1..3 {
+            CaFile::write(Some(path.clone()), &pem(no)).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), pem(no));
+        }
+        fs::write(&path, "vmid\n10000\n").unwrap();
+        assert!(matches!(CaFile::write(Some(path.clone()), &pem(3)), Err(TlsError::NotACertificate { .. })));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "vmid\n10000\n");
+    }
 
     #[test]
     fn a_fault_of_tls_and_its_share_are_typed_together() {
