@@ -158,6 +158,8 @@ const TRAPS: &[Trap] = &[
     ("a hint before the answer", &[hinted], "created created_flag 1 false 201"),
     ("a reason in Latin-1", &[odd_reason], "failed not_found 1 false 404"),
     ("HTTP/1.0, to the connection's end", &[old_http], "created created_flag 1 false 201"),
+    ("times as numbers", &[|| Step::Cut(vec![]), || timed_in_numbers(0)], "created lost_answer 2 false 200"),
+    ("old times as numbers", &[|| timed_in_numbers(OLD)], "unchanged server_clock 1 false 200"),
     ("changed while we called", &[|| success_updated_now()], "updated server_clock 1 false 200"),
 ];
 
@@ -189,6 +191,19 @@ fn latin1(status: u16) -> Answer {
 
 fn surrogate() -> Step {
     answer(403, "application/json", r#"{"message":"not \ud83d yours"}"#).into()
+}
+
+/// Seconds in one place, milliseconds in another.
+fn timed_in_numbers(age_s: i64) -> Step {
+    let at = Timestamp::now() - SignedDuration::from_secs(age_s);
+    let seconds = at.as_duration().as_secs_f64();
+    let mut body = success_body(false, age_s);
+    body["timestamp"] = Timestamp::now().as_millisecond().into();
+    for field in ["allocated_at", "created_at", "updated_at"] {
+        body["data"]["allocation"][field] = seconds.into();
+    }
+    body["data"]["allocation"]["metadata"]["updatedAt"] = at.as_millisecond().into();
+    json_answer(200, &body).into()
 }
 
 fn hinted() -> Step {
