@@ -146,7 +146,7 @@ pub(super) fn stage(
     if let Some(guard) = &past.shrink {
         guard.check(reading.vms)?;
     }
-    let warnings = [warnings(&tally, &reading, wanted.selection), unmatched.warnings()].concat();
+    let warnings = [warnings(&tally, &reading, &unmatched), unmatched.warnings()].concat();
     if tally.selected == 0 {
         let nothing = "nothing selected: no VM of the inventory matches; nothing was called".to_owned();
         let lines: Vec<String> = std::iter::once(nothing).chain(warnings).collect();
@@ -156,7 +156,7 @@ pub(super) fn stage(
     Ok(Staged { reading, selected, skipped, shown, warnings })
 }
 
-fn warnings(tally: &Tally, reading: &Reading, selection: &Selection) -> Vec<String> {
+fn warnings(tally: &Tally, reading: &Reading, unmatched: &Unmatched<'_>) -> Vec<String> {
     let counts = [
         (tally.overridden, "with another action in the inventory than --action"),
         (
@@ -167,7 +167,7 @@ fn warnings(tally: &Tally, reading: &Reading, selection: &Selection) -> Vec<Stri
     ];
     let counts = counts.into_iter().filter(|(vms, _)| *vms > 0);
     let counts = counts.map(|(vms, what)| format!("{} {what}", counted(vms, "VM", "VMs")));
-    let unknown = selection.labels().filter_map(|label| Some((label, reading.nearest(label)?)));
+    let unknown = unmatched.labels().filter_map(|label| Some((label, reading.nearest(label)?)));
     let unknown = unknown.map(|(label, nearest)| {
         let nearest = if nearest.is_empty() { nearest } else { format!("; the nearest: {nearest}") };
         format!("--where {}: no VM has such a column{nearest}", escape(label))

@@ -82,14 +82,12 @@ impl Reading {
         self.vms + self.repeats + self.invalid
     }
 
-    /// The names nearest to a label, or a path, that no VM has; `None` where one may have it.
+    /// The names nearest to a label, or a path, that no VM has; `None` where it is a column all the same.
     pub fn nearest(&self, label: &str) -> Option<String> {
-        let has = |name: &str| self.label_columns.iter().any(|column| column == name);
-        let leads_on =
-            label.parse().is_ok_and(|path: path::Path| path.keys().len() > 1 && has(&path.keys()[0]));
         let ours = self.label_columns.iter().chain(&self.paths).map(String::as_str);
         let names = ours.chain(Column::ALL.map(Column::as_str));
-        (!has(label) && !leads_on).then(|| nearest(label, names))
+        let is_column = self.label_columns.iter().any(|column| column == label);
+        (!is_column).then(|| nearest(label, names))
     }
 }
 
@@ -578,7 +576,7 @@ mod tests {
         };
         for (label, nearest) in [
             ("role", None),
-            ("status.valeu", None),
+            ("status.valeu", Some("status.value")),
             ("Role", Some("role")),
             ("stauts", Some("status")),
             ("value", Some("status.value")),

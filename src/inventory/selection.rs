@@ -282,6 +282,19 @@ fn nested(path: &super::Path, vm: &Vm) -> Option<String> {
 }
 
 impl WherePattern {
+    /// The label that it names; `None` for a known column.
+    pub(super) fn label(&self) -> Option<&str> {
+        match &self.subject {
+            Subject::Label { name, .. } => Some(name),
+            Subject::Column(_) => None,
+        }
+    }
+
+    /// Whether the VM has what it names.
+    pub(super) fn concerns(&self, vm: &Vm) -> bool {
+        self.subject.of(vm, None).is_some()
+    }
+
     fn matches(&self, vm: &Vm, rack: Option<&str>) -> bool {
         self.subject.of(vm, rack).is_some_and(|text| self.glob.is_match(text.as_ref()))
     }
@@ -365,12 +378,8 @@ impl Selection {
         self.names_racks() || self.wheres.iter().any(is_rack)
     }
 
-    /// The labels that `--where` names, so that one which no inventory has can be warned about.
-    pub fn labels(&self) -> impl Iterator<Item = &str> {
-        self.wheres.iter().filter_map(|pattern| match &pattern.subject {
-            Subject::Label { name, .. } => Some(name.as_str()),
-            Subject::Column(_) => None,
-        })
+    pub(super) fn wheres(&self) -> &[WherePattern] {
+        &self.wheres
     }
 }
 
@@ -559,10 +568,6 @@ mod tests {
         assert!(!of(&["dc1*"], &["1"], &["role=db"]));
         assert!(!of(&["dc1*"], &["10000"], &["role=web"]));
         assert!(!of(&["dc1*"], &["10000"], &["role=db", "!role=d*"]));
-        assert_eq!(
-            selection(&[], &[], &["role=a", "!x=b", "name=c"]).labels().collect::<Vec<_>>(),
-            ["role", "x"]
-        );
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Which racks and ids that were typed are no VM's of the inventory: typing errors, or VMs that have gone.
+//! Which racks, ids and labels that were typed are no VM's of the inventory: typing errors, or VMs that have gone.
 
 use super::error::listed;
 use super::selection::{Range, Selection, number};
@@ -11,12 +11,15 @@ pub struct Unmatched<'a> {
     /// Whether each of the selection's rack patterns has matched.
     racks: Vec<bool>,
     ids: Sections,
+    /// Whether a VM has what each of its `--where` names.
+    wheres: Vec<bool>,
 }
 
 impl<'a> Unmatched<'a> {
     pub fn new(selection: &'a Selection) -> Self {
         let racks = vec![false; selection.racks().len()];
-        Self { selection, racks, ids: Sections::of(selection.typed_ids()) }
+        let wheres = vec![false; selection.wheres().len()];
+        Self { selection, racks, ids: Sections::of(selection.typed_ids()), wheres }
     }
 
     /// `rack` is that by which the VM is selected.
@@ -24,9 +27,18 @@ impl<'a> Unmatched<'a> {
         for (matched, pattern) in self.racks.iter_mut().zip(self.selection.racks()) {
             *matched = *matched || pattern.matches(rack);
         }
+        for (concerned, pattern) in self.wheres.iter_mut().zip(self.selection.wheres()) {
+            *concerned = *concerned || pattern.concerns(vm);
+        }
         if let Some(id) = number(&vm.id) {
             self.ids.see(id);
         }
+    }
+
+    /// The labels that `--where` names and no VM has.
+    pub fn labels(&self) -> impl Iterator<Item = &'a str> {
+        let wheres = self.selection.wheres().iter().zip(&self.wheres);
+        wheres.filter(|(_, concerned)| !**concerned).filter_map(|(pattern, _)| pattern.label())
     }
 
     /// For people, once all VMs were seen.
@@ -135,6 +147,20 @@ mod tests {
         let warnings = warnings(&["\u{1b}2J"], &[&all.join(",")], &FLEET);
         assert_eq!(warnings[0], r"--rack matches no VM of the inventory: \u{1b}2J");
         assert!(warnings[1].ends_with(" 58, 60 and 70 more"), "{}", warnings[1]);
+    }
+
+    #[test]
+    fn a_label_or_a_path_that_no_vm_has_is_named() {
+        let wheres = ["role=db", "!x=b", "name=c", "status.value=active", "status.valeu=a", "owner=*"];
+        let wheres = wheres.map(|text| text.parse().unwrap()).into();
+        let selection = Selection::new(vec![], vec![], wheres).unwrap();
+        let mut unmatched = Unmatched::new(&selection);
+        for labels in [&[("role", "web")][..], &[("status", r#"{"value":"planned"}"#), ("owner", "ann")]] {
+            let labels = labels.iter().map(|&(name, text)| (name.into(), text.into())).collect();
+            let id = "10000".parse().unwrap();
+            unmatched.see(&Vm { id, name: None, action: None, expected: Expected::default(), labels }, None);
+        }
+        assert_eq!(unmatched.labels().collect::<Vec<_>>(), ["x", "status.valeu"]);
     }
 
     proptest! {
