@@ -14,7 +14,7 @@ use clap_complete::{CompleteEnv, Shell};
 use super::{CommandError, exit, print};
 use crate::cli;
 use crate::config::{Config, ledger_path};
-use crate::inventory::Action;
+use crate::inventory::{Action, Delimiter};
 use crate::ledger::{Ledger, LedgerError};
 use crate::text::quoted;
 
@@ -59,6 +59,9 @@ fn command(typed: &[OsString]) -> Clap {
         match arg.get_id().as_str() {
             "action" => arg.add(ArgValueCandidates::new(|| {
                 Action::ALL.map(|action| CompletionCandidate::new(action.as_str())).into()
+            })),
+            "delimiter" => arg.add(ArgValueCandidates::new(|| {
+                Delimiter::WORDS.map(|(word, _)| CompletionCandidate::new(word)).into()
             })),
             "rack" => arg.add(ArgValueCandidates::new(move || known(&reading, racks))),
             "only_failed" if !names_failed_run => arg,

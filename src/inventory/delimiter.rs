@@ -18,17 +18,27 @@ pub enum Delimiter {
 #[error("unknown delimiter (auto, a comma, a semicolon, tab, or a pipe: |)")]
 pub struct InvalidDelimiter;
 
+impl Delimiter {
+    /// What they are called where no shell may take them for its own.
+    pub const WORDS: [(&str, Self); 5] = [
+        ("auto", Self::Auto),
+        ("comma", Self::Typed(b',')),
+        ("semicolon", Self::Typed(b';')),
+        ("tab", Self::Typed(b'\t')),
+        ("pipe", Self::Typed(b'|')),
+    ];
+}
+
 impl FromStr for Delimiter {
     type Err = InvalidDelimiter;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.to_ascii_lowercase().as_str() {
-            "auto" => Ok(Self::Auto),
-            "," | "comma" => Ok(Self::Typed(b',')),
-            ";" | "semicolon" => Ok(Self::Typed(b';')),
-            "\t" | "\\t" | "tab" => Ok(Self::Typed(b'\t')),
-            "|" | "pipe" => Ok(Self::Typed(b'|')),
-            _ => Err(InvalidDelimiter),
+        let word = Self::WORDS.into_iter().find(|(word, _)| text.eq_ignore_ascii_case(word));
+        match (word, text) {
+            (Some((_, delimiter)), _) => Ok(delimiter),
+            (None, "," | ";" | "\t" | "|") => Ok(Self::Typed(text.as_bytes()[0])),
+            (None, "\\t") => Ok(Self::Typed(b'\t')),
+            (None, _) => Err(InvalidDelimiter),
         }
     }
 }

@@ -113,7 +113,9 @@ struct Unpacked<'a>(MultiGzDecoder<Source<'a>>);
 impl Read for Unpacked<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         self.0.read(out).map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => invalid("the gzip data break off: the file is not whole"),
+            io::ErrorKind::UnexpectedEof => {
+                invalid("the gzip data break off, or something else follows them")
+            }
             kind => io::Error::new(kind, format!("gzip: {}", shown(&error.to_string()))),
         })
     }
@@ -255,7 +257,7 @@ mod tests {
         spoilt[checksum] ^= 1;
         let cases: [(&[u8], bool, &str); 6] = [
             (b"vmid\n1\n", true, "is not gzip, as its name says"),
-            (&whole[..whole.len() - 3], true, "the gzip data break off: the file is not whole"),
+            (&whole[..whole.len() - 3], true, "the gzip data break off, or something else follows them"),
             (&spoilt, false, "gzip: corrupt gzip stream does not have a matching checksum"),
             (b"\xFF\xFE\0\0v\0\0\0", false, "is UTF-32: save it as UTF-8"),
             (b"v\0m\0i\0d\0", false, "looks like UTF-16 without a byte order mark: add --encoding utf-16le"),

@@ -93,6 +93,7 @@ fn commands_options_values_and_files_are_offered_without_a_ledger() {
     assert_eq!(bash(&fixture, &["run", "--max-f"]), ["--max-failed"]);
     assert_eq!(bash(&fixture, &["run", "--action", "ref"]), ["refresh_next_hop"]);
     assert_eq!(bash(&fixture, &["run", "--format", ""]), ["text", "json"]);
+    assert_eq!(bash(&fixture, &["run", "--delimiter", "t"]), ["tab"]);
     assert_eq!(bash(&fixture, &["run", "fl"]), ["fleet.csv"]);
 }
 
