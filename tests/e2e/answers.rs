@@ -11,13 +11,19 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::fixture::{Fixture, Outcome};
+use crate::sandbox::Transport;
 use crate::script::{Answer, Api, Step, answer, error, html, json_answer, success, success_body};
 
 /// So old that no attempt of a test can have made it.
 const OLD: i64 = 100_000;
 
 fn fixture(api: &Api) -> Fixture {
-    Fixture::new().env("V6FLEET_BASE_URL", &api.base_url()).env("HOSTUP_API_KEY", "a-key")
+    let mut fixture = Fixture::new().env("V6FLEET_BASE_URL", &api.base_url()).env("HOSTUP_API_KEY", "a-key");
+    if let Some(certificate) = api.certificate() {
+        fixture.write("certificate.pem", certificate);
+        fixture.set("V6FLEET_CA_FILE", "certificate.pem");
+    }
+    fixture
 }
 
 /// A documented success of an allocation that stood there long before.
@@ -62,7 +68,6 @@ const TRAPS: &[Trap] = &[
     ("525 from the edge", &[|| html(525).into(), made], "created created_flag 2 false 201"),
     ("530 from the edge", &[|| html(530).into(), made], "created created_flag 2 false 201"),
     ("599 from a proxy", &[|| html(599).into(), found_new], "created lost_answer 2 false 200"),
-    ("101", &[|| answer(101, "text/html", "").into()], "failed malformed_answer 1 true 101"),
     ("304", &[|| answer(304, "text/html", "").into()], "failed malformed_answer 1 true 304"),
     ("700", &[|| answer(700, "text/html", "").into()], "failed malformed_answer 1 true 700"),
     ("cut off before the answer", &[|| Step::Cut(vec![]), found_new], "created lost_answer 2 false 200"),
@@ -146,21 +151,26 @@ const TRAPS: &[Trap] = &[
     ),
     ("a moment that is empty", &[|| with("released_at", "".into())], "unchanged server_clock 1 false 200"),
     (
-        "folded and broken header lines",
-        &[|| success(201, true, 0).header("x-note", "a\r\n\tb").header("no name", "c").into()],
-        "created created_flag 1 false 201",
-    ),
-    (
         "plain text",
         &[|| answer(400, "text/plain", "no such\u{1b}[31m VM\nmore").into()],
         "failed rejected 1 false 400",
     ),
-    ("a hint before the answer", &[hinted], "created created_flag 1 false 201"),
-    ("a reason in Latin-1", &[odd_reason], "failed not_found 1 false 404"),
-    ("HTTP/1.0, to the connection's end", &[old_http], "created created_flag 1 false 201"),
     ("times as numbers", &[|| Step::Cut(vec![]), || timed_in_numbers(0)], "created lost_answer 2 false 200"),
     ("old times as numbers", &[|| timed_in_numbers(OLD)], "unchanged server_clock 1 false 200"),
     ("changed while we called", &[|| success_updated_now()], "updated server_clock 1 false 200"),
+];
+
+/// Those that HTTP/2 has no way to say.
+const TRAPS_OF_HTTP_1: &[Trap] = &[
+    ("101", &[|| answer(101, "text/html", "").into()], "failed malformed_answer 1 true 101"),
+    (
+        "folded and broken header lines",
+        &[|| success(201, true, 0).header("x-note", "a\r\n\tb").header("no name", "c").into()],
+        "created created_flag 1 false 201",
+    ),
+    ("a hint before the answer", &[hinted], "created created_flag 1 false 201"),
+    ("a reason in Latin-1", &[odd_reason], "failed not_found 1 false 404"),
+    ("HTTP/1.0, to the connection's end", &[old_http], "created created_flag 1 false 201"),
 ];
 
 pub(crate) fn gzip(body: &Value) -> Vec<u8> {
@@ -271,23 +281,32 @@ fn verdict(row: &Value) -> String {
 
 #[test]
 fn every_trap_has_its_outcome_and_none_touches_another_vm() {
+    assert_trapped(Transport::Plain, &[TRAPS, TRAPS_OF_HTTP_1].concat());
+}
+
+#[test]
+fn every_trap_has_its_outcome_over_http_2_too() {
+    assert_trapped(Transport::Http2, TRAPS);
+}
+
+fn assert_trapped(transport: Transport, traps: &[Trap]) {
     // Between two VMs in trouble there are three in none, on racks of their own: no breaker has a reason to open.
     let mut inventory = "vmid,rack_id\n".to_owned();
     let mut scripts = HashMap::new();
-    for (number, (_, steps, _)) in TRAPS.iter().enumerate() {
+    for (number, (_, steps, _)) in traps.iter().enumerate() {
         let vmid = 50_000 + number * 10;
         scripts.insert(vmid.to_string(), steps.to_vec());
         for vm in 0..4 {
             writeln!(inventory, "{},rack-{}", vmid + vm, number % 7).unwrap();
         }
     }
-    let api = Api::of_scripts(scripts, made);
+    let api = Api::of_scripts(transport, scripts, made);
     let fixture = fixture(&api);
     fixture.write("fleet.csv", inventory);
     let run = ["run", "fleet.csv", "--action", "allocate", "--rate", "none", "--concurrency", "16"];
     let more = ["--max-attempts", "3", "--timeout", "700ms", "-q"];
     let outcome = fixture.run(&[&run[..], &more].concat()).exits(3);
-    for (number, (name, _, expected)) in TRAPS.iter().enumerate() {
+    for (number, (name, _, expected)) in traps.iter().enumerate() {
         let vmid = 50_000 + number * 10;
         let row = outcome.row(&vmid.to_string());
         assert_eq!(verdict(row), *expected, "{name}: {row}");
@@ -300,12 +319,12 @@ fn every_trap_has_its_outcome_and_none_touches_another_vm() {
     let summary = outcome.summary();
     assert_eq!((&summary["complete"], &summary["throttled"]), (&true.into(), &0.into()));
     assert_eq!(summary["calls"], api.received().len());
-    assert_told_in_the_apis_words(&outcome);
+    assert_told_in_the_apis_words(&outcome, traps);
 }
 
-fn assert_told_in_the_apis_words(outcome: &Outcome) {
+fn assert_told_in_the_apis_words(outcome: &Outcome, traps: &[Trap]) {
     let row = |name: &str| {
-        let number = TRAPS.iter().position(|trap| trap.0 == name).unwrap();
+        let number = traps.iter().position(|trap| trap.0 == name).unwrap();
         outcome.row(&(50_000 + number * 10).to_string())
     };
     assert_eq!(row("400")["error"], "D invalid_request");

@@ -9,11 +9,15 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
+mod http2;
+
+use crate::sandbox::Transport;
+
 /// What happens to one call.
 #[derive(Debug)]
 pub(crate) enum Step {
     Answer(Answer),
-    /// These bytes, then the connection is closed.
+    /// These bytes, then the connection is closed; over HTTP/2, as much of an answer as they are, and a reset.
     Cut(Vec<u8>),
     /// These bytes and no more, and the connection stays open.
     Stall(Vec<u8>),
@@ -120,35 +124,64 @@ type Script = Box<dyn Fn(&str, usize) -> Step + Send + Sync>;
 pub(crate) struct Api {
     address: SocketAddr,
     received: Arc<Mutex<Vec<Received>>>,
+    certificate: Option<String>,
 }
 
 impl Api {
     /// `script` gets the VM and how many calls for it came before.
     pub(crate) fn start(script: impl Fn(&str, usize) -> Step + Send + Sync + 'static) -> Self {
+        Self::speaking(Transport::Plain, script)
+    }
+
+    /// Over HTTP/2, its certificate is one that vouches for itself.
+    pub(crate) fn speaking(
+        transport: Transport,
+        script: impl Fn(&str, usize) -> Step + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let received = Arc::new(Mutex::new(Vec::new()));
         let script: Arc<Script> = Arc::new(Box::new(script));
         let records = Arc::clone(&received);
-        std::thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
-                let (script, records) = (Arc::clone(&script), Arc::clone(&records));
-                std::thread::spawn(move || serve(stream, &script, &records));
+        let certificate = match transport {
+            Transport::Plain => {
+                std::thread::spawn(move || {
+                    for stream in listener.incoming().map_while(Result::ok) {
+                        let (script, records) = (Arc::clone(&script), Arc::clone(&records));
+                        std::thread::spawn(move || serve(stream, &script, &records));
+                    }
+                });
+                None
             }
-        });
-        Self { address, received }
+            Transport::Http2 => {
+                let (tls, certificate) = http2::tls();
+                std::thread::spawn(move || http2::listen(listener, &tls, &script, &records));
+                Some(certificate)
+            }
+        };
+        Self { address, received, certificate }
+    }
+
+    /// The certificate that vouches for it, as PEM.
+    pub(crate) fn certificate(&self) -> Option<&str> {
+        self.certificate.as_deref()
     }
 
     /// Whatever the VM, its calls are answered with these in turn, the last one again and again.
-    pub(crate) fn of_scripts(scripts: HashMap<String, Vec<fn() -> Step>>, otherwise: fn() -> Step) -> Self {
-        Self::start(move |vmid, nth| match scripts.get(vmid) {
+    pub(crate) fn of_scripts(
+        transport: Transport,
+        scripts: HashMap<String, Vec<fn() -> Step>>,
+        otherwise: fn() -> Step,
+    ) -> Self {
+        Self::speaking(transport, move |vmid, nth| match scripts.get(vmid) {
             Some(steps) => steps[nth.min(steps.len() - 1)](),
             None => otherwise(),
         })
     }
 
     pub(crate) fn base_url(&self) -> String {
-        format!("http://{}", self.address)
+        let scheme = if self.certificate.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
     }
 
     pub(crate) fn received(&self) -> Vec<Received> {
@@ -165,13 +198,7 @@ fn serve(stream: TcpStream, script: &Script, records: &Mutex<Vec<Received>>) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut writer = stream;
     while let Some(request) = read(&mut reader) {
-        let vmid = request.vmid.clone();
-        let nth = {
-            let mut records = records.lock().unwrap();
-            records.push(request);
-            records.iter().filter(|earlier| earlier.vmid == vmid).count() - 1
-        };
-        match script(&vmid, nth) {
+        match next_step(request, script, records) {
             Step::Answer(answer) => {
                 std::thread::sleep(answer.after);
                 if writer.write_all(&answer.to_bytes()).is_err() {
@@ -188,6 +215,22 @@ fn serve(stream: TcpStream, script: &Script, records: &Mutex<Vec<Received>>) {
             }
         }
     }
+}
+
+/// Notes a request; the script says what happens to it.
+fn next_step(request: Received, script: &Script, records: &Mutex<Vec<Received>>) -> Step {
+    let vmid = request.vmid.clone();
+    let nth = {
+        let mut records = records.lock().unwrap();
+        records.push(request);
+        records.iter().filter(|earlier| earlier.vmid == vmid).count() - 1
+    };
+    script(&vmid, nth)
+}
+
+fn vmid_of(path: &str) -> String {
+    let vmid = path.strip_suffix("/routed-ipv6").and_then(|path| path.rsplit('/').next());
+    vmid.unwrap_or_default().to_owned()
 }
 
 fn read(reader: &mut impl BufRead) -> Option<Received> {
@@ -208,7 +251,6 @@ fn read(reader: &mut impl BufRead) -> Option<Received> {
     let length = headers.iter().find(|(name, _)| name == "content-length").map_or("0", |(_, value)| value);
     let mut body = vec![0; length.parse().unwrap()];
     reader.read_exact(&mut body).ok()?;
-    let path = request_line.split(' ').nth(1)?;
-    let vmid = path.strip_suffix("/routed-ipv6").and_then(|path| path.rsplit('/').next()).unwrap_or_default();
-    Some(Received { at: Instant::now(), vmid: vmid.to_owned(), request_line, headers, body })
+    let vmid = vmid_of(request_line.split(' ').nth(1)?);
+    Some(Received { at: Instant::now(), vmid, request_line, headers, body })
 }
