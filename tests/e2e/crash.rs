@@ -5,13 +5,17 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::fixture::{Fixture, Outcome};
 use crate::fleet::{self, is_allocated};
-use crate::sandbox::{Call, Sandbox};
+use crate::sandbox::{Call, Sandbox, Transport};
 
 const VMS: usize = 300;
 const RUN: [&str; 6] = ["run", "fleet.csv", "--action", "allocate", "--rate", "none"];
 
 fn sandbox() -> Sandbox {
     Sandbox::start(&["--latency", "1ms..20ms"])
+}
+
+fn sandbox_of_http_2() -> Sandbox {
+    Sandbox::speaking(Transport::Http2, &["--latency", "1ms..20ms"])
 }
 
 fn fixture(sandbox: &Sandbox) -> Fixture {
@@ -109,10 +113,15 @@ fn whenever_a_run_is_killed_the_next_one_tells_the_truth_of_every_vm() {
 
 #[test]
 fn of_runs_killed_one_after_another_each_allocation_is_created_in_exactly_one() {
-    let sandbox = sandbox();
-    let fixture = fixture(&sandbox);
-    for _ in 0..5 {
-        kill_after(&fixture, &sandbox, fastrand::usize(1..VMS / 2));
+    for (sandbox, kills) in [(sandbox(), 5), (sandbox_of_http_2(), 2)] {
+        kill_one_after_another(&sandbox, kills);
+    }
+}
+
+fn kill_one_after_another(sandbox: &Sandbox, kills: usize) {
+    let fixture = fixture(sandbox);
+    for _ in 0..kills {
+        kill_after(&fixture, sandbox, fastrand::usize(1..VMS / 2));
         assert_whole(&fixture);
     }
     let outcome = fixture.run(&RUN).exits(0);
@@ -125,9 +134,14 @@ fn of_runs_killed_one_after_another_each_allocation_is_created_in_exactly_one() 
 
 #[test]
 fn a_killed_run_that_is_resumed_has_one_report_over_all_of_it() {
-    let sandbox = sandbox();
-    let fixture = fixture(&sandbox);
-    kill_after(&fixture, &sandbox, VMS / 2);
+    for sandbox in [sandbox(), sandbox_of_http_2()] {
+        kill_and_resume(&sandbox);
+    }
+}
+
+fn kill_and_resume(sandbox: &Sandbox) {
+    let fixture = fixture(sandbox);
+    kill_after(&fixture, sandbox, VMS / 2);
     let claimed = claimed(&fixture);
     let outcome: Outcome = fixture.run(&["resume"]).exits(0);
     assert_eq!(outcome.vmids(), fleet::vmids(100_000, VMS).map(|id| id.to_string()).collect::<Vec<_>>());

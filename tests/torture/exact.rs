@@ -1,7 +1,7 @@
 //! A tenth of the calls goes wrong in every way that there is.
 
 use crate::fleet;
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Sandbox, Transport};
 use crate::trouble::{RUN, count, finish, fixture, sandbox};
 use crate::truth::{assert_true, assert_whole};
 
@@ -10,15 +10,16 @@ use crate::truth::{assert_true, assert_whole};
 fn every_vm_has_one_row_and_it_is_right_whatever_goes_wrong() {
     let vms = count(250, 2_000);
     std::thread::scope(|scope| {
-        for seed in (1..).take(count(2, 5)) {
-            scope.spawn(move || run(seed, vms));
+        let transports = [Transport::Plain, Transport::Http2].into_iter().cycle();
+        for (seed, transport) in (1..).zip(transports).take(count(3, 10)) {
+            scope.spawn(move || run(transport, seed, vms));
         }
     });
 }
 
-fn run(seed: u64, vms: usize) {
-    println!("sandbox --seed {seed}");
-    let sandbox = sandbox(seed, "1ms..5ms");
+fn run(transport: Transport, seed: u64, vms: usize) {
+    println!("sandbox --seed {seed}, {transport:?}");
+    let sandbox = sandbox(transport, seed, "1ms..5ms");
     let fixture = fixture(&sandbox, vms);
     let outcome = finish(fixture.start(&RUN));
     let expected: Vec<String> = fleet::vmids(100_000, vms).map(|id| id.to_string()).collect();
@@ -29,7 +30,7 @@ fn run(seed: u64, vms: usize) {
     assert!((calls / 20..calls / 5).contains(&faults), "{faults} of {calls} calls went wrong");
     let lost = outcome.rows().iter().filter(|row| row["basis"] == "lost_answer").count();
     println!(
-        "sandbox --seed {seed}: {} created, {lost} of them with a lost answer, {} failed; {calls} calls, {faults} went wrong, {} s",
+        "sandbox --seed {seed}, {transport:?}: {} created, {lost} of them with a lost answer, {} failed; {calls} calls, {faults} went wrong, {} s",
         outcome.vms_that_are("created").len(),
         outcome.vms_that_are("failed").len(),
         outcome.summary()["duration_s"],

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::fixture::{Fixture, Process, eventually};
 use crate::fleet::RACKS;
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Sandbox, Transport};
 use crate::trouble::{RUN, count, finish, fixture, pass_time, sandbox, seed};
 use crate::truth::{assert_true, assert_whole};
 
@@ -36,7 +36,7 @@ fn a_run_that_is_terminated_again_and_again_forgets_nothing_in_flight() {
     let seed = seed();
     let mut chance = fastrand::Rng::with_seed(seed);
     let vms = count(300, 2_000);
-    let sandbox = sandbox(seed, "20ms..60ms");
+    let sandbox = sandbox(Transport::Plain, seed, "20ms..60ms");
     let fixture = fixture(&sandbox, vms);
     for stop in 0..count(3, 20) {
         let args: &[&str] = if stop == 0 { &RUN } else { &["resume"] };
@@ -57,7 +57,7 @@ fn a_run_that_is_terminated_again_and_again_forgets_nothing_in_flight() {
 fn a_second_interrupt_ends_it_within_a_second_and_the_run_still_comes_to_the_truth() {
     let seed = seed();
     let mut chance = fastrand::Rng::with_seed(seed);
-    let sandbox = sandbox(seed, "20ms..60ms");
+    let sandbox = sandbox(Transport::Plain, seed, "20ms..60ms");
     let fixture = fixture(&sandbox, count(200, 1_000));
     let mut deaths = vec![];
     for stop in 0..count(2, 10) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::fixture::{Fixture, Outcome, Process};
 use crate::fleet;
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Sandbox, Transport};
 
 /// Longer than the longest run here takes.
 const PATIENCE: Duration = Duration::from_mins(10);
@@ -38,15 +38,30 @@ const REFUSALS: [&str; 4] = ["429-zero", "429-negative", "429-fraction", "429-pa
 
 pub(crate) const RUN: [&str; 6] = ["run", "fleet.csv", "--action", "allocate", "--rate", "none"];
 
+/// What HTTP/2 has in place of a connection's reset, which there is that of all calls on it.
+const STREAM_FAULTS: [&str; 3] = ["stream-reset-before", "stream-reset-after", "refused-stream"];
+
+/// A connection's end takes along all calls that are on it: a few are plenty.
+const CONNECTION_FAULTS: [&str; 5] =
+    ["reset-before", "reset-after", "goaway", "silent-before", "silent-after"];
+
 /// An API that goes wrong at a tenth of the calls.
-pub(crate) fn sandbox(seed: u64, latency: &str) -> Sandbox {
+pub(crate) fn sandbox(transport: Transport, seed: u64, latency: &str) -> Sandbox {
     let share = |kinds: &[&str], share: &str| {
         kinds.iter().map(|kind| format!("--fault={kind}={share}")).collect::<Vec<_>>()
     };
     let mut args = vec![format!("--seed={seed}"), format!("--latency={latency}"), "--late=30s".to_owned()];
-    args.extend(share(&FAULTS, "0.49%"));
+    match transport {
+        Transport::Plain => args.extend(share(&FAULTS, "0.49%")),
+        Transport::Http2 => {
+            let (_, of_both) = FAULTS.split_at(2);
+            args.extend(share(of_both, "0.47%"));
+            args.extend(share(&STREAM_FAULTS, "0.4%"));
+            args.extend(share(&CONNECTION_FAULTS, "0.05%"));
+        }
+    }
     args.extend(share(&REFUSALS, "0.05%"));
-    Sandbox::start(&args.iter().map(String::as_str).collect::<Vec<_>>())
+    Sandbox::speaking(transport, &args.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 /// A fleet of so many VMs, to be run against `sandbox`. Its late answers come too late.

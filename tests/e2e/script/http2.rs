@@ -71,7 +71,7 @@ async fn answer(
         },
         Step::Stall(bytes) => {
             let _held = Answer::begun_by(&bytes).map(|begun| send(&mut respond, &begun, false));
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }
