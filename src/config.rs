@@ -304,9 +304,9 @@ impl ApiKey {
         Self::new(&key, source, false)
     }
 
-    /// The rehearsal's: the real one has no business there.
+    /// The rehearsal's: the real one has no business there. Too short to be masked in answers, it is no secret.
     pub(crate) fn of_sandbox() -> Self {
-        Self { secret: SecretString::from("rehearsal"), source: "the rehearsal".into(), exposed: false }
+        Self { secret: SecretString::from("sandbox"), source: "the rehearsal".into(), exposed: false }
     }
 
     fn from_file(path: &Path, option: Option<&'static str>) -> Result<Self, ConfigError> {

@@ -19,8 +19,8 @@ const STARS: &[u8] = b"***";
 /// A shorter key guards nothing, and masked it would make stars of what answers are about: of `2001:db8::`, say.
 const SHORTEST_KEY: usize = 8;
 
-/// How much of a key's beginning, and of its end, gives it away: of keys whose ends do not overlap.
-const END: usize = 8;
+/// How much of a key's beginning, and of its end, gives it away.
+const END: usize = SHORTEST_KEY;
 
 /// What may begin an escape.
 const ESCAPES: [&[u8]; 3] = [b"%", b"\\", b"&"];
@@ -97,10 +97,7 @@ fn forms(key: &[u8]) -> Vec<Vec<u8>> {
         return Vec::new();
     }
     let hex = key.iter().flat_map(|byte| format!("{byte:02x}").into_bytes()).collect();
-    let mut forms = vec![key.to_vec(), hex];
-    if key.len() >= 2 * END {
-        forms.extend([key[..END].to_vec(), key[key.len() - END..].to_vec()]);
-    }
+    let mut forms = vec![key.to_vec(), hex, key[..END].to_vec(), key[key.len() - END..].to_vec()];
     for before in 0..3 {
         let core = base64_core(key, before);
         forms.push(core.replace('+', "-").replace('/', "_").into_bytes());
@@ -285,8 +282,8 @@ mod tests {
     }
 
     #[test]
-    fn a_short_key_masks_itself_alone_and_a_shorter_one_nothing() {
-        assert_eq!(mask("0123456789abcde").text("01234567 0123456789abcde"), "01234567 ***");
+    fn a_short_key_is_masked_with_its_ends_and_a_shorter_one_not_at_all() {
+        assert_eq!(mask("0123456789abcde").text("01234567 0123456789abcde 1234567"), "*** *** 1234567");
         assert_eq!(mask("12345678").text("\"12345678\""), "\"***\"");
         for short in ["", "db8", "2001:db"] {
             assert_eq!(mask(short).text("2001:db8::1/48 %"), "2001:db8::1/48 %");

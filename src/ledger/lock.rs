@@ -19,6 +19,9 @@ const LOCK_POLL: Duration = Duration::from_millis(100);
 /// So long a run waits in any case: who only looks whether the lock is held has it for a moment himself.
 const LOCK_GLANCE: Duration = Duration::from_millis(200);
 
+/// The beginning of a lock's file that was ever held.
+const HOLDER: &str = "pid ";
+
 /// Stands in the lock's file before the id of the run under way.
 const HELD_FOR: &str = "run ";
 
@@ -60,10 +63,22 @@ impl Lock {
             }
         };
         let mut lock = Self { path: path.clone(), file, watched: Vec::new() };
+        lock.refuse_other_files()?;
         lock.watch(path)?;
         lock.watch(ledger.to_owned())?;
         lock.say(&holder())?;
         Ok(lock)
+    }
+
+    /// What is named like the lock may be something else: beside a ledger called `Cargo` lies `Cargo.lock`.
+    fn refuse_other_files(&mut self) -> Result<(), LedgerError> {
+        match read_again(&mut self.file, &self.path)? {
+            said if said.is_empty() || said.starts_with(HOLDER) => Ok(()),
+            _ => Err(LedgerError::Unusable {
+                path: self.path.clone(),
+                reason: "is no ledger's lock: name another ledger with --ledger".to_owned(),
+            }),
+        }
     }
 
     /// Counts a file among those without which the lock is none.
@@ -175,7 +190,7 @@ fn read_again(file: &mut File, path: &Path) -> Result<String, LedgerError> {
 fn holder() -> String {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let since = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ");
-    format!("pid {} on {host} since {since}", std::process::id())
+    format!("{HOLDER}{} on {host} since {since}", std::process::id())
 }
 
 #[cfg(test)]
@@ -275,6 +290,11 @@ mod tests {
             assert_eq!(fs::read_to_string(&other).unwrap(), "precious");
             fs::remove_file(&lock).unwrap();
         }
+        fs::write(&lock, "[[package]]\n").unwrap();
+        assert!(matches!(Lock::take(&path, Duration::ZERO), Err(LedgerError::Unusable { .. })));
+        assert_eq!(fs::read_to_string(&lock).unwrap(), "[[package]]\n");
+        fs::remove_file(&lock).unwrap();
         assert!(Lock::take(&path, Duration::ZERO).is_ok());
+        assert!(Lock::take(&path, Duration::ZERO).is_ok(), "what is left of an older lock is a lock");
     }
 }

@@ -10,7 +10,6 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, OFlags, access};
-use rustix::io::Errno;
 use tempfile::NamedTempFile;
 use tracing::warn;
 
@@ -145,8 +144,8 @@ pub fn sweep(directory: &Path) {
 
 /// Whether a file's place is not ours to change, though the file may be.
 fn is_fixed(error: &io::Error) -> bool {
-    let number = error.raw_os_error().map(Errno::from_raw_os_error);
-    matches!(number, Some(Errno::BUSY | Errno::XDEV | Errno::ACCESS | Errno::PERM | Errno::ROFS))
+    use io::ErrorKind::{CrossesDevices, PermissionDenied, ReadOnlyFilesystem, ResourceBusy};
+    matches!(error.kind(), CrossesDevices | PermissionDenied | ReadOnlyFilesystem | ResourceBusy)
 }
 
 /// Puts what is in a temporary file into the destination itself. Whoever reads meanwhile finds a part of it.

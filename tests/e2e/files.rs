@@ -130,7 +130,7 @@ fn a_report_onto_a_file_that_is_mounted_by_itself_is_written_in_place_and_says_s
     let sandbox = Sandbox::start(&[]);
     let fixture = Fixture::at(&sandbox);
     fixture.write("fleet.csv", "vmid\n10000\n10001\n");
-    for name in ["host.csv", "report.csv"] {
+    for name in ["host.csv", "report.csv", "fixed/report.csv"] {
         fixture.write(name, "old ".repeat(1_000));
     }
     let probe = Command::new("unshare").args(["-rm", "true"]).output();
@@ -138,22 +138,27 @@ fn a_report_onto_a_file_that_is_mounted_by_itself_is_written_in_place_and_says_s
         skipped("no mount namespace may be made");
         return;
     }
-    let mount =
-        "mount --bind host.csv report.csv && \"$0\" \"$@\"; code=$?; cat report.csv > seen; exit $code";
-    let inside = ["unshare", "-rm", "sh", "-c", mount];
-    let outcome =
-        fixture.spawn(wrapped(&inside, &fixture, &[&RUN[..], &["-o", "report.csv"]].concat())).end();
-    let outcome = outcome.exits(0);
-    assert!(
-        outcome.stderr.contains("written in place") && outcome.stderr.contains("report.csv"),
-        "{}",
-        outcome.stderr
-    );
-    for name in ["host.csv", "seen"] {
-        assert_eq!(fixture.read(name).lines().count(), 3, "{name}");
+    let run = "\"$0\" \"$@\"; code=$?; cat report.csv > seen; exit $code";
+    // Also where the directory takes no file, as in a container whose root is read-only.
+    let read_only =
+        "mount --bind fixed fixed && mount -o remount,bind,ro fixed && ln -sf fixed/report.csv report.csv";
+    let in_it = format!("{read_only} && mount --bind host.csv fixed/report.csv");
+    for mount in ["mount --bind host.csv report.csv", &in_it] {
+        let inside = ["unshare", "-rm", "sh", "-c", &format!("{mount} && {{ {run}; }}")];
+        let outcome =
+            fixture.spawn(wrapped(&inside, &fixture, &[&RUN[..], &["-o", "report.csv"]].concat())).end();
+        let outcome = outcome.exits(0);
+        let log = &outcome.stderr;
+        assert!(log.contains("written in place") && log.contains("report.csv"), "{log}");
+        for name in ["host.csv", "seen"] {
+            assert_eq!(fixture.read(name).lines().count(), 3, "{mount}: {name}");
+        }
+        let is_left =
+            |file: &std::path::PathBuf| file.extension().is_some_and(|extension| extension == "tmp");
+        assert!(!fixture.files().iter().any(is_left));
+        fixture.write("host.csv", "old ".repeat(1_000));
     }
-    assert!(fixture.read("report.csv").starts_with("old"), "outside of the mount nothing was written");
-    assert!(!fixture.files().iter().any(|file| file.extension().is_some_and(|extension| extension == "tmp")));
+    assert!(fixture.read("fixed/report.csv").starts_with("old"), "outside of the mount nothing was written");
 }
 
 #[test]

@@ -323,3 +323,13 @@ fn a_key_file_goes_before_the_service_managers_credential_and_that_before_the_en
     let log = run(&fixture, &["--api-key-file", "typed"]);
     assert!(log.contains("WARN everybody on this machine may read the API key file"), "{log}");
 }
+
+#[test]
+fn in_a_rehearsal_nothing_is_taken_for_a_key() {
+    let fixture = Fixture::new();
+    fixture.write("fleet.csv", "vmid,rack_id\n10000,rehearsal-1\n10001,sandbox\n");
+    let outcome =
+        fixture.run(&["run", "fleet.csv", "--action", "allocate", "--sandbox", "--rate", "none"]).exits(0);
+    let racks: Vec<&str> = outcome.rows().iter().map(|row| row["rack_id"].as_str().unwrap()).collect();
+    assert_eq!((racks, &outcome.summary()["drifted"]), (vec!["rehearsal-1", "sandbox"], &0.into()));
+}
