@@ -4,7 +4,9 @@
 //! Paths identify files: what is in them may differ from night to night, and the job is the same.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
+use rusqlite::Connection;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
@@ -47,6 +49,25 @@ pub(super) fn selection(options: &Map<String, Value>) -> Option<String> {
     json::write(&narrowing.collect::<BTreeMap<_, _>>())
 }
 
+/// Knows the files of a ledger's runs by their paths as typed, where those are absolute: until schema 4 by where their
+/// links led.
+pub(super) fn know_by_typed_paths(db: &Connection) -> Result<(), rusqlite::Error> {
+    let mut runs = db.prepare("SELECT no, action, inventory FROM runs")?;
+    let runs = runs.query_map([], |row| {
+        let action = row.get::<_, Option<String>>(1)?.and_then(|word| word.parse().ok());
+        Ok((row.get::<_, i64>(0)?, action, json::read::<Vec<InventoryFile>>(row, 2)?.unwrap_or_default()))
+    })?;
+    let mut know = db.prepare("UPDATE runs SET fleet = ?2 WHERE no = ?1")?;
+    for (no, action, files) in runs.collect::<Result<Vec<_>, _>>()? {
+        let known = |path: &String| path == PIPE || Path::new(path).is_absolute();
+        let files: Vec<String> = files.into_iter().map(|file| file.path).collect();
+        if !files.is_empty() && files.iter().all(known) {
+            know.execute((no, fleet(&files, action)))?;
+        }
+    }
+    Ok(())
+}
+
 impl NewRun {
     /// What was in the files that can be read only once; `inventory` are those read as [`NewRun::files`].
     pub(super) fn piped(&self, inventory: &[InventoryFile]) -> String {
@@ -60,7 +81,6 @@ impl NewRun {
 
 #[cfg(test)]
 mod tests {
-    use rusqlite::Connection;
     use serde_json::json;
 
     use super::*;

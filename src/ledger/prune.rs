@@ -58,9 +58,9 @@ impl Ledger {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inventory::Action;
+    use crate::inventory::{Action, Reading};
     use crate::ledger::tests::{BASE, Fixture, begin, claim, new_run, success, take, vm};
-    use crate::ledger::{NewRun, RunKey};
+    use crate::ledger::{InventoryFile, NewRun, PIPE, RunKey};
     use crate::outcome::{Basis, Outcome};
     use crate::stop::Stop;
 
@@ -97,7 +97,7 @@ mod tests {
             let mut draft = ledger.draft(&other).unwrap();
             draft.add(&vm("2", None), Action::Allocate, None).unwrap();
             draft.skip("other.csv", 3, "vmid", "is missing").unwrap();
-            let run = draft.commit(&crate::inventory::Reading::default(), &[]).unwrap();
+            let run = draft.commit(&Reading::default(), &[]).unwrap();
             ledger.end(&run, Some(Stop::Deadline), |_| 5).unwrap();
             run
         };
@@ -128,13 +128,35 @@ mod tests {
         let successor = complete(&fixture);
         let ledger = fixture.ledger();
         let other = NewRun { files: vec!["other.csv".into()], ..new_run(BASE) };
-        let other = ledger.draft(&other).unwrap().commit(&crate::inventory::Reading::default(), &[]).unwrap();
+        let other = ledger.draft(&other).unwrap().commit(&Reading::default(), &[]).unwrap();
         assert_eq!(ledger.prune(1).unwrap(), 0);
         assert_eq!(ledger.unfinished(&new_run(BASE), &[]).unwrap(), None);
         ledger.pin(&stopped, false).unwrap();
         assert_eq!(ledger.prune(1).unwrap(), 2);
         assert_eq!(left(&ledger), ids(&[&other]));
         assert!(ledger.find_run(&successor.id).is_err());
+    }
+
+    #[test]
+    fn unfinished_runs_of_what_came_through_a_pipe_do_not_pile_up_and_others_stay() {
+        let fixture = Fixture::new();
+        let mut ledger = fixture.ledger();
+        let limited = [("limit".to_owned(), "1".into())].into_iter().collect();
+        let by_hand = NewRun { options: limited, ..new_run(BASE) };
+        let piped = NewRun { files: vec![PIPE.into()], ..new_run(BASE) };
+        let mut stopped = |job: &NewRun, sha256: &str| {
+            let mut draft = ledger.draft(job).unwrap();
+            draft.add(&vm("1", None), Action::Allocate, None).unwrap();
+            let files = vec![InventoryFile { path: PIPE.into(), sha256: sha256.into() }];
+            let run = draft.commit(&Reading { files, ..Reading::default() }, &[]).unwrap();
+            ledger.end(&run, Some(Stop::Deadline), |_| 5).unwrap();
+            run
+        };
+        let (fleet, part) = (stopped(&new_run(BASE), ""), stopped(&by_hand, ""));
+        let [_, _, third] = ["1", "2", "3"].map(|sha256| stopped(&piped, sha256));
+        assert_eq!(ledger.prune(1).unwrap(), 2);
+        assert_eq!(left(&ledger), ids(&[&third, &part, &fleet]), "neither supersedes the other");
+        assert!(ledger.superseded().unwrap().is_empty());
     }
 
     #[test]

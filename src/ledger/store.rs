@@ -11,6 +11,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tracing::warn;
 
 use super::error::LedgerError;
+use super::job;
 use crate::text::shown_path;
 
 /// `v6fl`, in the file's header: tells a ledger from any other SQLite database.
@@ -134,6 +135,9 @@ fn migrate(db: &mut Connection, version: u32) -> Result<(), rusqlite::Error> {
     for migration in &MIGRATIONS[version as usize..] {
         step.execute_batch(migration)?;
     }
+    if version < 4 {
+        job::know_by_typed_paths(&step)?;
+    }
     step.pragma_update(None, "application_id", APPLICATION_ID)?;
     step.pragma_update(None, "user_version", SCHEMA)?;
     step.commit()
@@ -237,7 +241,7 @@ mod tests {
 
     use super::*;
     use crate::ledger::tests::{BASE, new_run};
-    use crate::ledger::{InventoryFile, Ledger, NewRun, PIPE, job, json};
+    use crate::ledger::{InventoryFile, Ledger, NewRun, PIPE, json};
 
     fn at(dir: &tempfile::TempDir) -> PathBuf {
         dir.path().join("state/ledger.db")
@@ -310,7 +314,10 @@ mod tests {
             NewRun { files: vec!["/fleet.csv".into(), PIPE.into()], options: options("3"), ..new_run(BASE) };
         let inventory =
             ["/fleet.csv", PIPE].map(|path| InventoryFile { path: path.into(), sha256: "7".into() });
-        for schema in 1..SCHEMA {
+        // Until schema 4, a file was known by where its links led.
+        let linked = ["/mnt/..7/fleet.csv".to_owned(), PIPE.to_owned()];
+        for (schema, known_as) in (1..SCHEMA).flat_map(|schema| [(schema, &job.files[..]), (schema, &linked)])
+        {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("ledger.db");
             let old = Connection::open(&path).unwrap();
@@ -319,7 +326,7 @@ mod tests {
             old.execute(insert, [BASE]).unwrap();
             let insert = "INSERT INTO runs (id, base, tool_version, action, fleet, inventory, label_columns, options,
                     timeout_us, warnings, started_at) VALUES ('r', 1, '0.1.0', 'allocate', ?1, ?2, '[]', ?3, 1, '[]', 1)";
-            let fleet = job::fleet(&job.files, job.action);
+            let fleet = job::fleet(known_as, job.action);
             let (files, limit) = (json::write(&inventory), json::write(&job.options));
             old.execute(insert, (fleet, files, limit)).unwrap();
             let pending = "INSERT INTO racks (run, no) VALUES (1, 0);
@@ -333,8 +340,10 @@ mod tests {
             };
             let reader = Ledger::open_read_only(&path).unwrap();
             let other = inventory.clone().map(|file| InventoryFile { sha256: "8".into(), ..file });
-            for ledger in [&reader, &Ledger::open(&path, Duration::ZERO).unwrap()] {
-                assert_eq!(found(ledger, &job, &inventory).as_deref(), Some("r"), "{schema}");
+            assert_eq!(found(&reader, &job, &inventory).is_some(), known_as == job.files, "{schema}");
+            let writer = Ledger::open(&path, Duration::ZERO).unwrap();
+            assert_eq!(found(&writer, &job, &inventory).as_deref(), Some("r"), "{schema} {known_as:?}");
+            for ledger in [&reader, &writer] {
                 let narrowed = NewRun { options: options("4"), ..job.clone() };
                 assert_eq!(found(ledger, &narrowed, &inventory), None, "{schema}");
                 assert_eq!(found(ledger, &job, &other), None, "{schema}: other contents of standard input");
