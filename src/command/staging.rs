@@ -146,7 +146,7 @@ pub(super) fn stage(
     if let Some(guard) = &past.shrink {
         guard.check(reading.vms)?;
     }
-    let warnings = [warnings(&tally, &reading, &unmatched), unmatched.warnings()].concat();
+    let warnings = [warnings(&tally, &reading, &unmatched), unmatched.warnings(&reading)].concat();
     if tally.selected == 0 {
         let nothing = "nothing selected: no VM of the inventory matches; nothing was called".to_owned();
         let lines: Vec<String> = std::iter::once(nothing).chain(warnings).collect();

@@ -228,6 +228,16 @@ impl FromStr for WherePattern {
     }
 }
 
+impl fmt::Display for WherePattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let subject = match &self.subject {
+            Subject::Column(column) => column.as_str(),
+            Subject::Label { name, .. } => name,
+        };
+        write!(f, "{}{subject}={}", if self.excludes { "!" } else { "" }, self.glob.glob())
+    }
+}
+
 /// At the first `=`, but for one in the quotation marks of a path.
 fn split(condition: &str) -> Option<(&str, &str)> {
     let mut quoted = false;
@@ -282,6 +292,10 @@ fn nested(path: &super::Path, vm: &Vm) -> Option<String> {
 }
 
 impl WherePattern {
+    pub(super) fn excludes(&self) -> bool {
+        self.excludes
+    }
+
     /// The label that it names; `None` for a known column.
     pub(super) fn label(&self) -> Option<&str> {
         match &self.subject {
@@ -295,7 +309,7 @@ impl WherePattern {
         self.subject.of(vm, None).is_some()
     }
 
-    fn matches(&self, vm: &Vm, rack: Option<&str>) -> bool {
+    pub(super) fn matches(&self, vm: &Vm, rack: Option<&str>) -> bool {
         self.subject.of(vm, rack).is_some_and(|text| self.glob.is_match(text.as_ref()))
     }
 }
@@ -350,6 +364,10 @@ impl Selection {
         &self.racks
     }
 
+    pub(super) fn wheres(&self) -> &[WherePattern] {
+        &self.wheres
+    }
+
     pub(super) fn typed_ids(&self) -> &[Range] {
         &self.typed_ids
     }
@@ -376,10 +394,6 @@ impl Selection {
     pub fn asks_for_rack(&self) -> bool {
         let is_rack = |pattern: &WherePattern| matches!(pattern.subject, Subject::Column(Column::RackId));
         self.names_racks() || self.wheres.iter().any(is_rack)
-    }
-
-    pub(super) fn wheres(&self) -> &[WherePattern] {
-        &self.wheres
     }
 }
 

@@ -1,7 +1,9 @@
-//! Which racks, ids and labels that were typed are no VM's of the inventory: typing errors, or VMs that have gone.
+//! Which racks, ids, labels and values of labels that were typed are no VM's of the inventory: typing errors, or VMs that
+//! have gone.
 
 use super::error::listed;
-use super::selection::{Range, Selection, number};
+use super::read::Reading;
+use super::selection::{Range, Selection, WherePattern, number};
 use super::vm::Vm;
 
 /// Told of every VM of the inventory.
@@ -11,14 +13,33 @@ pub struct Unmatched<'a> {
     /// Whether each of the selection's rack patterns has matched.
     racks: Vec<bool>,
     ids: Sections,
-    /// Whether a VM has what each of its `--where` names.
-    wheres: Vec<bool>,
+    /// How far each of its conditions has come.
+    wheres: Vec<Met>,
+}
+
+/// How far a VM, or any so far, meets a condition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Met {
+    /// It has nothing of what the condition names.
+    Nothing,
+    Named,
+    Matched,
+}
+
+impl Met {
+    fn of(pattern: &WherePattern, vm: &Vm, rack: Option<&str>) -> Self {
+        match (pattern.matches(vm, rack), pattern.concerns(vm)) {
+            (true, _) => Self::Matched,
+            (false, true) => Self::Named,
+            (false, false) => Self::Nothing,
+        }
+    }
 }
 
 impl<'a> Unmatched<'a> {
     pub fn new(selection: &'a Selection) -> Self {
         let racks = vec![false; selection.racks().len()];
-        let wheres = vec![false; selection.wheres().len()];
+        let wheres = vec![Met::Nothing; selection.wheres().len()];
         Self { selection, racks, ids: Sections::of(selection.typed_ids()), wheres }
     }
 
@@ -27,8 +48,10 @@ impl<'a> Unmatched<'a> {
         for (matched, pattern) in self.racks.iter_mut().zip(self.selection.racks()) {
             *matched = *matched || pattern.matches(rack);
         }
-        for (concerned, pattern) in self.wheres.iter_mut().zip(self.selection.wheres()) {
-            *concerned = *concerned || pattern.concerns(vm);
+        for (met, pattern) in self.wheres.iter_mut().zip(self.selection.wheres()) {
+            if *met != Met::Matched {
+                *met = Met::of(pattern, vm, rack).max(*met);
+            }
         }
         if let Some(id) = number(&vm.id) {
             self.ids.see(id);
@@ -38,21 +61,31 @@ impl<'a> Unmatched<'a> {
     /// The labels that `--where` names and no VM has.
     pub fn labels(&self) -> impl Iterator<Item = &'a str> {
         let wheres = self.selection.wheres().iter().zip(&self.wheres);
-        wheres.filter(|(_, concerned)| !**concerned).filter_map(|(pattern, _)| pattern.label())
+        wheres.filter(|(_, met)| **met == Met::Nothing).filter_map(|(pattern, _)| pattern.label())
     }
 
-    /// For people, once all VMs were seen.
-    pub fn warnings(&self) -> Vec<String> {
+    /// For people, once all VMs were seen. Of a label that is not in `reading` something else is told.
+    pub fn warnings(&self, reading: &Reading) -> Vec<String> {
         let racks = self.selection.racks().iter().zip(&self.racks);
         let racks: Vec<String> =
             racks.filter(|(_, matched)| !**matched).map(|(pattern, _)| pattern.to_string()).collect();
         let ids = self.ids.unseen(self.selection.typed_ids());
         let ids: Vec<String> = ids.map(|(first, last)| written(first, last)).collect();
-        let warning = |flag, texts: &[String]| {
-            let listed = listed(texts.iter().map(String::as_str));
-            (!texts.is_empty()).then(|| format!("{flag} matches no VM of the inventory: {listed}"))
+        let known = |pattern: &WherePattern, met: Met| {
+            met == Met::Named || pattern.label().is_none_or(|label| reading.nearest(label).is_none())
         };
-        [warning("--rack", &racks), warning("--vmid", &ids)].into_iter().flatten().collect()
+        let wheres = self.selection.wheres().iter().zip(&self.wheres);
+        let wheres: Vec<String> = wheres
+            .filter(|(pattern, met)| **met != Met::Matched && !pattern.excludes() && known(pattern, **met))
+            .map(|(pattern, _)| pattern.to_string())
+            .collect();
+        [("--rack", racks), ("--vmid", ids), ("--where", wheres)]
+            .into_iter()
+            .filter(|(_, texts)| !texts.is_empty())
+            .map(|(flag, texts)| {
+                format!("{flag} matches no VM of the inventory: {}", listed(texts.iter().map(String::as_str)))
+            })
+            .collect()
     }
 }
 
@@ -114,7 +147,7 @@ mod tests {
             let vm = Vm { id, name: None, action: None, expected: Expected::default(), labels: vec![] };
             unmatched.see(&vm, *rack);
         }
-        unmatched.warnings()
+        unmatched.warnings(&Reading::default())
     }
 
     const FLEET: [(u64, Option<&str>); 4] =

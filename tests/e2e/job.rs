@@ -300,9 +300,9 @@ fn what_a_brake_stopped_is_for_a_person_to_go_on_with_or_to_begin_anew() {
 
 #[test]
 fn a_brake_is_not_forgotten_where_a_signal_or_a_kill_ends_the_run_before_it_has_come_to_rest() {
-    for signals in [&["TERM", "TERM"][..], &["KILL"]] {
+    for signal in ["TERM", "KILL"] {
         let api = Api::start(|vmid, _| match vmid {
-            "3" => Step::Stall(vec![]),
+            "1" => Step::Stall(vec![]),
             _ => success(201, true, 0).into(),
         });
         let fixture = Fixture::new().env("V6FLEET_BASE_URL", &api.base_url()).env("HOSTUP_API_KEY", "a-key");
@@ -314,17 +314,12 @@ fn a_brake_is_not_forgotten_where_a_signal_or_a_kill_ends_the_run_before_it_has_
                 && fixture.texts("SELECT braked FROM runs WHERE braked IS NOT NULL") == ["max_changed"]
         };
         eventually("the brake is noted", || process.stderr().contains("run begins") && braked());
-        for signal in signals {
-            process.signal(signal);
-            eventually("the signal is understood", || {
-                !process.is_running() || process.stderr().contains("no new calls")
-            });
-        }
+        process.signal(signal);
         eventually("the run is over", || !process.is_running());
         let calls = api.received().len();
         let refused = fixture.run(&night).exits(4);
         assert!(refused.stderr.contains("was stopped by a brake (max_changed)"), "{}", refused.stderr);
-        assert_eq!(api.received().len(), calls, "{signals:?}");
+        assert_eq!(api.received().len(), calls, "{signal}");
     }
 }
 

@@ -59,6 +59,10 @@ fn a_rack_or_an_id_that_is_no_vms_is_named_in_log_recap_and_report() {
             assert!(told.contains(warning), "{told}");
         }
     }
+    let roles = ["--where", "role=web", "--where", "role=wbe", "--where", "!role=none", "--where", "name=*"];
+    let outcome = fixture.run(&[&run[..], &roles].concat()).exits(0);
+    let warning = "--where matches no VM of the inventory: role=wbe";
+    assert_eq!(outcome.summary()["warnings"], serde_json::json!([warning]));
     let nothing = fixture.run(&[&run[..], &["--rack", "dc9*"]].concat()).exits(7);
     assert!(
         nothing.stderr.ends_with("\n--rack matches no VM of the inventory: dc9*\n"),
