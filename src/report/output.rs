@@ -133,8 +133,10 @@ pub fn sweep(directory: &Path) {
             name.to_str().is_some_and(|name| name.starts_with(TEMPORARY.0) && name.ends_with(TEMPORARY.1));
         if ours && entry.file_type().is_ok_and(|kind| kind.is_file()) {
             let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
-            let file = OpenOptions::new().read(true).custom_flags(flags).open(entry.path());
-            if file.is_ok_and(|file| file.try_lock().is_ok()) {
+            // Kept locked until it is gone: who has only just made it waits for that, and makes another.
+            if let Ok(file) = OpenOptions::new().read(true).custom_flags(flags).open(entry.path())
+                && file.try_lock().is_ok()
+            {
                 // Whoever cannot remove it can write beside it all the same.
                 let _ = fs::remove_file(entry.path());
             }
@@ -186,7 +188,9 @@ impl Output {
                 let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
                 match file.persist(&destination) {
                     Ok(_) => File::open(directory)?.sync_all(),
-                    Err(error) if is_fixed(&error.error) => overwrite(error.file, &destination),
+                    Err(error) if is_fixed(&error.error) && destination.exists() => {
+                        overwrite(error.file, &destination)
+                    }
                     Err(error) => Err(error.error),
                 }
             }

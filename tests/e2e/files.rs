@@ -173,8 +173,9 @@ fn whatever_keeps_a_report_from_taking_its_place_it_is_written_there_all_the_sam
         fixture.write("report.csv", "old");
         let injection = format!("inject=rename,renameat,renameat2:error={error}");
         let run = [&RUN[..], &["-o", "report.csv", "-o", "new.jsonl", "--output-dir", "none"]].concat();
-        let outcome = fixture.spawn(traced(&["-e", &injection], &fixture, &run)).end();
+        let outcome = fixture.spawn(traced(&["-e", &injection], &fixture, &run)).end().exits(1);
         assert!(outcome.stderr.contains("written in place"), "{}", outcome.stderr);
+        assert!(outcome.stderr.contains("new.jsonl: cannot be written"), "{}", outcome.stderr);
         assert_eq!(fixture.read("report.csv").lines().count(), 3);
     }
 }

@@ -333,3 +333,39 @@ fn in_a_rehearsal_nothing_is_taken_for_a_key() {
     let racks: Vec<&str> = outcome.rows().iter().map(|row| row["rack_id"].as_str().unwrap()).collect();
     assert_eq!((racks, &outcome.summary()["drifted"]), (vec!["rehearsal-1", "sandbox"], &0.into()));
 }
+
+#[test]
+fn a_proxy_is_used_as_curl_would_and_neither_its_password_nor_what_it_says_of_the_key_comes_to_anybody() {
+    let proxy = Api::start(|_, _| {
+        answer(502, "text/plain", format!("no: {MARKER}"))
+            .header("proxy-status", format!("a; details={MARKER}"))
+            .into()
+    });
+    let url = proxy.base_url().replace("http://", "http://me:PROXY-PASSWORD@");
+    // TEST-NET-1 of RFC 5737: nobody is there.
+    let run = ["run", "fleet.csv", "--action", "allocate", "--base-url", "https://192.0.2.1", "-vvv"];
+    let run = [&run[..], &["--max-attempts", "1", "--connect-timeout", "200ms"]].concat();
+    for (exceptions, asked) in
+        [(None, true), (Some(""), true), (Some("192.0.3.0/24"), true), (Some("*"), false)]
+    {
+        let mut fixture = Fixture::new().env("HOSTUP_API_KEY", MARKER).env("HTTPS_PROXY", &url);
+        if let Some(exceptions) = exceptions {
+            fixture.set("NO_PROXY", exceptions);
+        }
+        fixture.write("fleet.csv", "vmid\n10000\n");
+        let before = proxy.received().len();
+        let outcome = fixture.run(&run).exits(3);
+        assert_eq!(outcome.row("10000")["failure"], "connect", "{}", outcome.stderr);
+        assert_eq!(proxy.received().len() > before, asked, "NO_PROXY={exceptions:?}: {}", outcome.stderr);
+        assert_in_no_file(&fixture, &[], &[MARKER.to_owned(), "PROXY-PASSWORD".to_owned()]);
+    }
+    let lines: Vec<String> = proxy.received().into_iter().map(|request| request.request_line).collect();
+    assert!(lines.iter().all(|line| line == "CONNECT 192.0.2.1:443 HTTP/1.1"), "{lines:?}");
+    assert!(
+        proxy
+            .received()
+            .iter()
+            .flat_map(|request| &request.headers)
+            .all(|(_, value)| !value.contains(MARKER))
+    );
+}
