@@ -17,7 +17,7 @@ use crate::script::{Answer, Api, Step, answer, error, html, json_answer, success
 /// So old that no attempt of a test can have made it.
 const OLD: i64 = 100_000;
 
-fn fixture(api: &Api) -> Fixture {
+pub(crate) fn fixture(api: &Api) -> Fixture {
     let mut fixture = Fixture::new().env("V6FLEET_BASE_URL", &api.base_url()).env("HOSTUP_API_KEY", "a-key");
     if let Some(certificate) = api.certificate() {
         fixture.write("certificate.pem", certificate);

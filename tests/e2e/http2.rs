@@ -1,6 +1,7 @@
 //! HTTP/2 over TLS, as what stands before an API speaks it: connections and streams that end in every way.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
@@ -8,6 +9,7 @@ use serde_json::Value;
 use crate::fixture::{Fixture, Outcome};
 use crate::fleet;
 use crate::sandbox::{Sandbox, Transport};
+use crate::script::{Api, Step, success};
 
 const RUN: [&str; 6] = ["run", "fleet.csv", "--action", "allocate", "--rate", "none"];
 
@@ -48,7 +50,7 @@ fn rows_by<'a>(outcome: &'a Outcome, name: &str, word: &str) -> Vec<&'a Value> {
 #[test]
 fn a_call_that_was_refused_unseen_was_never_sent_and_is_made_again_at_once() {
     for fault in ["refused-stream", "goaway"] {
-        let (sandbox, fixture) = sandbox(&["--latency", "5ms", "--fault", &format!("{fault}=10%")], 200);
+        let (sandbox, fixture) = sandbox(&["--latency", "5ms", "--fault", &format!("{fault}=10%")], 120);
         let once = fixture.run(&[&RUN[..], &["--max-attempts", "1"]].concat()).exits(3);
         let failed = once.vms_that_are("failed");
         assert!((5..100).contains(&failed.len()), "{fault}: {} failed", failed.len());
@@ -69,8 +71,8 @@ fn a_call_that_was_refused_unseen_was_never_sent_and_is_made_again_at_once() {
 
 #[test]
 fn a_stream_or_a_connection_that_is_cut_after_the_effect_may_have_acted() {
-    for fault in ["stream-reset-after", "reset-after", "truncated"] {
-        let (sandbox, fixture) = sandbox(&["--latency", "5ms", "--fault", &format!("{fault}=3%")], 200);
+    for (fault, share) in [("stream-reset-after", "5%"), ("reset-after", "2%"), ("truncated", "5%")] {
+        let (sandbox, fixture) = sandbox(&["--latency", "5ms", "--fault", &format!("{fault}={share}")], 150);
         let outcome = fixture.run(&[&RUN[..], &["--max-attempts", "9"]].concat()).exits(0);
         assert_true(&outcome, &sandbox);
         assert!(!rows_by(&outcome, "basis", "lost_answer").is_empty(), "{fault}: some answers were lost");
@@ -79,16 +81,22 @@ fn a_stream_or_a_connection_that_is_cut_after_the_effect_may_have_acted() {
 
 #[test]
 fn a_connection_that_goes_silent_is_left_for_another_and_what_was_lost_on_it_is_told() {
-    for fault in ["silent-after", "silent-before"] {
-        let (sandbox, fixture) = sandbox(&["--latency", "5ms", "--fault", &format!("{fault}=1%")], 200);
-        let more = ["--timeout", "4s", "--max-wait", "1m", "--max-attempts", "9"];
-        let outcome = fixture.run(&[&RUN[..], &more].concat()).exits(0);
-        assert_true(&outcome, &sandbox);
-        let silences = sandbox.calls().iter().filter(|call| call.fault.as_deref() == Some(fault)).count();
-        assert!(silences > 0, "{fault}: no connection went silent");
-        let lost = sandbox.calls().iter().any(|call| call.created && !call.answered);
-        assert_eq!(!rows_by(&outcome, "basis", "lost_answer").is_empty(), lost, "{fault}");
-    }
+    std::thread::scope(|scope| {
+        for fault in ["silent-after", "silent-before"] {
+            scope.spawn(move || assert_left_for_another(fault));
+        }
+    });
+}
+
+fn assert_left_for_another(fault: &str) {
+    let (sandbox, fixture) = sandbox(&["--latency", "5ms", "--fault", &format!("{fault}=3%")], 100);
+    let more = ["--timeout", "3s", "--max-wait", "1m", "--max-attempts", "9", "--concurrency", "4"];
+    let outcome = fixture.run(&[&RUN[..], &more].concat()).exits(0);
+    assert_true(&outcome, &sandbox);
+    let silences = sandbox.calls().iter().filter(|call| call.fault.as_deref() == Some(fault)).count();
+    assert!(silences > 0, "{fault}: no connection went silent");
+    let lost = sandbox.calls().iter().any(|call| call.created && !call.answered);
+    assert_eq!(!rows_by(&outcome, "basis", "lost_answer").is_empty(), lost, "{fault}");
 }
 
 #[test]
@@ -112,6 +120,57 @@ fn calls_beyond_what_the_connection_takes_at_once_wait_and_are_neither_late_nor_
     }
 }
 
+#[test]
+fn a_call_that_was_given_up_while_it_waited_for_its_turn_never_leaves() {
+    let (sandbox, fixture) = sandbox(&["--max-streams", "1", "--fault", "hang-after=100%"], 6);
+    let more = ["--timeout", "1s", "--concurrency", "4", "--max-attempts", "2", "--canary", "0"];
+    let outcome = fixture.run(&[&RUN[..], &more].concat()).exits(3);
+    let called: BTreeSet<String> = sandbox.called_vmids().into_iter().collect();
+    for row in outcome.rows() {
+        let was_called = called.contains(row["vmid"].as_str().unwrap());
+        assert_eq!(row["may_have_applied"], was_called, "{row}");
+        assert!(was_called || row["failure"] == "connect", "{row}");
+    }
+}
+
+#[test]
+fn where_a_connection_lives_and_answers_nothing_the_next_calls_take_another() {
+    let calls = AtomicUsize::new(0);
+    let api = Api::speaking(Transport::Http2, move |_, _| match calls.fetch_add(1, Ordering::Relaxed) {
+        ..4 => Step::Stall(vec![]),
+        _ => success(200, false, 0).into(),
+    });
+    let fixture = crate::answers::fixture(&api);
+    fixture.write("fleet.csv", "vmid\n10000\n10001\n10002\n10003\n");
+    let outcome = fixture.run(&[&RUN[..], &["--timeout", "2s", "--concurrency", "4"]].concat()).exits(0);
+    assert_eq!(rows_by(&outcome, "basis", "lost_answer").len(), 4);
+    let (silent, answered) = (&api.received()[..4], &api.received()[4..]);
+    let connection = silent[0].connection;
+    assert!(silent.iter().all(|call| call.connection == connection));
+    assert!(!answered.is_empty() && answered.iter().all(|call| call.connection != connection));
+}
+
+#[test]
+fn a_certificate_that_vouches_for_itself_is_taken_if_it_is_named_and_else_the_error_says_so() {
+    let api = Api::speaking(Transport::Http2, |_, _| success(201, true, 0).into());
+    let mut fixture = crate::answers::fixture(&api);
+    fixture.write("fleet.csv", "vmid\n10000\n");
+    fixture.run(&RUN).exits(0);
+    fixture.set("V6FLEET_BASE_URL", &api.base_url().replace("127.0.0.1", "localhost"));
+    let error = |outcome: Outcome| outcome.exits(8).rows()[0]["error"].as_str().unwrap().to_owned();
+    let other_name = error(fixture.run(&RUN));
+    assert!(other_name.contains("not valid for name"), "{other_name}");
+    fixture.set("V6FLEET_BASE_URL", &api.base_url());
+    fixture.write("certificate.pem", another_certificate());
+    let unnamed = error(fixture.run(&RUN));
+    assert!(unnamed.contains("name it with --ca-file"), "{unnamed}");
+}
+
+fn another_certificate() -> String {
+    let params = rcgen::CertificateParams::default();
+    params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().pem()
+}
+
 /// Of this share of the connections; every call that goes through closes its connection.
 fn with_tls_fault(fault: &str, share: &str) -> (Sandbox, Fixture) {
     sandbox(&["--tls-fault", &format!("{fault}={share}"), "--fault", "reset-before=20%"], 24)
@@ -119,23 +178,24 @@ fn with_tls_fault(fault: &str, share: &str) -> (Sandbox, Fixture) {
 
 #[test]
 fn a_handshake_that_fails_for_another_reason_than_a_certificate_is_tried_again() {
-    for fault in ["handshake-cut", "alert", "plain-http"] {
-        let (sandbox, fixture) = with_tls_fault(fault, "30%");
-        let outcome =
-            fixture.run(&[&RUN[..], &["--max-attempts", "20", "--concurrency", "4"]].concat()).exits(0);
-        assert_true(&outcome, &sandbox);
-        let (_sandbox, fixture) = with_tls_fault(fault, "100%");
-        let outcome = fixture.run(&[&RUN[..], &["--max-attempts", "1", "--limit", "3"]].concat()).exits(3);
-        for row in outcome.rows() {
-            assert_eq!(
-                (&row["failure"], &row["may_have_applied"]),
-                (&"connect".into(), &false.into()),
-                "{row}"
-            );
+    std::thread::scope(|scope| {
+        for fault in ["handshake-cut", "alert", "plain-http"] {
+            scope.spawn(move || assert_tried_again(fault));
         }
-        let error = outcome.rows()[0]["error"].as_str().unwrap();
-        assert!(fault != "plain-http" || error == "there is no TLS at this port", "{error}");
+    });
+}
+
+fn assert_tried_again(fault: &str) {
+    let (sandbox, fixture) = with_tls_fault(fault, "30%");
+    let outcome = fixture.run(&[&RUN[..], &["--max-attempts", "20", "--concurrency", "4"]].concat()).exits(0);
+    assert_true(&outcome, &sandbox);
+    let (_sandbox, fixture) = with_tls_fault(fault, "100%");
+    let outcome = fixture.run(&[&RUN[..], &["--max-attempts", "1", "--limit", "3"]].concat()).exits(3);
+    for row in outcome.rows() {
+        assert_eq!((&row["failure"], &row["may_have_applied"]), (&"connect".into(), &false.into()), "{row}");
     }
+    let error = outcome.rows()[0]["error"].as_str().unwrap();
+    assert!(fault != "plain-http" || error == "there is no TLS at this port", "{error}");
 }
 
 #[test]

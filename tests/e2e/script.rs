@@ -111,6 +111,8 @@ pub(crate) fn success_body(created: bool, age_s: i64) -> Value {
 #[derive(Debug, Clone)]
 pub(crate) struct Received {
     pub(crate) at: Instant,
+    /// The number of its connection; over HTTP/1.1 nobody asks.
+    pub(crate) connection: usize,
     pub(crate) vmid: String,
     pub(crate) request_line: String,
     /// In the order of arrival, names in lower case.
@@ -252,5 +254,5 @@ fn read(reader: &mut impl BufRead) -> Option<Received> {
     let mut body = vec![0; length.parse().unwrap()];
     reader.read_exact(&mut body).ok()?;
     let vmid = vmid_of(request_line.split(' ').nth(1)?);
-    Some(Received { at: Instant::now(), vmid, request_line, headers, body })
+    Some(Received { at: Instant::now(), connection: 0, vmid, request_line, headers, body })
 }

@@ -36,27 +36,26 @@ pub(super) fn listen(listener: TcpListener, tls: &TlsAcceptor, script: &Arc<Scri
     runtime.block_on(async {
         listener.set_nonblocking(true).unwrap();
         let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-        while let Ok((stream, _)) = listener.accept().await {
+        for connection_no in 0.. {
+            let Ok((stream, _)) = listener.accept().await else { return };
             let (tls, script, records) = (tls.clone(), Arc::clone(script), Arc::clone(records));
             tokio::spawn(async move {
                 let Ok(stream) = tls.accept(stream).await else { return };
                 let Ok(mut connection) = h2::server::handshake(stream).await else { return };
                 while let Some(Ok((request, respond))) = connection.accept().await {
-                    tokio::spawn(answer(request, respond, Arc::clone(&script), Arc::clone(&records)));
+                    let (script, records) = (Arc::clone(&script), Arc::clone(&records));
+                    tokio::spawn(async move {
+                        let Some(received) = read(request, connection_no).await else { return };
+                        answer(next_step(received, &script, &records), respond).await;
+                    });
                 }
             });
         }
     });
 }
 
-async fn answer(
-    request: axum::http::Request<RecvStream>,
-    mut respond: SendResponse<Bytes>,
-    script: Arc<Script>,
-    records: Records,
-) {
-    let Some(received) = read(request).await else { return };
-    match next_step(received, &script, &records) {
+async fn answer(step: Step, mut respond: SendResponse<Bytes>) {
+    match step {
         Step::Answer(answer) => {
             tokio::time::sleep(answer.after).await;
             send(&mut respond, &answer, true);
@@ -99,7 +98,7 @@ impl Answer {
     }
 }
 
-async fn read(request: axum::http::Request<RecvStream>) -> Option<Received> {
+async fn read(request: axum::http::Request<RecvStream>, connection: usize) -> Option<Received> {
     let (head, mut chunks) = request.into_parts();
     let mut body = Vec::new();
     while let Some(chunk) = chunks.data().await {
@@ -107,7 +106,14 @@ async fn read(request: axum::http::Request<RecvStream>) -> Option<Received> {
     }
     let request_line = format!("{} {} {:?}", head.method, head.uri.path(), head.version);
     let headers = in_order(&head.headers);
-    Some(Received { at: Instant::now(), vmid: vmid_of(head.uri.path()), request_line, headers, body })
+    Some(Received {
+        at: Instant::now(),
+        connection,
+        vmid: vmid_of(head.uri.path()),
+        request_line,
+        headers,
+        body,
+    })
 }
 
 fn in_order(headers: &HeaderMap) -> Vec<(String, String)> {
