@@ -1,5 +1,6 @@
 //! What the body of an answer without success says: the API's own words for people, and what a retry depends on.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -52,8 +53,11 @@ impl ErrorBody {
             line: words_of(object, DEPTH).map(|line| clip(&line)),
             code: string("code").or_else(nested).map(|code| clip(&code).to_lowercase()),
             retry_after: object.get("retryAfter").and_then(wait),
-            request_id: string("requestId").map(|id| clip(&id)),
-            timestamp: string("timestamp").and_then(|at| Moment::from(at.into_owned()).at()),
+            request_id: object.get("requestId").and_then(scalar).map(|id| clip(&id)),
+            timestamp: object
+                .get("timestamp")
+                .and_then(scalar)
+                .and_then(|at| Moment::from(at.into_owned()).at()),
         }
     }
 }
@@ -63,9 +67,13 @@ fn names_json(content_type: &str) -> bool {
     essence.trim().to_ascii_lowercase().ends_with("json")
 }
 
+/// A text, or a number as it is written.
+fn scalar(value: Raw<'_>) -> Option<Cow<'_, str>> {
+    value.string().or(value.number().map(Cow::Borrowed))
+}
+
 fn wait(value: Raw<'_>) -> Option<Duration> {
-    let text = value.string().or(value.number().map(Into::into))?;
-    retry_after::seconds(&text)
+    retry_after::seconds(&scalar(value)?)
 }
 
 /// Where a text for people stands, the best first.
@@ -124,7 +132,7 @@ fn words_of(object: &Object<'_>, depth: u8) -> Option<String> {
     }
 }
 
-/// The texts of the fields that no convention names, and no answer has.
+/// The texts of the fields that no convention names. Objects are left out: they are what an answer is about.
 fn others(object: &Object<'_>, depth: u8) -> Option<String> {
     let known = |name: &str| WORDS.contains(&name) || NO_WORDS.contains(&name);
     let others = object.fields().filter(|(name, value)| !known(name) && value.object().is_none());
@@ -139,9 +147,9 @@ fn joined(texts: impl Iterator<Item = String>) -> Option<String> {
 
 /// `Bad Request` says no more than 400.
 fn is_a_mere_status(text: &str) -> bool {
-    let reasons =
+    let mut reasons =
         (400..600).filter_map(|status| reqwest::StatusCode::from_u16(status).ok()?.canonical_reason());
-    text.eq_ignore_ascii_case("error") || reasons.into_iter().any(|reason| text.eq_ignore_ascii_case(reason))
+    text.eq_ignore_ascii_case("error") || reasons.any(|reason| text.eq_ignore_ascii_case(reason))
 }
 
 /// The title of a page, or the first line of a text that is none. What has a NUL in it is neither.
@@ -269,6 +277,8 @@ mod tests {
         assert_eq!(all.retry_after, Some(Duration::from_secs(7)));
         let nested = read(r#"{"error":{"code":"upstream_failed"},"code":5,"requestId":[]}"#);
         assert_eq!((nested.code.as_deref(), nested.request_id), (Some("upstream_failed"), None));
+        let numbers = read(r#"{"requestId":7,"timestamp":1770681601}"#);
+        assert_eq!((numbers.request_id.as_deref(), numbers.timestamp), (Some("7"), all.timestamp));
     }
 
     #[test]
