@@ -204,6 +204,14 @@ impl<E> Document<'_, '_, '_, E> {
         }
     }
 
+    /// The next key beside or above the list.
+    fn next_key<'de, A: MapAccess<'de>>(&self, map: &mut A) -> Result<Option<String>, A::Error> {
+        self.place.allow(MAX_ROW_BYTES);
+        let key = map.next_key();
+        self.place.allow(MAX_TEXT_BYTES);
+        key
+    }
+
     /// Begins the list at a path.
     fn begin<F: de::Error>(&mut self, path: String) -> Result<(), F> {
         match self.list.replace(path) {
@@ -260,7 +268,7 @@ impl<'k, E> Part<'_, 'k, '_, '_, '_, E> {
     }
 
     fn beside(&self) -> Beside {
-        Beside::the_list("", &self.path)
+        Beside::above(&self.path)
     }
 
     fn scalar<F: de::Error>(self, scalar: Scalar, unexpected: Unexpected<'_>) -> Result<(), F> {
@@ -395,16 +403,6 @@ impl<'de, E> Visitor<'de> for Part<'_, '_, '_, '_, '_, E> {
     }
 
     scalars!(());
-}
-
-impl<E> Document<'_, '_, '_, E> {
-    /// The next key beside or above the list.
-    fn next_key<'de, A: MapAccess<'de>>(&self, map: &mut A) -> Result<Option<String>, A::Error> {
-        self.place.allow(MAX_ROW_BYTES);
-        let key = map.next_key();
-        self.place.allow(MAX_TEXT_BYTES);
-        key
-    }
 }
 
 /// What kind of value was scanned.
@@ -673,6 +671,10 @@ mod tests {
         let lists = "lists are at: data.virtual_machines, meta.hosts, meta, data.tags";
         for (path, expected) in [
             ("data.vms", format!("there is no list at data.vms (--items); {lists}")),
+            (
+                "data.tags.x",
+                format!("there is no list at data.tags.x (--items); the nearest: data.tags; {lists}"),
+            ),
             (
                 "data.virtual-machine",
                 format!(

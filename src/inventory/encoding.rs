@@ -65,8 +65,8 @@ pub(super) fn text<'a>(
 ) -> io::Result<(Source<'a>, Encoding)> {
     let mut source = unpacked(Source::new(bytes), is_packed)?;
     let head = source.peek(4)?;
-    if head.starts_with(b"\xFF\xFE\0\0") || head.starts_with(b"\0\0\xFE\xFF") {
-        return Err(invalid("is UTF-32: save it as UTF-8"));
+    if let Some((_, what)) = NO_TEXT_AT_ALL.into_iter().find(|(begin, _)| head.starts_with(begin)) {
+        return Err(invalid(what));
     }
     let (encoding, mark) = match (encoding_rs::Encoding::for_bom(head), typed) {
         (Some((encoding, mark)), _) => (encoding, mark),
@@ -85,6 +85,16 @@ pub(super) fn text<'a>(
     };
     Ok((source, Encoding(encoding)))
 }
+
+/// How files begin that are not read, and what to do about them.
+const NO_TEXT_AT_ALL: [(&[u8], &str); 6] = [
+    (b"\xFF\xFE\0\0", "is UTF-32: save it as UTF-8"),
+    (b"\0\0\xFE\xFF", "is UTF-32: save it as UTF-8"),
+    (b"PK\x03\x04", "is a ZIP archive, as .xlsx and .ods are: save it as CSV"),
+    (b"\xD0\xCF\x11\xE0", "is a spreadsheet (.xls): save it as CSV"),
+    (b"\x28\xB5\x2F\xFD", "is packed by zstd: unpack it, or pack it with gzip"),
+    (b"\xFD7zX", "is packed by xz: unpack it, or pack it with gzip"),
+];
 
 /// As they do where UTF-16 has Latin letters.
 fn zeros_alternate(head: &[u8]) -> bool {
@@ -255,7 +265,9 @@ mod tests {
         let mut spoilt = whole.clone();
         let checksum = spoilt.len() - 8;
         spoilt[checksum] ^= 1;
-        let cases: [(&[u8], bool, &str); 6] = [
+        let cases: [(&[u8], bool, &str); 8] = [
+            (b"PK\x03\x04\x14\0", false, "is a ZIP archive, as .xlsx and .ods are: save it as CSV"),
+            (b"\x28\xB5\x2F\xFD\x04", false, "is packed by zstd: unpack it, or pack it with gzip"),
             (b"vmid\n1\n", true, "is not gzip, as its name says"),
             (&whole[..whole.len() - 3], true, "the gzip data break off, or something else follows them"),
             (&spoilt, false, "gzip: corrupt gzip stream does not have a matching checksum"),

@@ -192,6 +192,11 @@ impl Beside {
         Self { path: joined(path, key), mark: Mark::of(key), is_about_pages }
     }
 
+    /// What the list was looked for in.
+    pub(super) fn above(path: &str) -> Self {
+        Self { path: path.to_owned(), mark: Mark::of(path), is_about_pages: false }
+    }
+
     pub(super) fn below(&self, key: &str) -> Self {
         let inherited = self.mark.filter(|mark| *mark == Mark::Other);
         let own = if self.is_about_pages { Mark::of(key) } else { None };
