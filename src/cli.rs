@@ -23,7 +23,9 @@ use clap_complete::Shell;
 
 pub use audit::AuditArgs;
 pub use history::{DiffArgs, HistoryArgs, ReadingArgs, RunsArgs};
-pub use sandbox::{SandboxArgs, TypedLimitKind, TypedRateLimitForm, TypedRateLimitHeaders, TypedRetryAfter};
+pub use sandbox::{
+    SandboxArgs, TypedLimitKind, TypedRateLimitForm, TypedRateLimitHeaders, TypedRetryAfter, TypedTimestamps,
+};
 
 use crate::api::{BaseUrl, ProxyUrl};
 use crate::brake::Threshold;

@@ -38,7 +38,7 @@ use crate::trust::Trust;
 use breakers::{Breakers, Opened, Purposes};
 use tempo::Tempo;
 use turn::Turn;
-use work::{Waiting, Work};
+use work::{Lost, Waiting, Work};
 
 /// How long calls in flight may go on after a stop.
 const DRAIN: Duration = Duration::from_secs(30);
@@ -54,6 +54,9 @@ const WAITING_PER_SLOT: usize = 16;
 
 /// Outcomes on their way to the disk; beyond it no call leaves.
 const UNSETTLED_CAP: usize = 4096;
+
+/// The most VMs whose lost answers are dated after they have failed.
+const GIVEN_UP_CAP: usize = 1024;
 
 /// So long without a VM settled is told, with what the run waits for.
 const TELLING_WAIT: Duration = Duration::from_secs(10);
@@ -134,6 +137,7 @@ pub async fn reconcile(
         in_flight: FuturesUnordered::new(),
         waiting: Waiting::default(),
         in_doubt: VecDeque::new(),
+        given_up: VecDeque::new(),
         started: 0,
         unsettled: 0,
         successes: 0,
@@ -166,6 +170,8 @@ struct Run<'a> {
     waiting: Waiting,
     /// Key or certificate refused: what that means, the next answers tell.
     in_doubt: VecDeque<Work>,
+    /// The last VMs that failed with an answer lost: what comes to be known of the server's clock dates it.
+    given_up: VecDeque<(VmId, Lost)>,
     /// VMs claimed for their first call.
     started: u64,
     /// Outcomes on their way to the disk.
@@ -395,8 +401,7 @@ impl Run<'_> {
                 Ok(ticket) => ticket,
                 Err(at) => return Some(at),
             };
-            let Some(mut work) = self.ready.remove(next) else { break };
-            work.told = self.clock.agreed();
+            let Some(work) = self.ready.remove(next) else { break };
             self.turn.left(work.item.rack);
             self.tempo.call_left(now);
             self.trust.left(now);
@@ -479,7 +484,12 @@ impl Run<'_> {
     fn answered(&mut self, Answered { mut work, ticket, purposes, attempt }: Answered) {
         let rack = work.item.rack;
         self.turn.came_back(rack, attempt.status.is_some());
-        self.clock.observe(&attempt);
+        if self.clock.observe(&attempt) {
+            // Also those whose VMs were given up before this was known.
+            for (vm, lost) in &self.given_up {
+                self.writer.remember(vm.clone(), lost.dated(&self.clock));
+            }
+        }
         let now = Instant::now();
         let opened = self.breakers.came_back(rack, purposes, work.is_new(), &attempt, now);
         self.tell_opened(rack, opened);
@@ -528,9 +538,10 @@ impl Run<'_> {
             false => tally.attempts += 1,
         }
         if attempt.may_have_applied() {
-            let told = work.told.or_else(|| self.clock.agreed());
-            let attempt = unanswered(attempt, self.settings.timeout, told);
-            Unanswered::record(&mut work.item.unanswered, attempt);
+            Unanswered::record(&mut work.lost.attempts, unanswered(attempt, self.settings.timeout));
+        }
+        if !work.lost.attempts.is_empty() {
+            work.item.unanswered = work.lost.dated(&self.clock);
         }
         debug!(vm = %work.item.vm, status = attempt.status, latency = ?attempt.latency, "answered");
     }
@@ -578,7 +589,13 @@ impl Run<'_> {
     fn settle(&mut self, work: Work, settlement: Settlement) {
         self.unsettled += 1;
         let is_watched = self.parts.brake.watches(settlement.outcome(), settlement.has_drift());
-        let Work { item, last, .. } = work;
+        let Work { item, last, lost, .. } = work;
+        if matches!(settlement, Settlement::Failed(_)) && !lost.attempts.is_empty() {
+            self.given_up.push_back((item.vm.clone(), lost));
+            if self.given_up.len() > GIVEN_UP_CAP {
+                self.given_up.pop_front();
+            }
+        }
         self.writer.settle(Settled { item, last, at: clock::now(), settlement });
         if is_watched {
             self.writer.flush();
@@ -638,10 +655,10 @@ impl Run<'_> {
 }
 
 /// How long an attempt whose answer was lost may have acted: at least until its timeout, and as long as it was held up.
-fn unanswered(attempt: &Attempt, timeout: Duration, told: Option<Offset>) -> Unanswered {
+fn unanswered(attempt: &Attempt, timeout: Duration) -> Unanswered {
     let from = attempt.sent_at;
     let until = from.saturating_add(timeout.max(attempt.latency)).unwrap_or(Timestamp::MAX);
-    Unanswered { from, until, told }
+    Unanswered { from, until, told: None }
 }
 
 fn call(api: Api, work: Work, ticket: Ticket, purposes: Purposes) -> Call {
@@ -662,7 +679,7 @@ mod tests {
         for (latency, lasts) in [(0, 30), (30, 30), (31, 31), (7_200, 7_200)] {
             let attempt =
                 Attempt { latency: Duration::from_secs(latency), ..Attempt::unanswered(clock::now()) };
-            let window = unanswered(&attempt, timeout, None);
+            let window = unanswered(&attempt, timeout);
             assert_eq!(window.from, attempt.sent_at);
             assert_eq!(window.until.duration_since(window.from).as_secs(), lasts, "{latency} s");
         }

@@ -4,6 +4,7 @@
 //! It keeps a record of every call under `/_sandbox/`, and never listens anywhere but on a loopback address. Nothing but the `sandbox` command and
 //! `--sandbox` may use it.
 
+mod clock;
 mod fault;
 mod http2;
 mod journal;
@@ -49,6 +50,9 @@ pub struct Settings {
     pub latency: Latency,
     /// Of the latencies, request ids and faults.
     pub seed: u64,
+    /// How far the clock that it shows is ahead of ours.
+    pub clock: SignedDuration,
+    pub timestamps: Timestamps,
     pub limit: Option<Limit>,
     pub retry_after: RetryAfter,
     pub rate_limit_headers: RateLimitHeaders,
@@ -76,6 +80,8 @@ impl Default for Settings {
             keys: Keys::Any,
             latency: Latency::NONE,
             seed: 0,
+            clock: SignedDuration::ZERO,
+            timestamps: Timestamps::Answer,
             limit: None,
             retry_after: RetryAfter::Seconds,
             rate_limit_headers: RateLimitHeaders::On429,
@@ -89,6 +95,17 @@ impl Default for Settings {
             tls: None,
         }
     }
+}
+
+/// Which moment an answer's `timestamp` and `Date` name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Timestamps {
+    /// That of the answer itself.
+    Answer,
+    /// That at which the call arrived.
+    Arrival,
+    /// None: it has neither.
+    Never,
 }
 
 /// How a 429 says when to come back.
@@ -184,6 +201,12 @@ fn duration(text: &str) -> Option<Duration> {
     duration.try_into().ok()
 }
 
+/// The same, with a sign where it is negative.
+pub(crate) fn signed_duration(text: &str) -> Option<SignedDuration> {
+    let (sign, size) = text.strip_prefix('-').map_or((1, text), |size| (-1, size));
+    Some(SignedDuration::try_from(duration(size)?).ok()? * sign)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,6 +219,16 @@ mod tests {
         }
         for text in ["", "20", "-1s", "1 s", "2s..1s", "..", "1s..", "1s..2s..3s", "1s ago"] {
             assert_eq!(text.parse::<Latency>(), Err(InvalidLatency), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_clock_is_set_by_a_duration_that_may_be_negative() {
+        for (text, seconds) in [("5h", 18_000), ("-2s", -2), ("0s", 0), ("-1m30s", -90)] {
+            assert_eq!(signed_duration(text), Some(SignedDuration::from_secs(seconds)), "{text}");
+        }
+        for text in ["", "-", "--2s", "5", "+2s", "- 2s", "2s ago"] {
+            assert_eq!(signed_duration(text), None, "{text}");
         }
     }
 

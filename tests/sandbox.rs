@@ -8,8 +8,11 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use ipnet::Ipv6Net;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
-use v6fleet::sandbox::{Keys, Limit, RateLimitHeaders, RetryAfter, Running, Sandbox, Settings, World};
+use v6fleet::sandbox::{
+    Keys, Limit, RateLimitHeaders, RetryAfter, Running, Sandbox, Settings, Timestamps, World,
+};
 
 const ALLOCATE: &str = r#"{"action":"allocate"}"#;
 const REFRESH: &str = r#"{"action":"refresh_next_hop"}"#;
@@ -294,6 +297,81 @@ fn a_thousand_concurrent_allocates_give_a_thousand_disjoint_prefixes() {
         allocations.iter().map(|line| line["allocation"]["id"].as_u64().unwrap()).collect();
     assert_eq!(ids.len(), 1_000);
     assert_eq!(get(address, "/_sandbox/calls").lines().len(), 1_000);
+}
+
+/// How far the moment that a text names is ahead of ours, in hours.
+fn hours_ahead(text: &Value) -> f64 {
+    let at: Timestamp = text.as_str().unwrap().parse().unwrap();
+    at.duration_since(Timestamp::now()).as_secs_f64() / 3_600.0
+}
+
+#[test]
+fn the_clock_that_it_shows_is_wrong_as_asked_for_and_can_be_set() {
+    let sandbox = start(Settings { clock: SignedDuration::from_hours(5), ..Settings::default() });
+    let near = |text: &Value, hours: f64| {
+        let ahead = hours_ahead(text);
+        assert!((ahead - hours).abs() < 0.1, "{text}: {ahead}");
+    };
+    let answer = call(sandbox.address(), 10000, ALLOCATE);
+    near(&answer.json()["timestamp"], 5.0);
+    near(&answer.allocation()["allocated_at"], 5.0);
+    let date =
+        Timestamp::strptime("%a, %d %b %Y %H:%M:%S GMT%z", &(answer.headers["date"].clone() + "+0000"));
+    near(&date.unwrap().to_string().into(), 5.0);
+    near(&get(sandbox.address(), "/_sandbox/calls").lines()[0]["at"], 0.0);
+
+    let set = |step: &str| send(sandbox.address(), "POST", "/_sandbox/clock", "", step).status;
+    assert_eq!((set(r#"{"step":"-6h"}"#), set(r#"{"step":"soon"}"#), set("{}")), (200, 400, 400));
+    let answer = call(sandbox.address(), 10000, ALLOCATE);
+    near(&answer.json()["timestamp"], -1.0);
+    near(&answer.allocation()["allocated_at"], 5.0);
+}
+
+#[test]
+fn answers_name_their_own_moment_or_that_of_the_calls_arrival_or_none() {
+    for timestamps in [Timestamps::Answer, Timestamps::Arrival, Timestamps::Never] {
+        let latency = "1s".parse().unwrap();
+        let sandbox = start(Settings { timestamps, latency, ..Settings::default() });
+        let begun = Timestamp::now();
+        let answer = call(sandbox.address(), 10000, ALLOCATE);
+        let ended = Timestamp::now();
+        let body = answer.json();
+        let told = body["timestamp"].as_str().map(|at| at.parse::<Timestamp>().unwrap());
+        assert_eq!(answer.headers.contains_key("date"), told.is_some(), "{timestamps:?}");
+        // They are cut to milliseconds.
+        let almost_a_second = SignedDuration::from_millis(999);
+        match timestamps {
+            Timestamps::Answer => assert!(told.unwrap().duration_since(begun) >= almost_a_second),
+            Timestamps::Arrival => assert!(ended.duration_since(told.unwrap()) >= almost_a_second),
+            Timestamps::Never => assert_eq!(told, None),
+        }
+    }
+}
+
+#[test]
+fn a_call_that_acts_late_does_so_though_its_client_is_gone() {
+    let late = std::time::Duration::from_millis(300);
+    let faults = vec!["late-effect=100%".parse().unwrap()];
+    let sandbox = start(Settings { faults, late, ..Settings::default() });
+    let mut stream = TcpStream::connect(sandbox.address()).unwrap();
+    let head = format!(
+        "POST /api/vm/10000/routed-ipv6 HTTP/1.0\r\n{HEADERS}Content-Length: {}\r\n\r\n",
+        ALLOCATE.len()
+    );
+    stream.write_all((head + ALLOCATE).as_bytes()).unwrap();
+    let record = || get(sandbox.address(), "/_sandbox/calls").lines();
+    while record().is_empty() {
+        std::thread::yield_now();
+    }
+    drop(stream);
+    assert_eq!(record()[0]["created"], false);
+    while record()[0]["created"] == false {
+        std::thread::yield_now();
+    }
+    assert_eq!(
+        (&record()[0]["answered"], &record()[0]["fault"]),
+        (&Value::from(false), &"late-effect".into())
+    );
 }
 
 #[test]

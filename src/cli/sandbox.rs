@@ -6,10 +6,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use jiff::SignedDuration;
 
 use super::duration;
 use crate::inventory::{InvalidVmId, VmId};
-use crate::sandbox::{Fault, FaultShare, InvalidFault, Latency, Phase, Quota, TlsFaultShare};
+use crate::sandbox::{
+    Fault, FaultShare, InvalidFault, Latency, Phase, Quota, TlsFaultShare, signed_duration,
+};
 
 /// Serve the documented API on loopback, to rehearse against
 ///
@@ -58,6 +61,15 @@ pub struct SandboxArgs {
     /// Seed of the random latencies, request ids and faults
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
+
+    /// How far its clock is ahead, such as 2s or -5h; `POST /_sandbox/clock` with `{"step": "-5s"}` sets it by so much
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = clock)]
+    #[arg(allow_hyphen_values = true)]
+    pub clock: SignedDuration,
+
+    /// Which moment the answers' `timestamp` and `Date` name
+    #[arg(long, value_name = "MOMENT", default_value = "answer")]
+    pub timestamps: TypedTimestamps,
 
     /// Rate limit, such as 100/s or 100/10s [default: none]
     #[arg(long, value_name = "N/DURATION")]
@@ -111,10 +123,13 @@ pub struct SandboxArgs {
     /// silent-before, silent-after: the connection goes silent for good (these four do over HTTP/1.1 what reset-before
     /// and hang do);
     ///
-    /// all: every kind, evenly, but for those of HTTP/2 and 429-year, which no run outlives.
+    /// of clocks: late-effect: it acts after --late, and answers then; stale-503: 503 with times that are an hour old;
+    /// cached-502: HTML from the edge's cache, an hour old;
+    ///
+    /// all: every kind, evenly, but for those of HTTP/2 and of clocks, and 429-year, which no run outlives.
     ///
     /// Calls that are refused for their key, the limit or their form meet no fault. Those with -after, late,
-    /// truncated, garbage and endless act all the same (the last three only where the answer would be 2xx); the
+    /// late-effect, truncated, garbage and endless act all the same (the last three only where the answer would be 2xx); the
     /// others do not.
     #[arg(long = "fault", value_name = "KIND=SHARE", help_heading = "Faults")]
     pub faults: Vec<FaultShare>,
@@ -164,6 +179,16 @@ pub struct SandboxArgs {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TypedTimestamps {
+    /// That of the answer
+    Answer,
+    /// That at which the call arrived
+    Arrival,
+    /// None: answers have neither
+    Never,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum TypedLimitKind {
     TokenBucket,
     FixedWindow,
@@ -206,6 +231,10 @@ fn vm_fault(text: &str) -> Result<(VmId, Fault), String> {
     let (vmid, fault) = text.split_once('=').ok_or("not a VM id and a fault such as 10042=500")?;
     let vmid = vmid.parse().map_err(|error: InvalidVmId| error.to_string())?;
     fault.parse().map(|fault| (vmid, fault)).map_err(|error: InvalidFault| error.to_string())
+}
+
+fn clock(text: &str) -> Result<SignedDuration, &'static str> {
+    signed_duration(text).ok_or("not a duration such as 2s or -5h")
 }
 
 fn loopback(text: &str) -> Result<SocketAddr, String> {

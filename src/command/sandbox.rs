@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use secrecy::SecretString;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cli::{SandboxArgs, TypedLimitKind, TypedRateLimitForm, TypedRateLimitHeaders, TypedRetryAfter};
+use crate::cli::{
+    SandboxArgs, TypedLimitKind, TypedRateLimitForm, TypedRateLimitHeaders, TypedRetryAfter, TypedTimestamps,
+};
 use crate::sandbox::{
     InvalidWorld, Keys, Latency, Limit, LimitKind, Quota, RateLimitForm, RateLimitHeaders, RetryAfter,
-    Sandbox, Settings, StartError, TlsSettings, World,
+    Sandbox, Settings, StartError, Timestamps, TlsSettings, World,
 };
 
 /// Why the sandbox did not come up, or did not end well.
@@ -75,7 +77,14 @@ fn settings(args: &SandboxArgs) -> Result<Settings, SandboxError> {
         TypedRateLimitForm::XDelta => RateLimitForm::XDelta,
         TypedRateLimitForm::Ietf => RateLimitForm::Ietf,
     };
+    let timestamps = match args.timestamps {
+        TypedTimestamps::Answer => Timestamps::Answer,
+        TypedTimestamps::Arrival => Timestamps::Arrival,
+        TypedTimestamps::Never => Timestamps::Never,
+    };
     Ok(Settings {
+        clock: args.clock,
+        timestamps,
         listen: args.listen,
         keys: args.key_file.as_deref().map_or(Ok(Keys::Any), read_keys)?,
         latency: args.latency.unwrap_or(Latency::NONE),

@@ -95,6 +95,7 @@ impl Book {
                     let note = "UPDATE runs SET braked = ?2 WHERE no = ?1";
                     commit.execute(note, params![self.run, brake.as_str()])?;
                 }
+                Request::Remember(vm, unanswered) => statements.remember(vm.as_str(), &unanswered)?,
                 Request::Settle(settled) => {
                     if !statements.settle(&settled)? {
                         return Err(WriteError::SettledTwice(settled.item.position));

@@ -162,7 +162,7 @@ impl<'t> Statements<'t> {
         self.see.execute(params![self.base, vmid, allocation.rack_id, allocated, seen_at]).map(drop)
     }
 
-    fn remember(&mut self, vmid: &str, unanswered: &[Unanswered]) -> Result<(), Error> {
+    pub(super) fn remember(&mut self, vmid: &str, unanswered: &[Unanswered]) -> Result<(), Error> {
         if unanswered.is_empty() {
             return Ok(());
         }

@@ -16,7 +16,8 @@ use super::book::Book;
 use super::draft::RunKey;
 use super::error::LedgerError;
 use super::item::{Deferred, Item, RackNo, Settled};
-use crate::outcome::{Offset, Outcome};
+use crate::inventory::VmId;
+use crate::outcome::{Offset, Outcome, Unanswered};
 use crate::stop::Stop;
 
 /// The most requests that are sent together.
@@ -38,6 +39,7 @@ pub(super) enum Request {
     Release(Vec<i64>),
     Defer(Box<Deferred>),
     Settle(Box<Settled>),
+    Remember(VmId, Vec<Unanswered>),
     Brake(Stop),
 }
 
@@ -126,6 +128,11 @@ impl Writer {
     pub fn brake(&mut self, brake: Stop) {
         self.hold(Request::Brake(brake));
         self.flush();
+    }
+
+    /// Keeps what is known by now of a settled VM's attempts whose answer was lost.
+    pub fn remember(&mut self, vm: VmId, unanswered: Vec<Unanswered>) {
+        self.hold(Request::Remember(vm, unanswered));
     }
 
     /// When [`Self::flush`] is to be called, if nothing else brings it about before.

@@ -6,8 +6,9 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
+use crate::api::ServerClock;
 use crate::ledger::{CLAIM_LIFE, Deferred, Item, LastCall, RackNo, Setback, Tally};
-use crate::outcome::Offset;
+use crate::outcome::Unanswered;
 
 /// A VM that draws this many 429s, each with another VM's success after it, has failed.
 const STRIKES: u32 = 10;
@@ -18,12 +19,11 @@ pub(super) struct Work {
     pub(super) item: Item,
     /// The date of its claim on disk.
     claimed_at: Timestamp,
-    /// What two answers had agreed on of the server's clock when the call left.
-    pub(super) told: Option<Offset>,
     /// Attempts since the start or the last resume: what `--max-attempts` counts.
     pub(super) attempts: u32,
     pub(super) last: LastCall,
     pub(super) setback: Option<Setback>,
+    pub(super) lost: Lost,
     strikes: u32,
     /// The run's successes when the last 429 came that has not been counted yet.
     struck_at: Option<u64>,
@@ -32,9 +32,9 @@ pub(super) struct Work {
 impl Work {
     pub(super) fn new(item: Item, claimed_at: Timestamp) -> Self {
         Self {
+            lost: Lost { attempts: vec![], inherited: item.unanswered.clone() },
             item,
             claimed_at,
-            told: None,
             attempts: 0,
             last: LastCall::default(),
             setback: None,
@@ -85,6 +85,26 @@ impl Work {
 
     pub(super) fn tally(&mut self) -> &mut Tally {
         &mut self.item.tally
+    }
+}
+
+/// A VM's attempts whose answer was lost.
+#[derive(Debug)]
+pub(super) struct Lost {
+    /// Those of this process.
+    pub(super) attempts: Vec<Unanswered>,
+    /// Those of earlier ones.
+    inherited: Vec<Unanswered>,
+}
+
+impl Lost {
+    /// All of them, dated by what is known by now of the server's clock.
+    pub(super) fn dated(&self, clock: &ServerClock) -> Vec<Unanswered> {
+        let mut attempts = self.inherited.clone();
+        for attempt in self.attempts.iter().flat_map(|&attempt| clock.date(attempt)) {
+            Unanswered::record(&mut attempts, attempt);
+        }
+        attempts
     }
 }
 

@@ -7,6 +7,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
 
+use jiff::SignedDuration;
+
 use super::world::RackIndex;
 
 /// Something that goes wrong with one call.
@@ -14,7 +16,8 @@ use super::world::RackIndex;
 /// Written `reset-before`, `reset-after`, `hang`, `hang-after`, `late`, `500-before`, `500-after` (so with 502, 503
 /// and 504; `500` alone is `500-before`), `html-403`, `html-502`, `html-520`, `truncated`, `garbage`, `endless`,
 /// `refused-by-api`, `429-zero`, `429-negative`, `429-fraction`, `429-year`, `429-past`, and of HTTP/2
-/// `stream-reset-before`, `stream-reset-after`, `refused-stream`, `goaway`, `silent-before` and `silent-after`.
+/// `stream-reset-before`, `stream-reset-after`, `refused-stream`, `goaway`, `silent-before` and `silent-after`; of
+/// clocks `late-effect`, `stale-503` and `cached-502`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// The connection is reset without an answer, and so are the other calls on it.
@@ -43,6 +46,12 @@ pub enum Fault {
     RefusedStream,
     /// `GOAWAY` with a last stream before this one, and the connection ends; over HTTP/1.1 it is reset.
     GoAway,
+    /// It acts much later, and answers then.
+    LateEffect,
+    /// It answers 503 with times that are an hour old, and does not act.
+    Stale,
+    /// Something in front of the API answers 502 from its cache, an hour old.
+    Cached,
     /// The connection goes silent for good: nothing is heard on it or sent; over HTTP/1.1 as with a hang.
     Silence(When),
 }
@@ -95,9 +104,9 @@ pub enum InvalidFault {
     Unknown,
 }
 
-const FAULTS: [(&str, Fault); 31] = {
-    use Fault::{Endless, Garbage, GoAway, Hang, Html, Late, Lie, RefusedByApi, RefusedStream};
-    use Fault::{Reset, Silence, Status, StreamReset, Truncated};
+const FAULTS: [(&str, Fault); 34] = {
+    use Fault::{Cached, Endless, Garbage, GoAway, Hang, Html, Late, LateEffect, Lie, RefusedByApi};
+    use Fault::{RefusedStream, Reset, Silence, Stale, Status, StreamReset, Truncated};
     use ServerError::{BadGateway, GatewayTimeout, Internal, Unavailable};
     use When::{After, Before};
     [
@@ -112,6 +121,9 @@ const FAULTS: [(&str, Fault); 31] = {
         ("silent-before", Silence(Before)),
         ("silent-after", Silence(After)),
         ("late", Late),
+        ("late-effect", LateEffect),
+        ("stale-503", Stale),
+        ("cached-502", Cached),
         ("500-before", Status(Internal, Before)),
         ("500-after", Status(Internal, After)),
         ("502-before", Status(BadGateway, Before)),
@@ -141,10 +153,22 @@ impl Fault {
         FAULTS.iter().find(|(_, fault)| *fault == self).map_or("", |(name, _)| name)
     }
 
-    /// All but `429-year`, which no run outlives, and those that only HTTP/2 tells apart.
+    /// All but `429-year`, which no run outlives, those that only HTTP/2 tells apart, and those of clocks.
     fn survivable() -> impl Iterator<Item = Self> {
         let faults = FAULTS.iter().map(|&(_, fault)| fault);
-        faults.filter(|&fault| fault != Self::Lie(Lie::Year) && !fault.is_of_http2())
+        faults.filter(|&fault| fault != Self::Lie(Lie::Year) && !fault.is_of_http2() && !fault.is_of_clocks())
+    }
+
+    fn is_of_clocks(self) -> bool {
+        matches!(self, Self::LateEffect | Self::Stale | Self::Cached)
+    }
+
+    /// How old its answer says that it is.
+    pub(super) fn age(self) -> SignedDuration {
+        match self {
+            Self::Stale | Self::Cached => SignedDuration::from_hours(1),
+            _ => SignedDuration::ZERO,
+        }
     }
 
     fn is_of_http2(self) -> bool {
@@ -164,7 +188,14 @@ impl Fault {
             | Self::StreamReset(when)
             | Self::Silence(when) => when == When::After,
             Self::Late | Self::Truncated | Self::Garbage | Self::Endless => true,
-            Self::Html(_) | Self::RefusedByApi | Self::Lie(_) | Self::RefusedStream | Self::GoAway => false,
+            Self::Html(_)
+            | Self::RefusedByApi
+            | Self::Lie(_)
+            | Self::RefusedStream
+            | Self::GoAway
+            | Self::LateEffect
+            | Self::Stale
+            | Self::Cached => false,
         }
     }
 
@@ -182,7 +213,10 @@ impl Fault {
             | Self::StreamReset(_)
             | Self::RefusedStream
             | Self::GoAway
-            | Self::Silence(_) => false,
+            | Self::Silence(_)
+            | Self::LateEffect
+            | Self::Stale
+            | Self::Cached => false,
         }
     }
 }
@@ -451,7 +485,7 @@ mod tests {
             let expected = match name {
                 "hang" => 11_000,
                 "429-year" => 50_000,
-                _ if fault.is_of_http2() => 0,
+                _ if fault.is_of_http2() || fault.is_of_clocks() => 0,
                 _ => 1_000,
             };
             let seen = drawn.get(name).copied().unwrap_or_default();

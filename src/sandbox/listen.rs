@@ -187,7 +187,9 @@ where
         let answer = routes.call(request);
         async move { answer.await.map_or_else(|never| match never {}, unless_broken) }
     });
-    let mut connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    // Answers have the date that the sandbox gives them, or none.
+    let mut builder = http1::Builder::new();
+    let mut connection = builder.auto_date_header(false).serve_connection(TokioIo::new(stream), service);
     let is_reset = loop {
         let order = tokio::select! {
             result = &mut connection => break result.is_err_and(|error| is_broken(&error)),

@@ -136,7 +136,7 @@ pub(super) fn no_such_route() -> Answer {
     Answer::error(NO_SUCH_ROUTE)
 }
 
-type Failure = (StatusCode, &'static str, &'static str);
+pub(super) type Failure = (StatusCode, &'static str, &'static str);
 
 const UNAUTHORIZED: Failure =
     (StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "the API key is missing or not accepted");
@@ -172,7 +172,7 @@ fn key_of(headers: &HeaderMap) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| key.trim_ascii())
 }
 
-fn read(request: &Request<Bytes>) -> Result<Action, Failure> {
+pub(super) fn read(request: &Request<Bytes>) -> Result<Action, Failure> {
     if request.method() != Method::POST {
         return Err(METHOD);
     }
@@ -189,7 +189,8 @@ fn read(request: &Request<Bytes>) -> Result<Action, Failure> {
     action.as_str().and_then(|action| action.parse().ok()).ok_or(ACTION)
 }
 
-fn act(state: &mut State, now: Timestamp, vmid: &str, action: Action) -> (Effect, Answer) {
+/// What comes of a call with which nothing goes wrong.
+pub(super) fn act(state: &mut State, now: Timestamp, vmid: &str, action: Action) -> (Effect, Answer) {
     let Some(vmid) = number(vmid) else {
         return (Effect::Nothing, Answer::error(VMID));
     };
@@ -232,6 +233,11 @@ impl Answer {
         }
     }
 
+    /// The edge's own.
+    fn page(status: StatusCode) -> Self {
+        Self { status, content: Content::Page, standing: None }
+    }
+
     /// What is answered in place of the `ordinary` answer; faults that spoil it on its way leave it as it is.
     fn of(fault: Fault, standing: Option<Standing>, ordinary: Option<Self>) -> Option<Self> {
         let (status, content) = match fault {
@@ -240,15 +246,19 @@ impl Answer {
             | Fault::StreamReset(_)
             | Fault::RefusedStream
             | Fault::GoAway
-            | Fault::Silence(_) => return None,
+            | Fault::Silence(_)
+            | Fault::LateEffect => return None,
             Fault::Late | Fault::Truncated | Fault::Garbage | Fault::Endless => return ordinary,
             Fault::Status(error, _) => {
                 let (status, code) = server_error(error);
                 (status, Content::Error { code, message: FAULT })
             }
             // The edge knows nothing of the API's limit.
-            Fault::Html(error) => {
-                return Some(Self { status: edge_error(error), content: Content::Page, standing: None });
+            Fault::Html(error) => return Some(Self::page(edge_error(error))),
+            Fault::Cached => return Some(Self::page(StatusCode::BAD_GATEWAY)),
+            Fault::Stale => {
+                let (status, code) = server_error(ServerError::Unavailable);
+                (status, Content::Error { code, message: FAULT })
             }
             Fault::RefusedByApi => (StatusCode::OK, Content::Refused),
             Fault::Lie(lie) => (StatusCode::TOO_MANY_REQUESTS, Content::Lie(lie)),
@@ -256,9 +266,15 @@ impl Answer {
         Some(Self { status, content, standing })
     }
 
-    /// The answer as it is sent at `now`.
-    pub(super) fn render(&self, now: Timestamp, request_id: &str, settings: &Settings) -> Response<Vec<u8>> {
-        let mut response = Response::new(self.body(now, request_id, settings.retry_after));
+    /// The answer as it is sent at `now`, though it may be `dated` otherwise, or not at all.
+    pub(super) fn render(
+        &self,
+        now: Timestamp,
+        dated: Option<Timestamp>,
+        request_id: &str,
+        settings: &Settings,
+    ) -> Response<Vec<u8>> {
+        let mut response = Response::new(self.body(now, dated, request_id, settings.retry_after));
         *response.status_mut() = self.status;
         let map = response.headers_mut();
         let content_type = match self.content {
@@ -266,7 +282,9 @@ impl Answer {
             _ => "application/json; charset=utf-8",
         };
         map.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-        insert(map, DATE.as_str(), &http_date(now));
+        if let Some(dated) = dated {
+            insert(map, DATE.as_str(), &http_date(dated));
+        }
         if self.status == StatusCode::METHOD_NOT_ALLOWED {
             map.insert(ALLOW, HeaderValue::from_static("POST"));
         }
@@ -282,9 +300,15 @@ impl Answer {
         response
     }
 
-    fn body(&self, now: Timestamp, request_id: &str, retry_after: RetryAfter) -> Vec<u8> {
+    fn body(
+        &self,
+        now: Timestamp,
+        dated: Option<Timestamp>,
+        request_id: &str,
+        retry_after: RetryAfter,
+    ) -> Vec<u8> {
         let error = self.status.canonical_reason().unwrap_or("Unknown Error");
-        let timestamp = rfc3339(now);
+        let timestamp = dated.map(rfc3339);
         match &self.content {
             Content::Allocation { created, allocation } => {
                 let data = EnvelopeData { created: *created, allocation };
@@ -462,7 +486,7 @@ mod tests {
         rate_limit_headers: RateLimitHeaders,
     ) -> (HeaderMap, Value) {
         let settings = Settings { retry_after, rate_limit_headers, ..Settings::default() };
-        let (parts, body) = answer.render(now(), "id", &settings).into_parts();
+        let (parts, body) = answer.render(now(), Some(now()), "id", &settings).into_parts();
         (parts.headers, serde_json::from_slice(&body).unwrap())
     }
 
@@ -749,7 +773,7 @@ mod tests {
         ] {
             let rate_limit_headers = RateLimitHeaders::Always;
             let settings = Settings { rate_limit_form: form, rate_limit_headers, ..Settings::default() };
-            let response = answer.render(now(), "id", &settings);
+            let response = answer.render(now(), Some(now()), "id", &settings);
             let mut headers: Vec<String> = response
                 .headers()
                 .iter()
@@ -839,7 +863,7 @@ mod tests {
         let mut state = State::new(World::built_in(), None);
         let mut answer =
             |fault: &str| react(&mut state, "10000", &request(ALLOCATE), fault.parse().ok()).answer.unwrap();
-        let page = answer("html-520").render(now(), "id", &Settings::default());
+        let page = answer("html-520").render(now(), Some(now()), "id", &Settings::default());
         assert_eq!(page.headers()[CONTENT_TYPE], "text/html; charset=UTF-8");
         let text = String::from_utf8(page.into_body()).unwrap();
         assert!(text.contains("<title>520: Web server is returning an unknown error</title>"), "{text}");

@@ -22,6 +22,7 @@ use serde_json::json;
 use tokio::sync::{SetOnce, oneshot, watch};
 use tokio::time::Instant;
 
+use super::clock::Clock;
 use super::fault::{Defects, Fault, Lottery, TooManyFaults};
 use super::http2::StreamNo;
 use super::limit::{Limit, Quota};
@@ -33,7 +34,7 @@ use super::state::{Call, State};
 use super::tls::{CaFile, Tls, TlsError};
 use super::wire::{AllocationLine, AllocationText, CallLine, DefectsText};
 use super::world::number;
-use super::{InvalidState, Settings, World};
+use super::{InvalidState, Settings, Timestamps, World};
 use crate::allocation::NextHop;
 use crate::inventory::VmId;
 
@@ -160,6 +161,7 @@ fn record(api: Arc<Api>) -> Router {
         .route("/_sandbox/allocations", get(allocations))
         .route("/_sandbox/racks/{rack}", post(change_rack))
         .route("/_sandbox/faults", post(change_defect))
+        .route("/_sandbox/clock", post(set_clock))
         .with_state(api)
 }
 
@@ -182,25 +184,6 @@ struct Desk {
     request_ids: fastrand::Rng,
 }
 
-/// The wall clock as it was at the start, going on evenly whatever is done to it.
-#[derive(Debug)]
-struct Clock {
-    start: Timestamp,
-    started: Instant,
-}
-
-impl Clock {
-    fn at(&self, instant: Instant) -> Timestamp {
-        let passed = instant.saturating_duration_since(self.started);
-        let passed = SignedDuration::try_from(passed).unwrap_or(SignedDuration::MAX);
-        self.start.saturating_add(passed).unwrap_or(Timestamp::MAX)
-    }
-
-    fn now(&self) -> Timestamp {
-        self.at(Instant::now())
-    }
-}
-
 /// What one call comes to.
 #[derive(Debug)]
 struct Decision {
@@ -211,6 +194,8 @@ struct Decision {
     answer: Option<Answer>,
     request_id: String,
     delay: Duration,
+    /// When the call arrived, on the clock that is shown.
+    arrived: Timestamp,
 }
 
 impl Api {
@@ -221,10 +206,11 @@ impl Api {
             latencies: fastrand::Rng::with_seed(settings.seed),
             request_ids: fastrand::Rng::with_seed(!settings.seed),
         };
+        let clock = Clock::new(settings.clock);
         Ok(Self {
             lottery: Lottery::of_calls(settings.seed, &settings.faults)?,
             settings,
-            clock: Clock { start: Timestamp::now(), started: Instant::now() },
+            clock,
             orders,
             first_call: Arc::new(SetOnce::new()),
             desk: Mutex::new(desk),
@@ -237,19 +223,53 @@ impl Api {
     }
 
     /// A call takes effect and is recorded on arrival, whether or not its client waits for the answer.
-    async fn answer(&self, request: &Request<Bytes>) -> Response<Body> {
-        let Decision { recorded, fault, answer, request_id, delay } = self.decide(request);
-        if !delay.is_zero() {
-            tokio::time::sleep(delay).await;
-        }
+    async fn answer(self: &Arc<Self>, request: Request<Bytes>) -> Response<Body> {
+        let Decision { recorded, fault, answer, request_id, delay, arrived } = self.decide(&request);
+        let answer = match (fault, recorded) {
+            (Some(Fault::LateEffect), Some(number)) => self.act_late(&request, number, delay).await,
+            _ => {
+                if !delay.is_zero() {
+                    tokio::time::sleep(delay).await;
+                }
+                answer
+            }
+        };
         let Some(answer) = answer else {
             return self.break_off(fault, request.version()).await;
         };
         if let Some(number) = recorded {
             self.desk().state.answered(number);
         }
-        let response = answer.render(self.clock.now(), &request_id, &self.settings);
+        let now = self.clock.shown_now();
+        let dated = match self.settings.timestamps {
+            Timestamps::Answer => Some(now),
+            Timestamps::Arrival => Some(arrived),
+            Timestamps::Never => None,
+        };
+        let age = fault.map_or(SignedDuration::ZERO, Fault::age);
+        let dated = dated.and_then(|at| at.checked_sub(age).ok());
+        let response = answer.render(now, dated, &request_id, &self.settings);
         spoil(response, fault, self.finished())
+    }
+
+    /// Takes effect so much later, though its client may be gone by then.
+    async fn act_late(
+        self: &Arc<Self>,
+        request: &Request<Bytes>,
+        number: usize,
+        delay: Duration,
+    ) -> Option<Answer> {
+        let vmid = respond::vmid_of(request.uri().path())?.to_owned();
+        let action = respond::read(request).ok()?;
+        let api = Arc::clone(self);
+        let acting = tokio::spawn(async move {
+            tokio::time::sleep(delay).await;
+            let mut desk = api.desk();
+            let (effect, answer) = respond::act(&mut desk.state, api.clock.shown_now(), &vmid, action);
+            desk.state.acted(number, effect, answer.status.as_u16());
+            answer
+        });
+        acting.await.ok()
     }
 
     /// What comes in place of an answer.
@@ -283,10 +303,12 @@ impl Api {
         let latency = self.settings.latency.draw(&mut desk.latencies);
         let Some(vmid) = respond::vmid_of(request.uri().path()) else {
             let answer = Some(respond::no_such_route());
-            return Decision { recorded: None, fault: None, answer, request_id, delay: latency };
+            let arrived = self.clock.shown_now();
+            return Decision { recorded: None, fault: None, answer, request_id, delay: latency, arrived };
         };
         let instant = Instant::now();
         let now = self.clock.at(instant);
+        let arrived = self.clock.shown(now);
         let weather = self.weather(&mut desk, instant);
         let reaction = self.react(&mut desk, weather, now, vmid, request);
         let Reaction { action, effect, fault, answer } = reaction;
@@ -300,8 +322,9 @@ impl Api {
             fault: weather.outage.map(phase::Outage::name).or(fault.map(Fault::name)),
             answered: false,
         });
-        let late = if fault == Some(Fault::Late) { self.settings.late } else { Duration::ZERO };
-        Decision { recorded: Some(recorded), fault, answer, request_id, delay: latency.saturating_add(late) }
+        let is_late = matches!(fault, Some(Fault::Late | Fault::LateEffect));
+        let delay = if is_late { latency.saturating_add(self.settings.late) } else { latency };
+        Decision { recorded: Some(recorded), fault, answer, request_id, delay, arrived }
     }
 
     /// Where the API as a whole stands when this call comes in.
@@ -332,13 +355,18 @@ impl Api {
             desk.state
                 .change_limit(weather.quota.map(|quota| quota_in_place_of(limit, quota)).or(limit), now);
         }
-        match respond::admit(&mut desk.state, keys, now, request) {
+        let mut reaction = match respond::admit(&mut desk.state, keys, now, request) {
             Ok(admitted) => {
                 let fault = self.fault(desk, vmid);
-                respond(&mut desk.state, now, vmid, &admitted, fault)
+                respond(&mut desk.state, self.clock.shown(now), vmid, &admitted, fault)
             }
             Err(refusal) => refusal,
+        };
+        let standing = reaction.answer.as_mut().and_then(|answer| answer.standing.as_mut());
+        if let Some(standing) = standing {
+            standing.reset_at = self.clock.shown(standing.reset_at);
         }
+        reaction
     }
 
     /// What goes wrong with this call, if anything: what always does, or what chance would have.
@@ -395,7 +423,7 @@ async fn call(Shared(api): Shared<Arc<Api>>, request: Request<Body>) -> Response
         return broken_off(Broken::Refused);
     }
     match body {
-        Some(body) => api.answer(&Request::from_parts(parts, body)).await,
+        Some(body) => api.answer(Request::from_parts(parts, body)).await,
         // The client broke off before its call was whole: nobody reads this, and nothing was called.
         None => status(StatusCode::BAD_REQUEST, "the body ended early"),
     }
@@ -550,6 +578,24 @@ async fn change_defect(Shared(api): Shared<Arc<Api>>, body: Bytes) -> Response<B
         vms: desk.defects.vms().map(|(vmid, fault)| (vmid, fault.name())).collect(),
     };
     admin(StatusCode::OK, &json!(text))
+}
+
+/// By how much the clock that is shown is set: `{"step": "-5s"}`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ClockChange {
+    step: String,
+}
+
+async fn set_clock(Shared(api): Shared<Arc<Api>>, body: Bytes) -> Response<Body> {
+    let change: ClockChange = match serde_json::from_slice(&body) {
+        Ok(change) => change,
+        Err(error) => return status(StatusCode::BAD_REQUEST, &error.to_string()),
+    };
+    match super::signed_duration(&change.step) {
+        Some(by) => admin(StatusCode::OK, &json!({"ahead": format!("{:#}", api.clock.step(by))})),
+        None => status(StatusCode::BAD_REQUEST, "step is not a duration such as 5s or -1h"),
+    }
 }
 
 fn status(status: StatusCode, message: &str) -> Response<Body> {

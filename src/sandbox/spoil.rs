@@ -1,11 +1,11 @@
 //! What a fault makes of a whole answer on its way out.
 //!
-//! Only bodies; connections are broken off by `listen`, and what is answered is decided in `respond`.
+//! Bodies, and the age of one from a cache; connections are broken off by `listen`, and what is answered is decided in `respond`.
 
 use std::io;
 
 use axum::body::{Body, Bytes};
-use axum::http::header::CONTENT_LENGTH;
+use axum::http::header::{AGE, CONTENT_LENGTH};
 use axum::http::{HeaderValue, Response};
 use futures_util::{FutureExt, StreamExt, future, stream};
 
@@ -24,6 +24,7 @@ pub(super) fn spoil(
     match fault {
         Some(Fault::Truncated) => truncated(response),
         Some(Fault::Garbage) => response.map(|_| Body::from(GARBAGE)),
+        Some(Fault::Cached) => cached(response),
         Some(Fault::Endless) => response.map(|body| endless(body, finished)),
         Some(
             Fault::Reset(_)
@@ -36,10 +37,18 @@ pub(super) fn spoil(
             | Fault::StreamReset(_)
             | Fault::RefusedStream
             | Fault::GoAway
-            | Fault::Silence(_),
+            | Fault::Silence(_)
+            | Fault::LateEffect
+            | Fault::Stale,
         )
         | None => response.map(Body::from),
     }
+}
+
+/// Says since when it has been kept.
+fn cached(mut response: Response<Vec<u8>>) -> Response<Body> {
+    response.headers_mut().insert(AGE, HeaderValue::from(Fault::Cached.age().as_secs()));
+    response.map(Body::from)
 }
 
 /// Announces the whole length, sends the first half and breaks off.

@@ -290,6 +290,13 @@ impl State {
         self.calls.len() - 1
     }
 
+    /// A call of the record took effect after all.
+    pub(super) fn acted(&mut self, number: usize, effect: Effect, status: u16) {
+        if let Some(call) = self.calls.get_mut(number) {
+            (call.effect, call.status) = (effect, Some(status));
+        }
+    }
+
     /// An answer to that call leaves.
     pub(super) fn answered(&mut self, number: usize) {
         if let Some(call) = self.calls.get_mut(number) {

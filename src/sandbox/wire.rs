@@ -17,7 +17,8 @@ use crate::inventory::Action;
 #[serde(rename_all = "camelCase")]
 pub(super) struct Envelope<'a> {
     pub(super) success: bool,
-    pub(super) timestamp: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) timestamp: Option<String>,
     pub(super) request_id: &'a str,
     pub(super) data: EnvelopeData<'a>,
 }
@@ -35,7 +36,8 @@ pub(super) struct Problem<'a> {
     pub(super) error: &'a str,
     pub(super) message: &'a str,
     pub(super) code: &'a str,
-    pub(super) timestamp: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) timestamp: Option<String>,
     pub(super) request_id: &'a str,
 }
 
@@ -56,7 +58,8 @@ pub(super) struct TooMany<'a> {
 pub(super) struct RefusedEnvelope<'a> {
     pub(super) success: bool,
     pub(super) message: &'a str,
-    pub(super) timestamp: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) timestamp: Option<String>,
     pub(super) request_id: &'a str,
 }
 

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::faketime;
 use crate::fixture::{Fixture, Outcome};
+use crate::sandbox::Sandbox;
 use crate::script::{Answer, Api, Step, answer, error, html, json_answer, success_body};
 
 const RUN: [&str; 6] = ["run", "fleet.csv", "--action", "allocate", "--rate", "none"];
@@ -228,5 +229,20 @@ fn a_run_that_died_under_a_wrong_time_of_day_and_is_resumed_under_the_right_one_
         process.kill();
         faketime::set(&fixture, 0);
         assert_verdicts(&fixture.resume(&[]).exits(0), &TRUTH);
+    }
+}
+
+#[test]
+fn a_servers_clock_that_is_set_between_two_runs_hides_no_lost_answer() {
+    for step in ["-1h", "1h", "-5s"] {
+        let sandbox = Sandbox::start(&["--clock", "-5h", "--rack-fault", "dc1r27=reset-after"]);
+        let fixture = Fixture::at(&sandbox);
+        fixture.write("fleet.csv", "vmid\n10020\n10021\n10022\n10000\n10006\n");
+        let run = [&RUN[..], &["--max-attempts", "1", "--concurrency", "1"]].concat();
+        assert_eq!(fixture.run(&run).exits(3).vms_that_are("failed"), ["10000", "10006"]);
+        sandbox.set_fault("dc1r27", None);
+        sandbox.step_clock(step);
+        let verdicts = fixture.run(&run).exits(0).verdicts();
+        assert_eq!(verdicts[3..], ["10000 created lost_answer", "10006 unchanged server_clock"], "{step}");
     }
 }

@@ -124,6 +124,11 @@ impl Sandbox {
         self.change("/_sandbox/faults", &json!({ "rack": rack, "fault": fault }));
     }
 
+    /// Sets the clock that it shows by so much, such as `-5s`.
+    pub(crate) fn step_clock(&self, by: &str) {
+        self.change("/_sandbox/clock", &json!({ "step": by }));
+    }
+
     fn change_rack(&self, rack: &str, change: &Value) {
         self.change(&format!("/_sandbox/racks/{rack}"), change);
     }

@@ -6,12 +6,14 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by failing")]
 #![expect(clippy::print_stdout, reason = "seeds and counts are told, for whoever tries again")]
 
+mod clocks;
 mod exact;
+#[path = "../e2e/faketime.rs"]
+mod faketime;
 #[path = "../e2e/fixture.rs"]
 #[expect(dead_code, reason = "the end-to-end tests use the rest")]
 mod fixture;
 #[path = "../e2e/fleet.rs"]
-#[expect(dead_code, reason = "the end-to-end tests use the rest")]
 mod fleet;
 mod gentle;
 mod killed;
@@ -22,5 +24,8 @@ mod rfc4180;
 #[expect(dead_code, reason = "the end-to-end tests use the rest")]
 mod sandbox;
 mod stopped;
+#[path = "../e2e/strace.rs"]
+#[expect(dead_code, reason = "the end-to-end tests use the rest")]
+mod strace;
 mod trouble;
 mod truth;
