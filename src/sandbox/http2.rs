@@ -78,6 +78,8 @@ enum Fate {
     },
 }
 
+type Calls = FuturesUnordered<Pin<Box<dyn Future<Output = Option<Fate>> + Send>>>;
+
 /// Serves one connection to its end.
 pub(super) async fn serve(
     stream: TlsStream,
@@ -91,52 +93,69 @@ pub(super) async fn serve(
         builder.max_concurrent_streams(streams);
     }
     let wire = Wire { stream, lever: Arc::clone(&lever) };
-    let Ok(mut connection) = builder.handshake::<_, Bytes>(wire).await else { return };
-    let gate = Arc::<Mutex<Gate>>::default();
-    let mut calls = FuturesUnordered::new();
-    // A stream that is dropped is reset: these are past the last one, and nothing more is said of them.
-    let mut ignored = Vec::new();
-    let fate = loop {
-        tokio::select! {
-            accepted = connection.accept() => match accepted {
-                Some(Ok((request, respond))) => {
-                    let number = StreamNo { id: respond.stream_id().as_u32(), gate: Arc::clone(&gate) };
-                    calls.push(converse(routes.clone(), request, respond, number));
-                }
-                Some(Err(_)) | None => return,
-            },
-            Some(fate) = calls.next() => if let Some(fate) = fate { break fate },
-            Ok(()) = orders.changed() => match *orders.borrow_and_update() {
-                Order::Serve => {}
-                Order::Reset => break Fate::Reset,
-                Order::Finish => connection.graceful_shutdown(),
-            },
-        }
-    };
-    match fate {
-        Fate::Reset => {
+    let Ok(mut connection) = builder.handshake(wire).await else { return };
+    let mut calls = Calls::new();
+    match serve_until_fate(&mut connection, &mut calls, &routes, &mut orders).await {
+        None => {}
+        Some(Fate::Reset) => {
             flush(&mut connection);
             pull(&lever).reset = true;
         }
-        Fate::Silence => {
+        Some(Fate::Silence) => {
             flush(&mut connection);
             // An error says that nobody is left to give orders.
             let _ = orders.wait_for(|&order| order != Order::Serve).await;
         }
-        Fate::GoAway { last, stream } => {
-            ignored.push(stream);
+        Some(Fate::GoAway { last, stream }) => {
             pull(&lever).frame.extend(go_away(last));
-            // Until the client closes: closed with something unread, a connection is reset, and what was said is lost.
-            loop {
-                tokio::select! {
-                    accepted = connection.accept() => match accepted {
-                        Some(Ok((_, late))) => ignored.push(late),
-                        Some(Err(_)) | None => return,
-                    },
-                    Some(_) = calls.next() => {}
-                    Ok(()) = orders.changed() => return,
-                }
+            take_leave(&mut connection, &mut calls, stream, orders).await;
+        }
+    }
+}
+
+/// `None` where the client ends it, or it has finished.
+async fn serve_until_fate(
+    connection: &mut Connection<Wire, Bytes>,
+    calls: &mut Calls,
+    routes: &Routes,
+    orders: &mut watch::Receiver<Order>,
+) -> Option<Fate> {
+    let gate = Arc::<Mutex<Gate>>::default();
+    loop {
+        tokio::select! {
+            accepted = connection.accept() => {
+                let (request, respond) = accepted?.ok()?;
+                let number = StreamNo { id: respond.stream_id().as_u32(), gate: Arc::clone(&gate) };
+                calls.push(Box::pin(converse(routes.clone(), request, respond, number)));
             }
+            Some(fate) = calls.next() => if fate.is_some() { return fate },
+            Ok(()) = orders.changed() => match *orders.borrow_and_update() {
+                Order::Serve => {}
+                Order::Reset => return Some(Fate::Reset),
+                Order::Finish => connection.graceful_shutdown(),
+            },
+        }
+    }
+}
+
+/// Answers the calls that there are, and ignores later ones, until the client closes: closed with something unread, a
+/// connection is reset, and what was said is lost.
+async fn take_leave(
+    connection: &mut Connection<Wire, Bytes>,
+    calls: &mut Calls,
+    stream: SendResponse<Bytes>,
+    mut orders: watch::Receiver<Order>,
+) {
+    // A stream that is dropped is reset: these are past the last one, and nothing more is said of them.
+    let mut ignored = vec![stream];
+    loop {
+        tokio::select! {
+            accepted = connection.accept() => match accepted {
+                Some(Ok((_, late))) => ignored.push(late),
+                Some(Err(_)) | None => return,
+            },
+            Some(_) = calls.next() => {}
+            Ok(()) = orders.changed() => return,
         }
     }
 }
