@@ -12,7 +12,7 @@ fn what_cannot_be_done_is_refused_before_anything_is_called() {
     let fixture = Fixture::at(&sandbox).env("V6FLEET_ACTION", "allocate");
     fixture.write("fleet.csv", "vmid,rack_id\n10000,dc1r27\n");
     fixture.write("no-ids.csv", "ID,name\n10000,a\n");
-    fixture.write("fleet.txt", "vmid\n10000\n");
+    fixture.write("fleet.dat", "vmid\n10000\n");
     fixture.write("broken.json", "{\"vms\":[{\"vmid\":10000},");
     fixture.write("empty.csv", "");
     fixture.write("header-only.csv", "vmid\n");
@@ -22,11 +22,11 @@ fn what_cannot_be_done_is_refused_before_anything_is_called() {
     for (code, word, args) in [
         (7, "nothing selected", &["fleet.csv", "--rack", "nosuch"][..]),
         (7, "nothing selected", &["fleet.csv", "--vmid", "1"]),
-        (7, "nothing selected", &["header-only.csv"]),
+        (2, "header-only.csv is empty", &["header-only.csv"]),
         (2, "--colour", &["fleet.csv", "--colour", "blue"]),
         (2, "nosuch.csv", &["nosuch.csv"]),
         (2, "INVENTORY", &[]),
-        (2, "--inventory-format", &["fleet.txt"]),
+        (2, "--inventory-format", &["fleet.dat"]),
         (2, "the columns are: ID, name", &["no-ids.csv"]),
         (2, "the file is empty", &["empty.csv"]),
         (2, "broken.json:1", &["broken.json"]),
