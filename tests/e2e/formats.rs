@@ -9,7 +9,7 @@ use v6fleet::report::Format;
 
 use crate::answers::{found, made, problem, refused, success_updated_now};
 use crate::fixture::{self, Fixture};
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Sandbox, Transport};
 use crate::script::{Api, Step, answer, error, json_answer};
 
 /// A name that is a row, a cell and a formula of its own wherever it is not taken for a text.
@@ -322,11 +322,10 @@ fn every_format_says_the_same_of_every_outcome_and_every_failure() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let nobody = told_by_all(&fixture(&format!("http://{closed}")), &run, 3);
 
-    let sandbox = Sandbox::start(&[]);
-    let plain = sandbox.base_url().replace("http://", "https://");
-    let no_tls = told_by_all(&fixture(&plain), &run, 8);
+    let unknown = Sandbox::speaking(Transport::Http2, &[]);
+    let untrusted = told_by_all(&fixture(&unknown.base_url()), &run, 8);
 
-    let runs = [answered, nobody, no_tls];
+    let runs = [answered, nobody, untrusted];
     let told = |counts: fn(&Account) -> &BTreeMap<String, u64>| {
         let counts = runs.iter().flat_map(counts).filter(|(_, vms)| **vms > 0);
         counts.map(|(word, _)| word.as_str()).collect::<BTreeSet<_>>()
