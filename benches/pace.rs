@@ -3,6 +3,9 @@
 //! Each case is a whole run with a ceiling five times too high. Its time is told as a ratio to the ideal, which is all
 //! calls at the limit but for those that a rested bucket or an empty window gives at once; its waste as the share of
 //! calls that were answered 429, by the sandbox's own record. The cases only wait, so they run side by side.
+//!
+//! Further cases have no limit at all, but refuse, or fail, for other reasons: there the ideal is all calls at the
+//! ceiling, and the pauses that the API asked for.
 
 #![expect(clippy::unwrap_used, reason = "what cannot be measured is no measurement")]
 #![expect(clippy::print_stdout, reason = "a benchmark shows its table")]
@@ -31,13 +34,17 @@ struct Case {
     vms: usize,
     /// Seconds.
     ideal: f64,
+    /// Seconds that each refused call asks for.
+    pause: f64,
     slowest: f64,
     most_refused: f64,
+    /// Calls a second that the ledger remembers before the run.
+    remembered: Option<f64>,
 }
 
 const BUCKET: &[&str] = &["--limit", "50/s"];
 
-const CASES: [Case; 8] = [
+const CASES: [Case; 14] = [
     Case { name: "bucket, 50/s", sandbox: BUCKET, ..Case::bucket(99.0, 1.08, 0.01) },
     Case {
         name: "bucket, 50/s, announced (ISO)",
@@ -78,11 +85,68 @@ const CASES: [Case; 8] = [
         sandbox: &["--limit", "50/s", "--phase", "2500..=limit=100/s"],
         ..Case::bucket(74.0, 1.25, 0.01)
     },
+    Case {
+        name: "1 in 200 refused, seed 1",
+        sandbox: &["--fault", "429-second=0.5%", "--seed", "1"],
+        ..UNLIMITED
+    },
+    Case {
+        name: "1 in 200 refused, seed 2",
+        sandbox: &["--fault", "429-second=0.5%", "--seed", "2"],
+        ..UNLIMITED
+    },
+    Case {
+        name: "1 in 200 refused, seed 3",
+        sandbox: &["--fault", "429-second=0.5%", "--seed", "3"],
+        ..UNLIMITED
+    },
+    Case {
+        name: "first call refused, 10 s",
+        sandbox: &["--phase", "0..1=throttle=10s"],
+        rate: "10/s",
+        vms: 60,
+        ideal: 6.0,
+        pause: 10.0,
+        most_refused: 0.02,
+        ..UNLIMITED
+    },
+    Case {
+        name: "0.416/s remembered of an outage",
+        sandbox: &[],
+        rate: "10/s",
+        vms: 60,
+        ideal: 6.0,
+        most_refused: 0.0,
+        remembered: Some(0.416),
+        ..UNLIMITED
+    },
+    Case {
+        name: "each VM's first call cut off",
+        sandbox: &["--first-fault", "reset-after"],
+        rate: "20/s",
+        vms: 60,
+        ideal: 6.0,
+        slowest: 15.0,
+        most_refused: 0.0,
+        ..UNLIMITED
+    },
 ];
+
+const UNLIMITED: Case = Case { rate: "200/s", vms: 2_000, pause: 1.0, ..Case::bucket(10.0, 1.1, 0.015) };
 
 impl Case {
     const fn bucket(ideal: f64, slowest: f64, most_refused: f64) -> Self {
-        Self { name: "", sandbox: BUCKET, rate: "250/s", vms: 5_000, ideal, slowest, most_refused }
+        Self {
+            name: "",
+            sandbox: BUCKET,
+            rate: "250/s",
+            vms: 5_000,
+            ideal,
+            pause: 0.0,
+            slowest,
+            most_refused,
+            remembered: None,
+        }
     }
 }
 
@@ -130,7 +194,7 @@ fn run(case: &Case, sandbox: &Sandbox, fixture: &Fixture) -> Figures {
     let refused = calls.iter().filter(|call| call.status == 429).count();
     Figures {
         name: case.name,
-        time: seconds / case.ideal,
+        time: seconds / (case.ideal + case.pause * refused as f64),
         slowest: case.slowest,
         refused: refused as f64 / calls.len() as f64,
         most_refused: case.most_refused,
@@ -142,6 +206,9 @@ fn start(case: &Case) -> (Sandbox, Fixture) {
     let sandbox = Sandbox::start(&[case.sandbox, &["--latency", "40ms"]].concat());
     let fixture = Fixture::at(&sandbox);
     fixture.write("fleet.csv", fleet::csv(case.vms));
+    if let Some(per_second) = case.remembered {
+        fixture.remember(per_second);
+    }
     (sandbox, fixture)
 }
 
@@ -152,6 +219,10 @@ fn measure(case: &'static Case) -> Vec<Figures> {
         // Until the bucket is full again.
         thread::sleep(Duration::from_secs(2));
         figures.push(run(&REMEMBERED, &sandbox, &fixture));
+    }
+    if case.name.starts_with("1 in 200") {
+        let name = "  and the run after it";
+        figures.push(Figures { name, ..run(case, &sandbox, &fixture) });
     }
     figures
 }

@@ -14,11 +14,11 @@ mod line;
 mod mask;
 mod object;
 mod proxy;
-mod retry_after;
 mod server_clock;
 mod tls;
 mod transport;
 mod v1;
+mod wait;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -240,7 +240,7 @@ impl Api {
         if let Err(fault) = &mut attempt.result
             && head.status == 429
         {
-            fault.retry_after = fault.retry_after.or(attempt.announced.reset_in);
+            fault.retry_after = fault.retry_after.max(attempt.announced.reset_in);
         }
         if head.stored {
             // Its times are those of its making.

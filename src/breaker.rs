@@ -48,7 +48,8 @@ pub struct Breaker {
     window: u32,
     connects: u32,
     state: State,
-    /// Between the next time's first probes: grows with every opening until a whole window was well.
+    /// Before the next time's first probe: grows with every opening, shrinks with every way back, and is as at first
+    /// after a whole window that was well.
     gap: Duration,
     well_since: u32,
 }
@@ -65,6 +66,8 @@ enum State {
     Returning {
         next: Instant,
         step: Duration,
+        /// The probe that succeeded was a retry: of first calls it says nothing.
+        by_retry: bool,
     },
 }
 
@@ -102,7 +105,7 @@ impl Breaker {
                 *probing = true;
                 Purpose::Trial
             }
-            State::Returning { next, step } => {
+            State::Returning { next, step, .. } => {
                 *next = now + *step;
                 Purpose::Trial
             }
@@ -131,17 +134,24 @@ impl Breaker {
                 self.state = State::Open { next: now + announced.max(FIRST_PROBE), probing: false };
                 false
             }
-            (State::Open { .. } | State::Returning { .. }, Purpose::Trial) if ill => {
+            (State::Open { .. }, Purpose::Trial) if ill => {
+                self.open(announced, now);
+                false
+            }
+            (State::Returning { by_retry, .. }, Purpose::Trial) if ill => {
+                if by_retry && is_first {
+                    self.shrink();
+                }
                 self.open(announced, now);
                 false
             }
             (State::Open { .. }, Purpose::Trial) => {
-                self.state = State::Returning { next: now, step: FIRST_STEP };
+                self.state = State::Returning { next: now, step: FIRST_STEP, by_retry: !is_first };
                 false
             }
-            (State::Returning { next, step }, Purpose::Trial) => {
+            (State::Returning { next, step, by_retry }, Purpose::Trial) => {
                 let step = if health == Health::Well { step / 2 } else { step };
-                self.state = State::Returning { next: next.min(now + step), step };
+                self.state = State::Returning { next: next.min(now + step), step, by_retry };
                 if step < LAST_STEP {
                     self.close();
                 }
@@ -176,6 +186,12 @@ impl Breaker {
 
     fn close(&mut self) {
         self.state = State::Closed;
+        self.shrink();
+    }
+
+    /// The next time is no longer than this one.
+    fn shrink(&mut self) {
+        self.gap = (self.gap / 2).max(FIRST_PROBE);
     }
 }
 
@@ -307,6 +323,22 @@ mod tests {
         first_calls(&mut breaker, Health::Well, 20, at);
         first_calls(&mut breaker, Health::Ill, 10, at);
         assert_eq!(breaker.allows(at), Err(Some(at + SECOND)));
+    }
+
+    #[test]
+    fn where_retries_succeed_and_first_calls_fail_it_opens_for_no_longer() {
+        let now = Instant::now();
+        let mut breaker = opened(now);
+        let mut at = now;
+        for _ in 0..5 {
+            let Err(Some(next)) = breaker.allows(at) else { panic!("allowed at once") };
+            assert_eq!(next - at, SECOND);
+            at = next;
+            for (is_first, health) in [(false, Health::Well), (true, Health::Ill)] {
+                let purpose = breaker.left(at);
+                breaker.came_back(purpose, is_first, health, Duration::ZERO, at);
+            }
+        }
     }
 
     #[test]

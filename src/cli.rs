@@ -284,6 +284,10 @@ pub struct PaceArgs {
     #[arg(long, value_name = "RATE", default_value = "10/s")]
     pub rate: Ceiling,
 
+    /// Begin as if no earlier run had found a limit of the API's
+    #[arg(long)]
+    pub forget_rate: bool,
+
     /// Most calls in flight
     #[arg(long, value_name = "N", default_value = "16", value_parser = slots)]
     pub concurrency: NonZeroU32,

@@ -2,6 +2,7 @@
 
 mod audit;
 mod completion;
+mod descriptors;
 mod diff;
 mod dry_run;
 mod execution;
@@ -191,9 +192,11 @@ fn dispatch(config: &Config, screen: &Screen) -> Result<u8, CommandError> {
     match &config.cli.command {
         Command::Run(args) if args.dry_run => dry_run::dry_run(config, args),
         Command::Run(args) => {
+            descriptors::make_room(args.pace.concurrency.get(), args.rehearsal.sandbox)?;
             pinged(&args.reports, &args.connection, &args.rehearsal, || run::run(config, args, screen))
         }
         Command::Resume(args) => {
+            descriptors::make_room(args.pace.concurrency.get(), args.rehearsal.sandbox)?;
             pinged(&args.reports, &args.connection, &args.rehearsal, || resume::resume(config, args, screen))
         }
         Command::Report(args) => report::report(common, args),
@@ -202,6 +205,7 @@ fn dispatch(config: &Config, screen: &Screen) -> Result<u8, CommandError> {
         Command::Diff(args) => diff::diff(common, args),
         Command::Audit(args) => audit::audit(common, args),
         Command::Sandbox(args) => {
+            descriptors::make_room(1, false)?;
             sandbox::serve(args, &mut Stdout::lock())?;
             Ok(exit::COMPLETE)
         }

@@ -8,7 +8,7 @@ mod tempo;
 mod turn;
 mod work;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::future::Future;
 use std::num::NonZeroU32;
 use std::pin::Pin;
@@ -135,6 +135,7 @@ pub async fn reconcile(
         tempo: Tempo::new(begun, CLAIM_AHEAD),
         enough_until: 0,
         in_flight: FuturesUnordered::new(),
+        slots: settings.concurrency.get() as usize,
         waiting: Waiting::default(),
         in_doubt: VecDeque::new(),
         given_up: VecDeque::new(),
@@ -142,6 +143,7 @@ pub async fn reconcile(
         unsettled: 0,
         successes: 0,
         hindered_since: None,
+        paced_since: None,
         hindered_by: None,
         deadline: settings.deadline.map(|deadline| begun + deadline),
         stop: None,
@@ -167,6 +169,8 @@ struct Run<'a> {
     /// Enough VMs are ready until so many calls have left.
     enough_until: u64,
     in_flight: FuturesUnordered<Call>,
+    /// The most calls in flight.
+    slots: usize,
     waiting: Waiting,
     /// Key or certificate refused: what that means, the next answers tell.
     in_doubt: VecDeque<Work>,
@@ -177,8 +181,10 @@ struct Run<'a> {
     /// Outcomes on their way to the disk.
     unsettled: usize,
     successes: u64,
-    /// Since when it is the API, not our own pace, that keeps the run from settling a VM.
+    /// Since when it is the API, not our own pace, that keeps the run from settling a VM: later by what our pace took.
     hindered_since: Option<Instant>,
+    /// Since when nothing but our own pace holds the next call.
+    paced_since: Option<Instant>,
     /// What was seen to hinder it, once that was told.
     hindered_by: Option<String>,
     deadline: Option<Instant>,
@@ -269,15 +275,27 @@ impl Run<'_> {
         let retry = self.waiting.next_due().filter(|_| self.stop.is_none() && self.claiming.is_none());
         // A VM that is due but finds no room waits for whatever makes room.
         let retry = retry.filter(|&due| due > now);
-        [next_slot, retry, self.writer.due(), self.deadline.filter(|_| self.stop.is_none()), self.drained_by]
-            .into_iter()
-            .flatten()
-            .fold(now + TICK, Instant::min)
+        // Nothing is claimed before a probe may leave.
+        let probe = self.breakers.api_allows(now).err().flatten();
+        [
+            next_slot,
+            retry,
+            probe,
+            self.writer.due(),
+            self.deadline.filter(|_| self.stop.is_none()),
+            self.drained_by,
+        ]
+        .into_iter()
+        .flatten()
+        .fold(now + TICK, Instant::min)
     }
 
     fn check_time(&mut self, now: Instant) {
         if self.deadline.is_some_and(|deadline| now >= deadline) {
             self.stop(Stop::Deadline);
+        }
+        if let (Some(paced), Some(hindered)) = (self.paced_since.take(), &mut self.hindered_since) {
+            *hindered += now.saturating_duration_since(paced);
         }
         if self.parts.pace.paused_until(now).is_some() {
             self.hindered_since.get_or_insert(now);
@@ -324,30 +342,20 @@ impl Run<'_> {
         if self.stop.is_some() || self.claiming.is_some() || self.tempo.left() < self.enough_until {
             return;
         }
-        let ahead = if self.breakers.api_is_closed() { self.ahead() } else { 1 };
-        let may_leave = |work: &&Work| self.may_leave(work, now).is_ok();
+        let ahead = match self.breakers.api_allows(now) {
+            Ok(()) if self.breakers.api_is_closed() => self.ahead(),
+            Ok(()) => 1,
+            Err(_) => return,
+        };
+        let retries = self.retries(now);
+        let may_leave = |work: &&Work| self.may_leave(work, &retries, now).is_ok();
         let leaving = u32::try_from(self.ready.iter().filter(may_leave).count()).unwrap_or(u32::MAX);
         if leaving > ahead / 2 {
             self.enough_until = self.tempo.left() + u64::from(leaving - ahead / 2);
             return;
         }
         let mut room = ahead - leaving;
-        let mut again = HashMap::new();
-        while room > 0
-            && let Some(mut work) = self.waiting.pop_due(now)
-        {
-            let rack = work.item.rack;
-            if work.is_struck_out(self.successes) {
-                self.fail(work);
-            } else if !self.breakers.rack_is_closed(rack) && self.turn.ready(rack) > 0 {
-                // One VM at a time tries a sick rack; this one asks again later.
-                self.waiting.push(work, now + TICK);
-            } else {
-                self.turn.renewed(rack);
-                again.insert(work.item.position, work);
-                room -= 1;
-            }
-        }
+        let again = self.claim_again(&mut room, now);
         let vms = self.startable(room);
         let take = self.turn.take(vms, |no| if self.breakers.rack_is_closed(no) { ahead } else { 1 });
         self.started += take.iter().map(|take| u64::from(take.vms)).sum::<u64>();
@@ -355,6 +363,27 @@ impl Run<'_> {
             self.writer.claim(again.keys().copied().collect(), take, self.clock.agreed());
             self.claiming = Some(again);
         }
+    }
+
+    /// Those of the waiting VMs that may be called again, and take up `room`.
+    fn claim_again(&mut self, room: &mut u32, now: Instant) -> HashMap<i64, Work> {
+        let tried = self.ready.iter().filter(|work| !work.is_new()).map(|work| work.item.rack);
+        let mut tried: HashSet<RackNo> = tried.collect();
+        let mut again = HashMap::new();
+        while *room > 0 {
+            // One VM at a time tries a sick rack again.
+            let may = |no: RackNo| self.breakers.rack_is_closed(no) || !tried.contains(&no);
+            let Some(mut work) = self.waiting.pop_due(now, may) else { break };
+            if work.is_struck_out(self.successes) {
+                self.fail(work);
+                continue;
+            }
+            tried.insert(work.item.rack);
+            self.turn.renewed(work.item.rack);
+            again.insert(work.item.position, work);
+            *room -= 1;
+        }
+        again
     }
 
     /// How many of `room` may be VMs that were not called yet.
@@ -381,10 +410,7 @@ impl Run<'_> {
     /// Sends what may leave now. Returns when the next call may, if it is the time that holds it.
     fn send_ready(&mut self, now: Instant) -> Option<Instant> {
         let date = clock::now();
-        while self.in_flight.len() < self.settings.concurrency.get() as usize
-            && self.unsettled < UNSETTLED_CAP
-            && self.trust.allows()
-        {
+        while self.in_flight.len() < self.slots && self.unsettled < UNSETTLED_CAP && self.trust.allows() {
             let next = match self.next_ready(now) {
                 Ok(next) => next,
                 Err(at) => {
@@ -399,7 +425,11 @@ impl Run<'_> {
             }
             let ticket = match self.parts.pace.next(now) {
                 Ok(ticket) => ticket,
-                Err(at) => return Some(at),
+                Err(at) => {
+                    let is_paced = self.in_flight.is_empty() && self.parts.pace.paused_until(now).is_none();
+                    self.paced_since = is_paced.then_some(now);
+                    return Some(at);
+                }
             };
             let Some(work) = self.ready.remove(next) else { break };
             self.turn.left(work.item.rack);
@@ -415,7 +445,8 @@ impl Run<'_> {
     /// The first ready VM whose rack has room and may be called, or the earliest moment at which one may.
     fn next_ready(&self, now: Instant) -> Result<usize, Option<Instant>> {
         let mut earliest: Option<Instant> = None;
-        let next = self.ready.iter().position(|work| match self.may_leave(work, now) {
+        let retries = self.retries(now);
+        let next = self.ready.iter().position(|work| match self.may_leave(work, &retries, now) {
             Ok(()) => true,
             Err(at) => {
                 earliest = [earliest, at].into_iter().flatten().min();
@@ -426,11 +457,32 @@ impl Run<'_> {
     }
 
     /// Whether a ready VM has a slot and is allowed to use it, or the earliest moment at which it may be.
-    fn may_leave(&self, work: &Work, now: Instant) -> Result<(), Option<Instant>> {
-        match self.turn.has_room(work.item.rack) {
+    fn may_leave(&self, work: &Work, retries: &HashSet<RackNo>, now: Instant) -> Result<(), Option<Instant>> {
+        match self.turn.has_room(work.item.rack) && !self.gives_way(work, retries) {
             true => self.breakers.allows(work.item.rack, now),
             false => Err(None),
         }
+    }
+
+    /// Where a breaker lets single calls through, VMs that wait for another one come before those never called.
+    fn gives_way(&self, work: &Work, retries: &HashSet<RackNo>) -> bool {
+        let rack = work.item.rack;
+        work.is_new()
+            && match self.breakers.api_is_closed() {
+                true => !self.breakers.rack_is_closed(rack) && retries.contains(&rack),
+                false => !retries.is_empty(),
+            }
+    }
+
+    /// While a breaker is open, the racks with VMs that have waited long enough and may be called again.
+    fn retries(&self, now: Instant) -> HashSet<RackNo> {
+        if self.breakers.all_are_closed() {
+            return HashSet::new();
+        }
+        let claimed = self.claiming.iter().flat_map(HashMap::values).chain(&self.ready);
+        let retries = claimed.chain(self.waiting.due(now)).filter(|work| !work.is_new());
+        let may_leave = |no: &RackNo| self.turn.has_room(*no) && self.breakers.allows(*no, now).is_ok();
+        retries.map(|work| work.item.rack).filter(may_leave).collect()
     }
 
     /// A claim that is too old is made again: the next claim takes this VM first.
@@ -493,8 +545,10 @@ impl Run<'_> {
         let now = Instant::now();
         let opened = self.breakers.came_back(rack, purposes, work.is_new(), &attempt, now);
         self.tell_opened(rack, opened);
-        if attempt.status.is_some_and(|status| status != 429) {
-            self.parts.pace.accepted(ticket, attempt.announced, now);
+        match attempt.status {
+            Some(429) => {}
+            Some(..500) => self.parts.pace.accepted(ticket, attempt.announced, now),
+            Some(500..) | None => self.parts.pace.failed(ticket, attempt.announced, now),
         }
         self.note(&mut work, &attempt);
         let offset = self.clock.offset(&attempt);
@@ -530,6 +584,9 @@ impl Run<'_> {
         };
         work.item.first_call.get_or_insert(FirstCall { at: attempt.sent_at, told: None });
         let throttled = attempt.status == Some(429);
+        if attempt.result.as_ref().is_err_and(|fault| fault.ours) {
+            return;
+        }
         work.attempts += u32::from(!throttled);
         let tally = work.tally();
         tally.first_sent.get_or_insert(attempt.sent_at);
@@ -572,11 +629,27 @@ impl Run<'_> {
             Decision::InDoubt => return self.doubt(work, setback, ticket, now),
             Decision::Fail => self.fail(work),
             Decision::Again(wait) => self.wait(work, setback, now + wait),
+            Decision::Hampered(wait) => {
+                self.keep_to_fewer();
+                self.wait(work, setback, now + wait);
+            }
             Decision::Throttled(wait) => self.throttled(work, setback, ticket, wait),
         }
         match fault.json && matches!(fault.status, Some(404 | 409)) {
             true => self.key_is_good(ticket),
             false => self.trust.neutral(ticket.left),
+        }
+    }
+
+    /// More calls at once than are in flight now are more than this machine lets us make.
+    fn keep_to_fewer(&mut self) {
+        let slots = self.in_flight.len().max(1);
+        if slots < self.slots {
+            self.slots = slots;
+            warn!(
+                slots,
+                "no file descriptor was left for one more call (ulimit -n): keeping to fewer at once"
+            );
         }
     }
 

@@ -13,6 +13,7 @@ use crate::api::Fault;
 use crate::outcome::Failure;
 
 const FIRST_DELAY: Duration = Duration::from_millis(500);
+const HAMPERED: Duration = Duration::from_secs(1);
 const LONGEST_DELAY: Duration = Duration::from_secs(30);
 
 /// What follows from a faulty attempt.
@@ -24,6 +25,8 @@ pub enum Decision {
     Again(Duration),
     /// The API asks everybody to wait, for as long as it says, or an unstated time. Not an attempt.
     Throttled(Option<Duration>),
+    /// It is ourselves that could not make the call: again after this wait, with fewer at once. Not an attempt.
+    Hampered(Duration),
     /// The key or the certificate was refused. Whether that is this VM's failure or the whole run's,
     /// the next answers tell.
     InDoubt,
@@ -40,6 +43,9 @@ pub struct Policy {
 
 /// Decides on attempt number `number` (1 is the first); `jitter` is from 0 to 1.
 pub fn decide(policy: Policy, number: u32, fault: &Fault, jitter: f64) -> Decision {
+    if fault.ours {
+        return Decision::Hampered(HAMPERED);
+    }
     if fault.status == Some(429) {
         return Decision::Throttled(fault.retry_after);
     }
@@ -110,6 +116,7 @@ mod tests {
             json: true,
             may_have_applied: false,
             unseen: false,
+            ours: false,
             retry_after: None,
             message: String::new(),
         }
@@ -168,6 +175,12 @@ mod tests {
         assert_eq!(decide(POLICY, 1, &json, 0.5), Decision::InDoubt);
         let edge = Fault { json: false, ..json };
         assert!(matches!(decide(POLICY, 1, &edge, 0.5), Decision::Again(_)));
+    }
+
+    #[test]
+    fn a_call_that_we_could_not_make_is_made_again_however_often() {
+        let ours = Fault { ours: true, ..fault(None, Failure::Connect) };
+        assert_eq!(decide(POLICY, 99, &ours, 0.5), Decision::Hampered(HAMPERED));
     }
 
     #[test]
@@ -239,7 +252,7 @@ mod tests {
             match decide(policy, number, &fault, jitter) {
                 Decision::Again(wait) => prop_assert!(Some(wait) >= fault.retry_after),
                 Decision::Throttled(wait) => prop_assert_eq!(wait, fault.retry_after),
-                Decision::Fail | Decision::InDoubt => {}
+                Decision::Fail | Decision::InDoubt | Decision::Hampered(_) => {}
             }
         }
     }

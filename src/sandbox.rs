@@ -61,6 +61,8 @@ pub struct Settings {
     pub faults: Vec<FaultShare>,
     /// Added to the latency of a call that is [`Fault::Late`].
     pub late: Duration,
+    /// What goes wrong with each VM's first call.
+    pub first_fault: Option<Fault>,
     /// What goes wrong with every call for these racks' VMs.
     pub rack_faults: Vec<(String, Fault)>,
     /// What goes wrong with every call for these VMs.
@@ -88,6 +90,7 @@ impl Default for Settings {
             rate_limit_form: RateLimitForm::XIso,
             faults: vec![],
             late: Duration::from_secs(5),
+            first_fault: None,
             rack_faults: vec![],
             vm_faults: vec![],
             phases: vec![],

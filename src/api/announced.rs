@@ -1,21 +1,15 @@
 //! What an answer says of the API's own rate limit.
 //!
-//! Two families are read: `X-RateLimit-Remaining` and `-Reset` (HostUp documents an ISO timestamp; elsewhere it is
-//! seconds since 1970, or from now), and the IETF's `RateLimit` with `RateLimit-Policy`, in the forms of its drafts:
-//! `"default";r=50;t=30` and `limit=100, remaining=50, reset=30`. What is malformed says nothing.
+//! Two families are read: `-Remaining` and `-Reset` or `-Reset-After`, as `X-RateLimit-`, `X-Rate-Limit-` or, in the
+//! IETF's older drafts, `RateLimit-`; and its later ones, `RateLimit` with `RateLimit-Policy`: `"default";r=50;t=30` and
+//! `limit=100, remaining=50, reset=30`. Of several resets the last counts. What is malformed says nothing.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use reqwest::header::HeaderMap;
 
-use super::retry_after;
-
-/// A number of seconds is a date from here on, and a delay below: three years, or 1973.
-const DATES_FROM: u64 = 100_000_000;
-
-/// A date is in milliseconds from here on: 1973, or the year 5138.
-const MILLISECONDS_FROM: u64 = 100_000_000_000;
+use super::wait::Wait;
 
 /// A policy for a longer time is no pace to keep, in seconds: a day's quota may be used within an hour.
 const LONGEST_WINDOW: u64 = 60;
@@ -32,51 +26,39 @@ pub struct Announced {
 }
 
 /// The same before the server's clock is known.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Stated {
     remaining: Option<u64>,
-    reset: Option<Reset>,
+    resets: Vec<Wait>,
     per_second: Option<f64>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Reset {
-    In(Duration),
-    At(Timestamp),
-}
+const FAMILIES: [&str; 3] = ["ratelimit", "x-ratelimit", "x-rate-limit"];
 
 impl Stated {
     pub(super) fn of(headers: &HeaderMap) -> Self {
-        let field = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-        let per_second = field("ratelimit-policy").and_then(rate);
-        if let Some(items) = field("ratelimit") {
-            let remaining = parameter(items, &["r", "remaining"]);
-            let reset = parameter(items, &["t", "reset"]).map(Duration::from_secs).map(Reset::In);
-            return Self { remaining, reset, per_second };
+        let fields = |name: String| {
+            headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).map(str::trim)
+        };
+        let families =
+            |end: &'static str| FAMILIES.iter().flat_map(move |family| fields(format!("{family}-{end}")));
+        let items = || fields("ratelimit".into());
+        let left = items().filter_map(|items| parameter(items, &["r", "remaining"]));
+        let reset = items().filter_map(|items| parameter(items, &["t", "reset"])).map(Duration::from_secs);
+        let resets = families("reset").chain(families("reset-after")).filter_map(Wait::read);
+        let policies = fields("ratelimit-policy".into()).chain(fields("ratelimit-limit".into()));
+        Self {
+            remaining: families("remaining").filter_map(|text| text.parse().ok()).chain(left).min(),
+            resets: resets.chain(reset.map(Wait::For)).collect(),
+            per_second: policies.filter_map(rate).reduce(f64::min),
         }
-        let remaining = field("x-ratelimit-remaining").and_then(|text| text.parse().ok());
-        Self { remaining, reset: field("x-ratelimit-reset").and_then(reset), per_second }
     }
 
     /// `server_time` is the server's clock while it answered.
     pub(super) fn at(self, server_time: Timestamp) -> Announced {
-        let reset_in = self.reset.map(|reset| match reset {
-            Reset::In(wait) => wait,
-            Reset::At(at) => at.duration_since(server_time).try_into().unwrap_or_default(),
-        });
-        let reset_in = reset_in.map(|wait| wait.min(retry_after::LONGEST));
+        let reset_in = self.resets.iter().map(|reset| reset.from(server_time)).max();
         Announced { remaining: self.remaining, reset_in, per_second: self.per_second }
     }
-}
-
-fn reset(text: &str) -> Option<Reset> {
-    let Ok(number) = text.parse::<u64>() else { return text.parse().ok().map(Reset::At) };
-    let signed = i64::try_from(number).ok()?;
-    if number < DATES_FROM {
-        return Some(Reset::In(Duration::from_secs(number)));
-    }
-    let read = if number < MILLISECONDS_FROM { Timestamp::from_second } else { Timestamp::from_millisecond };
-    read(signed).ok().map(Reset::At)
 }
 
 /// The tightest of a policy's rates: `"burst";q=100;w=60, "day";q=1000;w=86400`, or `100;w=60`.
@@ -103,9 +85,12 @@ fn parameter(items: &str, names: &[&str]) -> Option<u64> {
 mod tests {
     use super::*;
 
-    fn announced(fields: &[(&'static str, &str)]) -> Announced {
-        let headers = fields.iter().map(|&(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
-        Stated::of(&headers.collect()).at("2026-11-23T02:15:00.250Z".parse().unwrap())
+    fn announced(fields: &[(&str, &str)]) -> Announced {
+        let mut headers = HeaderMap::new();
+        for &(name, value) in fields {
+            headers.append(name.parse::<reqwest::header::HeaderName>().unwrap(), value.parse().unwrap());
+        }
+        Stated::of(&headers).at("2026-11-23T02:15:00.250Z".parse().unwrap())
     }
 
     fn standing(remaining: u64, reset_ms: u64) -> Announced {
@@ -114,19 +99,42 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_is_a_date_in_iso_seconds_or_milliseconds_or_a_delay() {
+    fn a_reset_is_a_moment_or_a_wait_under_any_of_its_names() {
         for (reset, ms) in [
             ("2026-11-23T02:15:10.000Z", 9_750),
+            ("2026-11-23T02:15:10", 9_750),
             ("2026-11-23T02:14:00Z", 0),
+            ("Mon, 23 Nov 2026 02:15:10 GMT", 9_750),
             ("1795400110", 9_750),
+            ("1795400110.25", 10_000),
             ("1795400110500", 10_250),
+            ("3s", 3_000),
             ("10", 10_000),
             ("0", 0),
         ] {
-            let fields =
-                [("x-ratelimit-limit", "100"), ("x-ratelimit-remaining", "7"), ("x-ratelimit-reset", reset)];
-            assert_eq!(announced(&fields), standing(7, ms), "{reset}");
+            for family in ["x-ratelimit", "ratelimit", "x-rate-limit"] {
+                for end in ["reset", "reset-after"] {
+                    let names = ["limit", "remaining", end].map(|end| format!("{family}-{end}"));
+                    let fields = [(&*names[0], "100"), (&*names[1], "7"), (&*names[2], reset)];
+                    assert_eq!(announced(&fields), standing(7, ms), "{fields:?}");
+                }
+            }
         }
+    }
+
+    #[test]
+    fn of_several_the_longest_reset_and_the_fewest_calls_left_count() {
+        let fields = [
+            ("x-ratelimit-reset", "3"),
+            ("ratelimit-reset", "8"),
+            ("x-rate-limit-reset-after", "5"),
+            ("x-ratelimit-reset", "soon"),
+            ("ratelimit", "limit=9, remaining=4, reset=2"),
+            ("ratelimit-remaining", "6"),
+        ];
+        assert_eq!(announced(&fields), standing(4, 8_000));
+        let policy = announced(&[("ratelimit-limit", "10, 10;w=1, 50;w=10")]);
+        assert_eq!(policy.per_second, Some(5.0));
     }
 
     #[test]
@@ -148,11 +156,13 @@ mod tests {
             &[][..],
             &[("x-ratelimit-remaining", "-1"), ("x-ratelimit-reset", "soon")],
             &[("x-ratelimit-remaining", "1.5"), ("x-ratelimit-reset", "")],
+            &[("ratelimit-remaining", "NaN"), ("ratelimit-reset", "inf")],
+            &[("x-rate-limit-reset", "1e400"), ("x-ratelimit-reset-after", "-3")],
             &[("ratelimit", "r=many;t=-1"), ("ratelimit-policy", "q=0;w=10, q=5;w=0, x;w=3, 7")],
         ] {
             assert_eq!(announced(fields), Announced::default(), "{fields:?}");
         }
         let far = announced(&[("x-ratelimit-reset", "99999999999999")]);
-        assert!(far.reset_in <= Some(retry_after::LONGEST));
+        assert_eq!(far.reset_in, Some(Duration::from_hours(10 * 365 * 24)), "in the year 5138");
     }
 }

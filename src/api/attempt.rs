@@ -30,6 +30,7 @@ pub struct Attempt {
 
 /// Why an attempt is no valid success: the facts that decide about a retry, and a line for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that hold each by itself")]
 pub struct Fault {
     pub failure: Failure,
     /// `None` where no status line came.
@@ -42,6 +43,8 @@ pub struct Fault {
     pub may_have_applied: bool,
     /// The API said that it did not look at the call, and is none the worse: it may be made again at once.
     pub unseen: bool,
+    /// It could not be made for want of something of our own, such as file descriptors: it says nothing of the API.
+    pub ours: bool,
     /// The wait that the answer asked for.
     pub retry_after: Option<Duration>,
     /// For people only, never for code.

@@ -1,13 +1,13 @@
 //! What the body of an answer without success says: the API's own words for people, and what a retry depends on.
 
 use std::borrow::Cow;
-use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::body;
 use super::fault::clip;
 use super::object::{Object, Raw};
-use super::{body, retry_after};
+use super::wait::Wait;
 use crate::allocation::Moment;
 
 /// The body of an error: v1's `{error, message, code, …}`, an RFC 9457 problem document, any other JSON, or text.
@@ -19,7 +19,8 @@ pub(super) struct ErrorBody {
     pub(super) line: Option<String>,
     /// In lower case.
     pub(super) code: Option<String>,
-    pub(super) retry_after: Option<Duration>,
+    /// The waits that it asks for.
+    pub(super) waits: Vec<Wait>,
     pub(super) request_id: Option<String>,
     pub(super) timestamp: Option<Timestamp>,
 }
@@ -52,7 +53,7 @@ impl ErrorBody {
             json: true,
             line: words_of(object, DEPTH).map(|line| clip(&line)),
             code: string("code").or_else(nested).map(|code| clip(&code).to_lowercase()),
-            retry_after: object.get("retryAfter").and_then(wait),
+            waits: WAITS.iter().filter_map(|name| object.get(name).and_then(wait)).collect(),
             request_id: object.get("requestId").and_then(scalar).map(|id| clip(&id)),
             timestamp: object
                 .get("timestamp")
@@ -72,8 +73,11 @@ fn scalar(value: Raw<'_>) -> Option<Cow<'_, str>> {
     value.string().or(value.number().map(Cow::Borrowed))
 }
 
-fn wait(value: Raw<'_>) -> Option<Duration> {
-    retry_after::seconds(&scalar(value)?)
+/// Where it says when to come back.
+const WAITS: [&str; 2] = ["retryAfter", "retry_after"];
+
+fn wait(value: Raw<'_>) -> Option<Wait> {
+    Wait::read(&scalar(value)?)
 }
 
 /// Where a text for people stands, the best first.
@@ -274,7 +278,7 @@ mod tests {
         assert_eq!(all.code.as_deref(), Some("vps_not_ready"));
         assert_eq!(all.request_id.as_deref(), Some("r1"));
         assert_eq!(all.timestamp, "2026-02-10T00:00:01Z".parse().ok());
-        assert_eq!(all.retry_after, Some(Duration::from_secs(7)));
+        assert_eq!(all.waits, [Wait::For(std::time::Duration::from_secs(7))]);
         let nested = read(r#"{"error":{"code":"upstream_failed"},"code":5,"requestId":[]}"#);
         assert_eq!((nested.code.as_deref(), nested.request_id), (Some("upstream_failed"), None));
         let numbers = read(r#"{"requestId":7,"timestamp":1770681601}"#);
@@ -283,11 +287,20 @@ mod tests {
 
     #[test]
     fn the_body_tells_the_wait() {
-        let wait = |body: &str| read(body).retry_after;
-        assert_eq!(wait(r#"{"retryAfter":"7"}"#), Some(Duration::from_secs(7)));
-        assert_eq!(wait(r#"{"retryAfter":7}"#), Some(Duration::from_secs(7)));
-        for malformed in [r#"{"retryAfter":"soon"}"#, r#"{"retryAfter":-1}"#, r#"{"retryAfter":1.5}"#, "{}"] {
-            assert_eq!(wait(malformed), None, "{malformed}");
+        let seconds = |seconds| Wait::For(std::time::Duration::from_secs(seconds));
+        for (body, expected) in [
+            (r#"{"retryAfter":"7"}"#, vec![seconds(7)]),
+            (r#"{"retryAfter":7}"#, vec![seconds(7)]),
+            (r#"{"retryAfter":1.5}"#, vec![seconds(2)]),
+            (r#"{"retry_after":"3s"}"#, vec![seconds(3)]),
+            (r#"{"retry_after":4,"retryAfter":"2"}"#, vec![seconds(2), seconds(4)]),
+            (r#"{"retryAfter":1795400110}"#, vec![Wait::Until("2026-11-23T02:15:10Z".parse().unwrap())]),
+            (r#"{"retryAfter":"soon"}"#, vec![]),
+            (r#"{"retryAfter":-1}"#, vec![]),
+            (r#"{"retryAfter":null,"retry_after":[3]}"#, vec![]),
+            ("{}", vec![]),
+        ] {
+            assert_eq!(read(body).waits, expected, "{body}");
         }
     }
 }

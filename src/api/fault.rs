@@ -8,7 +8,8 @@ use reqwest::header::{AGE, CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER};
 
 use super::attempt::Fault;
 use super::error_body::ErrorBody;
-use super::retry_after;
+use super::wait::{Wait, http_date};
+use crate::clock;
 use crate::outcome::Failure;
 
 /// How much of a server's text is kept, in characters.
@@ -22,21 +23,25 @@ pub(super) struct Head {
     /// It was made some time ago, and comes from a cache.
     pub(super) stored: bool,
     pub(super) request_id: Option<String>,
-    pub(super) retry_after: Option<Duration>,
+    /// The waits that it asks for.
+    pub(super) waits: Vec<Wait>,
     pub(super) content_type: Option<String>,
 }
 
 impl Head {
     pub(super) fn of(response: &Response) -> Self {
         let headers = response.headers();
-        let date = text(headers, DATE.as_str()).and_then(|date| retry_after::http_date(&date));
+        let date = text(headers, DATE.as_str()).and_then(|date| http_date(&date));
         Self {
             status: response.status().as_u16(),
             date,
             stored: text(headers, AGE.as_str()).is_some_and(|age| age != "0"),
             request_id: text(headers, "x-request-id").map(|id| clip(&id)),
-            retry_after: text(headers, RETRY_AFTER.as_str())
-                .and_then(|wait| retry_after::parse(&wait, date.unwrap_or_else(Timestamp::now))),
+            waits: headers
+                .get_all(RETRY_AFTER)
+                .iter()
+                .filter_map(|wait| Wait::read(wait.to_str().ok()?))
+                .collect(),
             content_type: text(headers, CONTENT_TYPE.as_str()).map(|kind| clip(&kind)),
         }
     }
@@ -61,10 +66,17 @@ pub(super) fn of_answer(head: &Head, body: ErrorBody, failure: Failure) -> Fault
             || upstream_failed
             || failure == Failure::MalformedAnswer,
         unseen: false,
-        retry_after: head.retry_after.or(body.retry_after),
+        ours: false,
+        retry_after: longest(head, &body),
         message: line(head, &body),
         code: body.code,
     }
+}
+
+/// Of all the waits that an answer asks for, the longest. Moments are those of its own `Date`.
+fn longest(head: &Head, body: &ErrorBody) -> Option<Duration> {
+    let now = head.date.or(body.timestamp).unwrap_or_else(clock::now);
+    head.waits.iter().chain(&body.waits).map(|wait| wait.from(now)).max()
 }
 
 /// The API's own words; what lies before it speaks for the status at most.
@@ -110,6 +122,7 @@ pub(super) fn malformed(message: String) -> Fault {
         json: false,
         may_have_applied: true,
         unseen: false,
+        ours: false,
         retry_after: None,
         message,
     }
@@ -153,12 +166,19 @@ mod tests {
     }
 
     #[test]
-    fn a_header_that_names_a_wait_goes_before_the_body() {
-        let body = || ErrorBody::read(r#"{"retryAfter":"7"}"#, None);
-        let header = Head { retry_after: Some(Duration::from_secs(3)), ..head(429) };
-        for (head, seconds) in [(header, 3), (head(429), 7)] {
-            let fault = of_answer(&head, body(), Failure::RateLimited);
-            assert_eq!(fault.retry_after, Some(Duration::from_secs(seconds)));
+    fn of_all_the_waits_that_an_answer_asks_for_the_longest_counts() {
+        let date = http_date("Mon, 23 Nov 2026 02:15:00 GMT");
+        for (headers, body, seconds) in [
+            (&["3"][..], r#"{"retryAfter":"7"}"#, Some(7)),
+            (&["9"], r#"{"retryAfter":"7"}"#, Some(9)),
+            (&["2", "Mon, 23 Nov 2026 02:15:05 GMT"], "{}", Some(5)),
+            (&["soon"], r#"{"retry_after":1795400104}"#, Some(4)),
+            (&["-1"], "<html>", None),
+        ] {
+            let waits = headers.iter().filter_map(|text| Wait::read(text)).collect();
+            let head = Head { date, waits, ..head(429) };
+            let fault = of_answer(&head, ErrorBody::read(body, None), Failure::RateLimited);
+            assert_eq!(fault.retry_after, seconds.map(Duration::from_secs), "{headers:?} {body}");
         }
     }
 

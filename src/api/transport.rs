@@ -50,6 +50,8 @@ enum Breach {
     Unseen,
     /// It never left.
     Unsent,
+    /// It never left: the machine that we run on has no file descriptor left.
+    Hampered,
     /// It left, and the connection went silent.
     Silence,
     /// It left, and was cut off.
@@ -83,19 +85,21 @@ pub(super) fn stuck() -> Fault {
 fn of_breach(breach: Breach, error: &(dyn Error + 'static), told: Told) -> Fault {
     let (failure, may_have_applied) = match breach {
         Breach::Untrusted | Breach::CertificateDemanded => (Failure::Tls, false),
-        Breach::Unseen | Breach::Unsent => (Failure::Connect, false),
+        Breach::Unseen | Breach::Unsent | Breach::Hampered => (Failure::Connect, false),
         Breach::Silence => (Failure::Timeout, true),
         Breach::Cut => (Failure::MalformedAnswer, true),
     };
     let message = clip(&message(breach, error, told));
     let unseen = breach == Breach::Unseen;
-    Fault { failure, may_have_applied, unseen, ..malformed(message) }
+    let ours = breach == Breach::Hampered;
+    Fault { failure, may_have_applied, unseen, ours, ..malformed(message) }
 }
 
 fn breach(error: &(dyn Error + 'static), told: Told, known: Known) -> Breach {
     let said = chain(error).find_map(|error| {
         let of_tls = error.downcast_ref().and_then(|error| of_tls(error, known));
-        of_tls.or_else(|| error.downcast_ref().and_then(of_http2))
+        let of_tls = of_tls.or_else(|| error.downcast_ref().and_then(of_http2));
+        of_tls.or_else(|| error.downcast_ref().and_then(of_system))
     });
     match said {
         Some(breach) => breach,
@@ -106,6 +110,12 @@ fn breach(error: &(dyn Error + 'static), told: Told, known: Known) -> Breach {
         None if known.left => Breach::Cut,
         None => Breach::Unsent,
     }
+}
+
+/// Too many open files, of the process or of the machine.
+fn of_system(error: &io::Error) -> Option<Breach> {
+    let code = rustix::io::Errno::from_io_error(error)?;
+    matches!(code, rustix::io::Errno::MFILE | rustix::io::Errno::NFILE).then_some(Breach::Hampered)
 }
 
 /// What an error of TLS says of certificates.
@@ -162,6 +172,7 @@ fn message(breach: Breach, error: &(dyn Error + 'static), told: Told) -> String 
         Breach::Unsent if told.timed_out => "no connection within the connect timeout".into(),
         Breach::Unsent if is_no_tls(error) => "there is no TLS at this port".into(),
         Breach::Unsent => innermost,
+        Breach::Hampered => format!("no file descriptor is left: {innermost}"),
         Breach::Silence => "the connection went silent".into(),
         Breach::Cut => format!("the answer was cut off: {innermost}"),
     }

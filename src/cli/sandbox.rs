@@ -113,7 +113,8 @@ pub struct SandboxArgs {
     ///
     /// refused-by-api: 200 with "success": false;
     ///
-    /// 429-zero, 429-negative, 429-fraction, 429-year, 429-past: 429 with such a Retry-After;
+    /// 429-second, 429-zero, 429-negative, 429-fraction, 429-year, 429-past: 429, whatever the rate, with such a
+    /// Retry-After;
     ///
     /// stream-reset-before, stream-reset-after: over HTTP/2 the call alone is reset, not the connection with all calls
     /// on it;
@@ -146,6 +147,10 @@ pub struct SandboxArgs {
     #[arg(help_heading = "Faults")]
     pub late: Duration,
 
+    /// Let the first call for each VM go wrong, and the next ones not
+    #[arg(long, value_name = "KIND", help_heading = "Faults")]
+    pub first_fault: Option<Fault>,
+
     /// Let every call for a rack's VMs go wrong, such as dc1r28=hang; repeatable
     ///
     /// KIND is as for --fault; 504 is short for 504-before, and so on. While the sandbox runs,
@@ -168,6 +173,8 @@ pub struct SandboxArgs {
     ///
     /// refuse: connections are refused, and those there are are reset (between durations only; what is refused is
     /// in no record);
+    ///
+    /// throttle=10s: every call is answered 429, with this wait;
     ///
     /// fail=50%: that share of calls is answered 500 and does not act;
     ///

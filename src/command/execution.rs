@@ -84,10 +84,10 @@ impl Execution<'_> {
         // What is pending counts as failed in a summary, and is not done for the progress.
         let begun = Counts { failed: counts.failed - pending.iter().sum::<u64>(), ..counts };
         let mut progress = Progress::new(self.reports.progress, begun, terminal, self.screen, now);
-        let remembered = ledger.remembered_rate(run).before_the_first_call()?;
+        let remembered = self.remembered_rate(&ledger, run).before_the_first_call()?;
         let mut pace = Pace::new(self.pace.rate, remembered, now);
-        if let Some(per_second) = remembered.filter(|_| pace.per_second() == remembered) {
-            info!(per_second, "beginning at the API's own limit, as an earlier run found it");
+        if let Some(per_second) = pace.tests() {
+            info!(per_second, "testing whether the API's limit is still what an earlier run found");
         }
         let parts = Parts {
             api,
@@ -117,6 +117,13 @@ impl Execution<'_> {
         let remembered = ledger.remember_rate(run, pace.to_remember());
         remembered.map_err(|error| self.broken_off(run, &error))?;
         Ok((ledger, ending))
+    }
+
+    fn remembered_rate(&self, ledger: &Ledger, run: &RunKey) -> Result<Option<f64>, LedgerError> {
+        if self.pace.forget_rate {
+            ledger.remember_rate(run, None)?;
+        }
+        ledger.remembered_rate(run)
     }
 
     fn exit_code(&self, stop: Option<Stop>, summary: &Summary) -> u8 {

@@ -2,6 +2,7 @@
 
 use tracing::{info, warn};
 
+use super::descriptors;
 use super::execution::Execution;
 use super::outputs::spare;
 use super::ping::Ended;
@@ -29,6 +30,7 @@ pub(super) fn resume(config: &Config, typed: &ResumeArgs, screen: &Screen) -> Re
     let spared = Spared::new(&config.cli.common, sandbox)?.recorded(&info);
     let skips = !ledger.skipped(&run).before_the_first_call()?.is_empty();
     spare(&spared.connection(&args.connection, &args.rehearsal), &args.reports, skips)?;
+    descriptors::make_room(args.pace.concurrency.get(), info.base_url == SANDBOX)?;
     check_reports(&args.reports)?;
     let key = api_key(&args.connection, sandbox)?;
     let fingerprint = (!sandbox).then(|| key.fingerprint());

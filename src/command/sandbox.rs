@@ -95,6 +95,7 @@ fn settings(args: &SandboxArgs) -> Result<Settings, SandboxError> {
         rate_limit_form,
         faults: args.faults.clone(),
         late: args.late,
+        first_fault: args.first_fault,
         rack_faults: args.rack_faults.clone(),
         vm_faults: args.vm_faults.clone(),
         phases: args.phases.clone(),

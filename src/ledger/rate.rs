@@ -16,7 +16,8 @@ impl Ledger {
     pub fn remembered_rate(&self, run: &RunKey) -> Result<Option<f64>, LedgerError> {
         let sql = format!("SELECT per_second FROM rates WHERE {OF_RUN}");
         let rate = self.db.query_row(&sql, [run.base, run.no], |row| row.get(0));
-        rate.optional().map_err(self.sqlite())
+        let rate: Option<f64> = rate.optional().map_err(self.sqlite())?;
+        Ok(rate.filter(|rate| rate.is_finite() && *rate > 0.0))
     }
 
     /// Remembers it for the next run, or forgets it.

@@ -21,8 +21,17 @@ pub enum Unit {
 
 /// Why a text is not a [`Ceiling`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("not a rate: write N/s, N/m or N/h with a whole N from 1 up, such as 10/s, or none")]
-pub struct InvalidRate;
+pub enum InvalidRate {
+    #[error(
+        "not a rate: write N/s, N/m or N/h with a whole N from 1 up, such as 10/s (half a call a second is 30/m), or none"
+    )]
+    Form,
+    #[error("a rate beyond {MOST}/s cannot be kept: write none for no limit")]
+    TooFast,
+}
+
+/// The most calls a second: between them is a whole number of nanoseconds, and what that rounds is a thousandth of it.
+const MOST: u64 = 1_000_000;
 
 impl Ceiling {
     /// The time between two calls.
@@ -56,15 +65,22 @@ impl FromStr for Ceiling {
         if text == "none" {
             return Ok(Self::None);
         }
-        let (calls, unit) = text.split_once('/').ok_or(InvalidRate)?;
-        let calls = calls.parse().map_err(|_| InvalidRate)?;
+        let (calls, unit) = text.split_once('/').ok_or(InvalidRate::Form)?;
         let per = match unit {
             "s" => Unit::Second,
             "m" => Unit::Minute,
             "h" => Unit::Hour,
-            _ => return Err(InvalidRate),
+            _ => return Err(InvalidRate::Form),
         };
-        Ok(Self::Calls { calls, per })
+        if calls.is_empty() || !calls.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(InvalidRate::Form);
+        }
+        let calls: u32 = calls.parse().map_err(|_| InvalidRate::TooFast)?;
+        let calls = NonZeroU32::new(calls).ok_or(InvalidRate::Form)?;
+        match u64::from(calls.get()) > MOST * per.duration().as_secs() {
+            true => Err(InvalidRate::TooFast),
+            false => Ok(Self::Calls { calls, per }),
+        }
     }
 }
 

@@ -8,6 +8,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::episode::{Doubt, Episode, LEAST, Record};
+
 /// How long, and for how many calls, a pace must go unrefused before it rises.
 const STEP_TIME: Duration = Duration::from_secs(2);
 const STEP_CALLS: f64 = 20.0;
@@ -34,30 +36,8 @@ const SURE_WHERE_RESTED: u32 = 10;
 const TEST: f64 = 1.5;
 const LONGEST_TEST: Duration = Duration::from_secs(12);
 
-/// The slowest pace: the pauses that the API asks for do the rest.
-const LEAST: f64 = 1.0 / 60.0;
-
-/// What happened from the end of one pause to the next refusal.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Episode {
-    pub(super) accepted: u64,
-    pub(super) active: Duration,
-    pub(super) pause: Duration,
-    /// The pace that was refused, in calls a second; `None` where there was none.
-    pub(super) sent_at: Option<f64>,
-}
-
-impl Episode {
-    /// What went through, in calls a second, the pause included: the limit is hardly below it.
-    fn throughput(&self) -> f64 {
-        self.per_second_of(self.active + self.pause)
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "no run makes 2^53 calls")]
-    fn per_second_of(&self, time: Duration) -> f64 {
-        (self.accepted.max(1) as f64 / time.as_secs_f64().max(1e-3)).max(LEAST)
-    }
-}
+/// So many times slower must help, where it is a limit that refuses.
+const SLOWED_DOWN: f64 = 1.2;
 
 /// The pace below the ceiling. All paces are in calls a second.
 #[derive(Debug, Clone, Copy)]
@@ -72,6 +52,18 @@ pub(super) struct Search {
     rises_at: Instant,
     /// Where the ends met last.
     found: Option<f64>,
+    doubt: Doubt,
+    /// Of the refusals where it rests.
+    record: Record,
+    /// Where it rested before it was slowed down once more.
+    before: Option<Rested>,
+}
+
+/// A pace that was found, and how sure that is.
+#[derive(Debug, Clone, Copy)]
+struct Rested {
+    pace: f64,
+    doubt: Doubt,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +74,15 @@ enum Goal {
     Rest,
     /// To see whether the limit has risen.
     Try,
+}
+
+impl Rested {
+    fn again(self, from: Instant, record: Record) -> Search {
+        Search {
+            record,
+            ..Search::hold(self.pace, f64::INFINITY, Goal::Rest, SHORTEST_REST, from, self.doubt)
+        }
+    }
 }
 
 /// The pace rising from where it began.
@@ -124,20 +125,27 @@ impl Climb {
 }
 
 impl Search {
-    /// After the first refusal; `until` is the end of the pause.
-    pub(super) fn begin(episode: &Episode, until: Instant) -> Self {
+    /// After the first refusals.
+    pub(super) fn begin(episode: &Episode) -> Self {
         let low = episode.throughput();
-        let high = episode.sent_at.unwrap_or_else(|| episode.per_second_of(episode.active));
-        Self::hold(low, high.max(low), Goal::Seek, SHORTEST_REST, until)
+        Self::hold(
+            low,
+            episode.pace().max(low),
+            Goal::Seek,
+            SHORTEST_REST,
+            episode.until,
+            Doubt::new(episode),
+        )
     }
 
-    /// With a pace that an earlier run has found.
-    pub(super) fn remembered(pace: f64, now: Instant) -> Self {
-        Self::hold(pace.max(LEAST), f64::INFINITY, Goal::Rest, LONGEST_REST, now)
+    /// With a pace that an earlier run has found, and that explains how an episode ended.
+    pub(super) fn remembered(pace: f64, episode: &Episode) -> Self {
+        let doubt = Doubt::new(episode);
+        Self::hold(pace.max(LEAST), f64::INFINITY, Goal::Rest, LONGEST_REST, episode.until, doubt)
     }
 
     /// A pace that is kept from `from` on, until it may rise.
-    fn hold(pace: f64, high: f64, goal: Goal, rest: Duration, from: Instant) -> Self {
+    fn hold(pace: f64, high: f64, goal: Goal, rest: Duration, from: Instant, doubt: Doubt) -> Self {
         let (held, found) = match goal {
             Goal::Rest => (rest, Some(pace)),
             Goal::Seek | Goal::Try => (step_time(pace), None),
@@ -151,14 +159,44 @@ impl Search {
             rest,
             rises_at: from + held,
             found,
+            doubt,
+            record: Record::at_limit(),
+            before: None,
         }
     }
 
-    /// After one more refusal at `now`; `until` is the end of the pause.
-    pub(super) fn refused(self, episode: &Episode, now: Instant, until: Instant) -> Self {
-        match self.climb {
-            Some(climb) => self.climb_refused(climb, episode, now, until),
-            None => self.hold_refused(episode, until),
+    /// After one more refusal; `None` where slowing down has not helped.
+    pub(super) fn refused(self, episode: &Episode) -> Option<Self> {
+        // What is refused above a pace that was borne, a limit explains as well.
+        let weight = self.climb.map_or(1.0, |climb| climb.base / self.current);
+        let search = Self { doubt: self.doubt.with(episode, weight), ..self };
+        if search.doubt.is_confirmed() && !episode.is_told {
+            return search.before.map(|rested| rested.again(episode.until, search.record.with_patience()));
+        }
+        Some(match search.climb {
+            Some(climb) => search.climb_refused(climb, episode, episode.refused_at, episode.until),
+            None if search.goal == Goal::Rest && !episode.is_told => search.rest_refused(episode),
+            None if episode.measures_nothing() => search,
+            None => search.hold_refused(episode, episode.until).doubted_after(search.current),
+        })
+    }
+
+    /// Slowed down once more, to a pace at which a limit would be felt less.
+    fn doubted_after(self, pace: f64) -> Self {
+        let is_settled = self.doubt.is_dispelled() || self.current > pace / SLOWED_DOWN;
+        let doubt = if is_settled { self.doubt } else { self.doubt.again() };
+        Self { doubt, ..self }
+    }
+
+    /// Where a limit was found, one refusal is no lower one.
+    fn rest_refused(self, episode: &Episode) -> Self {
+        let record = self.record.with(episode);
+        match record.limit() {
+            None => Self { record, ..self },
+            Some(limit) => {
+                let before = Some(Rested { pace: self.current, doubt: self.doubt });
+                Self { found: self.found, before, ..Self::begin(&limit) }
+            }
         }
     }
 
@@ -199,17 +237,17 @@ impl Search {
 
     fn go_on(self, next: f64, rest: Duration, is_found: bool, until: Instant) -> Self {
         let goal = if is_found || self.current < next * MET { Goal::Rest } else { Goal::Seek };
-        let held = Self::hold(next, self.current, goal, rest, until);
-        Self { found: held.found.or(self.found), ..held }
+        let held = Self::hold(next, self.current, goal, rest, until, self.doubt);
+        Self { found: held.found.or(self.found), before: self.before, ..held }
     }
 
     pub(super) fn current(&self) -> f64 {
         self.current
     }
 
-    /// The limit, once both ends have met.
+    /// The limit, once both ends have met and slowing down has helped.
     pub(super) fn found(&self) -> Option<f64> {
-        self.found
+        self.found.filter(|_| self.doubt.is_dispelled())
     }
 
     /// Calls a second from now on.
@@ -223,7 +261,8 @@ impl Search {
     fn risen(self, now: Instant) -> Self {
         match self.goal {
             Goal::Seek if self.high < self.current * MET => {
-                Self::hold(self.current, self.high, Goal::Rest, self.rest, now)
+                let held = Self::hold(self.current, self.high, Goal::Rest, self.rest, now, self.doubt);
+                Self { before: self.before, ..held }
             }
             Goal::Rest => {
                 Self { goal: Goal::Try, high: f64::INFINITY, step: TRYING_STEP, ..self }.stepped_up(now)

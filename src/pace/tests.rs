@@ -74,9 +74,30 @@ fn rates_are_whole_numbers_a_second_a_minute_or_an_hour() {
         assert_eq!(rate.to_string(), text);
     }
     assert_eq!(ceiling("none").per_second(), None);
-    for text in ["", "10", "0/s", "-1/s", "1.5/s", "10/d", "10/ s", "/s", "all"] {
-        assert_eq!(text.parse::<Ceiling>(), Err(InvalidRate), "{text}");
+    for text in [
+        "", "10", "0/s", "-1/s", "+1/s", "1.5/s", "0.5/m", "1e3/s", "10/d", "10/ s", "/s", "all", "NaN/s",
+        "inf/s",
+    ] {
+        assert_eq!(text.parse::<Ceiling>(), Err(InvalidRate::Form), "{text}");
     }
+}
+
+#[test]
+fn a_rate_that_cannot_be_kept_is_refused_and_the_fastest_that_is_taken_is_a_ceiling() {
+    for text in
+        ["1000001/s", "2000000000/s", "4294967296/s", "60000001/m", "3600000001/h", "9".repeat(400).as_str()]
+            .map(|text| if text.contains('/') { text.to_owned() } else { format!("{text}/h") })
+    {
+        assert_eq!(text.parse::<Ceiling>(), Err(InvalidRate::TooFast), "{text}");
+    }
+    for (text, per_second) in
+        [("1000000/s", 1e6), ("999983/s", 999_983.0), ("60000000/m", 1e6), ("3600000000/h", 1e6)]
+    {
+        let kept = ceiling(text).per_second().unwrap();
+        assert!((0.999..=1.001).contains(&(kept / per_second)), "{text}: {kept}");
+    }
+    let left = releases("1000000/s", 10_000, Duration::ZERO);
+    assert!(left[9_999] >= 0.0098, "10,000 calls in {} s", left[9_999]);
 }
 
 #[test]
@@ -155,6 +176,59 @@ fn what_the_api_says_may_still_leave_is_counted_from_the_call_that_it_answers() 
     assert_eq!((left.len(), next), (2, ms(600)), "12 may leave until 600 ms, and 10 had left");
     assert_eq!(pace.next(ms(599)), Err(ms(600)));
     assert!(pace.next(ms(700)).is_ok());
+}
+
+/// The ticket of the next call to leave, and the moment.
+fn leave_next(pace: &mut Pace, mut now: Instant) -> (Ticket, Instant) {
+    loop {
+        match pace.next(now) {
+            Ok(ticket) => return (ticket, now),
+            Err(at) => now = at,
+        }
+    }
+}
+
+#[test]
+fn after_a_pause_with_nothing_accepted_before_it_one_call_leaves_at_its_end_and_the_rest_with_its_answer() {
+    let start = Instant::now();
+    for rate in ["10/s", "2/m", "none"] {
+        let mut pace = Pace::new(ceiling(rate), None, start);
+        let refused = pace.next(start).unwrap();
+        let until = pace.throttled(refused, Some(Duration::from_secs(40)), start);
+        let (probe, at) = leave_next(&mut pace, start);
+        assert_eq!(at, until, "{rate}");
+        assert!(pace.next(at).is_err(), "{rate}: one call tries it");
+        let answered = at + Duration::from_millis(100);
+        pace.accepted(probe, Announced::default(), answered);
+        let interval = ceiling(rate).interval().unwrap_or_default();
+        let (_, next) = leave_next(&mut pace, answered);
+        assert!(next <= answered.max(at + interval), "{rate}: the next leaves {:?} after", next - at);
+    }
+}
+
+#[test]
+fn calls_that_come_to_nothing_measure_no_rate() {
+    let start = Instant::now();
+    let mut pace = Pace::new(ceiling("10/s"), None, start);
+    let mut now = start;
+    for _ in 0..6 {
+        let tickets: Vec<Ticket> = (0..20)
+            .map(|_| {
+                let (ticket, at) = leave_next(&mut pace, now);
+                now = at;
+                ticket
+            })
+            .collect();
+        let (refused, failed) = tickets.split_at(5);
+        for ticket in failed {
+            pace.failed(*ticket, Announced::default(), now);
+        }
+        for ticket in refused {
+            pace.throttled(*ticket, Some(Duration::from_secs(9)), now);
+        }
+        now += Duration::from_secs(30);
+    }
+    assert_eq!((pace.per_second(), pace.to_remember()), (Some(10.0), None));
 }
 
 #[test]

@@ -39,6 +39,11 @@ impl Breakers {
         self.api.is_closed()
     }
 
+    /// Whether the API as a whole may be called now, or the earliest moment at which it may be.
+    pub(super) fn api_allows(&self, now: Instant) -> Result<(), Option<Instant>> {
+        self.api.allows(now)
+    }
+
     pub(super) fn rack_is_closed(&self, no: RackNo) -> bool {
         self.racks[no.0 as usize].is_closed()
     }
@@ -54,7 +59,7 @@ impl Breakers {
 
     /// Whether a call for a VM of this rack may leave now, or the earliest moment at which one may.
     pub(super) fn allows(&self, no: RackNo, now: Instant) -> Result<(), Option<Instant>> {
-        self.api.allows(now).and_then(|()| self.racks[no.0 as usize].allows(now))
+        self.api_allows(now).and_then(|()| self.racks[no.0 as usize].allows(now))
     }
 
     pub(super) fn left(&mut self, no: RackNo, now: Instant) -> Purposes {
@@ -95,6 +100,7 @@ fn health(attempt: &Attempt, is_first: bool) -> Health {
         // One connection's end turns away all that are on it, and says nothing; if it goes on like that, it does.
         Err(fault) if fault.unseen && is_first => Health::Unknown,
         Err(fault) if matches!(fault.status, Some(409 | 429)) => Health::Unknown,
+        Err(fault) if fault.ours => Health::Unknown,
         Err(fault) if fault.failure == Failure::Connect => Health::Unreachable,
         Err(fault) if is_worth_a_retry(fault) => Health::Ill,
         Ok(_) | Err(_) => Health::Well,
@@ -119,6 +125,7 @@ mod tests {
             json: true,
             may_have_applied: false,
             unseen: false,
+            ours: false,
             retry_after: None,
             message: String::new(),
         };

@@ -69,10 +69,6 @@ impl Turn {
         earned && rack.flying < self.share(rack)
     }
 
-    pub(super) fn ready(&self, no: RackNo) -> u32 {
-        self.racks[no.0 as usize].ready
-    }
-
     /// Picks up to `vms` pending VMs to claim, each rack in turn, so that no rack has more ready than `ahead` says.
     pub(super) fn take(&mut self, vms: u32, ahead: impl Fn(RackNo) -> u32) -> Vec<Take> {
         let mut picked: Vec<Take> = Vec::new();
@@ -160,7 +156,7 @@ mod tests {
     /// Fills the slots that the rack may have. Returns how many it holds then.
     fn fill(turn: &mut Turn, no: RackNo) -> u32 {
         turn.take(64, |_| 16);
-        while turn.has_room(no) && turn.ready(no) > 0 {
+        while turn.has_room(no) && turn.racks[no.0 as usize].ready > 0 {
             turn.left(no);
             turn.take(64, |_| 16);
         }

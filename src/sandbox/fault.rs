@@ -15,7 +15,7 @@ use super::world::RackIndex;
 ///
 /// Written `reset-before`, `reset-after`, `hang`, `hang-after`, `late`, `500-before`, `500-after` (so with 502, 503
 /// and 504; `500` alone is `500-before`), `html-403`, `html-502`, `html-520`, `truncated`, `garbage`, `endless`,
-/// `refused-by-api`, `429-zero`, `429-negative`, `429-fraction`, `429-year`, `429-past`, and of HTTP/2
+/// `refused-by-api`, `429-second`, `429-zero`, `429-negative`, `429-fraction`, `429-year`, `429-past`, and of HTTP/2
 /// `stream-reset-before`, `stream-reset-after`, `refused-stream`, `goaway`, `silent-before` and `silent-after`; of
 /// clocks `late-effect`, `stale-503` and `cached-502`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub enum Fault {
     Endless,
     /// It answers 200 with `"success": false`, and does not act.
     RefusedByApi,
-    /// It answers 429 with a `Retry-After` that is no use.
+    /// It answers 429 whatever the rate.
     Lie(Lie),
     /// The call's stream is reset without an answer; over HTTP/1.1 the connection is.
     StreamReset(When),
@@ -80,9 +80,11 @@ pub enum EdgeError {
     Unknown,
 }
 
-/// A wait that a 429 asks for and does not mean.
+/// A wait that a 429 asks for, whatever the rate, and that it may not mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lie {
+    /// So many seconds.
+    Seconds(u32),
     /// `0`
     Zero,
     /// `-5`
@@ -104,7 +106,7 @@ pub enum InvalidFault {
     Unknown,
 }
 
-const FAULTS: [(&str, Fault); 34] = {
+const FAULTS: [(&str, Fault); 35] = {
     use Fault::{Cached, Endless, Garbage, GoAway, Hang, Html, Late, LateEffect, Lie, RefusedByApi};
     use Fault::{RefusedStream, Reset, Silence, Stale, Status, StreamReset, Truncated};
     use ServerError::{BadGateway, GatewayTimeout, Internal, Unavailable};
@@ -139,6 +141,7 @@ const FAULTS: [(&str, Fault); 34] = {
         ("garbage", Garbage),
         ("endless", Endless),
         ("refused-by-api", RefusedByApi),
+        ("429-second", Lie(self::Lie::Seconds(1))),
         ("429-zero", Lie(self::Lie::Zero)),
         ("429-negative", Lie(self::Lie::Negative)),
         ("429-fraction", Lie(self::Lie::Fraction)),
@@ -475,7 +478,7 @@ mod tests {
 
     #[test]
     fn each_fault_has_its_share_of_the_calls() {
-        let lottery = lottery(5, &["all=24%", "hang=10%", "429-year=50%"]).unwrap();
+        let lottery = lottery(5, &["all=25%", "hang=10%", "429-year=50%"]).unwrap();
         let mut drawn: HashMap<&str, u32> = HashMap::new();
         for number in 0..100_000 {
             let name = lottery.draw(number).map_or("none", Fault::name);
@@ -491,7 +494,7 @@ mod tests {
             let seen = drawn.get(name).copied().unwrap_or_default();
             assert!(seen.abs_diff(expected) < 150 + expected / 50, "{name}: {seen} of {expected}");
         }
-        assert!(drawn["none"].abs_diff(16_000) < 500);
+        assert!(drawn["none"].abs_diff(15_000) < 500);
     }
 
     #[test]

@@ -6,13 +6,14 @@ use std::ops::Range;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::fault::{Draw, Fault, ServerError, Share, When, lot};
+use super::fault::{Draw, Fault, Lie, ServerError, Share, When, lot};
 use super::limit::Quota;
 
 /// A time with a trouble, written `AFTER..UNTIL=TROUBLE`; without UNTIL it does not end.
 ///
 /// AFTER and UNTIL are durations since the first call (`10s..40s`) or numbers of calls (`1000..2000`: from the
-/// 1001st to the 2000th). TROUBLE is `down-503`, `refuse` (only between durations), `fail=SHARE` or `limit=QUOTA`.
+/// 1001st to the 2000th). TROUBLE is `down-503`, `refuse` (only between durations), `throttle=10s`,
+/// `fail=SHARE` or `limit=QUOTA`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Phase {
     span: Span,
@@ -31,6 +32,8 @@ enum Trouble {
     Down,
     /// Nobody listens.
     Refuse,
+    /// Every call is answered 429, with this wait in seconds.
+    Throttle(u32),
     /// That share of calls is answered 500, and does not act.
     Fail(Share),
     /// This is the rate limit.
@@ -46,7 +49,7 @@ pub enum InvalidPhase {
         "not two durations such as 10s..40s, nor two numbers of calls such as 1000..2000, the second later"
     )]
     Span,
-    #[error("not down-503, refuse, fail=SHARE or limit=N/DURATION")]
+    #[error("not down-503, refuse, throttle=10s, fail=SHARE or limit=N/DURATION")]
     Trouble,
     #[error("refused connections are no calls to count: refuse needs durations, such as 10s..40s=refuse")]
     CountedRefusal,
@@ -90,6 +93,10 @@ impl FromStr for Trouble {
         let trouble = match text.split_once('=') {
             None if text == "down-503" => Some(Self::Down),
             None if text == "refuse" => Some(Self::Refuse),
+            Some(("throttle", seconds)) => {
+                let seconds = seconds.strip_suffix('s').and_then(|seconds| seconds.parse().ok());
+                seconds.map(Self::Throttle)
+            }
             Some(("fail", share)) => share.parse().ok().map(Self::Fail),
             Some(("limit", quota)) => quota.parse().ok().map(Self::Limit),
             _ => None,
@@ -119,6 +126,7 @@ pub(super) struct Weather {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outage {
     Fail,
+    Throttle(u32),
     Down,
     /// It came in just before the listener closed.
     Refuse,
@@ -129,6 +137,7 @@ impl Outage {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Fail => "fail",
+            Self::Throttle(_) => "throttle",
             Self::Down => "down-503",
             Self::Refuse => "refuse",
         }
@@ -137,6 +146,7 @@ impl Outage {
     pub(super) fn fault(self) -> Fault {
         match self {
             Self::Fail => Fault::Status(ServerError::Internal, When::Before),
+            Self::Throttle(seconds) => Fault::Lie(Lie::Seconds(seconds)),
             Self::Down => Fault::Status(ServerError::Unavailable, When::Before),
             Self::Refuse => Fault::Reset(When::Before),
         }
@@ -153,10 +163,13 @@ pub(super) fn weather(phases: &[Phase], seed: u64, number: u64, elapsed: Duratio
             Trouble::Limit(quota) => weather.quota = Some(quota),
             Trouble::Refuse => weather.outage = Some(Outage::Refuse),
             Trouble::Down if weather.outage != Some(Outage::Refuse) => weather.outage = Some(Outage::Down),
+            Trouble::Throttle(seconds) if weather.outage.is_none_or(|outage| outage == Outage::Fail) => {
+                weather.outage = Some(Outage::Throttle(seconds));
+            }
             Trouble::Fail(share) if share.holds(lot(seed, number, Draw::Failure)) => {
                 weather.outage = weather.outage.or(Some(Outage::Fail));
             }
-            Trouble::Down | Trouble::Fail(_) => {}
+            Trouble::Down | Trouble::Throttle(_) | Trouble::Fail(_) => {}
         }
     }
     weather
@@ -195,6 +208,7 @@ mod tests {
         let half: Share = "50%".parse().unwrap();
         for (text, span, trouble) in [
             ("10s..40s=down-503", Span::Time(seconds(10), Some(seconds(40))), Trouble::Down),
+            ("0..1=throttle=10s", Span::Calls(0, Some(1)), Trouble::Throttle(10)),
             ("0s..1m30s=refuse", Span::Time(seconds(0), Some(seconds(90))), Trouble::Refuse),
             ("1000..2000=fail=50%", Span::Calls(1_000, Some(2_000)), Trouble::Fail(half)),
             ("30s..=limit=50/s", Span::Time(seconds(30), None), Trouble::Limit(quota)),

@@ -54,7 +54,7 @@ pub(super) enum Content {
         message: &'static str,
     },
     TooMany,
-    /// As [`Self::TooMany`], with a wait that means nothing.
+    /// As [`Self::TooMany`], with a wait that has nothing to do with a limit.
     Lie(Lie),
     /// `"success": false`
     Refused,
@@ -365,6 +365,7 @@ fn page(status: StatusCode) -> String {
 
 fn lie_text(lie: Lie, now: Timestamp) -> String {
     match lie {
+        Lie::Seconds(seconds) => seconds.to_string(),
         Lie::Zero => "0".into(),
         Lie::Negative => "-5".into(),
         Lie::Fraction => "1.5".into(),
@@ -822,6 +823,7 @@ mod tests {
             ("10000", "garbage", (Some(201), true, true)),
             ("10000", "endless", (Some(201), true, true)),
             ("10000", "refused-by-api", (Some(200), false, true)),
+            ("10000", "429-second", (Some(429), false, true)),
             ("10000", "429-zero", (Some(429), false, true)),
             ("10000", "429-negative", (Some(429), false, true)),
             ("10000", "429-fraction", (Some(429), false, true)),
@@ -844,6 +846,7 @@ mod tests {
     #[test]
     fn a_lying_429_says_its_lie_in_the_header_and_the_body() {
         for (fault, header, body) in [
+            ("429-second", "1", Some("1")),
             ("429-zero", "0", Some("0")),
             ("429-negative", "-5", Some("-5")),
             ("429-fraction", "1.5", Some("1.5")),

@@ -2,6 +2,7 @@
 //!
 //! The state's lock is held for one call's decision and never across an await.
 
+use std::collections::HashSet;
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
 use std::path::Path as FilePath;
@@ -180,6 +181,8 @@ struct Api {
 struct Desk {
     state: State,
     defects: Defects,
+    /// The VMs that were called before, where their first calls go wrong.
+    called: HashSet<u64>,
     latencies: fastrand::Rng,
     request_ids: fastrand::Rng,
 }
@@ -203,6 +206,7 @@ impl Api {
         let desk = Desk {
             defects: defects(&settings, &mut state)?,
             state,
+            called: HashSet::new(),
             latencies: fastrand::Rng::with_seed(settings.seed),
             request_ids: fastrand::Rng::with_seed(!settings.seed),
         };
@@ -369,8 +373,13 @@ impl Api {
         reaction
     }
 
-    /// What goes wrong with this call, if anything: what always does, or what chance would have.
-    fn fault(&self, desk: &Desk, vmid: &str) -> Option<Fault> {
+    /// What goes wrong with this call, if anything: what does with a VM's first one, what always does, or what chance would have.
+    fn fault(&self, desk: &mut Desk, vmid: &str) -> Option<Fault> {
+        let first =
+            self.settings.first_fault.filter(|_| number(vmid).is_some_and(|vmid| desk.called.insert(vmid)));
+        if first.is_some() {
+            return first;
+        }
         let always = match number(vmid) {
             Some(vmid) if !desk.defects.is_empty() => desk.defects.of(vmid, desk.state.rack_of(vmid)),
             Some(_) | None => None,

@@ -154,6 +154,14 @@ impl Fixture {
         db
     }
 
+    /// Lets the ledger remember a rate, as an earlier run over `fleet.csv` would have.
+    pub(crate) fn remember(&self, per_second: f64) {
+        self.run(&["run", "fleet.csv", "--action", "allocate", "--limit", "1"]).exits(0);
+        let learn = "INSERT OR REPLACE INTO rates SELECT base, key_fingerprint, ?1, 0 FROM runs LIMIT 1";
+        let ledger = rusqlite::Connection::open(self.path("state/v6fleet/ledger.db")).unwrap();
+        ledger.execute(learn, [per_second]).unwrap();
+    }
+
     /// A number that the ledger holds.
     pub(crate) fn count(&self, sql: &str) -> i64 {
         self.ledger().query_row(sql, [], |row| row.get(0)).unwrap()

@@ -137,17 +137,123 @@ fn a_limit_that_the_api_announces_in_whatever_form_costs_hardly_a_call() {
     }
 }
 
+fn remembered(fixture: &Fixture) -> i64 {
+    fixture.count("SELECT count(*) FROM rates")
+}
+
 #[test]
-fn a_limit_that_an_earlier_run_found_is_kept_from_the_first_call_on() {
+fn a_limit_that_an_earlier_run_found_is_tested_early_and_kept_where_it_still_holds() {
+    let sandbox = Sandbox::start(&["--limit", "50/s", "--latency", "40ms"]);
+    let fixture = Fixture::at(&sandbox);
+    fixture.write("fleet.csv", fleet::csv(300));
+    fixture.remember(50.0);
+    let outcome = fixture.run(&["run", "fleet.csv", "--action", "allocate", "--rate", "500/s"]).exits(0);
+    let throttled = outcome.summary()["throttled"].as_u64().unwrap();
+    assert!((1..=20).contains(&throttled), "{throttled} calls answered 429");
+    assert_eq!(fixture.count("SELECT count(*) FROM rates WHERE per_second = 50"), 1);
+}
+
+#[test]
+fn a_remembered_rate_that_is_wrong_slows_no_run_down_and_is_forgotten() {
+    for (rate, vms, per_second, seconds) in [("50/s", 100, 0.416, 2.0), ("10/s", 20, 0.416, 2.0)] {
+        let sandbox = Sandbox::start(&[]);
+        let fixture = Fixture::at(&sandbox);
+        fixture.write("fleet.csv", fleet::csv(vms));
+        fixture.remember(per_second);
+        let outcome = fixture.run(&["run", "fleet.csv", "--action", "allocate", "--rate", rate]).exits(0);
+        let took = vms as f64 / Moments::sent(&outcome).per_second();
+        assert!(took <= 4.0 * seconds, "{took} s for {vms} VMs at {rate}");
+    }
+}
+
+#[test]
+fn forget_rate_begins_as_if_nothing_had_been_found() {
+    let sandbox = Sandbox::start(&[]);
+    let fixture = Fixture::at(&sandbox);
+    fixture.write("fleet.csv", fleet::csv(10));
+    let run = ["run", "fleet.csv", "--action", "allocate", "--rate", "5/s"];
+    fixture.remember(0.5);
+    fixture.run(&run).exits(0);
+    assert_eq!(remembered(&fixture), 1, "ten calls do not show that it is wrong");
+    fixture.run(&[&run[..], &["--forget-rate"]].concat()).exits(0);
+    assert_eq!(remembered(&fixture), 0);
+}
+
+#[test]
+fn an_outage_is_remembered_as_no_rate() {
+    let phases = ["--phase", "20..23=throttle=2s", "--phase", "40..43=throttle=2s", "--latency", "300ms"];
+    let sandbox = Sandbox::start(&phases);
+    let fixture = Fixture::at(&sandbox);
+    fixture.write("fleet.csv", fleet::csv(60));
+    let run = ["run", "fleet.csv", "--action", "allocate", "--rate", "10/s", "--concurrency", "4"];
+    fixture.run(&run).exits(0);
+    assert_eq!(remembered(&fixture), 0);
+}
+
+#[test]
+fn after_a_first_call_that_is_refused_the_next_leaves_at_the_end_of_the_pause() {
+    let sandbox = Sandbox::start(&["--phase", "0..1=throttle=3s"]);
+    let fixture = Fixture::at(&sandbox);
+    fixture.write("fleet.csv", fleet::csv(20));
+    let run = ["run", "fleet.csv", "--action", "allocate", "--rate", "10/s", "--max-wait", "5s"];
+    let outcome = fixture.run(&run).exits(0);
+    let calls = sandbox.calls();
+    let seconds = |index: usize| calls[index].at.duration_since(calls[0].at).as_secs_f64();
+    assert!((2.95..4.5).contains(&seconds(1)), "the next call came after {} s", seconds(1));
+    assert!(seconds(20) <= 10.0, "the last one came after {} s", seconds(20));
+    assert_eq!(outcome.summary()["throttled"], 1);
+}
+
+#[test]
+fn our_own_pace_is_no_wait_that_the_api_imposes() {
+    let sandbox = Sandbox::start(&["--phase", "0..1=fail=100%"]);
+    let fixture = Fixture::at(&sandbox);
+    fixture.write("fleet.csv", fleet::csv(2));
+    let run = ["run", "fleet.csv", "--action", "allocate", "--rate", "20/m", "--max-wait", "2s"];
+    let outcome = fixture.run(&run).exits(0);
+    assert_eq!(outcome.summary()["stopped_by"], serde_json::Value::Null);
+}
+
+#[test]
+fn while_a_breaker_is_open_vms_that_wait_for_their_retry_are_the_first_to_be_tried() {
+    let sandbox = Sandbox::start(&["--first-fault", "reset-after"]);
+    let fixture = Fixture::at(&sandbox);
+    fixture.write("fleet.csv", fleet::csv(60));
+    let run = ["run", "fleet.csv", "--action", "allocate", "--rate", "none"];
+    let outcome = fixture.run(&run).exits(0);
+    let calls = sandbox.calls();
+    let took = calls[calls.len() - 1].at.duration_since(calls[0].at).as_secs_f64();
+    assert_eq!((outcome.summary()["failed"].as_u64(), calls.len()), (Some(0), 120));
+    assert!(took <= 60.0, "{took} s");
+}
+
+/// The program under a shell's limits.
+fn limited(fixture: &Fixture, limits: &str, args: &[&str]) -> Outcome {
+    let program = fixture.command(args);
+    let mut shell = std::process::Command::new("sh");
+    shell
+        .args(["-c", &format!("{limits}; exec \"$0\" \"$@\"")])
+        .arg(program.get_program())
+        .args(program.get_args());
+    shell.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    if let Some(directory) = program.get_current_dir() {
+        shell.current_dir(directory);
+    }
+    fixture.spawn(shell).end()
+}
+
+#[test]
+fn file_descriptors_are_made_room_for_or_the_number_that_is_needed_is_told() {
     let sandbox = Sandbox::start(&[]);
     let fixture = Fixture::at(&sandbox);
     fixture.write("fleet.csv", fleet::csv(300));
     let run = ["run", "fleet.csv", "--action", "allocate", "--rate", "none"];
-    fixture.run(&[&run[..], &["--limit", "1"]].concat()).exits(0);
-    let learn = "INSERT INTO rates SELECT base, key_fingerprint, 150, 0 FROM runs";
-    rusqlite::Connection::open(fixture.path("state/v6fleet/ledger.db")).unwrap().execute(learn, []).unwrap();
-    let outcome = fixture.run(&run).exits(0);
-    let per_second = Moments::sent(&outcome).per_second();
-    assert!(per_second <= 151.0, "{per_second} a second left, where 150 were remembered");
-    assert_eq!(fixture.count("SELECT count(*) FROM rates WHERE per_second = 150"), 1);
+    for (limits, concurrency, code) in
+        [("ulimit -n 10", "16", 2), ("ulimit -n 200", "100", 2), ("ulimit -Sn 64", "256", 0)]
+    {
+        let outcome =
+            limited(&fixture, limits, &[&run[..], &["--concurrency", concurrency]].concat()).exits(code);
+        assert_eq!(outcome.stderr.contains("open files"), code == 2, "{limits}: {}", outcome.stderr);
+    }
+    assert_eq!(sandbox.calls().len(), 300);
 }
