@@ -147,8 +147,8 @@ impl Execution<'_> {
     }
 }
 
-/// The options without which the same inventory would not be read the same way, or another API called.
-const SAME_JOB: [&str; 10] = [
+/// The options that the command repeats: without them the inventory would be read otherwise, or another API called.
+const REPEATED: [&str; 10] = [
     "inventory-format",
     "delimiter",
     "encoding",
@@ -168,7 +168,7 @@ pub(super) fn rerun(info: &RunInfo, common_args: &str) -> Option<String> {
     }
     let files = info.inventory.iter().map(|file| quoted(&file.path));
     let action = info.action.map(|action| format!("--action {action}"));
-    let options = SAME_JOB.iter().filter(|name| !(info.base_url == SANDBOX && **name == "base-url"));
+    let options = REPEATED.iter().filter(|name| !(info.base_url == SANDBOX && **name == "base-url"));
     let options = options.flat_map(|name| {
         let values =
             info.options.get(*name).map(|value| value.as_array().cloned().unwrap_or(vec![value.clone()]));
