@@ -139,8 +139,9 @@ impl Breaker {
                 false
             }
             (State::Returning { by_retry, .. }, Purpose::Trial) if ill => {
+                // Whoever answers second calls is not down.
                 if by_retry && is_first {
-                    self.shrink();
+                    self.gap = FIRST_PROBE;
                 }
                 self.open(announced, now);
                 false

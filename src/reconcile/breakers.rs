@@ -84,10 +84,10 @@ impl Breakers {
         let of_rack = if health == Health::Unreachable { Health::Unknown } else { health };
         let rack = &mut self.racks[no.0 as usize];
         let was_open = !rack.is_closed();
-        // That a rack is sick is known once it is left alone, and says no more of the API.
-        let says_of_api = is_first && !(was_open && health == Health::Ill);
+        // That a rack is sick is known once it is left alone, and opens no breaker of the API.
+        let is_known = was_open && health == Health::Ill && self.api.is_closed();
         let opened = Opened {
-            api: self.api.came_back(purposes.api, says_of_api, health, announced, now),
+            api: self.api.came_back(purposes.api, is_first && !is_known, health, announced, now),
             rack: rack.came_back(purposes.rack, is_first, of_rack, announced, now),
         };
         self.open = self.open + u32::from(!rack.is_closed()) - u32::from(was_open);
@@ -181,6 +181,8 @@ mod tests {
         breakers: Breakers,
         racks: u32,
         share: f64,
+        /// Not first calls alone.
+        retries_fail: bool,
         chance: fastrand::Rng,
         waiting: Vec<Again>,
         turn: u32,
@@ -190,7 +192,7 @@ mod tests {
         fn new(racks: u32, share: f64, seed: u64) -> Self {
             let chance = fastrand::Rng::with_seed(seed);
             let breakers = Breakers::new(racks as usize);
-            Self { breakers, racks, share, chance, waiting: vec![], turn: 0 }
+            Self { breakers, racks, share, retries_fail: true, chance, waiting: vec![], turn: 0 }
         }
 
         /// The VM whose turn it is, if one may be called: those that wait for another call first.
@@ -207,7 +209,7 @@ mod tests {
 
         fn call(&mut self, vm: &Again, now: Instant) {
             let purposes = self.breakers.left(vm.rack, now);
-            let fails = self.chance.f64() < self.share;
+            let fails = (vm.attempts == 0 || self.retries_fail) && self.chance.f64() < self.share;
             let attempt = if fails { ill() } else { well() };
             self.breakers.came_back(vm.rack, purposes, vm.attempts == 0, &attempt, now);
             let attempts = vm.attempts + 1;
@@ -229,6 +231,15 @@ mod tests {
                 calls += 1;
             }
             calls
+        }
+    }
+
+    #[test]
+    fn where_every_first_call_fails_and_every_second_succeeds_no_probe_waits_for_long() {
+        let begun = |racks| Outage { retries_fail: false, ..Outage::new(racks, 1.0, 1) };
+        for racks in [1, 3, 20] {
+            let calls = begun(racks).lasts(120);
+            assert!(calls > 150, "{calls} calls in 120 s to {racks} racks");
         }
     }
 
