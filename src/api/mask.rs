@@ -1,6 +1,6 @@
 //! The API key, taken out of whatever a server or a proxy says before anything else reads it.
 //!
-//! It is known as it is (in upper or lower case), in its first and last 8 characters, in hex, in base64 at whatever place
+//! It is known as it is (in upper or lower case), in any 8 characters of it in a row, in hex, in base64 at whatever place
 //! of a longer text, and through percent-encoding and the escapes of JSON and HTML, whole or in part, one in another.
 
 use std::borrow::Cow;
@@ -19,8 +19,8 @@ const STARS: &[u8] = b"***";
 /// A shorter key guards nothing, and masked it would make stars of what answers are about: of `2001:db8::`, say.
 const SHORTEST_KEY: usize = 8;
 
-/// How much of a key's beginning, and of its end, gives it away.
-const END: usize = SHORTEST_KEY;
+/// So much of a key in a row gives it away.
+const PART: usize = SHORTEST_KEY;
 
 /// What may begin an escape.
 const ESCAPES: [&[u8]; 3] = [b"%", b"\\", b"&"];
@@ -97,7 +97,9 @@ fn forms(key: &[u8]) -> Vec<Vec<u8>> {
         return Vec::new();
     }
     let hex = key.iter().flat_map(|byte| format!("{byte:02x}").into_bytes()).collect();
-    let mut forms = vec![key.to_vec(), hex, key[..END].to_vec(), key[key.len() - END..].to_vec()];
+    let mut forms = vec![key.to_vec(), hex];
+    // Cut off by a character at either end, it is as good as whole.
+    forms.extend(key.windows(PART).map(<[u8]>::to_vec));
     for before in 0..3 {
         let core = base64_core(key, before);
         forms.push(core.replace('+', "-").replace('/', "_").into_bytes());
@@ -243,6 +245,9 @@ mod tests {
             every_byte(|byte| format!("{byte:02X}")),
             KEY[..8].to_owned(),
             KEY[KEY.len() - 8..].to_owned(),
+            KEY[..KEY.len() - 1].to_owned(),
+            KEY[1..].to_owned(),
+            KEY[3..12].to_owned(),
         ] {
             assert_eq!(masked(&form), "***", "{form}");
             assert_eq!(masked(&format!("key {form}: no; {form}")), "key ***: no; ***", "{form}");
