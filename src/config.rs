@@ -24,7 +24,8 @@ use crate::text::shown_path;
 use refusal::{Origin, Refused, discreet};
 
 /// Options that may hold a secret (a password in a URL), or say nothing of how a run was carried out.
-const UNRECORDED: [&str; 6] = ["inventory", "proxy", "ping_url", "verbose", "quiet", "log_format"];
+const UNRECORDED: [&str; 7] =
+    ["inventory", "proxy", "ping_url", "verbose", "quiet", "log_format", "forget_rate"];
 
 /// What is wrong with a configuration.
 #[derive(Debug, thiserror::Error)]
@@ -263,8 +264,19 @@ pub(crate) fn ledger_path(common: &CommonArgs, sandbox: bool) -> Result<PathBuf,
     if let Some(path) = &common.ledger {
         return Ok(path.clone());
     }
-    let dir = home("XDG_STATE_HOME", ".local/state").ok_or(ConfigError::NoHome)?;
-    Ok(dir.join("v6fleet").join(if sandbox { "sandbox.db" } else { "ledger.db" }))
+    let [real, rehearsals] = default_ledgers().ok_or(ConfigError::NoHome)?;
+    Ok(if sandbox { rehearsals } else { real })
+}
+
+/// The ledgers in their usual places, whether or not they are there.
+pub(crate) fn usual_ledgers() -> impl Iterator<Item = PathBuf> {
+    default_ledgers().into_iter().flatten()
+}
+
+/// Where the ledger of real runs and that of rehearsals are by default.
+fn default_ledgers() -> Option<[PathBuf; 2]> {
+    let dir = home("XDG_STATE_HOME", ".local/state")?.join("v6fleet");
+    Some(["ledger.db", "sandbox.db"].map(|name| dir.join(name)))
 }
 
 /// An XDG base directory: the variable, if it is an absolute path, else its place in the home directory.

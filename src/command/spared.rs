@@ -16,17 +16,21 @@ use crate::text::shown_path;
 /// What SQLite, a run and a rehearsal keep beside a ledger.
 const BESIDE_A_LEDGER: [&str; 5] = ["-wal", "-shm", "-journal", ".lock", ".world"];
 
+/// A ledger, and what lies beside it: by whatever link it is named, beside the file itself.
+fn with_neighbours(ledger: PathBuf) -> impl Iterator<Item = PathBuf> {
+    let target = fs::canonicalize(&ledger).unwrap_or_else(|_| destination(&ledger));
+    std::iter::once(ledger).chain(BESIDE_A_LEDGER.map(|suffix| beside(&target, suffix)))
+}
+
 /// Files that are spared, there already or not.
 pub(super) struct Spared(Vec<PathBuf>);
 
 impl Spared {
-    /// What every command reads: the configuration, and the ledger with what lies beside it.
+    /// What every command reads: the configuration, and the ledgers (its own, the usual one, the rehearsals') with what
+    /// lies beside them.
     pub(super) fn new(common: &CommonArgs, sandbox: bool) -> Result<Self, CommandError> {
-        let ledger = ledger_path(common, sandbox)?;
-        // By whatever link it is named, they lie beside the file itself.
-        let target = fs::canonicalize(&ledger).unwrap_or_else(|_| destination(&ledger));
-        let beside = BESIDE_A_LEDGER.map(|suffix| beside(&target, suffix));
-        Ok(Self(config::file(common).into_iter().chain([ledger]).chain(beside).collect()))
+        let ledgers = config::usual_ledgers().chain([ledger_path(common, sandbox)?]);
+        Ok(Self(config::file(common).into_iter().chain(ledgers.flat_map(with_neighbours)).collect()))
     }
 
     pub(super) fn inventory(self, files: &[PathBuf]) -> Self {

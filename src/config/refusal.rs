@@ -72,7 +72,12 @@ impl fmt::Display for Refused {
 /// The values that could have stood there.
 fn choice(error: &clap::Error) -> String {
     match error.get(ContextKind::ValidValue) {
-        Some(ContextValue::Strings(values)) => format!("one of {} is meant", values.join(", ")),
+        Some(ContextValue::Strings(values)) if !values.is_empty() => {
+            format!("one of {} is meant", values.join(", "))
+        }
+        _ if matches!(error.get(ContextKind::InvalidValue), Some(ContextValue::String(text)) if text.is_empty()) => {
+            "it is empty".to_owned()
+        }
         _ => "that is no value of it".to_owned(),
     }
 }

@@ -33,6 +33,7 @@ fn fixture(sandbox: &Sandbox) -> Fixture {
         ("lock.csv", "state/v6fleet/ledger.db.lock"),
         ("wal.csv", "state/v6fleet/ledger.db-wal"),
         ("world.csv", "state/v6fleet/ledger.db.world"),
+        ("rehearsals.csv", "state/v6fleet/sandbox.db"),
     ] {
         symlink(target, fixture.path(link)).unwrap();
     }
@@ -60,6 +61,10 @@ fn no_report_takes_the_place_of_what_is_read_or_kept_by_whatever_name() {
         (&["-o", "lock.csv"], REFUSED),
         (&["-o", "wal.csv"], REFUSED),
         (&["-o", "world.csv"], REFUSED),
+        (&["-o", "rehearsals.csv"], REFUSED),
+        (&["--sandbox", "-o", "ledger.csv"], REFUSED),
+        (&["--sandbox", "-o", "lock.csv"], REFUSED),
+        (&["--ledger", "new.db", "-o", "ledger.csv"], REFUSED),
         (&["--ledger", "new.json", "-o", "new.json"], REFUSED),
         (&["--ledger", "new", "-o", "a.csv", "-o", "a.csv"], "are one file"),
         (&["-o", "a.csv", "-o", "state/../a.csv"], "state/../a.csv"),
