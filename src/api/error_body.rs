@@ -53,7 +53,7 @@ impl ErrorBody {
             json: true,
             line: words_of(object, DEPTH).map(|line| clip(&line)),
             code: string("code").or_else(nested).map(|code| clip(&code).to_lowercase()),
-            waits: WAITS.iter().filter_map(|name| object.get(name).and_then(wait)).collect(),
+            waits: waits(object),
             request_id: object.get("requestId").and_then(scalar).map(|id| clip(&id)),
             timestamp: object
                 .get("timestamp")
@@ -75,6 +75,16 @@ fn scalar(value: Raw<'_>) -> Option<Cow<'_, str>> {
 
 /// Where it says when to come back.
 const WAITS: [&str; 2] = ["retryAfter", "retry_after"];
+
+/// Those of the body itself, and of what it nests.
+fn waits(object: &Object<'_>) -> Vec<Wait> {
+    let of = |object: &Object<'_>| {
+        WAITS.map(|name| object.get(name).and_then(wait)).into_iter().flatten().collect()
+    };
+    let nested = ["error", "details"].iter().filter_map(|name| object.get(name)?.object());
+    let nested: Vec<Wait> = nested.flat_map(|object| -> Vec<Wait> { of(&object) }).collect();
+    [of(object), nested].concat()
+}
 
 fn wait(value: Raw<'_>) -> Option<Wait> {
     Wait::read(&scalar(value)?)

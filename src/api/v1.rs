@@ -122,7 +122,7 @@ fn object<'a>(parent: &Object<'a>, name: &str) -> Result<Object<'a>, String> {
 fn address<T: FromStr<Err: Display>>(allocation: &Object<'_>, name: &str) -> Result<T, String> {
     let value = decisive(allocation, name)?;
     let text = value.string().ok_or_else(|| not(name, value, "a text"))?;
-    text.parse().map_err(|error| format!("{name} {:?} is {error}", clip(&text)))
+    text.trim().parse().map_err(|error| format!("{name} {:?} is {error}", clip(&text)))
 }
 
 fn not(name: &str, value: Raw<'_>, expected: &str) -> String {

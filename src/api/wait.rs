@@ -28,8 +28,8 @@ pub(super) enum Wait {
 impl Wait {
     /// A number, alone or with a unit, or a date: HTTP's, or ISO 8601 with or without a zone.
     pub(super) fn read(text: &str) -> Option<Self> {
-        let text = text.trim();
-        number(text).or_else(|| with_unit(text)).or_else(|| date(text))
+        let text = text.trim().trim_matches('"').trim();
+        number(text).or_else(|| with_unit(text)).or_else(|| date(text)).or_else(|| list(text))
     }
 
     /// How long from `now` on, on the server's clock. A moment in the past is no wait.
@@ -67,15 +67,39 @@ fn since_1970(number: f64) -> Option<Timestamp> {
 
 /// `3s`, `1m30s`, `500ms`.
 fn with_unit(text: &str) -> Option<Wait> {
-    let plain = text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'.');
-    let wait: SignedDuration = text.parse().ok().filter(|_| plain)?;
+    let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b". ".contains(&byte));
+    let begins = text.bytes().next().is_some_and(|byte| byte.is_ascii_digit() || byte == b'.');
+    let wait: SignedDuration = text.to_ascii_lowercase().parse().ok().filter(|_| plain && begins)?;
     wait.try_into().ok().map(Wait::For)
 }
 
 fn date(text: &str) -> Option<Wait> {
-    let without_zone = || TimeZone::UTC.to_timestamp(text.parse::<DateTime>().ok()?).ok();
-    let at = http_date(text).or_else(|| text.parse().ok());
-    at.or_else(without_zone).map(Wait::Until)
+    // What is past the last moment that there is was meant as a long wait.
+    let until = |at: Option<Timestamp>| at.map_or(Wait::For(LONGEST), Wait::Until);
+    if let Ok(at) = httpdate::parse_http_date(text) {
+        return Some(until(at.try_into().ok()));
+    }
+    if let Some(at) = text.parse().ok().or_else(|| mail_date(text)) {
+        return Some(Wait::Until(at));
+    }
+    let at: DateTime = text.strip_suffix('Z').unwrap_or(text).parse().ok()?;
+    Some(until(TimeZone::UTC.to_timestamp(at).ok()))
+}
+
+/// An HTTP-date whose zone is not written as `GMT`.
+fn mail_date(text: &str) -> Option<Timestamp> {
+    let text = text.strip_suffix(" UTC").map_or(text.to_owned(), |date| format!("{date} GMT"));
+    jiff::fmt::rfc2822::parse(&text).ok().map(|at| at.timestamp())
+}
+
+/// Several waits in one field: the longest.
+fn list(text: &str) -> Option<Wait> {
+    let wait = |text: &str| match number(text.trim()).or_else(|| with_unit(text.trim())) {
+        Some(Wait::For(wait)) => Some(wait),
+        Some(Wait::Until(_)) | None => None,
+    };
+    let waits: Option<Vec<Duration>> = text.split(", ").map(wait).collect();
+    waits?.into_iter().max().map(Wait::For)
 }
 
 #[cfg(test)]
@@ -124,8 +148,15 @@ mod tests {
             ("99999999999999999999999", Some(LONGEST)),
             ("Tue, 31 Dec 2999 23:59:59 GMT", Some(LONGEST)),
             ("2999-12-31T23:59:59Z", Some(LONGEST)),
-            ("9999-12-31T23:59:59Z", None),
-            ("Fri, 31 Dec 9999 23:59:59 GMT", None),
+            ("9999-12-31T23:59:59Z", Some(LONGEST)),
+            ("Fri, 31 Dec 9999 23:59:59 GMT", Some(LONGEST)),
+            ("Mon, 23 Nov 2026 02:15:10 +0000", ms(9_750)),
+            ("Mon, 23 Nov 2026 02:15:10 UTC", ms(9_750)),
+            ("1, 4", ms(4_000)),
+            ("4,", None),
+            ("\"4\"", ms(4_000)),
+            ("4S", ms(4_000)),
+            ("4 seconds", ms(4_000)),
             ("999999h", Some(LONGEST)),
             ("1e400", None),
             ("-1", None),
@@ -142,7 +173,7 @@ mod tests {
             ("e", None),
             ("", None),
             (" ", None),
-            ("1 s", None),
+            ("1 s", ms(1_000)),
             ("s", None),
             ("soon", None),
             ("3s ago", None),
