@@ -196,7 +196,8 @@ fn dispatch(config: &Config, screen: &Screen) -> Result<u8, CommandError> {
             pinged(&args.reports, &args.connection, &args.rehearsal, || run::run(config, args, screen))
         }
         Command::Resume(args) => {
-            descriptors::make_room(args.pace.concurrency.get(), args.rehearsal.sandbox)?;
+            // How many calls the run makes at once is known when its options are.
+            descriptors::make_room(1, args.rehearsal.sandbox)?;
             pinged(&args.reports, &args.connection, &args.rehearsal, || resume::resume(config, args, screen))
         }
         Command::Report(args) => report::report(common, args),

@@ -245,8 +245,10 @@ pub(super) fn has_vmid(fields: &[(String, Value)], map: &ColumnMap) -> bool {
 fn proxmoxs_own(fields: &[(String, Value)], map: &ColumnMap) -> Option<String> {
     let (key, vmid) = fields.iter().find(|(key, _)| map.column_of(key) == Some(Column::Vmid))?;
     let vmid = text(vmid);
-    let id = fields.iter().find(|(key, _)| key == "id")?.1.as_str()?;
-    let is_own = ["qemu/", "lxc/"].iter().any(|kind| id.strip_prefix(kind) == Some(vmid.trim()));
+    let mut ids = fields.iter().filter(|(key, _)| key.trim().eq_ignore_ascii_case("id"));
+    let id = ids.find_map(|(_, id)| id.as_str())?;
+    let own = id.trim().to_ascii_lowercase();
+    let is_own = ["qemu/", "lxc/"].iter().any(|kind| own.strip_prefix(kind) == Some(vmid.trim()));
     let unmapped = map.header_of(Column::Vmid).is_none();
     (is_own && unmapped).then(|| format!("id {}, {} {}", shown(id), shown(key), shown(&vmid)))
 }
@@ -422,6 +424,8 @@ mod tests {
             (own.to_owned(), &[][..], Some("--column vmid=FIELD")),
             (r#"{"id": "lxc/7", "vmid": "7"}"#.into(), &[], Some("--column vmid=FIELD")),
             (r#"{"id": "qemu/7", "VMID": 7}"#.into(), &[], Some("--column vmid=FIELD")),
+            (r#"{"ID": "qemu/7", "VMID": 7}"#.into(), &[], Some("--column vmid=FIELD")),
+            (r#"{"id": "QEMU/7", "vmid": 7}"#.into(), &[], Some("--column vmid=FIELD")),
             (format!(r#"{{"vmid": 9}}, {{"id": "storage/local"}}, {own}"#), &[], Some("--column vmid=FIELD")),
             (
                 r#"{"id": "qemu/7", "vmid": 7, "hostup": {"vmid": 9}}"#.into(),

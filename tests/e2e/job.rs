@@ -327,7 +327,9 @@ fn a_brake_is_not_forgotten_where_a_signal_or_a_kill_ends_the_run_before_it_has_
 fn a_run_that_a_brake_stopped_is_done_with_once_another_was_begun_anew() {
     let metered = Metered::start();
     let mut fixture = metered.fixture().env("V6FLEET_RESUME", "1");
-    fixture.write("fleet.csv", on_one_rack(&["1", "2", "3", "4"]));
+    // More than can be called before the brake has seen the second one on disk.
+    let vmids: Vec<String> = (1..=200).map(|vmid| vmid.to_string()).collect();
+    fixture.write("fleet.csv", on_one_rack(&vmids.iter().map(String::as_str).collect::<Vec<_>>()));
     let by_hand = &NIGHT[..BY_HAND];
     let stopped = fixture.run(&[by_hand, &["--max-changed", "1"]].concat()).exits(4);
     let refused = fixture.run(by_hand).exits(4);

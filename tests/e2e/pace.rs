@@ -256,4 +256,7 @@ fn file_descriptors_are_made_room_for_or_the_number_that_is_needed_is_told() {
         assert_eq!(outcome.stderr.contains("open files"), code == 2, "{limits}: {}", outcome.stderr);
     }
     assert_eq!(sandbox.calls().len(), 300);
+    let few = ["--concurrency", "4", "--deadline", "1ms"];
+    limited(&fixture, "ulimit -n 80", &[&run[..], &few].concat()).exits(5);
+    limited(&fixture, "ulimit -n 80", &["resume", "--deadline", "1m"]).exits(0);
 }
