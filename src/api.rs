@@ -240,7 +240,7 @@ impl Api {
         if let Err(fault) = &mut attempt.result
             && head.status == 429
         {
-            fault.retry_after = fault.retry_after.max(attempt.announced.reset_in);
+            fault.retry_after = announced::longer(fault.retry_after, attempt.announced.reset_in);
         }
         if head.stored {
             // Its times are those of its making.

@@ -61,6 +61,17 @@ impl Stated {
     }
 }
 
+/// `Date` has whole seconds: so much longer a reset may seem than it is.
+const GRAIN: Duration = Duration::from_secs(1);
+
+/// The longer of the wait that an answer asks for and of the time until the limit is reset.
+pub(super) fn longer(wait: Option<Duration>, reset_in: Option<Duration>) -> Option<Duration> {
+    match (wait, reset_in) {
+        (Some(wait), Some(reset_in)) if reset_in <= wait + GRAIN && !wait.is_zero() => Some(wait),
+        (wait, reset_in) => wait.max(reset_in),
+    }
+}
+
 /// The tightest of a policy's rates: `"burst";q=100;w=60, "day";q=1000;w=86400`, or `100;w=60`.
 #[expect(clippy::cast_precision_loss, reason = "a rate need not be exact beyond 2^53")]
 fn rate(policy: &str) -> Option<f64> {
@@ -135,6 +146,23 @@ mod tests {
         assert_eq!(announced(&fields), standing(4, 8_000));
         let policy = announced(&[("ratelimit-limit", "10, 10;w=1, 50;w=10")]);
         assert_eq!(policy.per_second, Some(5.0));
+    }
+
+    #[test]
+    fn of_the_wait_and_the_reset_the_longer_counts_but_for_the_grain_of_a_date() {
+        let ms = |ms: u64| Some(Duration::from_millis(ms));
+        for (wait, reset_in, expected) in [
+            (ms(0), ms(6_000), ms(6_000)),
+            (ms(0), ms(700), ms(700)),
+            (ms(1_000), ms(1_900), ms(1_000)),
+            (ms(1_000), ms(6_000), ms(6_000)),
+            (ms(9_000), ms(6_000), ms(9_000)),
+            (None, ms(700), ms(700)),
+            (ms(2_000), None, ms(2_000)),
+            (None, None, None),
+        ] {
+            assert_eq!(longer(wait, reset_in), expected, "{wait:?} {reset_in:?}");
+        }
     }
 
     #[test]

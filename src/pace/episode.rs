@@ -104,11 +104,13 @@ pub(super) struct Record {
     /// It tells as well what had gathered before it, so that no rate follows from it.
     first: Option<Episode>,
     rest: Option<Episode>,
+    /// Refusals in all those that were lone ones.
+    lone: u64,
 }
 
 impl Record {
     fn new(patience: f64, fewest_refused: u64) -> Self {
-        Self { patience, fewest_refused, first: None, rest: None }
+        Self { patience, fewest_refused, first: None, rest: None, lone: 0 }
     }
 
     /// Where no limit is known.
@@ -131,7 +133,8 @@ impl Record {
             None => Self { first: Some(*episode), ..self },
             Some(_) => {
                 let rest = self.rest.map_or(*episode, |rest| rest.and(episode));
-                Self { rest: Some(rest), ..self }
+                let lone = self.lone + if episode.is_lone() { episode.refused } else { 0 };
+                Self { rest: Some(rest), lone, ..self }
             }
         }
     }
@@ -143,7 +146,7 @@ impl Record {
         // Before a single refusal the pace was borne; before a crowd of them it was not.
         let weighed = self.first.filter(Episode::is_crowd).map_or(rest, |first| first.and(&rest));
         let borne = weighed.all_accepted() as f64 * BORNE * self.patience;
-        let refused = weighed.refused;
+        let refused = weighed.refused - self.lone / 2;
         (refused >= self.fewest_refused && (refused as f64).powi(2) >= borne).then_some(rest)
     }
 }
