@@ -30,7 +30,7 @@ pub use sandbox::{
 use crate::api::{BaseUrl, ProxyUrl};
 use crate::brake::Threshold;
 use crate::inventory::{
-    Action, Delimiter, Encoding, Format, Mapping, Path, RackPattern, VmidPattern, WherePattern,
+    Action, Delimiter, Encoding, Format, Mapping, Path, READING, RackPattern, VmidPattern, WherePattern,
 };
 use crate::pace::Ceiling;
 use crate::progress::ProgressMode;
@@ -44,18 +44,8 @@ const CONFIGURED: [&str; 3] = ["run", "resume", "report"];
 /// narrows or writes a run's report must not narrow or write theirs.
 const LOOKING_BACK: [&str; 4] = ["runs", "history", "diff", "audit"];
 
-const SHARED: [&str; 10] = [
-    "format",
-    "sandbox",
-    "lock-timeout",
-    "base-url",
-    "inventory-format",
-    "delimiter",
-    "encoding",
-    "items",
-    "column",
-    "skip-invalid",
-];
+/// Beside those of [`READING`].
+const SHARED: [&str; 5] = ["format", "sandbox", "lock-timeout", "base-url", "skip-invalid"];
 
 /// The prefix of an option's environment variable.
 pub const ENV: &str = "V6FLEET_";
@@ -448,7 +438,7 @@ fn is_configured(verb: &str) -> bool {
 }
 
 fn is_shared(long: &str) -> bool {
-    SHARED.contains(&long)
+    SHARED.contains(&long) || READING.contains(&long)
 }
 
 /// There is no such command.

@@ -35,3 +35,6 @@ pub use read::{Event, Place, ReadOptions, Reading, read};
 pub use selection::{InvalidPattern, RackPattern, Selection, SelectionError, VmidPattern, WherePattern};
 pub use unmatched::Unmatched;
 pub use vm::{Action, InvalidAction, InvalidVmId, Vm, VmId};
+
+/// The options by which the same bytes are read as other VMs.
+pub const READING: [&str; 5] = ["inventory-format", "delimiter", "encoding", "items", "column"];

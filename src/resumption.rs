@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use crate::inventory::READING;
 use crate::ledger::InventoryFile;
 use crate::stop::Stop;
 
@@ -22,9 +23,6 @@ pub struct Origin<'a> {
     pub files: &'a [InventoryFile],
     pub options: &'a Map<String, Value>,
 }
-
-/// The options by which the same bytes are read as other VMs.
-const READING: [&str; 5] = ["column", "delimiter", "encoding", "inventory-format", "items"];
 
 impl Resumption {
     /// What is to be done with a run that stopped like this, and has its VMs from `then`.

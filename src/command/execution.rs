@@ -15,6 +15,7 @@ use super::{BeforeTheFirstCall, CommandError, exit, print};
 use crate::api::Api;
 use crate::brake::{Brake, Canary, Limits};
 use crate::cli::{BrakeArgs, PaceArgs, RecapFormat, ReportingArgs};
+use crate::inventory::READING;
 use crate::ledger::{Counts, Ledger, LedgerError, Reply, RunInfo, RunKey, SANDBOX, Summary};
 use crate::pace::Pace;
 use crate::progress::{Progress, Screen};
@@ -148,18 +149,8 @@ impl Execution<'_> {
 }
 
 /// The options that the command repeats: without them the inventory would be read otherwise, or another API called.
-const REPEATED: [&str; 10] = [
-    "inventory-format",
-    "delimiter",
-    "encoding",
-    "items",
-    "column",
-    "skip-invalid",
-    "base-url",
-    "api-key-file",
-    "ca-file",
-    "world",
-];
+/// Beside those of [`READING`].
+const REPEATED: [&str; 5] = ["skip-invalid", "base-url", "api-key-file", "ca-file", "world"];
 
 /// The command that calls the failed VMs of a run again; `None` where standard input was part of it.
 pub(super) fn rerun(info: &RunInfo, common_args: &str) -> Option<String> {
@@ -168,7 +159,8 @@ pub(super) fn rerun(info: &RunInfo, common_args: &str) -> Option<String> {
     }
     let files = info.inventory.iter().map(|file| quoted(&file.path));
     let action = info.action.map(|action| format!("--action {action}"));
-    let options = REPEATED.iter().filter(|name| !(info.base_url == SANDBOX && **name == "base-url"));
+    let options =
+        READING.iter().chain(&REPEATED).filter(|name| !(info.base_url == SANDBOX && **name == "base-url"));
     let options = options.flat_map(|name| {
         let values =
             info.options.get(*name).map(|value| value.as_array().cloned().unwrap_or(vec![value.clone()]));
