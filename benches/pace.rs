@@ -18,6 +18,9 @@ mod fixture;
 #[path = "../tests/e2e/fleet.rs"]
 mod fleet;
 #[expect(dead_code, reason = "shared with the tests")]
+#[path = "../tests/e2e/ledger.rs"]
+mod ledger;
+#[expect(dead_code, reason = "shared with the tests")]
 #[path = "../tests/e2e/sandbox.rs"]
 mod sandbox;
 

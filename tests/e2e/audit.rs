@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use rusqlite::Connection;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use v6fleet::audit::Kind;
 
 use crate::fixture::{Fixture, Outcome};
 use crate::fleet;
 use crate::sandbox::Sandbox;
+use crate::script::{Api, json_answer, success_body};
 
 const ALLOCATE: [&str; 4] = ["run", "--action", "allocate", "--rate=none"];
 const AUDIT: [&str; 4] = ["audit", "fleet.csv", "--format", "json"];
@@ -26,27 +27,44 @@ fn allocate(fixture: &Fixture, inventory: &str) -> Outcome {
     fixture.run(&[&ALLOCATE[..], &[inventory]].concat()).exits(0)
 }
 
-/// Edits what was last seen of a VM, as JSON.
-fn edit(fixture: &Fixture, vmid: u64, change: impl FnOnce(&mut Value)) {
-    let db = Connection::open(fixture.path("state/v6fleet/ledger.db")).unwrap();
-    let vmid = vmid.to_string();
-    let select = "SELECT allocation FROM vms WHERE vmid = ?1";
-    let text: String = db.query_row(select, [&vmid], |row| row.get(0)).unwrap();
-    let mut allocation = serde_json::from_str(&text).unwrap();
-    change(&mut allocation);
-    let update = "UPDATE vms SET allocation = ?2 WHERE vmid = ?1";
-    assert_eq!(db.execute(update, [vmid, allocation.to_string()]).unwrap(), 1);
+/// What the API says of a VM with which nothing is wrong.
+fn allocation(vmid: u64) -> Value {
+    let long_ago = "2026-01-05 00:00:00+00";
+    json!({
+        "id": vmid.to_string(), "rack_id": fleet::rack_of(vmid), "client_id": "30000", "account_id": "20000",
+        "proxmox_vm_id": "10048", "prefix": format!("2001:db8:{vmid:x}::/56"), "prefix_length": 56,
+        "next_hop": format!("2001:db8::{}", &fleet::rack_of(vmid)[4..]), "status": "active",
+        "allocated_at": long_ago, "released_at": null, "cooldown_until": null, "metadata": {},
+        "created_at": long_ago, "updated_at": long_ago,
+    })
 }
 
-fn age(fixture: &Fixture, vmid: u64, days: i64) {
-    let db = Connection::open(fixture.path("state/v6fleet/ledger.db")).unwrap();
-    let update = "UPDATE vms SET seen_at = seen_at - ?2 * 86400000000 WHERE vmid = ?1";
-    assert_eq!(db.execute(update, (vmid.to_string(), days)).unwrap(), 1);
+/// An API with which nothing is wrong but what `odd` makes of a VM's allocation.
+fn api(odd: impl Fn(u64, &mut Value) + Send + Sync + 'static) -> Api {
+    Api::start(move |vmid, _| {
+        let vmid = vmid.parse().unwrap();
+        let mut body = success_body(false, 0);
+        body["data"]["allocation"] = allocation(vmid);
+        odd(vmid, &mut body["data"]["allocation"]);
+        json_answer(200, &body).into()
+    })
+}
+
+fn fixture_at(api: &Api) -> Fixture {
+    Fixture::new().env("V6FLEET_BASE_URL", &api.base_url()).env("HOSTUP_API_KEY", "a-key")
+}
+
+/// Lets a VM be known as one that was seen so many days ago, and never since.
+fn seen_days_ago(fixture: &Fixture, vmid: u64, days: i64) {
+    fixture.write("old.csv", fleet::csv_of([vmid].into_iter()));
+    // Not a call can leave: the run is left as it began.
+    fixture.run(&[&ALLOCATE[..], &["old.csv", "--deadline", "1ns"]].concat()).exits(5);
+    let at = Timestamp::now() - SignedDuration::from_hours(24 * days);
+    fixture.settle_pending(at, |vmid| allocation(vmid.parse().unwrap()));
 }
 
 fn prefix_of(fixture: &Fixture, vmid: u64) -> String {
-    let sql = format!("SELECT allocation ->> 'prefix' FROM vms WHERE vmid = '{vmid}'");
-    fixture.texts(&sql).remove(0)
+    fixture.last_known(vmid)["allocation"]["prefix"].as_str().unwrap().to_owned()
 }
 
 fn findings(outcome: &Outcome) -> Vec<Value> {
@@ -82,23 +100,25 @@ fn a_clean_fleet_has_no_finding_and_nothing_is_called_or_written() {
 
 #[test]
 fn every_kind_of_finding_is_found_where_it_is_and_nowhere_else() {
-    let sandbox = Sandbox::start(&[]);
-    let fixture = Fixture::at(&sandbox);
-    fixture.write("all.csv", fleet::csv_of(clean_vmids().chain([10_002, 10_301, 10_303])));
+    let api = api(|vmid, allocation| match vmid {
+        10_003 => allocation["prefix"] = self::allocation(10_001)["prefix"].clone(),
+        10_105 => allocation["prefix"] = half_of(10_005).into(),
+        10_011 => allocation["status"] = "pending".into(),
+        10_013 => allocation["cooldown_until"] = "2026-12-01 00:00:00+00".into(),
+        10_015 => allocation["released_at"] = "2026-11-20 00:00:00+00".into(),
+        10_101 => allocation["next_hop"] = "2001:db8:2000::9".into(),
+        10_002 => allocation["prefix"] = "2001:db8:2712::1/56".into(),
+        _ => {}
+    });
+    let fixture = fixture_at(&api);
+    seen_days_ago(&fixture, 10_103, 31);
+    seen_days_ago(&fixture, 10_113, 29);
+    let lately = clean_vmids().filter(|vmid| ![10_103, 10_113].contains(vmid));
+    fixture.write("all.csv", fleet::csv_of(lately.chain([10_002, 10_301, 10_303])));
     allocate(&fixture, "all.csv");
-    let prefix = prefix_of(&fixture, 10_001);
-    edit(&fixture, 10_003, |allocation| allocation["prefix"] = prefix.clone().into());
-    let around = prefix_of(&fixture, 10_005).replace("/56", "/57");
-    edit(&fixture, 10_105, |allocation| allocation["prefix"] = around.clone().into());
-    edit(&fixture, 10_011, |allocation| allocation["status"] = "pending".into());
-    edit(&fixture, 10_013, |allocation| allocation["cooldown_until"] = "2026-12-01 00:00:00+00".into());
-    edit(&fixture, 10_015, |allocation| allocation["released_at"] = "2026-11-20 00:00:00+00".into());
-    edit(&fixture, 10_101, |allocation| allocation["next_hop"] = "2001:db8:2000::9".into());
-    age(&fixture, 10_103, 31);
-    age(&fixture, 10_113, 29);
     fixture.write("fleet.csv", plan());
 
-    let calls = sandbox.calls().len();
+    let calls = api.received().len();
     let files = ["audit.csv", "audit.json", "audit.jsonl", "audit.html"].map(|file| ["-o", file]).concat();
     let whole = fixture.run(&[&AUDIT[..], &["--whole-fleet"], &files].concat()).exits(11);
     let expected = [
@@ -124,8 +144,8 @@ fn every_kind_of_finding_is_found_where_it_is_and_nowhere_else() {
     assert_eq!(told(&whole), expected);
     let kinds: BTreeSet<&str> = expected.iter().map(|line| line.split_once(' ').unwrap().1).collect();
     assert_eq!(kinds, Kind::ALL.iter().map(|kind| kind.as_str()).collect(), "a kind has no example");
-    assert_eq!(sandbox.calls().len(), calls, "an audit calls nothing");
-    assert_evidence(&fixture, &findings(&whole), &prefix, &around);
+    assert_eq!(api.received().len(), calls, "an audit calls nothing");
+    assert_evidence(&fixture, &findings(&whole));
     assert_files_tell_the_same(&fixture, &findings(&whole));
     assert_eq!(fixture.read("audit.json"), whole.stdout);
     let page = fixture.read("audit.html");
@@ -145,6 +165,11 @@ fn every_kind_of_finding_is_found_where_it_is_and_nowhere_else() {
     assert_eq!(told(&part), expected[..17]);
 }
 
+/// A part of a VM's prefix.
+fn half_of(vmid: u64) -> String {
+    allocation(vmid)["prefix"].as_str().unwrap().replace("/56", "/57")
+}
+
 /// The inventory: one VM's expectations are not met, one VM was never seen, and 10303 is not in it.
 fn plan() -> String {
     let header = "vmid,rack_id,prefix,next_hop,account_id,client_id,proxmox_vm_id\n".to_owned();
@@ -155,17 +180,23 @@ fn plan() -> String {
     std::iter::once(header).chain(clean_vmids().chain([10_002, 10_305, 10_301]).map(row)).collect()
 }
 
-fn assert_evidence(fixture: &Fixture, findings: &[Value], prefix: &str, around: &str) {
+fn assert_evidence(fixture: &Fixture, findings: &[Value]) {
     let of = |vmid: &str, kind: &str| {
         findings.iter().find(|finding| finding["vmid"] == vmid && finding["kind"] == kind).unwrap()
     };
-    let seen = |vmid: &str| of_ledger(fixture, vmid);
+    let seen = |vmid: u64| fixture.last_known(vmid)["seen_at"].clone();
     let same = of("10003", "same_prefix");
     assert_eq!((&same["severity"], &same["other_vms"]), (&json!("error"), &json!(1)));
-    assert_eq!(same["others"], json!([{"vmid": "10001", "prefix": prefix, "seen_at": seen("10001")}]));
-    assert_eq!(same["seen_at"], seen("10003"));
+    assert_eq!(
+        same["others"],
+        json!([{"vmid": "10001", "prefix": allocation(10_001)["prefix"], "seen_at": seen(10_001)}])
+    );
+    assert_eq!(same["seen_at"], seen(10_003));
     let within = of("10005", "overlapping_prefix");
-    assert_eq!(within["others"], json!([{"vmid": "10105", "prefix": around, "seen_at": seen("10105")}]));
+    assert_eq!(
+        within["others"],
+        json!([{"vmid": "10105", "prefix": half_of(10_005), "seen_at": seen(10_105)}])
+    );
     let odd = of("10101", "odd_next_hop");
     assert_eq!((&odd["actual"], &odd["other_vms"]), (&json!("2001:db8:2000::9"), &json!(5)));
     let differs = of("10111", "prefix_differs");
@@ -177,12 +208,6 @@ fn assert_evidence(fixture: &Fixture, findings: &[Value], prefix: &str, around: 
     assert_eq!(bits["severity"], "notice");
     assert_eq!(bits["actual"], prefix_of(fixture, 10_002));
     assert_ne!(bits["expected"], bits["actual"]);
-}
-
-/// When a VM was last seen, as JSON has it.
-fn of_ledger(fixture: &Fixture, vmid: &str) -> Value {
-    let micros = fixture.count(&format!("SELECT seen_at FROM vms WHERE vmid = '{vmid}'"));
-    serde_json::to_value(jiff::Timestamp::from_microsecond(micros).unwrap()).unwrap()
 }
 
 fn assert_files_tell_the_same(fixture: &Fixture, findings: &[Value]) {
@@ -216,13 +241,14 @@ fn rows_of_page(page: &str) -> Vec<String> {
 
 #[test]
 fn the_selection_narrows_the_findings_but_not_what_a_vm_is_compared_with() {
-    let sandbox = Sandbox::start(&[]);
-    let fixture = Fixture::at(&sandbox);
+    let api = api(|vmid, allocation| match vmid {
+        10_103 => allocation["prefix"] = self::allocation(10_001)["prefix"].clone(),
+        10_105 => allocation["next_hop"] = "2001:db8::9".into(),
+        _ => {}
+    });
+    let fixture = fixture_at(&api);
     fixture.write("fleet.csv", clean_fleet());
     allocate(&fixture, "fleet.csv");
-    let prefix = prefix_of(&fixture, 10_001);
-    edit(&fixture, 10_103, |allocation| allocation["prefix"] = prefix.into());
-    edit(&fixture, 10_105, |allocation| allocation["next_hop"] = "2001:db8::9".into());
     for (options, expected) in [
         (&["--rack", "dc1r28"][..], &["10103 same_prefix", "10105 odd_next_hop"][..]),
         (&["--rack", "!dc1r28"], &["10001 same_prefix"]),

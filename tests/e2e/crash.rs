@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use serde_json::Value;
+
 use crate::fixture::{Fixture, Outcome};
 use crate::fleet::{self, is_allocated};
 use crate::sandbox::{Call, Sandbox, Transport};
@@ -32,37 +34,22 @@ fn kill_after(fixture: &Fixture, sandbox: &Sandbox, calls: usize) {
     process.kill();
 }
 
+/// The ledger's file is sound, and of every run each VM has one row.
 pub(crate) fn assert_whole(fixture: &Fixture) {
-    assert_eq!(fixture.texts("PRAGMA integrity_check"), ["ok"]);
-    assert_eq!(
-        fixture.count("SELECT count(*) FROM items"),
-        fixture.count("SELECT count(*) FROM (SELECT DISTINCT run, vmid FROM items)")
-    );
+    fixture.assert_file_is_sound();
+    fixture.reports_of_all();
 }
 
 /// What the ledger says of the newest run: every settled VM with its outcome.
 pub(crate) fn settled(fixture: &Fixture) -> HashMap<String, String> {
-    let sql = "SELECT vmid || ' ' || outcome FROM items WHERE state = 2 AND run = (SELECT max(no) FROM runs)";
-    let words = |text: String| {
-        let (vmid, outcome) = text.split_once(' ').unwrap();
-        (vmid.to_owned(), outcome.to_owned())
-    };
-    fixture.texts(sql).into_iter().map(words).collect()
-}
-
-/// The VMs whose call may have left, and whose outcome is not on disk: in flight, about to be, or answered since the
-/// last commit.
-pub(crate) fn claimed(fixture: &Fixture) -> HashSet<String> {
-    fixture.texts("SELECT vmid FROM claims JOIN items USING (run, position)").into_iter().collect()
+    let word = |row: &Value, name: &str| row[name].as_str().unwrap().to_owned();
+    let report = fixture.report_of("latest");
+    report.settled().map(|row| (word(row, "vmid"), word(row, "outcome"))).collect()
 }
 
 /// How often each VM was `created`, over all runs of the ledger.
 pub(crate) fn creations(fixture: &Fixture) -> BTreeMap<String, usize> {
-    let sql = "SELECT vmid FROM items WHERE state = 2 AND outcome = 'created'";
-    fixture.texts(sql).into_iter().fold(BTreeMap::new(), |mut creations, vmid| {
-        *creations.entry(vmid).or_default() += 1;
-        creations
-    })
+    fixture.times_that_vms_were("created")
 }
 
 /// Every allocation that the sandbox made, once.
@@ -127,7 +114,7 @@ fn kill_one_after_another(sandbox: &Sandbox, kills: usize) {
     let outcome = fixture.run(&RUN).exits(0);
     assert_eq!(outcome.rows().len(), VMS);
     assert_eq!(creations(&fixture), made(&sandbox.calls()));
-    assert_eq!(fixture.count("SELECT count(*) FROM claims"), 0);
+    assert!(fixture.reports_of_all().iter().all(|report| report.in_flight().is_empty()));
     let again = fixture.run(&RUN).exits(0);
     assert!(again.verdicts().iter().all(|verdict| verdict.ends_with(" unchanged ledger")));
 }
@@ -142,16 +129,17 @@ fn a_killed_run_that_is_resumed_has_one_report_over_all_of_it() {
 fn kill_and_resume(sandbox: &Sandbox) {
     let fixture = fixture(sandbox);
     kill_after(&fixture, sandbox, VMS / 2);
-    let claimed = claimed(&fixture);
+    let killed = fixture.report_of("latest");
     let outcome: Outcome = fixture.run(&["resume"]).exits(0);
     assert_eq!(outcome.vmids(), fleet::vmids(100_000, VMS).map(|id| id.to_string()).collect::<Vec<_>>());
     assert_eq!(outcome.report()["run"]["resumes"], 1);
-    assert_eq!(fixture.count("SELECT count(*) FROM runs"), 1);
+    assert_eq!(fixture.runs().len(), 1);
     let record = sandbox.calls();
     assert_eq!(creations(&fixture), made(&record));
+    let in_flight = killed.in_flight();
     for vmid in outcome.vmids() {
         let calls = record.iter().filter(|call| call.vmid == vmid).count();
-        let most = 1 + usize::from(claimed.contains(vmid));
+        let most = 1 + usize::from(in_flight.contains(&vmid));
         assert!((1..=most).contains(&calls), "{vmid}: {calls} calls, and at most {most} were due");
     }
 }
@@ -172,7 +160,6 @@ fn a_refresh_whose_answer_was_lost_in_a_crash_is_updated_once() {
     sandbox.await_calls(before + VMS / 2);
     process.kill();
     fixture.run(&refresh).exits(0);
-    let updates = "SELECT vmid FROM items WHERE outcome = 'updated' AND state = 2 ORDER BY vmid";
-    let expected: Vec<String> = fleet::vmids(100_000, VMS).map(|id| id.to_string()).collect();
-    assert_eq!(fixture.texts(updates), expected, "every VM is updated in exactly one run");
+    let expected = fleet::vmids(100_000, VMS).map(|id| (id.to_string(), 1)).collect();
+    assert_eq!(fixture.times_that_vms_were("updated"), expected, "every VM is updated in exactly one run");
 }

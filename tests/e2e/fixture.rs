@@ -8,7 +8,6 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant, SystemTime};
 
-use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -144,36 +143,6 @@ impl Fixture {
         self.reports().len()
     }
 
-    pub(crate) fn ledger(&self) -> Connection {
-        self.database("state/v6fleet/ledger.db")
-    }
-
-    pub(crate) fn database(&self, name: &str) -> Connection {
-        let db = Connection::open_with_flags(self.path(name), OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
-        db.busy_timeout(PATIENCE).unwrap();
-        db
-    }
-
-    /// Lets the ledger remember a rate, as an earlier run over `fleet.csv` would have.
-    pub(crate) fn remember(&self, per_second: f64) {
-        self.run(&["run", "fleet.csv", "--action", "allocate", "--limit", "1"]).exits(0);
-        let learn = "INSERT OR REPLACE INTO rates SELECT base, key_fingerprint, ?1, 0 FROM runs LIMIT 1";
-        let ledger = rusqlite::Connection::open(self.path("state/v6fleet/ledger.db")).unwrap();
-        ledger.execute(learn, [per_second]).unwrap();
-    }
-
-    /// A number that the ledger holds.
-    pub(crate) fn count(&self, sql: &str) -> i64 {
-        self.ledger().query_row(sql, [], |row| row.get(0)).unwrap()
-    }
-
-    /// Texts that the ledger holds, one a row.
-    pub(crate) fn texts(&self, sql: &str) -> Vec<String> {
-        let db = self.ledger();
-        let mut rows = db.prepare(sql).unwrap();
-        rows.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
-    }
-
     /// Every file below the fixture's directory, links aside.
     pub(crate) fn files(&self) -> Vec<PathBuf> {
         let mut files = Vec::new();
@@ -267,7 +236,7 @@ pub(crate) struct Outcome {
     pub(crate) stderr: String,
     /// Where the run's reports are.
     pub(crate) dir: Option<PathBuf>,
-    report: Option<Value>,
+    pub(crate) report: Option<Value>,
 }
 
 impl Outcome {
@@ -336,7 +305,7 @@ pub(crate) fn assert_valid(json: &Value, schema: &str) {
 }
 
 /// Reads a run's report, and checks what holds for every one: one row a VM, and sums that are right.
-fn report(dir: &Path) -> Value {
+pub(crate) fn report(dir: &Path) -> Value {
     let report: Value = serde_json::from_slice(&fs::read(dir.join("report.json")).unwrap()).unwrap();
     assert_valid(&report, "report.schema.json");
     let rows = report["vms"].as_array().unwrap();

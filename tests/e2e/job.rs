@@ -309,10 +309,8 @@ fn a_brake_is_not_forgotten_where_a_signal_or_a_kill_ends_the_run_before_it_has_
         fixture.write("fleet.csv", "vmid\n1\n2\n3\n4\n5\n6\n7\n8\n");
         let night = [&NIGHT[..6], &["--concurrency", "3", "--resume", "--max-changed", "1"]].concat();
         let mut process = fixture.start(&night);
-        let braked = || {
-            fixture.path("state/v6fleet/ledger.db").exists()
-                && fixture.texts("SELECT braked FROM runs WHERE braked IS NOT NULL") == ["max_changed"]
-        };
+        let rehearsal = [&night[..], &["--dry-run"]].concat();
+        let braked = || fixture.run(&rehearsal).stderr.contains("was stopped by a brake (max_changed)");
         eventually("the brake is noted", || process.stderr().contains("run begins") && braked());
         process.signal(signal);
         eventually("the run is over", || !process.is_running());

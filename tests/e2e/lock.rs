@@ -1,9 +1,13 @@
 //! Two runs on one ledger.
 
+use jiff::Timestamp;
+use serde_json::json;
+
 use crate::crash::{creations, made};
 use crate::fixture::{Fixture, Process, eventually};
 use crate::fleet;
 use crate::sandbox::Sandbox;
+use crate::script::{Api, Step, success};
 use crate::strace::{can, traced};
 
 const RUN: [&str; 8] = ["run", "fleet.csv", "--action", "allocate", "--rate", "none", "--concurrency", "2"];
@@ -28,7 +32,7 @@ fn a_second_run_on_a_ledger_is_told_who_holds_it_and_calls_nothing() {
         let outcome = fixture.run(command).exits(6);
         assert!(outcome.stderr.contains("in use by another run"), "{}", outcome.stderr);
     }
-    assert_eq!((second.stdout.as_str(), fixture.count("SELECT count(*) FROM runs")), ("", 1));
+    assert_eq!((second.stdout.as_str(), fixture.runs().len()), ("", 1));
     assert!(sandbox.called_vmids().iter().all(|vmid| vmid.len() == 6), "the demo's ids have five digits");
 
     let report = fixture.run(&["report", "-o", "meanwhile.csv"]).exits(0);
@@ -243,25 +247,37 @@ fn a_link_planted_in_the_locks_place_is_refused_and_its_target_stays() {
     assert_eq!(fixture.read("precious"), "precious");
 }
 
+/// A run of two VMs whose outcomes are on disk, and whose end is not: as it is where the disk is full after them.
+fn without_an_end() -> (Api, Fixture) {
+    let api = Api::start(|_, nth| match nth {
+        0 => Step::Stall(vec![]),
+        _ => success(201, true, 0).into(),
+    });
+    let fixture = Fixture::new().env("V6FLEET_BASE_URL", &api.base_url()).env("HOSTUP_API_KEY", "a-key");
+    fixture.write("fleet.csv", "vmid\n10000\n10001\n");
+    let run = fixture.start(&RUN);
+    eventually("both calls are in flight", || api.received().len() == 2);
+    run.kill();
+    fixture
+        .settle_pending(Timestamp::now(), |_| json!({"prefix": "2001:db8::/48", "next_hop": "2001:db8::1"}));
+    assert!(fixture.run(&["runs"]).exits(0).stdout.contains("not finished"));
+    (api, fixture)
+}
+
 #[test]
 fn a_run_that_could_not_note_its_end_is_finished_by_resume_and_told_so_until_then() {
-    let sandbox = Sandbox::start(&[]);
-    let fixture = Fixture::at(&sandbox);
-    fixture.write("fleet.csv", "vmid\n10000\n10001\n");
-    fixture.run(&RUN).exits(0);
-    let id = fixture.texts("SELECT id FROM runs").remove(0);
-    // As it is where the disk is full after the last outcome.
-    let ledger = rusqlite::Connection::open(fixture.path("state/v6fleet/ledger.db")).unwrap();
-    for command in [&["resume"][..], &["resume", &id]] {
-        ledger.execute_batch("UPDATE runs SET ended_at = NULL, exit_code = NULL, counts = NULL").unwrap();
-        assert!(fixture.run(&["runs"]).exits(0).stdout.contains("not finished"));
+    for by_id in [false, true] {
+        let (api, fixture) = without_an_end();
+        let id = fixture.latest_run();
+        let command = if by_id { &["resume", &id][..] } else { &["resume"] };
         let outcome = fixture.run(command).exits(0);
         assert!(outcome.stdout.starts_with("Complete: 2 VMs"), "{}", outcome.stdout);
         assert!(!fixture.run(&["runs"]).exits(0).stdout.contains("not finished"));
         fixture.run(command).exits(7);
+        assert_eq!(api.received().len(), 2);
     }
-    ledger.execute_batch("UPDATE runs SET ended_at = NULL, exit_code = NULL, counts = NULL").unwrap();
+    let (api, fixture) = without_an_end();
     fixture.run(&[&RUN[..], &["--resume"]].concat()).exits(0);
-    assert_eq!(fixture.count("SELECT count(*) FROM runs"), 2, "a scheduler's next run calls the fleet anew");
-    assert_eq!(sandbox.calls().len(), 4);
+    assert_eq!(fixture.runs().len(), 2, "a scheduler's next run calls the fleet anew");
+    assert_eq!(api.received().len(), 4);
 }

@@ -22,6 +22,7 @@ mod http2;
 mod inventory;
 mod job;
 mod key;
+mod ledger;
 mod lock;
 mod monitor;
 mod night;

@@ -137,10 +137,6 @@ fn a_limit_that_the_api_announces_in_whatever_form_costs_hardly_a_call() {
     }
 }
 
-fn remembered(fixture: &Fixture) -> i64 {
-    fixture.count("SELECT count(*) FROM rates")
-}
-
 #[test]
 fn a_limit_that_an_earlier_run_found_is_tested_early_and_kept_where_it_still_holds() {
     let sandbox = Sandbox::start(&["--limit", "50/s", "--latency", "40ms"]);
@@ -150,7 +146,7 @@ fn a_limit_that_an_earlier_run_found_is_tested_early_and_kept_where_it_still_hol
     let outcome = fixture.run(&["run", "fleet.csv", "--action", "allocate", "--rate", "500/s"]).exits(0);
     let throttled = outcome.summary()["throttled"].as_u64().unwrap();
     assert!((1..=20).contains(&throttled), "{throttled} calls answered 429");
-    assert_eq!(fixture.count("SELECT count(*) FROM rates WHERE per_second = 50"), 1);
+    assert_eq!(fixture.remembered_rate(), Some(50.0));
 }
 
 #[test]
@@ -174,9 +170,9 @@ fn forget_rate_begins_as_if_nothing_had_been_found() {
     let run = ["run", "fleet.csv", "--action", "allocate", "--rate", "5/s"];
     fixture.remember(0.5);
     fixture.run(&run).exits(0);
-    assert_eq!(remembered(&fixture), 1, "ten calls do not show that it is wrong");
+    assert_eq!(fixture.remembered_rate(), Some(0.5), "ten calls do not show that it is wrong");
     fixture.run(&[&run[..], &["--forget-rate"]].concat()).exits(0);
-    assert_eq!(remembered(&fixture), 0);
+    assert_eq!(fixture.remembered_rate(), None);
 }
 
 #[test]
@@ -187,7 +183,7 @@ fn an_outage_is_remembered_as_no_rate() {
     fixture.write("fleet.csv", fleet::csv(60));
     let run = ["run", "fleet.csv", "--action", "allocate", "--rate", "10/s", "--concurrency", "4"];
     fixture.run(&run).exits(0);
-    assert_eq!(remembered(&fixture), 0);
+    assert_eq!(fixture.remembered_rate(), None);
 }
 
 #[test]

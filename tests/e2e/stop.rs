@@ -38,11 +38,8 @@ fn a_signal_ends_a_run_with_a_true_report_and_its_own_exit_code() {
             assert_eq!((row["outcome"] == "failed", spared), (!was_called, !was_called), "{row}");
             assert_eq!(row["attempts"], u8::from(was_called), "{row}");
         }
-        let settled = fixture.count("SELECT count(*) FROM items WHERE state = 2");
-        assert_eq!(
-            (settled.unsigned_abs(), fixture.count("SELECT count(*) FROM claims")),
-            (called.len() as u64, 0)
-        );
+        let report = fixture.report_of("latest");
+        assert_eq!((report.settled().count(), report.in_flight()), (called.len(), vec![]));
         assert!(outcome.stdout.contains("v6fleet resume "), "{}", outcome.stdout);
         let spared = 300 - called.len();
         let told = format!(" {spared} failed, {spared} of them not attempted\n");
@@ -69,8 +66,8 @@ fn a_second_signal_ends_it_at_once_and_the_run_can_go_on() {
         eventually("calls are in flight", || api.received().len() == 8);
         process.signal(first);
         eventually("the first signal is understood", || process.stderr().contains("no new calls"));
-        let claims = || fixture.count("SELECT count(*) FROM claims");
-        eventually("what was to leave next is given back", || claims() == 8);
+        let in_flight = || fixture.report_of("latest").in_flight().len();
+        eventually("what was to leave next is given back", || in_flight() == 8);
         let told = Instant::now();
         process.signal(second);
         let outcome = process.end().exits(code);
@@ -78,8 +75,8 @@ fn a_second_signal_ends_it_at_once_and_the_run_can_go_on() {
         assert!(took < Duration::from_secs(1), "{took:?}");
         assert_eq!(api.received().len(), 8, "no new calls");
         assert!(outcome.dir.is_none(), "a report would have to wait");
-        assert_eq!(fixture.texts("PRAGMA integrity_check"), ["ok"]);
-        assert_eq!(claims(), 8);
+        fixture.assert_file_is_sound();
+        assert_eq!(in_flight(), 8);
 
         let outcome = fixture.run(&["resume", "--rate", "none"]).exits(0);
         assert_eq!(outcome.vms_that_are("created").len(), 8, "those in flight may have acted");
@@ -97,7 +94,7 @@ fn a_vm_that_waits_for_a_retry_when_the_run_stops_keeps_what_it_has_been_through
     fixture.write("fleet.csv", "vmid\n10000\n10001\n10002\n");
     let process =
         fixture.start(&["run", "fleet.csv", "--action", "allocate", "--rate", "none", "--timeout", "2s"]);
-    let waits = || fixture.count("SELECT count(*) FROM items WHERE failure = 'server_error'") == 1;
+    let waits = || fixture.report_of("latest").row("10000")["failure"] == "server_error";
     eventually("the ledger knows that one VM waits", || api.received().len() == 3 && waits());
     process.signal("TERM");
     let outcome = process.end().exits(143);
@@ -106,7 +103,7 @@ fn a_vm_that_waits_for_a_retry_when_the_run_stops_keeps_what_it_has_been_through
     assert_eq!((&row["may_have_applied"], &row["http_status"]), (&true.into(), &503.into()));
     assert_eq!(outcome.row("10001")["failure"], "timeout");
     assert_eq!(outcome.row("10002")["outcome"], "created");
-    assert_eq!(fixture.count("SELECT count(*) FROM items WHERE state = 0"), 2);
+    assert_eq!(fixture.report_of("latest").summary()["pending"], 2);
 }
 
 #[test]
@@ -133,11 +130,7 @@ fn writing_its_reports(fixture: &Fixture) -> Process {
     fixture.write("fleet.csv", fleet::csv(20));
     pipe(fixture, "pipe.jsonl");
     let process = fixture.start(&[&RUN[..], &["-o", "pipe.jsonl"]].concat());
-    let state = fixture.path("state/v6fleet/ledger.db");
-    let ended = "SELECT count(*) FROM runs WHERE ended_at IS NOT NULL";
-    eventually("the calls are over", || {
-        state.exists() && fixture.ledger().table_exists(None, "runs").unwrap() && fixture.count(ended) == 1
-    });
+    eventually("the calls are over", || fixture.runs().iter().any(|run| !run["ended_at"].is_null()));
     process
 }
 
@@ -170,9 +163,7 @@ fn a_run_that_was_stopped_is_left_at_once_while_it_writes_its_reports() {
     let process = fixture.start(&[&RUN[..], &["-o", "pipe.jsonl"]].concat());
     sandbox.await_calls(20);
     process.signal("TERM");
-    eventually("the calls are over", || {
-        fixture.count("SELECT count(*) FROM runs WHERE stopped_by = 'terminated'") == 1
-    });
+    eventually("the calls are over", || fixture.runs()[0]["stopped_by"] == "terminated");
     process.signal("INT");
     process.end_within(Duration::from_secs(10)).exits(130);
     std::fs::remove_file(fixture.path("pipe.jsonl")).unwrap();

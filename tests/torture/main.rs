@@ -17,6 +17,9 @@ mod fixture;
 mod fleet;
 mod gentle;
 mod killed;
+#[path = "../e2e/ledger.rs"]
+#[expect(dead_code, reason = "the end-to-end tests use the rest")]
+mod ledger;
 mod mutated;
 mod racks;
 mod rfc4180;

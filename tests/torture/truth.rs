@@ -1,6 +1,6 @@
 //! The judge: what the sandbox's record says of a run, against what the program does.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde_json::Value;
 
@@ -77,12 +77,9 @@ fn went_wrong(call: &Call) -> bool {
 
 /// The ledger's file is whole, and each VM of it is `created` in at most one run.
 pub(crate) fn assert_whole(fixture: &Fixture) {
-    assert_eq!(fixture.texts("PRAGMA integrity_check"), ["ok"]);
-    let created = "FROM items WHERE state = 2 AND outcome = 'created'";
-    assert_eq!(
-        fixture.count(&format!("SELECT count(*) {created}")),
-        fixture.count(&format!("SELECT count(DISTINCT vmid) {created}"))
-    );
+    fixture.assert_file_is_sound();
+    let twice = fixture.times_that_vms_were("created").into_iter().find(|(_, times)| *times > 1);
+    assert_eq!(twice, None);
 }
 
 /// What is settled, as the ledger has it.
@@ -91,13 +88,12 @@ pub(crate) struct Settled(BTreeMap<String, String>);
 
 impl Settled {
     pub(crate) fn of(fixture: &Fixture) -> Self {
-        let sql =
-            "SELECT vmid || ' ' || outcome || ' ' || coalesce(basis, failure) FROM items WHERE state = 2";
-        let words = |text: String| {
-            let (vmid, verdict) = text.split_once(' ').unwrap();
-            (vmid.to_owned(), verdict.to_owned())
-        };
-        Self(fixture.texts(sql).into_iter().map(words).collect())
+        let report = fixture.report_of("latest");
+        let settled: HashSet<&str> = report.settled().filter_map(|row| row["vmid"].as_str()).collect();
+        let verdicts = report.verdicts();
+        let verdicts = verdicts.iter().filter_map(|verdict| verdict.split_once(' '));
+        let of_settled = verdicts.filter(|(vmid, _)| settled.contains(vmid));
+        Self(of_settled.map(|(vmid, verdict)| (vmid.to_owned(), verdict.to_owned())).collect())
     }
 
     /// None of it was called again, and all of it is as it was.
