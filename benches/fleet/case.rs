@@ -132,12 +132,13 @@ pub(crate) fn million(dir: &Path) -> Vec<Figure> {
     peak_small.push(small.cost(Answerer::start(Duration::ZERO)).peak_mib);
     let fleet = Fleet::new(dir, 1_000_000, Order::ById);
     peak.push(fleet.cost(Answerer::start(Duration::ZERO)).peak_mib);
+    let database = yardstick::has("sqlite3").then(|| yardstick::sqlite_database(&fleet.report, dir));
     for _ in 0..ROUNDS {
         let cost = cost(&mut fleet.report());
         ours.push(cost.wall.as_secs_f64());
         peak_report.push(cost.peak_mib);
-        if yardstick::has("sqlite3") {
-            dump.push(self::cost(&mut yardstick::sqlite_dump(&fleet.ledger)).wall.as_secs_f64());
+        if let Some(database) = &database {
+            dump.push(self::cost(&mut yardstick::sqlite_dump(database)).wall.as_secs_f64());
         }
     }
     let mut growth = Samples::new();

@@ -18,7 +18,7 @@ pub(crate) fn rack(vmid: usize) -> usize {
 pub(crate) struct Fleet {
     pub(crate) vms: usize,
     pub(crate) inventory: PathBuf,
-    pub(crate) ledger: PathBuf,
+    ledger: PathBuf,
     pub(crate) report: PathBuf,
 }
 

@@ -106,15 +106,19 @@ pub(crate) fn sqlite_import(csv: &Path) -> Command {
     sqlite
 }
 
-/// The `sqlite3` shell writing as CSV what a report says, from the same ledger.
-pub(crate) fn sqlite_dump(ledger: &Path) -> Command {
+/// Puts a CSV report into a database of its own.
+pub(crate) fn sqlite_database(report: &Path, dir: &Path) -> PathBuf {
+    let database = dir.join("report.db");
+    drop(fs::remove_file(&database));
+    let import = format!(".import --csv {} report", report.display());
+    process::output(Command::new("sqlite3").arg(&database).arg(import));
+    database
+}
+
+/// The `sqlite3` shell writing that report again.
+pub(crate) fn sqlite_dump(database: &Path) -> Command {
     let mut sqlite = Command::new("sqlite3");
-    sqlite.args(["-readonly", "-csv", "-header"]).arg(ledger).arg(
-        "SELECT vmid, name, rack_id, action, outcome, basis, prefix, next_hop, status, previous_prefix,
-            previous_next_hop, changes, drift, failure, may_have_applied, http_status, error, attempts,
-            first_sent_at, settled_at, latency_us, request_id, warnings
-         FROM items WHERE run = 1 ORDER BY position",
-    );
+    sqlite.args(["-readonly", "-csv", "-header"]).arg(database).arg("SELECT * FROM report");
     sqlite
 }
 
