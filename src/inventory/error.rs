@@ -89,8 +89,7 @@ pub enum InventoryError {
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub enum SeenError {
-    Log(#[from] io::Error),
-    Index(#[from] rusqlite::Error),
+    File(#[from] io::Error),
     Vmid(#[from] ParseIntError),
 }
 

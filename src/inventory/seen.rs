@@ -4,15 +4,17 @@
 //! what it was. Only when a VM may have been there before is that log made an index, where it can be looked up.
 
 use std::hash::{BuildHasher, RandomState};
-use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
+use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 
-use rusqlite::Connection;
 use tempfile::SpooledTempFile;
 
 use super::error::SeenError;
 use super::vm::{Action, Vm};
 use crate::allocation::{Expected, NextHop, Prefix};
 use crate::filter::Filter;
+
+/// In bytes; what is larger is a file.
+const IN_MEMORY: usize = 8 << 20;
 
 /// Where a VM's row is: the number of its file, its line, and which element of a list it is, where it is one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,13 +55,10 @@ impl Seen {
             None if self.log.append_new(&note)? => return Ok(Sight::First),
             None => self.index.insert(self.log.index()?),
         };
-        if index.insert(note.words())? {
-            return Ok(Sight::First);
-        }
-        let first = index.find(note.vmid)?;
-        Ok(match first.contents == note.contents {
-            true => Sight::Repeat(first.at),
-            false => Sight::Conflict(first.at),
+        Ok(match index.insert(note.words())?.map(Note::of_words) {
+            None => Sight::First,
+            Some(first) if first.contents == note.contents => Sight::Repeat(first.at),
+            Some(first) => Sight::Conflict(first.at),
         })
     }
 }
@@ -72,6 +71,16 @@ struct Note {
 }
 
 type Words = [i64; 5];
+
+fn read_words(from: &mut impl Read) -> io::Result<Words> {
+    let mut words = [[0; size_of::<i64>()]; 5];
+    from.read_exact(words.as_flattened_mut())?;
+    Ok(words.map(i64::from_ne_bytes))
+}
+
+fn write_words(to: &mut impl Write, words: Words) -> io::Result<()> {
+    to.write_all(words.map(i64::to_ne_bytes).as_flattened())
+}
 
 impl Note {
     /// Rows are counted from 1: 0 is none.
@@ -100,11 +109,8 @@ struct Log {
 }
 
 impl Log {
-    /// In bytes; beyond it, the log is a file.
-    const IN_MEMORY: usize = 8 << 20;
-
     fn new() -> Self {
-        let words = BufWriter::new(SpooledTempFile::new(Self::IN_MEMORY));
+        let words = BufWriter::new(SpooledTempFile::new(IN_MEMORY));
         Self { filter: Filter::new(), words, len: 0 }
     }
 
@@ -113,54 +119,76 @@ impl Log {
         if !self.filter.insert(note.vmid) {
             return Ok(false);
         }
-        for word in note.words() {
-            self.words.write_all(&word.to_ne_bytes())?;
-        }
+        write_words(&mut self.words, note.words())?;
         self.len += 1;
         Ok(true)
     }
 
-    fn index(&mut self) -> Result<Index, SeenError> {
-        let index = Index::new()?;
+    fn index(&mut self) -> io::Result<Index> {
+        let mut index = Index::with_room_for(self.len)?;
         self.words.rewind()?;
         let mut bytes = BufReader::new(self.words.get_mut());
-        let mut word = || {
-            let mut word = [0; size_of::<i64>()];
-            bytes.read_exact(&mut word).map(|()| i64::from_ne_bytes(word))
-        };
         for _ in 0..self.len {
-            index.insert([word()?, word()?, word()?, word()?, word()?])?;
+            index.insert(read_words(&mut bytes)?)?;
         }
         Ok(index)
     }
 }
 
-/// VMs by their ids, in a temporary database, which spills to disk.
-struct Index(Connection);
+/// VMs by their ids: a hash table with linear probing, at most half full.
+struct Index {
+    hashes: RandomState,
+    /// Those of zeros are free: no VM has the id 0.
+    slots: SpooledTempFile,
+    /// A power of two.
+    capacity: u64,
+    len: u64,
+}
 
 impl Index {
-    fn new() -> rusqlite::Result<Self> {
-        let database = Connection::open("")?;
-        database.execute_batch(
-            "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -8192;
-             CREATE TABLE seen (vmid INTEGER PRIMARY KEY, contents INTEGER, file INTEGER, line INTEGER, row INTEGER);
-             BEGIN",
-        )?;
-        Ok(Self(database))
+    fn with_room_for(vms: u64) -> io::Result<Self> {
+        let capacity = (2 * vms).next_power_of_two();
+        let mut slots = SpooledTempFile::new(IN_MEMORY);
+        slots.set_len(capacity * size_of::<Words>() as u64)?;
+        Ok(Self { hashes: RandomState::new(), slots, capacity, len: 0 })
     }
 
-    /// Inserts a VM unless there is one of that id. Returns whether it did.
-    fn insert(&self, words: Words) -> rusqlite::Result<bool> {
-        let mut insert = self.0.prepare_cached("INSERT OR IGNORE INTO seen VALUES (?1, ?2, ?3, ?4, ?5)")?;
-        Ok(insert.execute(words)? == 1)
+    /// Inserts a VM unless there is one of that id. Returns the one that is there.
+    fn insert(&mut self, new: Words) -> io::Result<Option<Words>> {
+        if 2 * self.len >= self.capacity {
+            self.grow()?;
+        }
+        let mut slot = self.hashes.hash_one(new[0]);
+        loop {
+            self.seek(slot)?;
+            match read_words(&mut self.slots)? {
+                [0, ..] => break,
+                there if there[0] == new[0] => return Ok(Some(there)),
+                _ => slot = slot.wrapping_add(1),
+            }
+        }
+        self.seek(slot)?;
+        write_words(&mut self.slots, new)?;
+        self.len += 1;
+        Ok(None)
     }
 
-    fn find(&self, vmid: i64) -> rusqlite::Result<Note> {
-        let mut select =
-            self.0.prepare_cached("SELECT vmid, contents, file, line, row FROM seen WHERE vmid = ?1")?;
-        select.query_row([vmid], |row| {
-            Ok(Note::of_words([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?]))
-        })
+    fn grow(&mut self) -> io::Result<()> {
+        let mut larger = Self::with_room_for(self.capacity)?;
+        self.slots.rewind()?;
+        let mut slots = BufReader::new(&mut self.slots);
+        for _ in 0..self.capacity {
+            match read_words(&mut slots)? {
+                [0, ..] => {}
+                words => drop(larger.insert(words)?),
+            }
+        }
+        *self = larger;
+        Ok(())
+    }
+
+    fn seek(&mut self, slot: u64) -> io::Result<u64> {
+        self.slots.seek(SeekFrom::Start(slot % self.capacity * size_of::<Words>() as u64))
     }
 }
 
@@ -219,6 +247,16 @@ mod tests {
             assert_eq!(seen.note(&vm(edit), at(1, 4)).unwrap(), Sight::Conflict(at(0, 2)));
         }
         assert_eq!(seen.note(&vm(|vm| vm.id = "2".parse().unwrap()), at(1, 5)).unwrap(), Sight::First);
+    }
+
+    #[test]
+    fn an_index_that_outgrows_memory_forgets_no_vm() {
+        let mut index = Index::with_room_for(1).unwrap();
+        let vms = (1..=120_000).map(|id| [id * id, -id, 0, id, 0]);
+        assert!(vms.clone().all(|vm| index.insert(vm).unwrap().is_none()));
+        assert!(index.slots.is_rolled());
+        let changed = |[vmid, ..]: Words| [vmid, 7, 7, 7, 7];
+        assert!(vms.clone().all(|vm| index.insert(changed(vm)).unwrap() == Some(vm)));
     }
 
     proptest! {
