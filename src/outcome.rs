@@ -98,12 +98,12 @@ const UNANSWERED_CAP: usize = 64;
 impl Unanswered {
     /// Adds an attempt to those on record; ones whose effects may overlap become one.
     pub fn record(attempts: &mut Vec<Self>, new: Self) {
-        match attempts.last_mut() {
-            Some(last) if last.meets(&new) => {
-                last.until = last.until.max(new.until);
-                last.told = last.told.zip(new.told).map(|(told, new)| told.narrowed_by(new));
+        match attempts.iter_mut().rev().find(|known| known.meets(&new)) {
+            Some(known) => {
+                known.until = known.until.max(new.until);
+                known.told = known.told.zip(new.told).map(|(told, new)| told.narrowed_by(new));
             }
-            _ => attempts.push(new),
+            None => attempts.push(new),
         }
         if attempts.len() > UNANSWERED_CAP {
             attempts[1].from = attempts[0].from;
@@ -154,6 +154,15 @@ pub struct Evidence<'a> {
     pub first_call: FirstCall,
     /// The server's clock minus ours, by this very answer's time; where it has none, by other answers'.
     pub offset: Option<Offset>,
+    /// On our clock.
+    pub now: Timestamp,
+}
+
+impl Evidence<'_> {
+    /// Whether `at` is yet to come on the server's clock: it was set back since it showed that.
+    fn is_yet_to_come(&self, at: Timestamp) -> bool {
+        self.offset.is_some_and(|offset| at.duration_since(offset.latest(self.now)) > TOLERANCE)
+    }
 }
 
 /// An outcome and what it rests on.
@@ -201,7 +210,10 @@ fn made_by_lost_answer(allocation: &Allocation, evidence: &Evidence<'_>, warning
         evidence.offset.is_some() || evidence.unanswered.iter().any(|attempt| attempt.told.is_some())
     });
     match made_at {
-        Some(at) => evidence.unanswered.iter().any(|attempt| attempt.covers(at, evidence.offset)),
+        Some(at) => {
+            evidence.is_yet_to_come(at)
+                || evidence.unanswered.iter().any(|attempt| attempt.covers(at, evidence.offset))
+        }
         None => {
             warnings
                 .push("an attempt went unanswered, and no time tells whether it made this allocation".into());
@@ -219,8 +231,14 @@ fn by_server_clock(
     let updated = [&allocation.updated_at, &allocation.metadata_updated_at];
     let updated = updated.into_iter().filter_map(|at| moment(at.as_ref())).max();
     let FirstCall { at: called, told } = evidence.first_call;
+    let by_a_lost_call = |at: Timestamp| {
+        let mut of_this_run = evidence.unanswered.iter().filter(|attempt| attempt.from >= called);
+        of_this_run.any(|attempt| attempt.covers(at, evidence.offset))
+    };
+    let since_called =
+        |at: Timestamp, offset: Offset| at.duration_since(offset.earliest(called)) >= -TOLERANCE;
     match updated.zip(told.or(evidence.offset)) {
-        Some((at, offset)) if at.duration_since(offset.earliest(called)) >= -TOLERANCE => {
+        Some((at, offset)) if since_called(at, offset) || by_a_lost_call(at) => {
             (Outcome::Updated, Basis::ServerClock)
         }
         Some(_) => (Outcome::Unchanged, Basis::ServerClock),
@@ -294,6 +312,7 @@ mod tests {
             unanswered,
             first_call: FirstCall { at: at(SENT), told: None },
             offset: Some(offset(0, 0)),
+            now: at(SENT) + SignedDuration::from_hours(24),
         }
     }
 
@@ -391,6 +410,25 @@ mod tests {
     }
 
     #[test]
+    fn row_3_takes_an_allocation_that_is_yet_to_be_made_for_ours() {
+        let lost = [lost()];
+        for (seconds, ahead, created, why) in [
+            (3_602, 0, false, "made by somebody else, just now"),
+            (3_603, 0, true, "the server's clock was set back since"),
+            (1, -3_600, false, "made just now by a clock that is an hour behind"),
+            (4, -3_600, true, "set back by hours, and nobody was told"),
+        ] {
+            let answer = answer(false, |a| a.allocated_at = after(seconds));
+            let offset = Some(offset(ahead, ahead));
+            let now = at(SENT) + SignedDuration::from_hours(1);
+            let evidence = Evidence { offset, now, ..evidence(None, &lost) };
+            let was = verdict(&answer, &evidence) == (Outcome::Created, Basis::LostAnswer);
+            assert_eq!(was, created, "{why}");
+            assert_ne!(verdict(&answer, &Evidence { unanswered: &[], ..evidence }).0, Outcome::Created);
+        }
+    }
+
+    #[test]
     fn row_3_falls_back_to_created_at() {
         let lost = [lost()];
         let answer = answer(false, |a| {
@@ -433,6 +471,8 @@ mod tests {
             Unanswered::record(&mut list, left(seconds));
         }
         assert_eq!(list, [Unanswered { until: left(90).until, ..left(0) }, left(1000)]);
+        Unanswered::record(&mut list, left(0));
+        assert_eq!(list.len(), 2, "it is known, though not the last");
         for night in 1..200 {
             Unanswered::record(&mut list, left(night * 86_400));
         }
@@ -510,6 +550,22 @@ mod tests {
             let answer = answer(false, |a| (a.updated_at, a.metadata_updated_at) = (after(updated), None));
             let evidence = Evidence { offset: by, ..evidence(None, &[]) };
             assert_eq!(verdict(&answer, &evidence), (expected, Basis::ServerClock), "{why}: {updated} s");
+        }
+    }
+
+    #[test]
+    fn row_6_dates_a_lost_call_of_this_run_by_every_clock_that_it_may_have_acted_by() {
+        let by_the_clock_of_then = |from| Unanswered { told: Some(offset(0, 0)), ..left(from) };
+        for (attempt, updated, expected, why) in [
+            (by_the_clock_of_then(0), 1, Outcome::Updated, "the server's clock was set forward since"),
+            (by_the_clock_of_then(0), -3, Outcome::Unchanged, "older than our call by either clock"),
+            (by_the_clock_of_then(-100), -99, Outcome::Unchanged, "that was an earlier run's call"),
+            (lost(), 1, Outcome::Unchanged, "nothing else is known of the clock of then"),
+        ] {
+            let attempts = [attempt];
+            let answer = answer(false, |a| (a.updated_at, a.metadata_updated_at) = (after(updated), None));
+            let evidence = Evidence { offset: Some(offset(3_600, 3_600)), ..evidence(None, &attempts) };
+            assert_eq!(verdict(&answer, &evidence), (expected, Basis::ServerClock), "{why}");
         }
     }
 

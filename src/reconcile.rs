@@ -4,6 +4,7 @@
 //! call, in doubt, or on its way to the disk with its outcome. Decisions are made elsewhere; this carries them out.
 
 mod breakers;
+mod lost;
 mod tempo;
 mod turn;
 mod work;
@@ -17,7 +18,6 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
@@ -28,7 +28,7 @@ use crate::inventory::VmId;
 use crate::ledger::{
     Claimed, Counted, Item, LastCall, LedgerError, RackNo, Reply, Setback, Settled, Settlement, Writer,
 };
-use crate::outcome::{Answer, Evidence, Failure, FirstCall, Offset, Unanswered, classify};
+use crate::outcome::{Answer, Evidence, Failure, FirstCall, Offset, classify};
 use crate::pace::{Pace, Ticket};
 use crate::progress::Progress;
 use crate::retry::{self, Decision, Policy};
@@ -36,9 +36,10 @@ use crate::stop::Stop;
 use crate::text::escape;
 use crate::trust::Trust;
 use breakers::{Breakers, Opened, Purposes};
+use lost::Lost;
 use tempo::Tempo;
 use turn::Turn;
-use work::{Lost, Waiting, Work};
+use work::{Waiting, Work};
 
 /// How long calls in flight may go on after a stop.
 const DRAIN: Duration = Duration::from_secs(30);
@@ -595,11 +596,9 @@ impl Run<'_> {
             false => tally.attempts += 1,
         }
         if attempt.may_have_applied() {
-            Unanswered::record(&mut work.lost.attempts, unanswered(attempt, self.settings.timeout));
+            work.lost.record(attempt, self.settings.timeout);
         }
-        if !work.lost.attempts.is_empty() {
-            work.item.unanswered = work.lost.dated(&self.clock);
-        }
+        work.item.unanswered = work.lost.dated(&self.clock);
         debug!(vm = %work.item.vm, status = attempt.status, latency = ?attempt.latency, "answered");
     }
 
@@ -608,7 +607,8 @@ impl Run<'_> {
         self.key_is_good(ticket);
         let Item { before, unanswered, expected, first_call, .. } = &work.item;
         let first_call = first_call.unwrap_or(FirstCall { at: clock::now(), told: None });
-        let evidence = Evidence { before: before.as_ref(), unanswered, first_call, offset };
+        let evidence =
+            Evidence { before: before.as_ref(), unanswered, first_call, offset, now: clock::now() };
         let mut verdict = classify(&answer, &evidence);
         let drift = expected.drift(&answer.allocation);
         let unknown = expected.unknown(&answer.allocation);
@@ -663,7 +663,7 @@ impl Run<'_> {
         self.unsettled += 1;
         let is_watched = self.parts.brake.watches(settlement.outcome(), settlement.has_drift());
         let Work { item, last, lost, .. } = work;
-        if matches!(settlement, Settlement::Failed(_)) && !lost.attempts.is_empty() {
+        if matches!(settlement, Settlement::Failed(_)) && !lost.is_empty() {
             self.given_up.push_back((item.vm.clone(), lost));
             if self.given_up.len() > GIVEN_UP_CAP {
                 self.given_up.pop_front();
@@ -727,34 +727,10 @@ impl Run<'_> {
     }
 }
 
-/// How long an attempt whose answer was lost may have acted: at least until its timeout, and as long as it was held up.
-fn unanswered(attempt: &Attempt, timeout: Duration) -> Unanswered {
-    let from = attempt.sent_at;
-    let until = from.saturating_add(timeout.max(attempt.latency)).unwrap_or(Timestamp::MAX);
-    Unanswered { from, until, told: None }
-}
-
 fn call(api: Api, work: Work, ticket: Ticket, purposes: Purposes) -> Call {
     Box::pin(async move {
         let vm: &VmId = &work.item.vm;
         let attempt = api.call(vm, work.item.action).await;
         Answered { work, ticket, purposes, attempt }
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_unanswered_attempt_lasts_until_its_timeout_and_as_long_as_we_were_held_up() {
-        let timeout = Duration::from_secs(30);
-        for (latency, lasts) in [(0, 30), (30, 30), (31, 31), (7_200, 7_200)] {
-            let attempt =
-                Attempt { latency: Duration::from_secs(latency), ..Attempt::unanswered(clock::now()) };
-            let window = unanswered(&attempt, timeout);
-            assert_eq!(window.from, attempt.sent_at);
-            assert_eq!(window.until.duration_since(window.from).as_secs(), lasts, "{latency} s");
-        }
-    }
 }

@@ -2,13 +2,11 @@
 
 use std::collections::VecDeque;
 
-use jiff::Timestamp;
-
 use super::Attempt;
-use crate::outcome::{LATE_EFFECT, Offset, Unanswered};
+use crate::outcome::{Offset, Unanswered};
 
-/// How often the server's clock is remembered to have been set, at most.
-const ERAS_CAP: usize = 64;
+/// How many settings of the server's clock are remembered, at most.
+const CAP: usize = 16;
 
 /// What the answers so far tell of the server's clock, for those that say no time themselves.
 ///
@@ -20,7 +18,7 @@ pub struct ServerClock {
 }
 
 impl ServerClock {
-    /// Returns whether the answer ends a doubt: the clock is told for the first time, or was set.
+    /// Returns whether the answer says something that was not heard before.
     pub fn observe(&mut self, attempt: &Attempt) -> bool {
         let mut is_news = false;
         for (estimate, offset) in [
@@ -28,7 +26,7 @@ impl ServerClock {
             (&mut self.dates, attempt.offset_by_date()),
         ] {
             if let Some(offset) = offset {
-                is_news |= estimate.observe(Era { offset, first: attempt.over_at(), last: attempt.sent_at });
+                is_news |= estimate.observe(offset);
             }
         }
         is_news
@@ -45,14 +43,16 @@ impl ServerClock {
 
     /// The server's clock minus ours as it is now, where two answers agree on it.
     pub fn agreed(&self) -> Option<Offset> {
-        self.best().eras.back().map(|era| era.offset)
+        self.best().agreed.back().copied()
     }
 
-    /// An attempt of ours with what is known by now of the server's clock at its time: one for each that it may have
-    /// acted by.
+    /// An attempt of ours, once for each setting of the server's clock that it may have acted by: what was told of it
+    /// before, and all that was heard by now. When a clock was set is never known, and two wrong times in a row may
+    /// look like it.
     pub fn date(&self, attempt: Unanswered) -> impl Iterator<Item = Unanswered> {
-        let until = attempt.until.saturating_add(LATE_EFFECT).unwrap_or(attempt.until);
-        let mut told = self.best().during(attempt.from, until).map(Some).peekable();
+        let others = self.best().heard();
+        let others = others.filter(move |other| !attempt.told.is_some_and(|told| told.agrees_with(other)));
+        let mut told = attempt.told.into_iter().chain(others).map(Some).peekable();
         let unknown = told.peek().is_none().then_some(None);
         told.chain(unknown).map(move |told| Unanswered { told, ..attempt })
     }
@@ -69,54 +69,55 @@ impl ServerClock {
 #[derive(Debug, Clone, Default)]
 struct Estimate {
     /// What two answers agreed on, one setting of the clock after another.
-    eras: VecDeque<Era>,
+    agreed: VecDeque<Offset>,
     /// What the last answer said instead.
-    doubt: Option<Era>,
-}
-
-/// As long as nobody sets the server's clock.
-#[derive(Debug, Clone, Copy)]
-struct Era {
-    offset: Offset,
-    /// When the first answer that says so came.
-    first: Timestamp,
-    /// When the last call that was so answered left.
-    last: Timestamp,
+    doubt: Option<Offset>,
+    /// What other single answers said: it tells nothing of the clock now, and a lost call may have met it all the same.
+    hints: VecDeque<Offset>,
 }
 
 impl Estimate {
-    /// Returns whether an era begins.
-    fn observe(&mut self, new: Era) -> bool {
-        if let Some(era) = self.eras.back_mut().filter(|era| era.offset.agrees_with(&new.offset)) {
-            *era = Era { offset: era.offset.narrowed_by(new.offset), first: era.first, last: new.last };
-            self.doubt = None;
-        } else if let Some(doubt) = self.doubt.take_if(|doubt| doubt.offset.agrees_with(&new.offset)) {
-            self.eras.push_back(Era {
-                offset: doubt.offset.narrowed_by(new.offset),
-                first: doubt.first,
-                ..new
-            });
-            if self.eras.len() > ERAS_CAP {
-                self.eras.pop_front();
-            }
-            return true;
-        } else {
-            self.doubt = Some(new);
+    /// Returns whether it is news.
+    fn observe(&mut self, new: Offset) -> bool {
+        if let Some(agreed) = self.agreed.back_mut().filter(|agreed| agreed.agrees_with(&new)) {
+            *agreed = agreed.narrowed_by(new);
+            self.dismiss_doubt();
+            return false;
         }
-        false
+        if let Some(doubt) = self.doubt.take_if(|doubt| doubt.agrees_with(&new)) {
+            keep(&mut self.agreed, doubt.narrowed_by(new));
+            return true;
+        }
+        self.dismiss_doubt();
+        self.doubt = Some(new);
+        !self.is_hinted(new)
+    }
+
+    fn dismiss_doubt(&mut self) {
+        if let Some(doubt) = self.doubt.take()
+            && !self.is_hinted(doubt)
+        {
+            keep(&mut self.hints, doubt);
+        }
+    }
+
+    fn is_hinted(&self, offset: Offset) -> bool {
+        self.hints.iter().any(|hint| hint.agrees_with(&offset))
     }
 
     fn offset(&self) -> Option<Offset> {
-        self.eras.back().or(self.doubt.as_ref()).map(|era| era.offset)
+        self.agreed.back().copied().or(self.doubt)
     }
 
-    /// What may have held at some moment from `from` to `until`: a clock is set after the last answer that it gave
-    /// before, and before the first one thereafter.
-    fn during(&self, from: Timestamp, until: Timestamp) -> impl Iterator<Item = Offset> {
-        let begins = std::iter::once(Timestamp::MIN).chain(self.eras.iter().map(|era| era.last));
-        let ends = self.eras.iter().skip(1).map(|era| era.first).chain(std::iter::once(Timestamp::MAX));
-        let eras = self.eras.iter().zip(begins.zip(ends));
-        eras.filter(move |(_, (begins, ends))| *begins <= until && *ends >= from).map(|(era, _)| era.offset)
+    fn heard(&self) -> impl Iterator<Item = Offset> {
+        self.agreed.iter().chain(&self.doubt).chain(&self.hints).copied()
+    }
+}
+
+fn keep<T>(list: &mut VecDeque<T>, new: T) {
+    list.push_back(new);
+    if list.len() > CAP {
+        list.pop_front();
     }
 }
 
@@ -124,7 +125,7 @@ impl Estimate {
 mod tests {
     use std::time::Duration;
 
-    use jiff::SignedDuration;
+    use jiff::{SignedDuration, Timestamp};
 
     use super::*;
 
@@ -189,9 +190,8 @@ mod tests {
     #[test]
     fn an_answer_is_read_by_its_own_time_whatever_the_others_said() {
         let mut clock = ServerClock::default();
-        let news = (0..9).map(|_| clock.observe(&attempt(0, Some(3600), Some(3600)))).collect::<Vec<_>>();
-        assert_eq!(news.iter().position(|&news| news), Some(1), "two answers tell it");
-        assert_eq!(news.iter().filter(|&&news| news).count(), 1);
+        let news = [0; 9].map(|_| clock.observe(&attempt(0, Some(3600), Some(3600))));
+        assert_eq!(news.iter().rposition(|&news| news), Some(1), "one says it, two agree on it");
         assert_eq!(clock.offset(&attempt(6, Some(7), Some(100))), offset(1, 7));
         assert_eq!(clock.offset(&attempt(6, None, Some(7))), offset(1, 8), "a Date is cut to seconds");
         assert_eq!(clock.offset(&attempt(6, None, None)), offset(3600, 3600));
@@ -211,34 +211,26 @@ mod tests {
     }
 
     #[test]
-    fn an_attempt_is_dated_by_every_clock_that_it_may_have_acted_by() {
-        let observed = |at_second: i64, ahead: i64| {
-            let mut attempt = Attempt::unanswered(at(at_second));
-            attempt.timestamp = Some(at(at_second + ahead));
-            attempt
-        };
-        let mut clock = ServerClock::default();
-        let told = |clock: &ServerClock, left: i64| {
-            // It ends so early that a minute later is but a second later.
-            let attempt = Unanswered { from: at(left), until: at(left - 59), told: None };
-            clock.date(attempt).map(|attempt| attempt.told).collect::<Vec<_>>()
-        };
-        assert_eq!(told(&clock, 0), [None], "nothing is known yet");
-        for (second, ahead) in [(10, 5), (12, 5), (20, 3600), (22, 3600), (30, 5), (32, 5)] {
-            clock.observe(&observed(second, ahead));
-        }
-        let (five, hour) = (offset(5, 5), offset(3600, 3600));
-        for (left, expected) in [
-            (0, vec![five]),
-            (10, vec![five]),
-            (11, vec![five, hour]),
-            (20, vec![five, hour]),
-            (21, vec![hour, five]),
-            (30, vec![hour, five]),
-            (31, vec![five]),
-            (99, vec![five]),
+    fn a_lost_call_is_dated_by_every_clock_that_was_heard_and_by_what_was_told_of_it_before() {
+        let (five, hour, wrong) = (offset(5, 5), offset(3600, 3600), offset(-3600, -3600));
+        for (answers, told, expected, why) in [
+            (&[][..], None, vec![None], "nobody said a time"),
+            (&[], hour, vec![hour], "but earlier ones had"),
+            (&[5], None, vec![five], "one answer is better than none"),
+            (&[5, 5], None, vec![five], "two agree"),
+            (&[5, 5], five, vec![five], "and with what was told before"),
+            (&[5, 5], hour, vec![hour, five], "the clock was set since"),
+            (&[5, 5, 3600, 3600], None, vec![five, hour], "it was set at a moment that nobody knows"),
+            (&[5, 3600, 3600], None, vec![hour, five], "and had told only once what it was before"),
+            (&[5, 5, 3600, -3600], None, vec![five, wrong, hour], "whose time is wrong cannot be known"),
+            (&[5, 5, -3600, 5, -3600, 5], None, vec![five, wrong], "the same wrong time counts once"),
         ] {
-            assert_eq!(told(&clock, left), expected, "left at second {left}");
+            let mut clock = ServerClock::default();
+            for &time in answers {
+                clock.observe(&attempt(0, Some(time), None));
+            }
+            let dated = clock.date(Unanswered { from: at(0), until: at(30), told });
+            assert_eq!(dated.map(|attempt| attempt.told).collect::<Vec<_>>(), expected, "{why}");
         }
     }
 }

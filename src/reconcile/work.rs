@@ -6,9 +6,8 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
-use crate::api::ServerClock;
+use super::lost::Lost;
 use crate::ledger::{CLAIM_LIFE, Deferred, Item, LastCall, RackNo, Setback, Tally};
-use crate::outcome::Unanswered;
 
 /// A VM that draws this many 429s, each with another VM's success after it, has failed.
 const STRIKES: u32 = 10;
@@ -32,7 +31,7 @@ pub(super) struct Work {
 impl Work {
     pub(super) fn new(item: Item, claimed_at: Timestamp) -> Self {
         Self {
-            lost: Lost { attempts: vec![], inherited: item.unanswered.clone() },
+            lost: Lost::inherited(item.unanswered.clone()),
             item,
             claimed_at,
             attempts: 0,
@@ -85,26 +84,6 @@ impl Work {
 
     pub(super) fn tally(&mut self) -> &mut Tally {
         &mut self.item.tally
-    }
-}
-
-/// A VM's attempts whose answer was lost.
-#[derive(Debug)]
-pub(super) struct Lost {
-    /// Those of this process.
-    pub(super) attempts: Vec<Unanswered>,
-    /// Those of earlier ones.
-    inherited: Vec<Unanswered>,
-}
-
-impl Lost {
-    /// All of them, dated by what is known by now of the server's clock.
-    pub(super) fn dated(&self, clock: &ServerClock) -> Vec<Unanswered> {
-        let mut attempts = self.inherited.clone();
-        for attempt in self.attempts.iter().flat_map(|&attempt| clock.date(attempt)) {
-            Unanswered::record(&mut attempts, attempt);
-        }
-        attempts
     }
 }
 
