@@ -295,6 +295,26 @@ impl Allocation {
         }
     }
 
+    /// Whether both say the same to the letter, also of times.
+    pub fn is_the_very(&self, other: &Self) -> bool {
+        Field::ALL.into_iter().all(|field| self.text(field) == other.text(field))
+            && self.times() == other.times()
+    }
+
+    fn times(&self) -> [Option<&Moment>; 6] {
+        let Self {
+            allocated_at,
+            released_at,
+            cooldown_until,
+            created_at,
+            updated_at,
+            metadata_updated_at,
+            ..
+        } = self;
+        [allocated_at, released_at, cooldown_until, created_at, updated_at, metadata_updated_at]
+            .map(Option::as_ref)
+    }
+
     /// With what was known before where it says nothing itself: of the VM, and of the allocation if it is the same.
     pub fn or_as_before<'a>(&'a self, before: Option<&Self>) -> Cow<'a, Self> {
         let is_whole = Field::ALL.into_iter().all(|field| self.text(field).is_some());

@@ -4,15 +4,19 @@
 //! Every report is read from here. One process writes at a time; reading is always possible.
 
 mod book;
+mod burial;
+mod claims;
 mod comparison;
 mod dating;
 mod draft;
 mod error;
+mod fold;
 mod history;
 mod item;
 mod job;
 mod json;
 mod lock;
+mod pending;
 mod prune;
 mod rate;
 mod read;
@@ -52,10 +56,8 @@ pub use summary::{Counts, FailureCount, InventoryFile, Named, RackCounts, RunInf
 pub use sums::Sums;
 pub use writer::{Claimed, Counted, Reply, Take, Writer};
 
-use crate::clock::{self, Clock};
-use crate::outcome::Unanswered;
+use crate::clock;
 use crate::stop::Stop;
-use dating::Dating;
 
 /// The base URL of every rehearsal, whatever its port.
 pub const SANDBOX: &str = "sandbox";
@@ -79,14 +81,16 @@ impl Ledger {
         let mut lock = Lock::take(path, lock_timeout)?;
         let db = store::open(path)?;
         lock.watch(store::log(path)?)?;
-        let mut ledger = Self { db, path: path.to_owned(), lock: Some(lock) };
-        ledger.bury_the_dead()?;
+        let ledger = Self { db, path: path.to_owned(), lock: Some(lock) };
+        ledger.settle_up()?;
         Ok(ledger)
     }
 
     /// Opens `path` for reading only.
     pub fn open_read_only(path: &Path) -> Result<Self, LedgerError> {
-        Ok(Self { db: store::open_read_only(path)?, path: path.to_owned(), lock: None })
+        let ledger = Self { db: store::open_read_only(path)?, path: path.to_owned(), lock: None };
+        ledger.as_of_now(|_| Ok::<_, LedgerError>(()))?;
+        Ok(ledger)
     }
 
     /// Closes a ledger that was written without trouble. Dropped instead, it is left to the next run as it is.
@@ -100,9 +104,18 @@ impl Ledger {
         read: impl FnOnce(&Self) -> Result<T, E>,
     ) -> Result<T, E> {
         self.db.execute_batch("BEGIN").map_err(self.sqlite())?;
-        let result = read(self);
+        let result = self.fold_aside().map_err(E::from).and_then(|()| read(self));
         self.db.execute_batch("COMMIT").map_err(self.sqlite())?;
         result
+    }
+
+    /// What is not folded yet counts for a reader all the same.
+    fn fold_aside(&self) -> Result<(), LedgerError> {
+        match (&self.lock, store::is_old(&self.db)) {
+            (None, Ok(false)) => fold::fold_aside(&self.db).map_err(self.sqlite()),
+            (None, Err(error)) => Err(self.sqlite()(error)),
+            (Some(_), _) | (None, Ok(true)) => Ok(()),
+        }
     }
 
     /// The id of the run that is under way, or was a moment `before`: asked before and after reading, it is known of
@@ -144,11 +157,15 @@ impl Ledger {
         }
     }
 
-    /// Turns what a dead process left claimed into pending items with an unanswered attempt.
-    fn bury_the_dead(&mut self) -> Result<(), LedgerError> {
-        let sqlite = store::sqlite(&self.path);
-        let burial = self.db.transaction().map_err(sqlite)?;
-        bury(&burial).and_then(|()| burial.commit()).map_err(sqlite)
+    /// Makes up for what a process did not come to: what it left claimed becomes pending, with an unanswered attempt, and
+    /// all that happened is folded.
+    fn settle_up(&self) -> Result<(), LedgerError> {
+        let settle_up = || {
+            fold::fold(&self.db)?;
+            burial::bury(&self.db)?;
+            fold::fold(&self.db)
+        };
+        settle_up().map_err(self.sqlite())
     }
 
     /// The racks of a run, by number; `None` stands for VMs whose rack nobody knows.
@@ -175,7 +192,7 @@ impl Ledger {
         exit_code: impl FnOnce(&Summary) -> u8,
     ) -> Result<Summary, LedgerError> {
         self.check_lock()?;
-        self.bury_the_dead()?;
+        self.settle_up()?;
         let now = timestamp(micros(clock::now()));
         let summary = self.summary_at(run, now)?;
         let exit_code = exit_code(&summary);
@@ -193,43 +210,19 @@ impl Ledger {
     }
 }
 
-fn bury(db: &rusqlite::Transaction<'_>) -> Result<(), rusqlite::Error> {
-    let mut claimed = db.prepare(
-        "SELECT c.run, c.position, i.vmid, claimed_at, r.base, r.timeout_us, v.unanswered, r.clock,
-            max(claimed_at) OVER (PARTITION BY c.run)
-         FROM claims c JOIN runs r ON r.no = c.run JOIN items i ON i.run = c.run AND i.position = c.position
-            LEFT JOIN vms v ON v.base = r.base AND v.vmid = i.vmid",
-    )?;
-    let mut remember = db.prepare(statements::REMEMBER)?;
-    let mut free = db.prepare(
-        "UPDATE items SET attempts = attempts + 1, may_have_applied = 1,
-            first_sent_clock = iif(first_sent_at IS NULL, ?4, first_sent_clock),
-            first_sent_at = coalesce(first_sent_at, ?3), failure = coalesce(failure, 'not_attempted'),
-            error = 'the run ended while a call for this VM was in flight, or about to leave'
-         WHERE run = ?1 AND position = ?2",
-    )?;
-    let mut rows = claimed.query([])?;
-    while let Some(row) = rows.next()? {
-        let (run, position, vmid): (i64, i64, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        let (from, base, timeout): (i64, i64, i64) = (row.get(3)?, row.get(4)?, row.get(5)?);
-        let dating: Dating = json::read(row, 7)?.unwrap_or_else(|| Dating::ours(None));
-        let until =
-            last_moment(timestamp(from), timestamp(row.get(8)?), SignedDuration::from_micros(timeout));
-        let mut unanswered = dating::read(row, 6)?;
-        Unanswered::record(&mut unanswered, dating.attempt(timestamp(from), until, Clock::ours()));
-        remember.execute(params![base, vmid, dating::write(&unanswered)])?;
-        free.execute(params![run, position, from, json::write(&dating)])?;
-    }
-    db.execute("DELETE FROM claims", []).map(drop)
+/// How a run's items and events are numbered: the same in all of its tables, in the order of each.
+fn number(run: i64, number: i64) -> i64 {
+    run << 32 | number
 }
 
-/// When the call of a claim was over at the latest. One that is still there when `newest` was made, though its time was
-/// up, belongs to a process that was held up: its call may have left as late as that.
-fn last_moment(claimed: Timestamp, newest: Timestamp, timeout: SignedDuration) -> Timestamp {
-    let lasts = timeout.saturating_add(CLAIM_LIFE);
-    let held_up = newest.duration_since(claimed) > lasts;
-    let left = if held_up { newest } else { claimed };
-    left.saturating_add(lasts).unwrap_or(Timestamp::MAX)
+/// The first and the last number of a run.
+fn span(run: i64) -> [i64; 2] {
+    [number(run, 0), number(run, u32::MAX.into())]
+}
+
+/// The position of an item in the inventory.
+fn position(item: i64) -> i64 {
+    item & i64::from(u32::MAX)
 }
 
 fn micros(at: Timestamp) -> i64 {

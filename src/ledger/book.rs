@@ -1,68 +1,81 @@
-//! A run's items as its writer changes them: batches of requests, each in one transaction.
+//! A run's items as its writer changes them: batches of requests, each in one transaction. Nothing is changed where it
+//! lies: claims and events are appended.
 
-use std::collections::VecDeque;
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use rusqlite::{Connection, Row, Transaction, params};
+use jiff::Timestamp;
+use rusqlite::{Connection, Error, Row, Rows};
 
+use super::claims::Claims;
 use super::dating::{self, Dating};
 use super::draft::RunKey;
-use super::item::{Item, RackNo, Tally};
+use super::error::LedgerError;
+use super::item::{Deferred, Item, RackNo, Settled, Settlement, Tally};
+use super::pending::Pending;
 use super::statements::Statements;
 use super::writer::{Claimed, Counted, Reply, Request, Take, WriteError};
-use super::{json, store, timestamp};
+use super::{Ledger, json, position, span, store, timestamp};
 use crate::allocation::Expected;
 use crate::clock::{self, Clock};
-use crate::outcome::FirstCall;
+use crate::outcome::{FirstCall, Offset};
 
-/// The most pending VMs that are read ahead of their claims, over all racks; at least one a rack.
-const READ_AHEAD: usize = 4096;
+/// The items of run `?1` without an outcome that have a turn before the others.
+const LEFT_OVERS: &str = "SELECT i.no, rack FROM listed i LEFT JOIN events e ON e.no = i.event
+    WHERE run = ?1 AND turn IS NOT NULL AND outcome IS NULL ORDER BY turn";
 
-/// The next pending VMs of a rack of those that have a turn before the others.
-const NEXT_OF_TURN: &str =
-    "SELECT position, i.vmid, action, expected, rack_expected, attempts, throttled, first_sent_at,
-        v.allocation, v.unanswered, first_sent_clock, turn
-    FROM items i INDEXED BY items_by_turn LEFT JOIN vms v ON v.base = ?5 AND v.vmid = i.vmid
-    WHERE run = ?1 AND rack = ?2 AND turn > ?3 AND state = 0 ORDER BY turn LIMIT ?4";
+/// Those of a span without one, in the order of the inventory.
+const OTHERS: &str = "SELECT i.no, rack FROM listed i LEFT JOIN events e ON e.no = i.event
+    WHERE i.no BETWEEN ?1 AND ?2 AND turn IS NULL AND outcome IS NULL ORDER BY i.no";
 
-/// The next pending VMs of a rack of all others. Left to itself, SQLite walks through those of all other racks on its way.
-const NEXT: &str =
-    "SELECT position, i.vmid, action, expected, rack_expected, attempts, throttled, first_sent_at,
-        v.allocation, v.unanswered, first_sent_clock, position
-    FROM items i INDEXED BY items_by_rack LEFT JOIN vms v ON v.base = ?5 AND v.vmid = i.vmid
-    WHERE run = ?1 AND rack = ?2 AND position > ?3 AND state = 0 AND turn IS NULL ORDER BY position LIMIT ?4";
-
-/// What the writer knows of its run.
+/// What the writer knows of its run, whose events before are folded.
 pub(super) struct Book {
     run: i64,
     base: i64,
-    queues: Vec<Queue>,
+    racks: Vec<Option<Arc<str>>>,
+    pending: Pending,
+    claims: Claims,
+    settled: Positions,
+    last_event: i64,
     /// What the ledger says of our clock, for whoever finds our claims.
     dating: Option<Dating>,
+    /// By whose clock items were first called, where that was another process.
+    first_sent: HashMap<i64, Dating>,
 }
 
-/// A rack's pending VMs: first those that have a turn, then the others in the order of the inventory.
-struct Queue {
-    rack: RackNo,
-    rack_id: Option<Arc<str>>,
-    /// Read, and not claimed yet.
-    next: VecDeque<Item>,
-    /// Those with a turn are all read.
-    turns_over: bool,
-    /// The last turn read or, once they are over, the last position.
-    cursor: i64,
+/// A set of them.
+#[derive(Default)]
+struct Positions(Vec<u64>);
+
+impl Positions {
+    /// Returns whether it is new.
+    fn insert(&mut self, position: u32) -> bool {
+        let (word, bit) = (position as usize / 64, 1 << (position % 64));
+        if self.0.len() <= word {
+            self.0.resize(word + 1, 0);
+        }
+        let is_new = self.0[word] & bit == 0;
+        self.0[word] |= bit;
+        is_new
+    }
 }
 
 impl Book {
-    pub(super) fn new(run: &RunKey, racks: Vec<Option<Arc<str>>>) -> Self {
-        let queue = |(no, rack_id)| Queue {
-            rack: RackNo(no),
-            rack_id,
-            next: VecDeque::new(),
-            turns_over: false,
-            cursor: -1,
-        };
-        Self { run: run.no, base: run.base, queues: (0..).zip(racks).map(queue).collect(), dating: None }
+    pub(super) fn open(ledger: &Ledger, run: &RunKey) -> Result<Self, LedgerError> {
+        let racks = ledger.racks(run)?;
+        let pending = pending(&ledger.db, run.no, racks.len()).map_err(ledger.sqlite())?;
+        let last_event = last_event(&ledger.db, run.no).map_err(ledger.sqlite())?;
+        Ok(Self {
+            run: run.no,
+            base: run.base,
+            racks,
+            pending,
+            claims: Claims::default(),
+            settled: Positions::default(),
+            last_event,
+            dating: None,
+            first_sent: HashMap::new(),
+        })
     }
 
     /// Writes a batch in one transaction; the replies hold once this has returned.
@@ -74,40 +87,27 @@ impl Book {
         let commit = db.transaction()?;
         let mut replies = Vec::new();
         let mut counted = Vec::new();
-        let mut statements = Statements::prepare(&commit, self.run, self.base)?;
+        let mut statements = Statements::prepare(&commit, self.run, self.base, self.last_event)?;
         for request in batch {
             match request {
                 Request::Claim { again, take, told } => {
-                    if !self.dating.as_ref().is_some_and(|dating| dating.still_says(told)) {
-                        statements.date(self.dating.insert(Dating::ours(told)))?;
-                    }
-                    let items = self.take(&commit, take)?;
-                    let positions = items.iter().map(|item| item.position);
-                    let at = clock::now();
-                    statements.claim(positions.chain(again.iter().copied()), at)?;
-                    replies.push(Reply::Claimed(Claimed { at, again, items }));
+                    replies.push(Reply::Claimed(self.claim(&mut statements, again, take, told)?));
                 }
                 Request::Release(positions) => {
-                    positions.into_iter().try_for_each(|position| statements.unclaim(position).map(drop))?;
-                }
-                Request::Defer(deferred) => statements.defer(&deferred, self.dating.as_ref())?,
-                Request::Brake(brake) => {
-                    let note = "UPDATE runs SET braked = ?2 WHERE no = ?1";
-                    commit.execute(note, params![self.run, brake.as_str()])?;
-                }
-                Request::Remember(vm, unanswered) => statements.remember(vm.as_str(), &unanswered)?,
-                Request::Settle(settled) => {
-                    if !statements.settle(&settled)? {
-                        return Err(WriteError::SettledTwice(settled.item.position));
+                    for position in positions {
+                        self.claims.release(short(position));
                     }
-                    counted.push(Counted {
-                        rack: settled.item.rack,
-                        outcome: settled.settlement.outcome(),
-                        drifted: settled.settlement.has_drift(),
-                    });
                 }
+                Request::Defer(deferred) => self.defer(&mut statements, &deferred)?,
+                Request::Brake(brake) => statements.brake(brake)?,
+                Request::Remember(vm, unanswered) => statements.remember(&vm, &unanswered)?,
+                Request::Settle(settled) => counted.push(self.settle(&mut statements, &settled)?),
             }
         }
+        for (row, positions) in self.claims.outdated() {
+            statements.keep_claims(row, &positions)?;
+        }
+        self.last_event = statements.last_event();
         drop(statements);
         commit.commit()?;
         store::fold_when_long(db)?;
@@ -117,114 +117,109 @@ impl Book {
         Ok(replies)
     }
 
-    /// The next pending VMs of some racks: fewer where there are no more.
-    fn take(&mut self, db: &Transaction<'_>, take: Vec<Take>) -> Result<Vec<Item>, rusqlite::Error> {
+    fn claim(
+        &mut self,
+        statements: &mut Statements<'_>,
+        again: Vec<i64>,
+        take: Vec<Take>,
+        told: Option<Offset>,
+    ) -> Result<Claimed, Error> {
+        if !self.dating.as_ref().is_some_and(|dating| dating.still_says(told)) {
+            statements.date(self.dating.insert(Dating::ours(told)))?;
+        }
         let mut items = Vec::new();
         for Take { rack, vms } in take {
-            let vms = vms as usize;
-            self.read_ahead(db, rack, vms)?;
-            let next = &mut self.queues[rack.0 as usize].next;
-            items.extend(next.drain(..vms.min(next.len())));
-            if next.is_empty() {
-                // Of many racks most have been empty for long: their room would be most of our memory.
-                *next = VecDeque::new();
+            let taken: Vec<u32> = (0..vms).map_while(|_| self.pending.take(rack.0)).collect();
+            for position in taken {
+                items.push(statements.item(position, |row| self.item(position, row))?);
             }
         }
-        Ok(items)
-    }
-
-    /// Reads pending VMs of a rack until `vms` of them are there, or no more are.
-    fn read_ahead(&mut self, db: &Transaction<'_>, rack: RackNo, vms: usize) -> Result<(), rusqlite::Error> {
-        let share = READ_AHEAD / self.queues.len();
-        let queue = &mut self.queues[rack.0 as usize];
-        loop {
-            let missing = vms.saturating_sub(queue.next.len());
-            if missing == 0 {
-                return Ok(());
-            }
-            let mut next = db.prepare_cached(if queue.turns_over { NEXT } else { NEXT_OF_TURN })?;
-            let limit = i64::try_from(missing.max(share)).unwrap_or(i64::MAX);
-            let mut rows = next.query(params![self.run, rack.0, queue.cursor, limit, self.base])?;
-            while let Some(row) = rows.next()? {
-                queue.cursor = row.get(11)?;
-                queue.next.push_back(queue.item(row)?);
-            }
-            if queue.turns_over {
-                return Ok(());
-            }
-            if vms > queue.next.len() {
-                (queue.turns_over, queue.cursor) = (true, -1);
-            }
+        let claimed: Vec<u32> =
+            again.iter().copied().chain(items.iter().map(|item: &Item| item.position)).map(short).collect();
+        let at = clock::now();
+        if !claimed.is_empty() {
+            self.claims.claim(statements.claim(&claimed, at)?, claimed.into_iter());
         }
+        Ok(Claimed { at, again, items })
     }
-}
 
-impl Queue {
-    fn item(&self, row: &Row<'_>) -> Result<Item, rusqlite::Error> {
-        let mut expected: Expected = json::read(row, 3)?.unwrap_or_default();
+    fn defer(&mut self, statements: &mut Statements<'_>, deferred: &Deferred) -> Result<(), Error> {
+        self.claims.settle(short(deferred.position));
+        let first_sent = self.first_sent.get(&deferred.position).or(self.dating.as_ref());
+        statements.defer(deferred, first_sent)
+    }
+
+    /// An item is settled once, and after its claim where it succeeded.
+    fn settle(&mut self, statements: &mut Statements<'_>, settled: &Settled) -> Result<Counted, WriteError> {
+        let Settled { item, settlement, .. } = settled;
+        let position = short(item.position);
+        let may_be = self.claims.settle(position) || matches!(settlement, Settlement::Failed(_));
+        if !may_be || !self.settled.insert(position) {
+            return Err(WriteError::SettledTwice(item.position));
+        }
+        self.first_sent.remove(&item.position);
+        statements.settle(settled)?;
+        Ok(Counted { rack: item.rack, outcome: settlement.outcome(), drifted: settlement.has_drift() })
+    }
+
+    /// Reads the columns of [`Statements::item`].
+    fn item(&mut self, position: u32, row: &Row<'_>) -> Result<Item, Error> {
+        let rack: u32 = row.get(3)?;
+        let mut expected: Expected = json::read(row, 2)?.unwrap_or_default();
         if row.get(4)? {
-            expected.rack_id = self.rack_id.as_deref().map(str::to_owned);
+            expected.rack_id = self.racks[rack as usize].as_deref().map(str::to_owned);
         }
+        let position = i64::from(position);
         let first_sent = row.get::<_, Option<i64>>(7)?.map(timestamp);
-        let dating: Option<Dating> = json::read(row, 10)?;
-        let first_call = first_sent.map(|at| match &dating {
-            Some(dating) => dating.first_call(at, Clock::ours()),
-            None => FirstCall { at, told: None },
-        });
-        let tally = Tally { attempts: row.get(5)?, throttled: row.get(6)?, first_sent };
+        let dating: Option<Dating> = json::read(row, 8)?;
+        let first_call = first_sent.map(|at| first_call(at, dating.as_ref()));
+        if first_sent.is_some() {
+            self.first_sent.extend(dating.map(|dating| (position, dating)));
+        }
+        let attempts: Option<u32> = row.get(5)?;
+        let throttled: Option<u32> = row.get(6)?;
         Ok(Item {
-            position: row.get(0)?,
-            rack: self.rack,
-            vm: json::word(row, 1)?,
-            action: json::word(row, 2)?,
+            position,
+            rack: RackNo(rack),
+            vm: json::word(row, 0)?,
+            action: json::word(row, 1)?,
             expected,
-            before: json::read(row, 8)?,
-            unanswered: dating::read(row, 9)?,
+            before: json::read(row, 9)?,
+            unanswered: dating::read(row, 10)?,
             first_call,
-            tally,
+            tally: Tally {
+                attempts: attempts.unwrap_or_default(),
+                throttled: throttled.unwrap_or_default(),
+                first_sent,
+            },
         })
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use rusqlite::{StatementStatus, params};
+fn first_call(at: Timestamp, dating: Option<&Dating>) -> FirstCall {
+    dating.map_or(FirstCall { at, told: None }, |dating| dating.first_call(at, Clock::ours()))
+}
 
-    use super::{Book, NEXT};
-    use crate::ledger::tests::{Fixture, begin, take};
-
-    #[test]
-    fn the_vms_of_a_rack_are_found_without_a_look_at_those_of_others() {
-        let fixture = Fixture::new();
-        let ledger = fixture.ledger();
-        let mut racks = vec![Some("a"); 1_000];
-        racks.extend([Some("b"); 2]);
-        racks.extend([Some("c"); 1_000]);
-        let run = begin(&ledger, &racks);
-        let mut next = ledger.db.prepare(NEXT).unwrap();
-        let mut rows = next.query(params![run.no, 1, -1, 9, run.base]).unwrap();
-        for position in [1_000, 1_001] {
-            assert_eq!(rows.next().unwrap().unwrap().get::<_, i64>(0).unwrap(), position);
+fn pending(db: &Connection, run: i64, racks: usize) -> Result<Pending, Error> {
+    let mut pending = Pending::new(racks);
+    let mut push = |mut items: Rows<'_>| -> Result<(), Error> {
+        while let Some(item) = items.next()? {
+            pending.push(item.get(1)?, short(position(item.get(0)?)));
         }
-        assert!(rows.next().unwrap().is_none());
-        drop(rows);
-        let steps = next.get_status(StatementStatus::VmStep);
-        assert!(steps < 500, "{steps} steps of SQLite's machine");
-    }
+        Ok(())
+    };
+    push(db.prepare(LEFT_OVERS)?.query([run])?)?;
+    push(db.prepare(OTHERS)?.query(span(run))?)?;
+    Ok(pending)
+}
 
-    #[test]
-    fn a_rack_whose_vms_are_taken_holds_no_memory_for_more() {
-        let fixture = Fixture::new();
-        let mut ledger = fixture.ledger();
-        let run = begin(&ledger, &[Some("a"), Some("b"), Some("b")]);
-        let mut book = Book::new(&run, ledger.racks(&run).unwrap());
-        let transaction = ledger.db.transaction().unwrap();
-        let mut room_after = |rack, vms| {
-            book.take(&transaction, take(rack, vms)).unwrap();
-            book.queues[rack as usize].next.capacity()
-        };
-        assert_eq!(room_after(0, 1), 0);
-        assert!(room_after(1, 1) > 0, "another VM was read ahead");
-        assert_eq!(room_after(1, 1), 0);
-    }
+/// The number of a run's newest event, or one below the first.
+pub(super) fn last_event(db: &Connection, run: i64) -> Result<i64, Error> {
+    let newest = "SELECT coalesce(max(no), ?1) FROM events WHERE no BETWEEN ?1 AND ?2";
+    db.query_row(newest, span(run), |row| row.get(0))
+}
+
+/// No run has 2^32 VMs.
+fn short(position: i64) -> u32 {
+    u32::try_from(position).unwrap_or(u32::MAX)
 }

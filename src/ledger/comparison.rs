@@ -1,13 +1,14 @@
 //! Two runs side by side, VM by VM, in memory that does not grow with them.
 
 use jiff::Timestamp;
+use rusqlite::types::ValueRef;
 use rusqlite::{OptionalExtension, params};
 
 use super::draft::RunKey;
 use super::error::LedgerError;
 use super::job::EVERYTHING;
 use super::summary::{Named, Since};
-use super::{Ledger, json, timestamp};
+use super::{Ledger, json, span, timestamp};
 use crate::difference::{Difference, Standing, difference};
 use crate::inventory::Vm;
 use crate::outcome::{Failure, Outcome};
@@ -53,7 +54,7 @@ impl Ledger {
         self.each_with_other(to, from, "", |vm, rack, after, before| {
             each(Pair { vm, rack, before, after: Some(after) })
         })?;
-        self.each_with_other(from, to, "AND other.run IS NULL", |vm, rack, before, _| {
+        self.each_with_other(from, to, "AND other.no IS NULL", |vm, rack, before, _| {
             each(Pair { vm, rack, before: Some(before), after: None })
         })
     }
@@ -69,12 +70,15 @@ impl Ledger {
         let (own, others) = (standing_columns("own"), standing_columns("other"));
         let sql = format!(
             "SELECT {own}, {others}, own.vmid, own.name, own.action, own.expected, own.labels, r.rack_id
-             FROM items own JOIN racks r ON r.run = own.run AND r.no = own.rack
-             LEFT JOIN items other ON other.vmid = own.vmid AND other.run = ?2
-             WHERE own.run = ?1 {condition} ORDER BY own.position"
+             FROM listed own JOIN racks r ON r.run = own.run AND r.no = own.rack
+             LEFT JOIN events own_event ON own_event.no = own.event
+             LEFT JOIN listed other ON other.vmid = own.vmid AND other.run = ?3
+             LEFT JOIN events other_event ON other_event.no = other.event
+             WHERE own.no BETWEEN ?1 AND ?2 {condition} ORDER BY own.no"
         );
         let mut rows = self.db.prepare(&sql).map_err(sqlite)?;
-        let mut rows = rows.query([run.no, other.no]).map_err(sqlite)?;
+        let [first, last] = span(run.no);
+        let mut rows = rows.query([first, last, other.no]).map_err(sqlite)?;
         while let Some(row) = rows.next().map_err(sqlite)? {
             let read = || {
                 let rack = row.get(2 * STANDING + 5)?;
@@ -149,11 +153,11 @@ fn name(named: &mut Named, pair: &Pair) {
     }
 }
 
-/// The columns that [`standing`] reads, of a table `items`.
+/// The columns that [`standing`] reads, of `items` and their events.
 fn standing_columns(items: &str) -> String {
-    ["state", "outcome", "failure", "error", "rack_id", "prefix", "next_hop", "status", "ids"]
-        .map(|column| format!("{items}.{column}"))
-        .join(", ")
+    let of_event = ["outcome", "failure", "error", "rack_id", "prefix", "next_hop", "status", "ids"]
+        .map(|column| format!("{items}_event.{column}"));
+    format!("{items}.no, {}", of_event.join(", "))
 }
 
 /// How many they are.
@@ -161,9 +165,11 @@ const STANDING: usize = 9;
 
 /// What has no outcome yet has failed, as in a report; `None` where there is no such item.
 fn standing(row: &rusqlite::Row<'_>, at: usize) -> Result<Option<Standing>, rusqlite::Error> {
-    let Some(state) = row.get::<_, Option<i64>>(at)? else { return Ok(None) };
+    if row.get_ref(at)? == ValueRef::Null {
+        return Ok(None);
+    }
     let word = |column| row.get::<_, Option<String>>(at + column).map(Option::unwrap_or_default);
-    let outcome = Outcome::from_word(&word(1)?).filter(|_| state == 2).unwrap_or(Outcome::Failed);
+    let outcome = Outcome::from_word(&word(1)?).unwrap_or(Outcome::Failed);
     let failure = Failure::from_word(&word(2)?).unwrap_or(Failure::NotAttempted);
     Ok(Some(Standing {
         outcome,

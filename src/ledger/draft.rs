@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use rusqlite::{OptionalExtension, params};
 
 use super::error::LedgerError;
 use super::job::{fleet, selection};
 use super::summary::InventoryFile;
-use super::{Ledger, json, micros};
+use super::{Ledger, json, micros, number, span};
 use crate::allocation::Expected;
 use crate::clock;
 use crate::inventory::{Action, Reading, Vm, VmId};
@@ -44,15 +45,15 @@ impl RunKey {
     }
 }
 
-/// Gives the VMs that the job's last run `?2` left without an outcome their turn before the others in run `?1`, and in
-/// that run's own order: those that several runs have left come first of all.
+/// Gives the VMs that the job's last run, of the span `?2` to `?3`, left without an outcome their turn before the others in
+/// run `?1`, and in that run's own order: those that several runs have left come first of all.
 const LEFT_OVERS_FIRST: &str = "
     UPDATE items SET turn = left_over.turn FROM (
-        SELECT new.position AS position, row_number() OVER (ORDER BY old.turn IS NULL, old.turn, old.position) AS turn
-        FROM items old JOIN items new ON new.vmid = old.vmid AND new.run = ?1
-        WHERE old.state < 2 AND old.run = ?2
+        SELECT new.no AS no, row_number() OVER (ORDER BY old.turn IS NULL, old.turn, old.no) AS turn
+        FROM listed old LEFT JOIN events e ON e.no = old.event JOIN items new ON new.run = ?1 AND new.vmid = old.vmid
+        WHERE old.no BETWEEN ?2 AND ?3 AND e.outcome IS NULL
     ) AS left_over
-    WHERE items.run = ?1 AND items.position = left_over.position";
+    WHERE items.no = left_over.no";
 
 /// A run that is being written. Dropped without [`Draft::commit`], it leaves nothing behind.
 #[derive(Debug)]
@@ -83,7 +84,8 @@ impl Ledger {
 
     /// The rack in which a VM was last seen at a base URL.
     pub fn last_rack(&self, base_url: &str, vm: &VmId) -> Result<Option<String>, LedgerError> {
-        let sql = "SELECT rack_id FROM vms JOIN bases ON bases.id = vms.base WHERE url = ?1 AND vmid = ?2";
+        let sql =
+            "SELECT rack_id FROM known WHERE base = (SELECT id FROM bases WHERE url = ?1) AND vmid = ?2";
         let mut rack = self.db.prepare_cached(sql).map_err(self.sqlite())?;
         let rack = rack.query_row([base_url, vm.as_str()], |row| row.get(0)).optional();
         Ok(rack.map_err(self.sqlite())?.flatten())
@@ -91,10 +93,25 @@ impl Ledger {
 
     /// Whether a VM failed in a run, or was left without an outcome.
     pub fn failed_in(&self, run: &RunKey, vm: &VmId) -> Result<bool, LedgerError> {
-        let sql = "SELECT state < 2 OR outcome = 'failed' FROM items WHERE vmid = ?1 AND run = ?2";
+        let sql =
+            "SELECT coalesce(outcome, 'failed') = 'failed' FROM listed i LEFT JOIN events e ON e.no = i.event
+             WHERE vmid = ?1 AND run = ?2";
         let mut failed = self.db.prepare_cached(sql).map_err(self.sqlite())?;
         let failed = failed.query_row(params![vm.as_str(), run.no], |row| row.get(0)).optional();
         Ok(failed.map_err(self.sqlite())?.unwrap_or(false))
+    }
+}
+
+impl Ledger {
+    /// One that sorts by time, and that no other run of this ledger has.
+    fn unused_id(&self, now: Timestamp) -> Result<String, LedgerError> {
+        loop {
+            let id = format!("{}-{:04x}", now.strftime("%Y%m%dT%H%M%SZ"), fastrand::u16(..));
+            let is_used = "SELECT EXISTS (SELECT 1 FROM runs WHERE id = ?1)";
+            if !self.db.query_row(is_used, [&id], |row| row.get(0)).map_err(self.sqlite())? {
+                return Ok(id);
+            }
+        }
     }
 }
 
@@ -103,7 +120,7 @@ impl Draft<'_> {
         let (db, new) = (&self.ledger.db, &self.new);
         let sqlite = self.ledger.sqlite();
         let now = clock::now();
-        let id = format!("{}-{:04x}", now.strftime("%Y%m%dT%H%M%SZ"), fastrand::u16(..));
+        let id = self.ledger.unused_id(now)?;
         db.execute("INSERT INTO bases (url) VALUES (?1) ON CONFLICT DO NOTHING", [&new.base_url])
             .map_err(sqlite)?;
         let base = self.ledger.base(&new.base_url)?.unwrap_or_default();
@@ -137,14 +154,13 @@ impl Draft<'_> {
         let expected = Expected { rack_id: None, ..vm.expected.clone() };
         let expected = (expected != Expected::default()).then(|| json::write(&expected)).flatten();
         let sqlite = self.ledger.sqlite();
-        let sql =
-            "INSERT INTO items (run, position, vmid, rack, rack_expected, name, action, expected, labels)
+        let sql = "INSERT INTO items (no, run, vmid, rack, rack_expected, name, action, expected, labels)
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
         let mut insert = self.ledger.db.prepare_cached(sql).map_err(sqlite)?;
         insert
             .execute(params![
+                number(self.key.no, self.position),
                 self.key.no,
-                self.position,
                 vm.id.as_str(),
                 rack_no,
                 rack_expected,
@@ -197,7 +213,8 @@ impl Draft<'_> {
         ];
         self.ledger.db.execute(sql, values).map_err(sqlite)?;
         if let Some(last) = self.ledger.unfinished_before(&self.key)? {
-            self.ledger.db.execute(LEFT_OVERS_FIRST, [self.key.no, last.no]).map_err(sqlite)?;
+            let [first, end] = span(last.no);
+            self.ledger.db.execute(LEFT_OVERS_FIRST, [self.key.no, first, end]).map_err(sqlite)?;
         }
         self.ledger.db.execute_batch("COMMIT").map_err(sqlite)?;
         self.committed = true;

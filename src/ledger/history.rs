@@ -8,7 +8,7 @@ use super::comparison::COMPLETE;
 use super::draft::{NewRun, RunKey};
 use super::error::LedgerError;
 use super::job::{EVERYTHING, fleet, selection};
-use super::read::{CLAIMED, ROW, row};
+use super::read::{ROW, row};
 use super::row::Row;
 use super::summary::{Counts, InventoryFile};
 use super::{Ledger, json, timestamp};
@@ -133,9 +133,10 @@ impl Ledger {
     /// Every run's word on a VM, the newest first.
     pub fn entries(&self, vm: &VmId) -> Result<Vec<Entry>, LedgerError> {
         let sql = format!(
-            "SELECT {ROW}, {CLAIMED}, ru.id, url, started_at
-             FROM items i JOIN runs ru ON ru.no = i.run JOIN bases ON bases.id = ru.base
-             WHERE vmid = ?1 AND NOT pruned ORDER BY i.run DESC"
+            "SELECT {ROW}, ru.id, url, started_at
+             FROM runs ru JOIN bases ON bases.id = ru.base JOIN listed i ON i.run = ru.no AND vmid = ?1
+                LEFT JOIN events e ON e.no = i.event
+             WHERE NOT pruned ORDER BY ru.no DESC"
         );
         let mut entries = self.db.prepare(&sql).map_err(self.sqlite())?;
         let entries = entries.query_map([vm.as_str()], |entry| {
@@ -151,7 +152,7 @@ impl Ledger {
 
     /// What was last seen of a VM, at each base URL.
     pub fn last_known(&self, vm: &VmId) -> Result<Vec<LastKnown>, LedgerError> {
-        let sql = "SELECT url, seen_at, allocation FROM bases CROSS JOIN vms ON vms.base = bases.id
+        let sql = "SELECT url, seen_at, allocation FROM bases CROSS JOIN known ON known.base = bases.id
                    WHERE vmid = ?1 AND allocation IS NOT NULL ORDER BY seen_at DESC";
         let mut known = self.db.prepare(sql).map_err(self.sqlite())?;
         let mut known = known.query([vm.as_str()]).map_err(self.sqlite())?;

@@ -1,18 +1,17 @@
 //! Old runs, deleted in small steps. What was last seen of a VM stays, whichever run saw it.
 
-use rusqlite::params;
-
-use super::Ledger;
 use super::error::LedgerError;
 use super::job::NEWEST_OF_ITS_JOB;
 use super::resume::UNFINISHED;
+use super::{Ledger, span, store};
 
 /// VMs deleted in one transaction: it must not outgrow the disk, nor keep a reader waiting.
 const STEP: i64 = 10_000;
 
 /// That there is an older run of a run `r`'s job which stays, pinned and unfinished.
 const SUPERSEDES: &str =
-    "EXISTS (SELECT 1 FROM runs p JOIN items i ON i.run = p.no WHERE p.pinned AND i.state < 2
+    "EXISTS (SELECT 1 FROM runs p JOIN listed i ON i.no >= p.no << 32 AND i.no < (p.no + 1) << 32
+        LEFT JOIN events e ON e.no = i.event WHERE p.pinned AND outcome IS NULL
     AND (p.base, p.fleet, p.selection, p.piped) = (r.base, r.fleet, r.selection, r.piped) AND p.no < r.no)";
 
 /// That a newer run read other contents from the same pipe: such runs supersede nothing, and would pile up.
@@ -41,17 +40,28 @@ impl Ledger {
         Ok(pruned.len())
     }
 
+    /// The tables of a run's VMs, then the run itself.
     fn delete(&self, run: i64) -> Result<(), rusqlite::Error> {
-        let first = "SELECT min(position) FROM items WHERE run = ?1";
-        while let Some(first) = self.db.query_row(first, [run], |row| row.get::<_, Option<i64>>(0))? {
-            let step = "DELETE FROM items WHERE run = ?1 AND position < ?2";
-            self.db.execute(step, params![run, first + STEP])?;
+        for (table, key) in [("items", "no"), ("latest", "item"), ("events", "no")] {
+            self.delete_all(table, key, run)?;
         }
         let rest = self.db.unchecked_transaction()?;
         rest.execute("DELETE FROM skipped WHERE run = ?1", [run])?;
         rest.execute("DELETE FROM racks WHERE run = ?1", [run])?;
         rest.execute("DELETE FROM runs WHERE no = ?1", [run])?;
-        rest.commit()
+        rest.commit()?;
+        store::fold_when_long(&self.db)
+    }
+
+    fn delete_all(&self, table: &str, key: &str, run: i64) -> Result<(), rusqlite::Error> {
+        let step = format!(
+            "DELETE FROM {table} WHERE {key} BETWEEN ?1 AND min(?2, ?3 + (SELECT min({key}) FROM {table} WHERE {key} >= ?1))"
+        );
+        let [first, last] = span(run);
+        while self.db.execute(&step, [first, last, STEP - 1])? > 0 {
+            store::fold_when_long(&self.db)?;
+        }
+        Ok(())
     }
 }
 
@@ -167,7 +177,7 @@ mod tests {
         let half = begin(&ledger, &vec![None; vms]);
         let next = begin(&ledger, &[None]);
         ledger.db.execute("UPDATE runs SET pruned = 1 WHERE no = ?1", [half.no]).unwrap();
-        ledger.db.execute("DELETE FROM items WHERE run = ?1 AND position < 7", [half.no]).unwrap();
+        ledger.db.execute("DELETE FROM items WHERE no < ?1", [super::super::number(half.no, 7)]).unwrap();
         assert_eq!(left(&ledger), ids(&[&next]));
         assert!(matches!(ledger.find_run(&half.id), Err(LedgerError::UnknownRun(_))));
         assert!(ledger.entries(&"9".parse().unwrap()).unwrap().is_empty());

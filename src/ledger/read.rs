@@ -7,16 +7,9 @@ use super::error::LedgerError;
 use super::row::Row;
 use super::summary::{RunInfo, Summary};
 use super::sums::Sums;
-use super::{Ledger, json, timestamp};
+use super::{Ledger, json, span, timestamp};
 use crate::outcome::{Basis, Failure, Outcome};
 use crate::stop::Stop;
-
-/// The outcome of an item as a report shows it: what has none has failed.
-pub(super) const OUTCOME: &str = "CASE state WHEN 2 THEN outcome ELSE 'failed' END";
-
-/// Whether a call for an item `i` is in flight, or was when the process died.
-pub(super) const CLAIMED: &str = "CASE i.state WHEN 2 THEN 0
-    ELSE EXISTS (SELECT 1 FROM claims c WHERE c.run = i.run AND c.position = i.position) END";
 
 /// What is said of a claimed VM.
 const IN_FLIGHT: &str = "a call for this VM is in flight, or was when the process died";
@@ -153,9 +146,9 @@ impl Ledger {
         mut each: impl FnMut(&Row) -> Result<(), E>,
     ) -> Result<(), E> {
         let sqlite = self.sqlite();
-        let sql = format!("SELECT {ROW}, {CLAIMED} FROM items i WHERE i.run = ?1 ORDER BY position");
+        let sql = format!("SELECT {ROW} {ITEMS} WHERE i.no BETWEEN ?1 AND ?2 ORDER BY i.no");
         let mut items = self.db.prepare(&sql).map_err(sqlite)?;
-        let mut items = items.query([run.no]).map_err(sqlite)?;
+        let mut items = items.query(span(run.no)).map_err(sqlite)?;
         while let Some(item) = items.next().map_err(sqlite)? {
             each(&row(item).map_err(sqlite)?)?;
         }
@@ -175,19 +168,22 @@ impl Ledger {
     }
 }
 
-/// What [`row`] reads of an item `i`, before [`CLAIMED`]. What most items do not need is not looked up for them.
+/// Items, each with its latest event.
+pub(super) const ITEMS: &str = "FROM listed i LEFT JOIN events e ON e.no = i.event";
+
+/// What [`row`] reads of [`ITEMS`]. What most items do not need is not looked up for them.
 pub(super) const ROW: &str = "
-    vmid, name, coalesce(i.rack_id, CASE rack_expected WHEN 1
-        THEN (SELECT r.rack_id FROM racks r WHERE r.run = i.run AND r.no = i.rack) END), i.action, state, outcome,
+    vmid, name, coalesce(e.rack_id, CASE rack_expected WHEN 1
+        THEN (SELECT r.rack_id FROM racks r WHERE r.run = i.run AND r.no = i.rack) END), i.action, in_flight, outcome,
     basis, prefix, next_hop, status, previous_prefix, previous_next_hop, changes, drift, failure,
     may_have_applied, http_status, error, attempts, first_sent_at, settled_at, latency_us, request_id,
-    i.warnings, labels, throttled";
+    e.warnings, labels, throttled";
 
 pub(super) fn row(item: &rusqlite::Row<'_>) -> Result<Row, rusqlite::Error> {
-    let settled = item.get::<_, i64>(4)? == 2;
-    let claimed: bool = item.get(26)?;
+    let in_flight: bool = item.get(4)?;
     let word = |column| item.get::<_, Option<String>>(column).map(Option::unwrap_or_default);
-    let outcome = Outcome::from_word(&word(5)?).filter(|_| settled).unwrap_or(Outcome::Failed);
+    let count = |column| item.get::<_, Option<u32>>(column).map(Option::unwrap_or_default);
+    let outcome = Outcome::from_word(&word(5)?).unwrap_or(Outcome::Failed);
     let failure = Failure::from_word(&word(14)?).unwrap_or(Failure::NotAttempted);
     let time = |column| item.get::<_, Option<i64>>(column).map(|micros| micros.map(timestamp));
     Ok(Row {
@@ -205,11 +201,11 @@ pub(super) fn row(item: &rusqlite::Row<'_>) -> Result<Row, rusqlite::Error> {
         changes: json::read(item, 12)?.unwrap_or_default(),
         drift: json::read(item, 13)?.unwrap_or_default(),
         failure: (outcome == Outcome::Failed).then_some(failure),
-        may_have_applied: item.get::<_, bool>(15)? || claimed,
+        may_have_applied: item.get::<_, Option<bool>>(15)? == Some(true) || in_flight,
         http_status: item.get(16)?,
-        error: if claimed { Some(IN_FLIGHT.to_owned()) } else { item.get(17)? },
-        attempts: item.get(18)?,
-        throttled: item.get(25)?,
+        error: if in_flight { Some(IN_FLIGHT.to_owned()) } else { item.get(17)? },
+        attempts: count(18)?,
+        throttled: count(25)?,
         first_sent_at: time(19)?,
         settled_at: time(20)?,
         latency_ms: item.get::<_, Option<u32>>(21)?.map(|micros| f64::from(micros) / 1000.0),

@@ -6,13 +6,14 @@ use super::draft::{NewRun, RunKey};
 use super::error::LedgerError;
 use super::job::{NEWEST_OF_ITS_JOB, fleet, selection};
 use super::summary::InventoryFile;
-use super::{Ledger, json, micros};
+use super::{Ledger, json, micros, span};
 use crate::clock;
 use crate::stop::Stop;
 
 /// That a run `r` has VMs without an outcome. Those of one that ended by itself are not looked at.
 pub(super) const UNFINISHED: &str = "(r.ended_at IS NULL OR r.stopped_by IS NOT NULL)
-    AND EXISTS (SELECT 1 FROM items i WHERE i.run = r.no AND i.state < 2)";
+    AND EXISTS (SELECT 1 FROM listed i LEFT JOIN events e ON e.no = i.event
+        WHERE i.no >= r.no << 32 AND i.no < (r.no + 1) << 32 AND outcome IS NULL)";
 
 /// A run with VMs that have no outcome yet.
 #[derive(Debug, Clone, PartialEq)]
@@ -81,9 +82,12 @@ impl Ledger {
 
     fn unfinished_run(&self, run: &RunKey) -> Result<Unfinished, LedgerError> {
         let sql = "SELECT coalesce(braked, stopped_by), inventory, id_files, options,
-                (SELECT count(*) FROM items WHERE run = no), (SELECT count(*) FROM items WHERE run = no AND state < 2)
-             FROM runs WHERE no = ?1";
-        let unfinished = self.db.query_row(sql, [run.no], |row| {
+                vms, vms - settled
+             FROM runs, (SELECT count(*) AS vms, count(outcome) AS settled
+                FROM listed i LEFT JOIN events e ON e.no = i.event WHERE i.no BETWEEN ?2 AND ?3)
+             WHERE no = ?1";
+        let [first, last] = span(run.no);
+        let unfinished = self.db.query_row(sql, [run.no, first, last], |row| {
             let stopped_by: Option<String> = row.get(0)?;
             let mut files: Vec<InventoryFile> = json::read(row, 1)?.unwrap_or_default();
             files.extend(json::read::<Vec<_>>(row, 2)?.unwrap_or_default());
@@ -115,12 +119,13 @@ impl Ledger {
 
     /// The VMs of a run that have no outcome.
     pub fn left(&self, run: &RunKey) -> Result<Vec<Left>, LedgerError> {
-        let sql = "SELECT r.rack_id, count(*), count(v.rack_id)
-             FROM items i JOIN racks r ON r.run = i.run AND r.no = i.rack
-                LEFT JOIN vms v ON v.base = ?2 AND v.vmid = i.vmid
-             WHERE i.run = ?1 AND i.state < 2 GROUP BY i.rack";
+        let sql =
+            "SELECT r.rack_id, count(*), count((SELECT k.rack_id FROM known k WHERE k.base = ?3 AND k.vmid = i.vmid))
+             FROM listed i LEFT JOIN events e ON e.no = i.event JOIN racks r ON r.run = i.run AND r.no = i.rack
+             WHERE i.no BETWEEN ?1 AND ?2 AND outcome IS NULL GROUP BY i.rack";
+        let [first, last] = span(run.no);
         let mut racks = self.db.prepare(sql).map_err(self.sqlite())?;
-        let racks = racks.query_map(params![run.no, run.base], |row| {
+        let racks = racks.query_map([first, last, run.base], |row| {
             let counted = |column| row.get::<_, i64>(column).map(i64::unsigned_abs);
             Ok(Left { rack_id: row.get(0)?, vms: counted(1)?, known: counted(2)? })
         });
@@ -133,14 +138,18 @@ impl Ledger {
             "UPDATE runs SET resumes = resumes + 1, resumed_at = ?2, ended_at = NULL, stopped_by = NULL, braked = NULL,
                       exit_code = NULL, counts = NULL, options = json_patch(options, ?3), key_fingerprint = ?4,
                       timeout_us = ?5,
-                      calls_before = (SELECT coalesce(sum(attempts + throttled), 0) FROM items WHERE run = ?1)
+                      calls_before = (SELECT coalesce(sum(attempts + throttled), 0)
+                        FROM listed i JOIN events e ON e.no = i.event WHERE i.no BETWEEN ?6 AND ?7)
                    WHERE no = ?1";
+        let [first, last] = span(run.no);
         let values = params![
             run.no,
             micros(clock::now()),
             json::write(&job.options),
             job.key_fingerprint,
             i64::try_from(job.timeout.as_micros()).unwrap_or(i64::MAX),
+            first,
+            last,
         ];
         self.db.execute(sql, values).map_err(self.sqlite()).map(drop)
     }
@@ -148,9 +157,9 @@ impl Ledger {
     /// Calls `each` with the id and the inventory's rack of every VM of a run.
     pub fn each_vm(&self, run: &RunKey, mut each: impl FnMut(&str, Option<&str>)) -> Result<(), LedgerError> {
         let sql = "SELECT vmid, CASE rack_expected WHEN 1 THEN r.rack_id END
-                   FROM items i JOIN racks r ON r.run = i.run AND r.no = i.rack WHERE i.run = ?1 ORDER BY position";
+                   FROM items i JOIN racks r ON r.run = i.run AND r.no = i.rack WHERE i.no BETWEEN ?1 AND ?2 ORDER BY i.no";
         let mut items = self.db.prepare(sql).map_err(self.sqlite())?;
-        let mut items = items.query([run.no]).map_err(self.sqlite())?;
+        let mut items = items.query(span(run.no)).map_err(self.sqlite())?;
         while let Some(item) = items.next().map_err(self.sqlite())? {
             let vmid: String = item.get(0).map_err(self.sqlite())?;
             let rack: Option<String> = item.get(1).map_err(self.sqlite())?;

@@ -3,4 +3,4 @@
 CREATE TEMP VIEW runs_2 AS
     SELECT *, NULL AS inventory_vms, NULL AS counts, 0 AS pinned, 0 AS pruned FROM main.runs;
 
-CREATE TEMP VIEW items AS SELECT *, NULL AS ids FROM main.items;
+CREATE TEMP VIEW items_4 AS SELECT *, NULL AS ids FROM main.items;

@@ -10,9 +10,10 @@ use std::hash::BuildHasher;
 use ipnet::Ipv6Net;
 use rusqlite::{Error, Row};
 
-use super::Ledger;
 use super::draft::RunKey;
 use super::error::LedgerError;
+use super::read::ITEMS;
+use super::{Ledger, span};
 use crate::allocation::Prefix;
 use crate::filter::Filter;
 use crate::text::counted;
@@ -62,10 +63,11 @@ impl Ledger {
     }
 
     fn sharers(&self, run: &RunKey, suspects: &Suspects) -> Result<Vec<(Ipv6Net, Sharers)>, Error> {
-        let sql =
-            "SELECT vmid, prefix FROM items NOT INDEXED WHERE run = ?1 AND state = 2 AND prefix IS NOT NULL";
-        let mut items = self.db.prepare(sql)?;
-        let mut items = items.query([run.no])?;
+        let sql = format!(
+            "SELECT vmid, prefix {ITEMS} WHERE i.no BETWEEN ?1 AND ?2 AND prefix IS NOT NULL ORDER BY i.no"
+        );
+        let mut items = self.db.prepare(&sql)?;
+        let mut items = items.query(span(run.no))?;
         let mut sharers = HashMap::new();
         while let Some(item) = items.next()? {
             note_sharer(&mut sharers, item, &suspects.prefixes)?;
@@ -131,8 +133,8 @@ mod tests {
             let settlement = Settlement::Success { verdict, allocation, drift: vec![] };
             writer.settle(Settled { settlement, ..success(item, Outcome::Created, Basis::CreatedFlag) });
         }
-        let (ledger, _) = writer.close();
-        ledger.unwrap().summary(&run).unwrap().warnings
+        drop(writer.close());
+        fixture.ledger().summary(&run).unwrap().warnings
     }
 
     #[test]

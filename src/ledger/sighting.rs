@@ -15,7 +15,7 @@ pub struct Sighting {
     pub seen_at: Timestamp,
 }
 
-const SEEN: &str = "SELECT allocation, seen_at, vmid FROM vms
+const SEEN: &str = "SELECT allocation, seen_at, vmid FROM known
     WHERE base = (SELECT id FROM bases WHERE url = ?1) AND allocation IS NOT NULL";
 
 impl Ledger {

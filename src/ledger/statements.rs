@@ -1,122 +1,131 @@
-//! The statements by which a writer changes its run, prepared once for a whole batch.
+//! The statements by which a writer appends to its run, prepared once for a whole batch.
 
 use jiff::Timestamp;
-use rusqlite::{CachedStatement, Error, Transaction, params};
+use rusqlite::{CachedStatement, Error, Row, Transaction, params};
 
 use super::dating::{self, Dating};
-use super::item::{Deferred, Settled, Settlement};
-use super::{json, micros};
+use super::item::{Deferred, Item, Settled, Settlement};
+use super::{json, micros, number};
 use crate::allocation::Allocation;
 use crate::difference::Ids;
+use crate::inventory::VmId;
 use crate::outcome::Unanswered;
+use crate::stop::Stop;
 
-const CLAIM: &str = "INSERT OR REPLACE INTO claims (run, position, claimed_at) VALUES (?1, ?2, ?3)";
+/// What a call needs of an item `?1`, and what is known of its VM at base `?2`.
+const ITEM: &str = "SELECT i.vmid, action, expected, rack, rack_expected, attempts, throttled, first_sent_at,
+        first_sent_clock, v.allocation, v.unanswered
+    FROM items i LEFT JOIN latest l ON l.item = i.no LEFT JOIN events e ON e.no = l.event
+        LEFT JOIN vms v ON v.base = ?2 AND v.vmid = i.vmid
+    WHERE i.no = ?1";
 
-const UNCLAIM: &str = "DELETE FROM claims WHERE run = ?1 AND position = ?2";
+const CLAIM: &str = "INSERT INTO claims (run, since, claimed_at, positions) VALUES (?1, ?2, ?3, ?4)";
 
 /// Says by which clock the run's claims are dated.
 const DATE: &str = "UPDATE runs SET clock = ?2 WHERE no = ?1";
 
-const DEFER: &str =
-    "UPDATE items SET attempts = ?3, throttled = ?4, first_sent_at = ?5, failure = ?6, error = ?7,
-        may_have_applied = ?8, http_status = ?9, latency_us = ?10, request_id = ?11,
-        first_sent_clock = iif(first_sent_at IS NULL, ?12, first_sent_clock)
-    WHERE run = ?1 AND position = ?2";
+const DEFER: &str = "INSERT INTO events (no, item, event, attempts, throttled, first_sent_at, first_sent_clock, failure, error,
+        may_have_applied, http_status, latency_us, request_id, unanswered)
+    VALUES (?1, ?2, 'deferred', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
 
-const SETTLE: &str =
-    "UPDATE items SET state = 2, attempts = ?3, throttled = ?4, first_sent_at = ?5, settled_at = ?6,
-        http_status = ?7, latency_us = ?8, request_id = ?9, previous_prefix = ?10, previous_next_hop = ?11,
-        outcome = ?12, basis = ?13, changes = ?14, drift = ?15, warnings = ?16, rack_id = ?17, prefix = ?18,
-        next_hop = ?19, status = ?20, ids = ?21, failure = ?22, error = ?23, may_have_applied = ?24
-    WHERE run = ?1 AND position = ?2 AND state = 0";
+const SETTLE: &str = "INSERT INTO events (no, item, event, attempts, throttled, first_sent_at, settled_at, http_status,
+        latency_us, request_id, previous_prefix, previous_next_hop, outcome, basis, changes, drift, warnings, rack_id,
+        prefix, next_hop, status, ids, failure, error, may_have_applied, allocation, unanswered)
+    VALUES (?1, ?2, 'settled', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22,
+        ?23, ?24, ?25, ?26)";
 
-const SEE: &str = "INSERT INTO vms (base, vmid, rack_id, allocation, seen_at) VALUES (?1, ?2, ?3, ?4, ?5)
-    ON CONFLICT (base, vmid) DO UPDATE SET rack_id = excluded.rack_id, allocation = excluded.allocation,
-        seen_at = excluded.seen_at, unanswered = NULL";
-
-/// Keeps the attempts whose answer was lost, of a VM at a base URL.
-pub(super) const REMEMBER: &str = "INSERT INTO vms (base, vmid, unanswered) VALUES (?1, ?2, ?3)
-    ON CONFLICT (base, vmid) DO UPDATE SET unanswered = excluded.unanswered";
+const REMEMBER: &str = "INSERT INTO events (no, item, event, unanswered)
+    SELECT ?1, no, 'remembered', ?2 FROM items WHERE run = ?3 AND vmid = ?4";
 
 /// All of them, for one run.
 pub(super) struct Statements<'t> {
+    db: &'t Transaction<'t>,
     run: i64,
     base: i64,
+    last_event: i64,
+    item: CachedStatement<'t>,
     claim: CachedStatement<'t>,
-    unclaim: CachedStatement<'t>,
-    date: CachedStatement<'t>,
-    defer: CachedStatement<'t>,
     settle: CachedStatement<'t>,
-    see: CachedStatement<'t>,
-    remember: CachedStatement<'t>,
 }
 
 impl<'t> Statements<'t> {
-    pub(super) fn prepare(db: &'t Transaction<'_>, run: i64, base: i64) -> Result<Self, Error> {
-        Ok(Self {
-            run,
-            base,
-            claim: db.prepare_cached(CLAIM)?,
-            unclaim: db.prepare_cached(UNCLAIM)?,
-            date: db.prepare_cached(DATE)?,
-            defer: db.prepare_cached(DEFER)?,
-            settle: db.prepare_cached(SETTLE)?,
-            see: db.prepare_cached(SEE)?,
-            remember: db.prepare_cached(REMEMBER)?,
-        })
+    pub(super) fn prepare(
+        db: &'t Transaction<'t>,
+        run: i64,
+        base: i64,
+        last_event: i64,
+    ) -> Result<Self, Error> {
+        let (item, claim) = (db.prepare_cached(ITEM)?, db.prepare_cached(CLAIM)?);
+        Ok(Self { db, run, base, last_event, item, claim, settle: db.prepare_cached(SETTLE)? })
     }
 
-    pub(super) fn claim(
+    /// The number of the newest event.
+    pub(super) fn last_event(&self) -> i64 {
+        self.last_event
+    }
+
+    fn next_event(&mut self) -> i64 {
+        self.last_event += 1;
+        self.last_event
+    }
+
+    pub(super) fn item(
         &mut self,
-        mut positions: impl Iterator<Item = i64>,
-        at: Timestamp,
-    ) -> Result<(), Error> {
-        positions
-            .try_for_each(|position| self.claim.execute(params![self.run, position, micros(at)]).map(drop))
+        position: u32,
+        read: impl FnOnce(&Row<'_>) -> Result<Item, Error>,
+    ) -> Result<Item, Error> {
+        self.item.query_row(params![number(self.run, position.into()), self.base], read)
     }
 
-    /// Gives a claim back. Returns whether there was one.
-    pub(super) fn unclaim(&mut self, position: i64) -> Result<bool, Error> {
-        self.unclaim.execute(params![self.run, position]).map(|claims| claims == 1)
+    /// Returns the row in which the claims stand.
+    pub(super) fn claim(&mut self, positions: &[u32], at: Timestamp) -> Result<i64, Error> {
+        self.claim.execute(params![self.run, self.last_event, micros(at), json::write(positions)])?;
+        Ok(self.db.last_insert_rowid())
     }
 
-    pub(super) fn date(&mut self, dating: &Dating) -> Result<(), Error> {
-        self.date.execute(params![self.run, json::write(dating)]).map(drop)
+    /// Of a row of claims, these are left.
+    pub(super) fn keep_claims(&self, row: i64, positions: &[u32]) -> Result<(), Error> {
+        match positions {
+            [] => self.db.prepare_cached("DELETE FROM claims WHERE no = ?1")?.execute([row]),
+            left => self
+                .db
+                .execute("UPDATE claims SET positions = ?2 WHERE no = ?1", params![row, json::write(left)]),
+        }
+        .map(drop)
     }
 
-    /// `dating` is our clock.
-    pub(super) fn defer(&mut self, deferred: &Deferred, dating: Option<&Dating>) -> Result<(), Error> {
-        self.unclaim(deferred.position)?;
+    pub(super) fn date(&self, dating: &Dating) -> Result<(), Error> {
+        self.db.prepare_cached(DATE)?.execute(params![self.run, json::write(dating)]).map(drop)
+    }
+
+    pub(super) fn brake(&self, brake: Stop) -> Result<(), Error> {
+        let note = "UPDATE runs SET braked = ?2 WHERE no = ?1";
+        self.db.execute(note, params![self.run, brake.as_str()]).map(drop)
+    }
+
+    /// `first_sent` is the clock of the item's first call.
+    pub(super) fn defer(&mut self, deferred: &Deferred, first_sent: Option<&Dating>) -> Result<(), Error> {
         let Deferred { tally, last, setback, .. } = deferred;
-        self.defer.execute(params![
-            self.run,
-            deferred.position,
+        let no = self.next_event();
+        self.db.prepare_cached(DEFER)?.execute(params![
+            no,
+            number(self.run, deferred.position),
             tally.attempts,
             tally.throttled,
             tally.first_sent.map(micros),
+            tally.first_sent.and(first_sent).and_then(json::write),
             setback.failure.as_str(),
             setback.error,
             !deferred.unanswered.is_empty(),
             last.http_status,
             last.latency_us(),
             last.request_id,
-            dating.and_then(json::write),
+            unanswered(&deferred.unanswered),
         ])?;
-        self.remember(deferred.vm.as_str(), &deferred.unanswered)
+        Ok(())
     }
 
-    /// Returns whether the item was there to be settled: never before, and after its claim where it succeeded.
-    pub(super) fn settle(&mut self, settled: &Settled) -> Result<bool, Error> {
-        let claimed = self.unclaim(settled.item.position)?;
-        match &settled.settlement {
-            Settlement::Success { .. } if !claimed => return Ok(false),
-            Settlement::Success { allocation, .. } => self.see(settled, allocation)?,
-            Settlement::Failed(_) => self.remember(settled.item.vm.as_str(), &settled.item.unanswered)?,
-        }
-        self.settle_item(settled)
-    }
-
-    fn settle_item(&mut self, settled: &Settled) -> Result<bool, Error> {
+    pub(super) fn settle(&mut self, settled: &Settled) -> Result<(), Error> {
         let Settled { item, last, at, settlement } = settled;
         let before = item.before.as_ref();
         let (success, setback) = match settlement {
@@ -124,10 +133,11 @@ impl<'t> Statements<'t> {
             Settlement::Failed(setback) => (None, Some(setback)),
         };
         let verdict = success.map(|(verdict, ..)| verdict);
-        let allocation = success.map(|(_, allocation, _)| allocation);
-        let items = self.settle.execute(params![
-            self.run,
-            item.position,
+        let allocation = success.map(|(_, allocation, _)| &**allocation);
+        let no = self.next_event();
+        self.settle.execute(params![
+            no,
+            number(self.run, item.position),
             item.tally.attempts,
             item.tally.throttled,
             item.tally.first_sent.map(micros),
@@ -146,26 +156,32 @@ impl<'t> Statements<'t> {
             allocation.map(|allocation| allocation.prefix.as_str()),
             allocation.map(|allocation| allocation.next_hop.as_str()),
             allocation.and_then(|allocation| allocation.status.as_ref()),
-            allocation.and_then(|allocation| json::write(&Ids::from(&**allocation))),
+            allocation.and_then(|allocation| json::write(&Ids::from(allocation))),
             setback.map(|setback| setback.failure.as_str()),
             setback.map(|setback| &setback.error),
             setback.is_some() && !item.unanswered.is_empty(),
+            allocation.and_then(|allocation| news(item, allocation)),
+            setback.and_then(|_| unanswered(&item.unanswered)),
         ])?;
-        Ok(items == 1)
+        Ok(())
     }
 
-    /// What the answer left unknown stays as it was known.
-    fn see(&mut self, settled: &Settled, allocation: &Allocation) -> Result<(), Error> {
-        let allocation = &*allocation.or_as_before(settled.item.before.as_ref());
-        let (vmid, seen_at) = (settled.item.vm.as_str(), micros(settled.at));
-        let allocated = json::write(allocation);
-        self.see.execute(params![self.base, vmid, allocation.rack_id, allocated, seen_at]).map(drop)
+    /// Keeps what is known by now of the attempts of a VM that is settled.
+    pub(super) fn remember(&mut self, vm: &VmId, attempts: &[Unanswered]) -> Result<(), Error> {
+        let (no, run) = (self.next_event(), self.run);
+        let values = params![no, unanswered(attempts), run, vm.as_str()];
+        self.db.prepare_cached(REMEMBER)?.execute(values).map(drop)
     }
+}
 
-    pub(super) fn remember(&mut self, vmid: &str, unanswered: &[Unanswered]) -> Result<(), Error> {
-        if unanswered.is_empty() {
-            return Ok(());
-        }
-        self.remember.execute(params![self.base, vmid, dating::write(unanswered)]).map(drop)
-    }
+fn unanswered(attempts: &[Unanswered]) -> Option<String> {
+    (!attempts.is_empty()).then(|| dating::write(attempts)).flatten()
+}
+
+/// What was answered, where that is not what was known; what the answer left unknown stays as it was known.
+fn news(item: &Item, allocation: &Allocation) -> Option<String> {
+    let before = item.before.as_ref();
+    let allocation = &*allocation.or_as_before(before);
+    let is_known = item.unanswered.is_empty() && before.is_some_and(|before| before.is_the_very(allocation));
+    (!is_known).then(|| json::write(allocation)).flatten()
 }

@@ -2,6 +2,7 @@
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io;
+use std::ops::RangeInclusive;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,7 +19,7 @@ use crate::text::shown_path;
 const APPLICATION_ID: i32 = 0x7636_666c;
 
 /// The schema that this program writes.
-pub(super) const SCHEMA: u32 = 4;
+pub(super) const SCHEMA: u32 = 5;
 
 /// Every step from an empty file to today's schema; a step that was released is never edited.
 const MIGRATIONS: [&str; SCHEMA as usize] = [
@@ -26,6 +27,7 @@ const MIGRATIONS: [&str; SCHEMA as usize] = [
     include_str!("schema-2.sql"),
     include_str!("schema-3.sql"),
     concat!(include_str!("schema-3-jobs.sql"), include_str!("schema-4.sql")),
+    include_str!("schema-5.sql"),
 ];
 
 /// What lets a ledger of the schema before each step's be read as one of after it.
@@ -33,10 +35,15 @@ const VIEWS: [&str; SCHEMA as usize - 1] = [
     include_str!("schema-1-as-2.sql"),
     include_str!("schema-2-as-3.sql"),
     concat!(include_str!("schema-3-jobs.sql"), include_str!("schema-3-as-4.sql")),
+    include_str!("schema-4-as-5.sql"),
 ];
 
-/// The runs as a ledger of schema 2 or 3 has them: those of schema 1 are shown as such by its own view.
-const RUNS_OF_SCHEMA_2: &str = "CREATE TEMP VIEW runs_2 AS SELECT * FROM main.runs";
+/// What the views are made of, where a later schema has not changed it: each with the schemas of which it is the table.
+const TABLES: [(RangeInclusive<u32>, &str); 3] = [
+    (2..=3, "CREATE TEMP VIEW runs_2 AS SELECT * FROM main.runs"),
+    (2..=4, "CREATE TEMP VIEW items_4 AS SELECT * FROM main.items"),
+    (3..=4, "CREATE TEMP VIEW claims_4 AS SELECT * FROM main.claims"),
+];
 
 /// How long a reader waits for a writer's short exclusive moments.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -117,7 +124,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, LedgerError> {
     // Before anything is written: what is no ledger of ours is left as it is.
     let version = version(&db, path)?;
     let mode: String =
-        db.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(|e| broken(path, e))?;
+        db.query_row("PRAGMA main.journal_mode = WAL", [], |row| row.get(0)).map_err(|e| broken(path, e))?;
     if mode != "wal" {
         let reason = "the file system cannot share memory; keep the ledger on a local disk".to_owned();
         return Err(LedgerError::Unusable { path: path.to_owned(), reason });
@@ -127,6 +134,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, LedgerError> {
     if version < SCHEMA {
         migrate(&mut db, version).map_err(sqlite(path))?;
     }
+    show_as_todays(&db, SCHEMA).map_err(sqlite(path))?;
     Ok(db)
 }
 
@@ -152,7 +160,7 @@ fn fold_only_when_told(db: &Connection) -> Result<(), rusqlite::Error> {
 
 /// After a commit: keeps the write-ahead log short.
 pub(super) fn fold_when_long(db: &Connection) -> Result<(), rusqlite::Error> {
-    let mut length = db.prepare_cached("PRAGMA wal_checkpoint(NOOP)")?;
+    let mut length = db.prepare_cached("PRAGMA main.wal_checkpoint(NOOP)")?;
     match length.query_row([], |row| row.get::<_, i64>(1))? {
         LOG_PAGES.. => fold(db, "PASSIVE"),
         _ => Ok(()),
@@ -161,7 +169,7 @@ pub(super) fn fold_when_long(db: &Connection) -> Result<(), rusqlite::Error> {
 
 /// Folds the write-ahead log into the ledger's file, as far as readers let it.
 fn fold(db: &Connection, mode: &str) -> Result<(), rusqlite::Error> {
-    db.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(()))
+    db.query_row(&format!("PRAGMA main.wal_checkpoint({mode})"), [], |_| Ok(()))
 }
 
 /// Closes a ledger with which all is well, and leaves one file of it.
@@ -186,10 +194,17 @@ pub(super) fn open_read_only(path: &Path) -> Result<Connection, LedgerError> {
 }
 
 fn show_as_todays(db: &Connection, version: u32) -> Result<(), rusqlite::Error> {
-    if (2..SCHEMA).contains(&version) {
-        db.execute_batch(RUNS_OF_SCHEMA_2)?;
-    }
-    VIEWS[version as usize - 1..].iter().try_for_each(|view| db.execute_batch(view))
+    let tables = TABLES.iter().filter(|(schemas, _)| schemas.contains(&version)).map(|(_, view)| view);
+    tables.chain(&VIEWS[version as usize - 1..]).try_for_each(|view| db.execute_batch(view))?;
+    let known = include_str!("known.sql");
+    let listed = if version < SCHEMA { "" } else { include_str!("listed.sql") };
+    db.execute_batch(&[listed, known].concat())
+}
+
+/// Whether the ledger is of an older schema, and shown as one of today's.
+pub(super) fn is_old(db: &Connection) -> Result<bool, rusqlite::Error> {
+    let version: u32 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    Ok(version < SCHEMA)
 }
 
 fn connect(path: &Path, access: OpenFlags) -> Result<Connection, LedgerError> {
@@ -200,6 +215,7 @@ fn connect(path: &Path, access: OpenFlags) -> Result<Connection, LedgerError> {
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(sqlite)?;
     // An outcome is counted once it is on disk: nothing less than FULL waits for that.
     db.pragma_update(None, "synchronous", "FULL").map_err(|e| broken(path, e))?;
+    db.execute_batch(include_str!("temp.sql")).map_err(|e| broken(path, e))?;
     db.set_prepared_statement_cache_capacity(64);
     Ok(db)
 }
@@ -289,22 +305,23 @@ mod tests {
         old.pragma_update(None, "user_version", 1).unwrap();
         drop(old);
         let read = |db: &Connection| {
-            let runs = "SELECT pinned, inventory_vms, ids, vmid FROM runs JOIN items ON run = no";
+            let runs = "SELECT pinned, inventory_vms, ids, vmid
+                FROM runs JOIN listed i ON i.run = runs.no LEFT JOIN events e ON e.no = i.event";
             let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
             db.query_row(runs, [], row).unwrap()
         };
         let expected: (bool, Option<i64>, Option<String>, String) = (false, None, None, "1".into());
         let reader = open_read_only(&path).unwrap();
         assert_eq!((read(&reader), version(&reader, &path).unwrap()), (expected.clone(), 1));
-        let claim: (i64, i64, i64) = reader
-            .query_row("SELECT * FROM claims", [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-            .unwrap();
-        assert_eq!(claim, (1, 0, 7), "what a crash left claimed is seen");
+        let in_flight: bool = reader.query_row("SELECT in_flight FROM listed", [], |row| row.get(0)).unwrap();
+        assert!(in_flight, "what a crash left claimed is seen");
         let writer = open(&path).unwrap();
         assert_eq!((read(&writer), version(&writer, &path).unwrap()), (expected, SCHEMA));
-        let claim = "SELECT state, claimed_at FROM items JOIN claims USING (run, position)";
-        let claim: (i64, i64) = writer.query_row(claim, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
-        assert_eq!(claim, (0, 7), "what a crash left claimed stays so");
+        let claim = "SELECT run, since, claimed_at, positions FROM claims";
+        let claim: (i64, i64, i64, String) = writer
+            .query_row(claim, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
+            .unwrap();
+        assert_eq!(claim, (1, 0, 7, "[0]".into()), "what a crash left claimed stays so");
     }
 
     #[test]
@@ -316,7 +333,7 @@ mod tests {
             ["/fleet.csv", PIPE].map(|path| InventoryFile { path: path.into(), sha256: "7".into() });
         // Until schema 4, a file was known by where its links led.
         let linked = ["/mnt/..7/fleet.csv".to_owned(), PIPE.to_owned()];
-        for (schema, known_as) in (1..SCHEMA).flat_map(|schema| [(schema, &job.files[..]), (schema, &linked)])
+        for (schema, known_as) in (1..4_u32).flat_map(|schema| [(schema, &job.files[..]), (schema, &linked)])
         {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("ledger.db");
@@ -338,16 +355,16 @@ mod tests {
             let found = |ledger: &Ledger, job: &NewRun, inventory: &[InventoryFile]| {
                 ledger.unfinished(job, inventory).unwrap().map(|unfinished| unfinished.run.id)
             };
-            let reader = Ledger::open_read_only(&path).unwrap();
             let other = inventory.clone().map(|file| InventoryFile { sha256: "8".into(), ..file });
-            assert_eq!(found(&reader, &job, &inventory).is_some(), known_as == job.files, "{schema}");
-            let writer = Ledger::open(&path, Duration::ZERO).unwrap();
-            assert_eq!(found(&writer, &job, &inventory).as_deref(), Some("r"), "{schema} {known_as:?}");
-            for ledger in [&reader, &writer] {
-                let narrowed = NewRun { options: options("4"), ..job.clone() };
+            let narrowed = NewRun { options: options("4"), ..job.clone() };
+            let check = |ledger: &Ledger, is_found: bool| {
+                let expected = is_found.then_some("r");
+                assert_eq!(found(ledger, &job, &inventory).as_deref(), expected, "{schema} {known_as:?}");
                 assert_eq!(found(ledger, &narrowed, &inventory), None, "{schema}");
                 assert_eq!(found(ledger, &job, &other), None, "{schema}: other contents of standard input");
-            }
+            };
+            check(&Ledger::open_read_only(&path).unwrap(), known_as == job.files);
+            check(&Ledger::open(&path, Duration::ZERO).unwrap(), true);
         }
     }
 

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use rusqlite::{Error, Row};
 
-use super::Ledger;
 use super::draft::RunKey;
 use super::error::LedgerError;
-use super::read::{CLAIMED, OUTCOME};
+use super::read::ITEMS;
 use super::shared::Suspects;
 use super::summary::{Counts, FailureCount, RackCounts};
+use super::{Ledger, span};
 use crate::outcome::{Failure, Outcome};
 
 /// How many VMs stand for a failure.
@@ -105,14 +105,14 @@ impl Ledger {
         Ok(sums)
     }
 
-    /// In the order of the table, which is that of the inventory: by rack, items lie all over the file.
     fn add_items(&self, run: &RunKey, sums: &mut Sums) -> Result<(), Error> {
         let mut items = self.db.prepare_cached(&format!(
-            "SELECT rack, state < 2, {OUTCOME}, drift IS NOT NULL, warnings IS NOT NULL, attempts, throttled,
-                    vmid, failure, may_have_applied OR {CLAIMED}, error, CASE state WHEN 2 THEN prefix END
-             FROM items i NOT INDEXED WHERE run = ?1"
+            "SELECT rack, outcome IS NULL, coalesce(outcome, 'failed'), drift IS NOT NULL, warnings IS NOT NULL,
+                    coalesce(attempts, 0), coalesce(throttled, 0), vmid, failure,
+                    coalesce(may_have_applied, 0) OR in_flight, error, prefix
+             {ITEMS} WHERE i.no BETWEEN ?1 AND ?2 ORDER BY i.no"
         ))?;
-        let mut items = items.query([run.no])?;
+        let mut items = items.query(span(run.no))?;
         while let Some(item) = items.next()? {
             sums.add(item)?;
         }

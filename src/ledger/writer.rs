@@ -88,7 +88,7 @@ impl Writer {
     pub(super) fn start(ledger: Ledger, run: &RunKey) -> Result<Self, LedgerError> {
         let (requests, inbox) = std::sync::mpsc::channel();
         let (outbox, replies) = unbounded_channel();
-        let book = Book::new(run, ledger.racks(run)?);
+        let book = Book::open(&ledger, run)?;
         let thread = std::thread::Builder::new()
             .name("ledger".into())
             .spawn(move || serve(ledger, book, &inbox, &outbox))

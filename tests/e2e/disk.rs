@@ -129,7 +129,7 @@ fn a_log_that_cannot_be_folded_into_the_ledger_stops_the_run() {
     let sandbox = Sandbox::start(&[]);
     let fixture = fixture(&sandbox);
     fixture.run(&RUN).exits(0);
-    fixture.write("more.csv", fleet::csv_of(fleet::vmids(300_000, 8_000)));
+    fixture.write("more.csv", fleet::csv_of(fleet::vmids(300_000, 16_000)));
     let ledger = fixture.path(LEDGER);
     let options = ["-P", ledger.to_str().unwrap(), "-e", "inject=fsync:error=EIO"];
     let run = ["run", "more.csv", "--action", "allocate", "--rate", "none", "--output-dir", "none"];

@@ -1,0 +1,7 @@
+-- What was last seen of each VM at each base URL.
+CREATE TEMP VIEW known AS
+    SELECT base, vmid, rack_id, allocation, unanswered,
+        coalesce((SELECT seen_at FROM unfolded_seen s WHERE (s.base, s.vmid) = (v.base, v.vmid)),
+            (SELECT seen_at FROM seen s WHERE (s.base, s.vmid) = (v.base, v.vmid))) AS seen_at
+    FROM (SELECT * FROM unfolded_vms UNION ALL SELECT * FROM vms m
+        WHERE NOT EXISTS (SELECT 1 FROM unfolded_vms u WHERE (u.base, u.vmid) = (m.base, m.vmid))) v;

@@ -1,0 +1,94 @@
+-- The selection is written once, and what happens to its VMs is appended in the order in which it happens: what a call
+-- costs is neither where its VM lies in the fleet, nor how many racks there are. What the events have led to is folded
+-- at the end of a run, or by the next writer.
+-- Items and events are numbered by run << 32 | number: an item's is its position in the inventory.
+
+ALTER TABLE items RENAME TO items_4;
+DROP INDEX items_by_vm;
+DROP INDEX items_by_rack;
+DROP INDEX items_by_turn;
+
+CREATE TABLE items (
+    no            INTEGER PRIMARY KEY,
+    run           INTEGER NOT NULL REFERENCES runs,
+    vmid          TEXT NOT NULL,
+    rack          INTEGER NOT NULL, -- racks.no: the inventory's rack, else the one last seen
+    rack_expected INTEGER NOT NULL, -- whether it is the inventory's
+    name          TEXT,
+    action        TEXT NOT NULL,
+    expected      TEXT,
+    labels        TEXT,
+    turn          INTEGER           -- the VMs that the job's last run left without an outcome come first, in this order
+) STRICT;
+INSERT INTO items SELECT run << 32 | position, run, vmid, rack, rack_expected, name, action, expected, labels, turn
+    FROM items_4 ORDER BY run, position;
+CREATE UNIQUE INDEX items_by_vm ON items (run, vmid);
+CREATE INDEX items_by_turn ON items (run, turn) WHERE turn IS NOT NULL;
+
+CREATE TABLE events (
+    no                INTEGER PRIMARY KEY,
+    item              INTEGER NOT NULL,
+    event             TEXT NOT NULL, -- deferred, settled, remembered
+    attempts          INTEGER NOT NULL DEFAULT 0,
+    throttled         INTEGER NOT NULL DEFAULT 0,
+    first_sent_at     INTEGER,
+    first_sent_clock  TEXT,          -- of first_sent_at, of a VM that waits for another call
+    settled_at        INTEGER,
+    outcome           TEXT,          -- once it is settled
+    basis             TEXT,
+    rack_id           TEXT,          -- as answered
+    prefix            TEXT,
+    next_hop          TEXT,
+    status            TEXT,
+    ids               TEXT,          -- those of the allocation, as answered
+    previous_prefix   TEXT,
+    previous_next_hop TEXT,
+    changes           TEXT,
+    drift             TEXT,
+    warnings          TEXT,
+    failure           TEXT,
+    may_have_applied  INTEGER NOT NULL DEFAULT 0,
+    http_status       INTEGER,
+    error             TEXT,
+    latency_us        INTEGER,
+    request_id        TEXT,
+    allocation        TEXT,          -- where it is not what was known before
+    unanswered        TEXT           -- the attempts whose answer was lost, those of earlier runs too
+) STRICT;
+INSERT INTO events SELECT run << 32 | position, run << 32 | position, iif(state = 2, 'settled', 'deferred'), attempts,
+        throttled, first_sent_at, first_sent_clock, settled_at, outcome, basis, rack_id, prefix, next_hop, status, ids,
+        previous_prefix, previous_next_hop, changes, drift, warnings, failure, may_have_applied, http_status, error,
+        latency_us, request_id, NULL, NULL
+    FROM items_4 WHERE state = 2 OR attempts > 0 OR throttled > 0 OR failure IS NOT NULL ORDER BY run, position;
+
+CREATE TABLE latest (
+    item  INTEGER PRIMARY KEY,
+    event INTEGER NOT NULL
+) STRICT;
+INSERT INTO latest SELECT item, no FROM events ORDER BY item;
+DROP TABLE items_4;
+
+ALTER TABLE runs ADD COLUMN folded INTEGER NOT NULL DEFAULT 0; -- up to this event
+UPDATE runs AS r SET folded = coalesce((SELECT max(no) FROM events WHERE no < (r.no + 1) << 32 AND no >= r.no << 32), 0);
+
+-- When each VM was last seen changes every night, what was seen does not.
+CREATE TABLE seen (
+    base    INTEGER NOT NULL REFERENCES bases,
+    vmid    TEXT NOT NULL,
+    seen_at INTEGER NOT NULL,
+    PRIMARY KEY (base, vmid)
+) STRICT, WITHOUT ROWID;
+INSERT INTO seen SELECT base, vmid, seen_at FROM vms WHERE seen_at IS NOT NULL;
+ALTER TABLE vms DROP COLUMN seen_at;
+
+-- Calls that are in flight, or were when the process died: those of the items that have no event since.
+ALTER TABLE claims RENAME TO claims_4;
+CREATE TABLE claims (
+    no         INTEGER PRIMARY KEY,
+    run        INTEGER NOT NULL REFERENCES runs,
+    since      INTEGER NOT NULL, -- the last event then
+    claimed_at INTEGER NOT NULL,
+    positions  TEXT NOT NULL
+) STRICT;
+INSERT INTO claims SELECT NULL, c.run, r.folded, claimed_at, json_array(position) FROM claims_4 c JOIN runs r ON r.no = c.run;
+DROP TABLE claims_4;
