@@ -1,12 +1,14 @@
 //! Which VMs the fleet has had so far, and with what contents, so that no VM is called for twice.
 //!
 //! Memory does not grow with the fleet. A filter of fixed size knows nearly every new VM to be new, and a log keeps
-//! what it was. Only when a VM may have been there before is that log made an index, where it can be looked up.
+//! what it was. A VM that may have been there before is looked for in that log, which is made an index once there are
+//! more than a few of them.
 
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
 
-use tempfile::SpooledTempFile;
+use tempfile::{SpooledData, SpooledTempFile};
 
 use super::error::SeenError;
 use super::vm::{Action, Vm};
@@ -15,6 +17,9 @@ use crate::filter::Filter;
 
 /// In bytes; what is larger is a file.
 const IN_MEMORY: usize = 8 << 20;
+
+/// So often the log is read through, which takes a hundredth of the time that its index does, before that is made.
+const DOUBTS: u32 = 16;
 
 /// Where a VM's row is: the number of its file, its line, and which element of a list it is, where it is one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,29 +42,45 @@ pub(super) enum Sight {
 pub(super) struct Seen {
     hashes: RandomState,
     log: Log,
+    /// VMs that may have been there before.
+    doubts: u32,
     /// Of the log, and of all that came after it.
     index: Option<Index>,
 }
 
 impl Seen {
     pub(super) fn new() -> Self {
-        Self { hashes: RandomState::new(), log: Log::new(), index: None }
+        Self { hashes: RandomState::new(), log: Log::new(), doubts: 0, index: None }
     }
 
     /// Notes a VM where it is the first of its id.
     pub(super) fn note(&mut self, vm: &Vm, at: Position) -> Result<Sight, SeenError> {
         // Integers take half the time of the ids' texts; v1 has no other ids.
         let note = Note { vmid: vm.id.as_str().parse()?, contents: digest(vm, &self.hashes), at };
-        let index = match &mut self.index {
-            Some(index) => index,
-            None if self.log.append_new(&note)? => return Ok(Sight::First),
-            None => self.index.insert(self.log.index()?),
-        };
-        Ok(match index.insert(note.words())?.map(Note::of_words) {
+        Ok(match self.first_of(note.words())?.map(Note::of_words) {
             None => Sight::First,
             Some(first) if first.contents == note.contents => Sight::Repeat(first.at),
             Some(first) => Sight::Conflict(first.at),
         })
+    }
+
+    /// The first VM of that id, where it is not the new one.
+    fn first_of(&mut self, new: Words) -> io::Result<Option<Words>> {
+        if let Some(index) = &mut self.index {
+            return index.insert(new);
+        }
+        if self.log.is_new(new[0]) {
+            return self.log.append(new).map(|()| None);
+        }
+        self.doubts += 1;
+        if self.doubts > DOUBTS {
+            return self.index.insert(self.log.index()?).insert(new);
+        }
+        let first = self.log.find(new[0])?;
+        if first.is_none() {
+            self.log.append(new)?;
+        }
+        Ok(first)
     }
 }
 
@@ -72,15 +93,8 @@ struct Note {
 
 type Words = [i64; 5];
 
-fn read_words(from: &mut impl Read) -> io::Result<Words> {
-    let mut words = [[0; size_of::<i64>()]; 5];
-    from.read_exact(words.as_flattened_mut())?;
-    Ok(words.map(i64::from_ne_bytes))
-}
-
-fn write_words(to: &mut impl Write, words: Words) -> io::Result<()> {
-    to.write_all(words.map(i64::to_ne_bytes).as_flattened())
-}
+/// [`Words`] in a file.
+type Bytes = [[u8; size_of::<i64>()]; 5];
 
 impl Note {
     /// Rows are counted from 1: 0 is none.
@@ -101,11 +115,11 @@ impl Note {
     }
 }
 
-/// VMs of which no two can be the same, in their order.
+/// The VMs so far, in their order, no two of one id.
 struct Log {
     filter: Filter,
     words: BufWriter<SpooledTempFile>,
-    len: u64,
+    len: usize,
 }
 
 impl Log {
@@ -114,24 +128,53 @@ impl Log {
         Self { filter: Filter::new(), words, len: 0 }
     }
 
-    /// Appends the VM unless it may be one of the log's. Returns whether it did.
-    fn append_new(&mut self, note: &Note) -> io::Result<bool> {
-        if !self.filter.insert(note.vmid) {
-            return Ok(false);
-        }
-        write_words(&mut self.words, note.words())?;
+    /// Whether no VM of this id can have been there, nor been asked for.
+    fn is_new(&mut self, vmid: i64) -> bool {
+        self.filter.insert(vmid)
+    }
+
+    fn append(&mut self, words: Words) -> io::Result<()> {
         self.len += 1;
-        Ok(true)
+        // One by one they fill the buffer to its end: memory that grows by doubling then ends at its limit.
+        words.iter().try_for_each(|word| self.words.write_all(&word.to_ne_bytes()))
+    }
+
+    fn find(&mut self, vmid: i64) -> io::Result<Option<Words>> {
+        self.read(|all| {
+            for words in all {
+                let words = words?;
+                if words[0] == vmid {
+                    return Ok(Some(words));
+                }
+            }
+            Ok(None)
+        })
     }
 
     fn index(&mut self) -> io::Result<Index> {
         let mut index = Index::with_room_for(self.len)?;
+        self.read(|all| {
+            for words in all {
+                index.insert(words?)?;
+            }
+            Ok(index)
+        })
+    }
+
+    fn read<T>(
+        &mut self,
+        read: impl FnOnce(&mut dyn Iterator<Item = io::Result<Words>>) -> io::Result<T>,
+    ) -> io::Result<T> {
         self.words.rewind()?;
-        let mut bytes = BufReader::new(self.words.get_mut());
-        for _ in 0..self.len {
-            index.insert(read_words(&mut bytes)?)?;
-        }
-        Ok(index)
+        let mut file = BufReader::new(self.words.get_mut());
+        let mut all = (0..self.len).map(|_| {
+            let mut bytes = Bytes::default();
+            file.read_exact(bytes.as_flattened_mut())?;
+            Ok(bytes.map(i64::from_ne_bytes))
+        });
+        let result = read(&mut all);
+        self.words.seek(SeekFrom::End(0))?;
+        result
     }
 }
 
@@ -139,18 +182,20 @@ impl Log {
 struct Index {
     hashes: RandomState,
     /// Those of zeros are free: no VM has the id 0.
-    slots: SpooledTempFile,
+    slots: SpooledData,
     /// A power of two.
-    capacity: u64,
-    len: u64,
+    capacity: usize,
+    len: usize,
 }
 
 impl Index {
-    fn with_room_for(vms: u64) -> io::Result<Self> {
+    const SLOT: usize = size_of::<Words>();
+
+    fn with_room_for(vms: usize) -> io::Result<Self> {
         let capacity = (2 * vms).next_power_of_two();
         let mut slots = SpooledTempFile::new(IN_MEMORY);
-        slots.set_len(capacity * size_of::<Words>() as u64)?;
-        Ok(Self { hashes: RandomState::new(), slots, capacity, len: 0 })
+        slots.set_len((capacity * Self::SLOT) as u64)?;
+        Ok(Self { hashes: RandomState::new(), slots: slots.into_inner(), capacity, len: 0 })
     }
 
     /// Inserts a VM unless there is one of that id. Returns the one that is there.
@@ -158,27 +203,22 @@ impl Index {
         if 2 * self.len >= self.capacity {
             self.grow()?;
         }
-        let mut slot = self.hashes.hash_one(new[0]);
+        let mut slot = self.slot_of(new[0]);
         loop {
-            self.seek(slot)?;
-            match read_words(&mut self.slots)? {
+            match self.read(slot)? {
                 [0, ..] => break,
                 there if there[0] == new[0] => return Ok(Some(there)),
-                _ => slot = slot.wrapping_add(1),
+                _ => slot = (slot + 1) % self.capacity,
             }
         }
-        self.seek(slot)?;
-        write_words(&mut self.slots, new)?;
         self.len += 1;
-        Ok(None)
+        self.write(slot, new).map(|()| None)
     }
 
     fn grow(&mut self) -> io::Result<()> {
         let mut larger = Self::with_room_for(self.capacity)?;
-        self.slots.rewind()?;
-        let mut slots = BufReader::new(&mut self.slots);
-        for _ in 0..self.capacity {
-            match read_words(&mut slots)? {
+        for slot in 0..self.capacity {
+            match self.read(slot)? {
                 [0, ..] => {}
                 words => drop(larger.insert(words)?),
             }
@@ -187,8 +227,33 @@ impl Index {
         Ok(())
     }
 
-    fn seek(&mut self, slot: u64) -> io::Result<u64> {
-        self.slots.seek(SeekFrom::Start(slot % self.capacity * size_of::<Words>() as u64))
+    #[expect(clippy::cast_possible_truncation, reason = "any bits of a hash will do")]
+    fn slot_of(&self, vmid: i64) -> usize {
+        self.hashes.hash_one(vmid) as usize % self.capacity
+    }
+
+    fn read(&self, slot: usize) -> io::Result<Words> {
+        let at = slot * Self::SLOT;
+        let mut bytes = Bytes::default();
+        let into = bytes.as_flattened_mut();
+        match &self.slots {
+            SpooledData::InMemory(slots) => into.copy_from_slice(&slots.get_ref()[at..at + Self::SLOT]),
+            SpooledData::OnDisk(slots) => slots.read_exact_at(into, at as u64)?,
+        }
+        Ok(bytes.map(i64::from_ne_bytes))
+    }
+
+    fn write(&mut self, slot: usize, words: Words) -> io::Result<()> {
+        let at = slot * Self::SLOT;
+        let bytes = words.map(i64::to_ne_bytes);
+        let from = bytes.as_flattened();
+        match &mut self.slots {
+            SpooledData::InMemory(slots) => {
+                slots.get_mut()[at..at + Self::SLOT].copy_from_slice(from);
+                Ok(())
+            }
+            SpooledData::OnDisk(slots) => slots.write_all_at(from, at as u64),
+        }
     }
 }
 
@@ -250,11 +315,26 @@ mod tests {
     }
 
     #[test]
+    fn a_log_that_outgrows_memory_is_read_and_goes_on() {
+        let mut log = Log::new();
+        let vm = |id: i64| [id, -id, 0, id, 0];
+        for id in 1..=220_000 {
+            log.append(vm(id)).unwrap();
+        }
+        for id in [1, 220_000, 220_001] {
+            assert_eq!(log.find(id).unwrap(), Some(vm(id)).filter(|_| id <= 220_000));
+        }
+        log.append(vm(220_001)).unwrap();
+        assert!(log.words.get_ref().is_rolled());
+        assert_eq!(log.find(220_001).unwrap(), Some(vm(220_001)));
+    }
+
+    #[test]
     fn an_index_that_outgrows_memory_forgets_no_vm() {
         let mut index = Index::with_room_for(1).unwrap();
         let vms = (1..=120_000).map(|id| [id * id, -id, 0, id, 0]);
         assert!(vms.clone().all(|vm| index.insert(vm).unwrap().is_none()));
-        assert!(index.slots.is_rolled());
+        assert!(matches!(index.slots, SpooledData::OnDisk(_)));
         let changed = |[vmid, ..]: Words| [vmid, 7, 7, 7, 7];
         assert!(vms.clone().all(|vm| index.insert(changed(vm)).unwrap() == Some(vm)));
     }
