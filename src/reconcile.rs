@@ -146,6 +146,7 @@ pub async fn reconcile(
         hindered_since: None,
         paced_since: None,
         hindered_by: None,
+        is_hampered: false,
         deadline: settings.deadline.map(|deadline| begun + deadline),
         stop: None,
         drained_by: None,
@@ -188,6 +189,8 @@ struct Run<'a> {
     paced_since: Option<Instant>,
     /// What was seen to hinder it, once that was told.
     hindered_by: Option<String>,
+    /// The last call could not be made, for want of something of our own.
+    is_hampered: bool,
     deadline: Option<Instant>,
     stop: Option<Stop>,
     drained_by: Option<Instant>,
@@ -245,6 +248,9 @@ impl Run<'_> {
         if let Some(until) = self.parts.pace.paused_until(now) {
             let seconds = until.saturating_duration_since(now).as_secs_f64().ceil();
             return Some(format!("paused {seconds} s: the API asked for it"));
+        }
+        if self.is_hampered {
+            return Some("no file descriptor is left for a call (ulimit -n)".into());
         }
         if !self.breakers.api_is_closed() {
             return Some("the API fails: probing".into());
@@ -427,7 +433,8 @@ impl Run<'_> {
             let ticket = match self.parts.pace.next(now) {
                 Ok(ticket) => ticket,
                 Err(at) => {
-                    let is_paced = self.in_flight.is_empty() && self.parts.pace.paused_until(now).is_none();
+                    let waits = !self.in_flight.is_empty() || self.is_hampered;
+                    let is_paced = !waits && self.parts.pace.paused_until(now).is_none();
                     self.paced_since = is_paced.then_some(now);
                     return Some(at);
                 }
@@ -537,6 +544,7 @@ impl Run<'_> {
     fn answered(&mut self, Answered { mut work, ticket, purposes, attempt }: Answered) {
         let rack = work.item.rack;
         self.turn.came_back(rack, attempt.status.is_some());
+        self.is_hampered = attempt.result.as_ref().is_err_and(|fault| fault.ours);
         if self.clock.observe(&attempt) {
             // Also those whose VMs were given up before this was known.
             for (vm, lost) in &self.given_up {

@@ -10,6 +10,7 @@ mod browser;
 mod clock;
 mod crash;
 mod demo;
+mod descriptors;
 mod disk;
 mod endings;
 mod faketime;

@@ -222,37 +222,3 @@ fn while_a_breaker_is_open_vms_that_wait_for_their_retry_are_the_first_to_be_tri
     assert_eq!((outcome.summary()["failed"].as_u64(), calls.len()), (Some(0), 120));
     assert!(took <= 60.0, "{took} s");
 }
-
-/// The program under a shell's limits.
-fn limited(fixture: &Fixture, limits: &str, args: &[&str]) -> Outcome {
-    let program = fixture.command(args);
-    let mut shell = std::process::Command::new("sh");
-    shell
-        .args(["-c", &format!("{limits}; exec \"$0\" \"$@\"")])
-        .arg(program.get_program())
-        .args(program.get_args());
-    shell.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    if let Some(directory) = program.get_current_dir() {
-        shell.current_dir(directory);
-    }
-    fixture.spawn(shell).end()
-}
-
-#[test]
-fn file_descriptors_are_made_room_for_or_the_number_that_is_needed_is_told() {
-    let sandbox = Sandbox::start(&[]);
-    let fixture = Fixture::at(&sandbox);
-    fixture.write("fleet.csv", fleet::csv(300));
-    let run = ["run", "fleet.csv", "--action", "allocate", "--rate", "none"];
-    for (limits, concurrency, code) in
-        [("ulimit -n 10", "16", 2), ("ulimit -n 200", "100", 2), ("ulimit -Sn 64", "256", 0)]
-    {
-        let outcome =
-            limited(&fixture, limits, &[&run[..], &["--concurrency", concurrency]].concat()).exits(code);
-        assert_eq!(outcome.stderr.contains("open files"), code == 2, "{limits}: {}", outcome.stderr);
-    }
-    assert_eq!(sandbox.calls().len(), 300);
-    let few = ["--concurrency", "4", "--deadline", "1ms"];
-    limited(&fixture, "ulimit -n 80", &[&run[..], &few].concat()).exits(5);
-    limited(&fixture, "ulimit -n 80", &["resume", "--deadline", "1m"]).exits(0);
-}
