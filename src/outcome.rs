@@ -154,6 +154,8 @@ pub struct Evidence<'a> {
     pub first_call: FirstCall,
     /// The server's clock minus ours, by this very answer's time; where it has none, by other answers'.
     pub offset: Option<Offset>,
+    /// All that was heard of it by now: it may have been set while a call was under way.
+    pub heard: &'a [Offset],
     /// On our clock.
     pub now: Timestamp,
 }
@@ -231,14 +233,15 @@ fn by_server_clock(
     let updated = [&allocation.updated_at, &allocation.metadata_updated_at];
     let updated = updated.into_iter().filter_map(|at| moment(at.as_ref())).max();
     let FirstCall { at: called, told } = evidence.first_call;
-    let by_a_lost_call = |at: Timestamp| {
-        let mut of_this_run = evidence.unanswered.iter().filter(|attempt| attempt.from >= called);
-        of_this_run.any(|attempt| attempt.covers(at, evidence.offset))
-    };
     let since_called =
         |at: Timestamp, offset: Offset| at.duration_since(offset.earliest(called)) >= -TOLERANCE;
+    let by_another_clock = |at: Timestamp| {
+        let calls = Unanswered { from: called, until: evidence.now, told: None };
+        let told = evidence.unanswered.iter().filter_map(|attempt| attempt.told);
+        evidence.heard.iter().copied().chain(told).any(|offset| calls.covers(at, Some(offset)))
+    };
     match updated.zip(told.or(evidence.offset)) {
-        Some((at, offset)) if since_called(at, offset) || by_a_lost_call(at) => {
+        Some((at, offset)) if since_called(at, offset) || by_another_clock(at) => {
             (Outcome::Updated, Basis::ServerClock)
         }
         Some(_) => (Outcome::Unchanged, Basis::ServerClock),
@@ -312,6 +315,7 @@ mod tests {
             unanswered,
             first_call: FirstCall { at: at(SENT), told: None },
             offset: Some(offset(0, 0)),
+            heard: &[],
             now: at(SENT) + SignedDuration::from_hours(24),
         }
     }
@@ -554,17 +558,21 @@ mod tests {
     }
 
     #[test]
-    fn row_6_dates_a_lost_call_of_this_run_by_every_clock_that_it_may_have_acted_by() {
-        let by_the_clock_of_then = |from| Unanswered { told: Some(offset(0, 0)), ..left(from) };
-        for (attempt, updated, expected, why) in [
-            (by_the_clock_of_then(0), 1, Outcome::Updated, "the server's clock was set forward since"),
-            (by_the_clock_of_then(0), -3, Outcome::Unchanged, "older than our call by either clock"),
-            (by_the_clock_of_then(-100), -99, Outcome::Unchanged, "that was an earlier run's call"),
-            (lost(), 1, Outcome::Unchanged, "nothing else is known of the clock of then"),
+    fn row_6_dates_the_calls_of_this_run_by_every_clock_that_they_may_have_acted_by() {
+        let told = [Unanswered { told: Some(offset(0, 0)), ..lost() }];
+        let heard = [offset(3_600, 3_600), offset(0, 0)];
+        let no_other: (&[Unanswered], &[Offset]) = (&[], &heard[..1]);
+        for (updated, (unanswered, heard), expected, why) in [
+            (1, (&[][..], &heard[..]), Outcome::Updated, "the clock was set forward during the call"),
+            (1, (&told[..], &heard[..1]), Outcome::Updated, "or after one that an earlier process lost"),
+            (-3, (&[][..], &heard[..]), Outcome::Unchanged, "older than our call by either clock"),
+            (100, (&[][..], &heard[..]), Outcome::Unchanged, "later than our call by the clock of then"),
+            (1, no_other, Outcome::Unchanged, "nothing is known of the clock of then"),
         ] {
-            let attempts = [attempt];
             let answer = answer(false, |a| (a.updated_at, a.metadata_updated_at) = (after(updated), None));
-            let evidence = Evidence { offset: Some(offset(3_600, 3_600)), ..evidence(None, &attempts) };
+            let now = at(SENT) + SignedDuration::from_secs(30);
+            let offset = Some(offset(3_600, 3_600));
+            let evidence = Evidence { offset, heard, now, ..evidence(None, unanswered) };
             assert_eq!(verdict(&answer, &evidence), (expected, Basis::ServerClock), "{why}");
         }
     }

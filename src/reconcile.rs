@@ -615,8 +615,14 @@ impl Run<'_> {
         self.key_is_good(ticket);
         let Item { before, unanswered, expected, first_call, .. } = &work.item;
         let first_call = first_call.unwrap_or(FirstCall { at: clock::now(), told: None });
-        let evidence =
-            Evidence { before: before.as_ref(), unanswered, first_call, offset, now: clock::now() };
+        let evidence = Evidence {
+            before: before.as_ref(),
+            unanswered,
+            first_call,
+            offset,
+            heard: &self.clock.heard(),
+            now: clock::now(),
+        };
         let mut verdict = classify(&answer, &evidence);
         let drift = expected.drift(&answer.allocation);
         let unknown = expected.unknown(&answer.allocation);

@@ -46,6 +46,11 @@ impl ServerClock {
         self.best().agreed.back().copied()
     }
 
+    /// Every setting of the server's clock that was heard of.
+    pub fn heard(&self) -> Vec<Offset> {
+        self.best().heard().collect()
+    }
+
     /// An attempt of ours, once for each setting of the server's clock that it may have acted by: what was told of it
     /// before, and all that was heard by now. When a clock was set is never known, and two wrong times in a row may
     /// look like it.

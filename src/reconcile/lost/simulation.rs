@@ -183,6 +183,7 @@ fn run(server: &mut Server, ledger: &mut [Known]) -> Vec<String> {
             unanswered: &next.lost.dated(&clock),
             first_call: FirstCall { at, told: None },
             offset: clock.offset(&attempt),
+            heard: &clock.heard(),
             now: attempt.over_at(),
         };
         let truth = if next.vm >= OLD_VMS && !known.is_seen { Outcome::Created } else { Outcome::Unchanged };
