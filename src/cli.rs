@@ -12,7 +12,7 @@ mod sandbox;
 use std::collections::BTreeSet;
 use std::env;
 use std::ffi::{OsStr, OsString};
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, ParseIntError};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -283,11 +283,11 @@ pub struct PaceArgs {
     pub concurrency: NonZeroU32,
 
     /// Most calls in flight for any one rack [default: none, but half of all while other racks wait]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub rack_concurrency: Option<NonZeroU32>,
 
     /// Attempts for a VM in all; a 429 is not an attempt
-    #[arg(long, value_name = "N", default_value = "5")]
+    #[arg(long, value_name = "N", default_value = "5", value_parser = at_least_one)]
     pub max_attempts: NonZeroU32,
 
     /// Longest that one call may take
@@ -356,7 +356,7 @@ pub struct ReportingArgs {
     pub ping_url: Option<BaseUrl>,
 
     /// Runs that stay in the ledger: at its end a run deletes older ones, but none that is pinned or can be resumed
-    #[arg(long, value_name = "N", default_value = "100")]
+    #[arg(long, value_name = "N", default_value = "100", value_parser = at_least_one)]
     pub keep_runs: NonZeroU32,
 }
 
@@ -552,6 +552,11 @@ fn slots(text: &str) -> Result<NonZeroU32, String> {
     slots.ok_or_else(|| format!("not a number from 1 to {SLOTS_CAP}"))
 }
 
+fn at_least_one(text: &str) -> Result<NonZeroU32, String> {
+    let number: u32 = text.parse().map_err(|error: ParseIntError| error.to_string())?;
+    NonZeroU32::new(number).ok_or_else(|| "must be at least 1".into())
+}
+
 /// `30s`, `15m`, `1h30m`, or 0.
 fn duration(text: &str) -> Result<Duration, String> {
     if text == "0" {
@@ -588,5 +593,12 @@ mod tests {
             assert!(duration(text).is_err(), "{text}");
         }
         assert!(positive("0s").is_err());
+    }
+
+    #[test]
+    fn a_number_that_must_not_be_0_says_so() {
+        assert_eq!(at_least_one("7"), Ok(NonZeroU32::new(7).unwrap()));
+        assert_eq!(at_least_one("0"), Err("must be at least 1".into()));
+        assert!(at_least_one("-1").is_err() && at_least_one("many").is_err());
     }
 }

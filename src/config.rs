@@ -43,6 +43,8 @@ pub(crate) enum ConfigError {
     UnfitValue { path: PathBuf, key: String },
     #[error("{origin}: {refused}")]
     Refused { origin: Origin, refused: Refused },
+    #[error("{0} is not UTF-8 text")]
+    UnreadableVariable(String),
     #[error(
         "no API key: name a file with --api-key-file, or set HOSTUP_API_KEY (or rehearse with --sandbox)"
     )]
@@ -217,6 +219,12 @@ fn blame(
     file: Option<&(PathBuf, Table)>,
 ) -> ConfigError {
     let error = discreet(error);
+    if error.kind() == ErrorKind::InvalidUtf8
+        && args.iter().all(|arg| arg.to_str().is_some())
+        && let Some(variable) = environment::not_utf8(env::vars_os())
+    {
+        return ConfigError::UnreadableVariable(variable);
+    }
     let Some(refused) = Refused::of(&error).filter(|refused| !refused.is_typed(args)) else {
         return ConfigError::Arguments(error);
     };

@@ -16,6 +16,7 @@ mod lines;
 mod nearest;
 mod page;
 mod path;
+mod proxmox;
 mod read;
 mod row;
 mod seen;

@@ -80,7 +80,7 @@ pub struct SandboxArgs {
     pub limit_kind: TypedLimitKind,
 
     /// Calls that a rested token bucket lets through at once [default: those of one second]
-    #[arg(long, value_name = "N", requires = "limit")]
+    #[arg(long, value_name = "N", requires = "limit", value_parser = super::at_least_one)]
     pub limit_burst: Option<NonZeroU32>,
 
     /// How a 429 says when to come back

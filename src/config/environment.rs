@@ -18,6 +18,14 @@ pub(super) fn strangers(names: impl IntoIterator<Item = OsString>) -> Vec<String
     ours.difference(&known).map(|name| stranger(name, &known)).collect()
 }
 
+/// The first variable of ours that is no text.
+pub(super) fn not_utf8(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Option<String> {
+    let known = cli::variables();
+    let broken = variables.into_iter().filter(|(_, value)| value.to_str().is_none());
+    let names = broken.filter_map(|(name, _)| name.into_string().ok());
+    names.filter(|name| known.contains(name)).min()
+}
+
 fn stranger(name: &str, known: &BTreeSet<String>) -> String {
     let near = nearest(name, known.iter().map(String::as_str));
     let hint = super::did_you_mean(near.map(str::to_owned));
@@ -26,7 +34,18 @@ fn stranger(name: &str, known: &BTreeSet<String>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStringExt;
+
     use super::*;
+
+    #[test]
+    fn a_variable_of_ours_that_is_no_text_is_named() {
+        let variable = |name: &str, value: &[u8]| (OsString::from(name), OsString::from_vec(value.into()));
+        let others = [variable("V6FLEET_ACTION", b"allocate"), variable("LS_COLORS", b"\xff")];
+        assert_eq!(not_utf8(others.clone()), None);
+        let broken = others.into_iter().chain([variable("V6FLEET_RATE", b"9\xff")]);
+        assert_eq!(not_utf8(broken), Some("V6FLEET_RATE".to_owned()));
+    }
 
     #[test]
     fn a_variable_that_is_no_option_is_named_with_the_nearest_one() {

@@ -212,6 +212,26 @@ impl<E> Document<'_, '_, '_, E> {
         key
     }
 
+    /// A list of addresses that the list of VMs may be told of with: `[{"rel": "next", "href": "…"}]`.
+    fn links<'de, A: SeqAccess<'de>>(&mut self, beside: &Beside, mut list: A) -> Result<(), A::Error> {
+        let mut rows = Rows::None;
+        loop {
+            self.place.allow(MAX_TEXT_BYTES);
+            let Some(element) = list.next_element::<Value>()? else { break };
+            if element.is_object() {
+                rows = Rows::Listed;
+            }
+            let text = |key: &str| element[key].as_str().filter(|text| !text.is_empty());
+            if let Some((rel, _)) = text("rel").zip(text("href"))
+                && let Beside { path, mark: Some(mark), .. } = beside.below(rel)
+            {
+                self.pages.note(mark, &path, Scalar::Set).map_err(de::Error::custom)?;
+            }
+        }
+        self.lists.note(&beside.path, rows);
+        Ok(())
+    }
+
     /// Begins the list at a path.
     fn begin<F: de::Error>(&mut self, path: String) -> Result<(), F> {
         match self.list.replace(path) {
@@ -476,6 +496,10 @@ impl<'de, E> Visitor<'de> for Scan<'_, '_, '_, '_, E> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Kind, A::Error> {
         let Self { document, beside } = self;
+        if beside.is_about_pages {
+            document.links(&beside, elements)?;
+            return Ok(Kind::List);
+        }
         document.place.allow(usize::MAX);
         let rows = elements.next_element::<Rows>()?.unwrap_or(Rows::None);
         while elements.next_element::<IgnoredAny>()?.is_some() {}
@@ -714,6 +738,10 @@ mod tests {
             r#""links": {"pages": {"next": "https://api/?page=2"}}"#,
             r#""links": {"next": {"href": "https://api/?page=2"}}"#,
             r#""_links": {"next": {"href": "/?page=2", "templated": false}}"#,
+            r#""links": [{"rel": "self", "href": "/"}, {"rel": "next", "href": "/?page=2"}]"#,
+            r#""meta": {"links": [7, {"href": "/?page=1", "rel": "prev"}]}"#,
+            r#""offset": 50, "limit": 50"#,
+            r#""meta": {"startAt": 50, "maxResults": 50}"#,
             r#""meta": {"pagination": {"page": 1, "next_page": 2, "last_page": 2}}"#,
             r#""meta": {"pagination": {"page": 2, "previous_page": 1, "next_page": null, "total_entries": 1}}"#,
             r#""meta": {"pagination": {"page": 1, "per_page": 1, "total_entries": 3}}"#,

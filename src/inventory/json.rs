@@ -13,6 +13,7 @@ use super::columns::{Column, ColumnMap, MAX_COLUMNS, no_such_column, no_vmid, tw
 use super::encoding::Encoding;
 use super::error::{Fault, FileFault, Numbered, shown};
 use super::path::{Path, joined, within};
+use super::proxmox::Proxmox;
 use super::row::Cells;
 use super::source::{Line, Source};
 
@@ -154,8 +155,7 @@ pub(super) struct Keys<'m> {
     found: Vec<bool>,
     /// Some object named its id.
     any_vmid: bool,
-    /// The first object that is one of Proxmox's, as far as a message shows it.
-    proxmox: Option<String>,
+    proxmox: Proxmox,
     /// The keys of the first object, and its paths, for messages.
     first: Option<(Vec<String>, Vec<String>)>,
 }
@@ -164,7 +164,7 @@ impl<'m> Keys<'m> {
     pub(super) fn new(map: &'m ColumnMap) -> Self {
         let paths = map.mappings().iter().map(|mapping| mapping.header.parse().ok()).collect();
         let found = vec![false; map.mappings().len()];
-        Self { map, paths, found, any_vmid: false, proxmox: None, first: None }
+        Self { map, paths, found, any_vmid: false, proxmox: Proxmox::default(), first: None }
     }
 
     pub(super) fn cells(&mut self, element: Element) -> Result<Cells<'m>, Fault> {
@@ -189,8 +189,9 @@ impl<'m> Keys<'m> {
             return Err(Fault::in_column(Column::Vmid.as_str(), no_vmid(names())));
         }
         self.any_vmid = true;
-        self.proxmox = self.proxmox.take().or_else(|| proxmoxs_own(&fields, self.map));
-        self.rest(&fields, cells)
+        let cells = self.rest(&fields, cells)?;
+        self.proxmox.note(&cells, self.map);
+        Ok(cells)
     }
 
     /// The paths of what the first object has in nested objects.
@@ -223,9 +224,7 @@ impl<'m> Keys<'m> {
     /// Checks, at the end of the file, that every mapped name was there, and an id, and that it was HostUp's.
     pub(super) fn finish(self) -> Result<(), FileFault> {
         let Some((keys, paths)) = self.first else { return Ok(()) };
-        if let Some(own) = self.proxmox {
-            return Err(FileFault::Columns(not_hostups(&own, &paths)));
-        }
+        self.proxmox.refuse(&paths)?;
         let names = keys.iter().chain(&paths).map(String::as_str);
         match self.map.mappings().iter().zip(&self.found).find(|(_, found)| !**found) {
             Some((absent, _)) => Err(FileFault::Columns(no_such_column(absent, names))),
@@ -239,28 +238,6 @@ impl<'m> Keys<'m> {
 pub(super) fn has_vmid(fields: &[(String, Value)], map: &ColumnMap) -> bool {
     map.header_of(Column::Vmid).is_some()
         || fields.iter().any(|(key, _)| map.column_of(key) == Some(Column::Vmid))
-}
-
-/// What an object of Proxmox's own list says of itself, where its `vmid` would be taken for HostUp's.
-fn proxmoxs_own(fields: &[(String, Value)], map: &ColumnMap) -> Option<String> {
-    let (key, vmid) = fields.iter().find(|(key, _)| map.column_of(key) == Some(Column::Vmid))?;
-    let vmid = text(vmid);
-    let mut ids = fields.iter().filter(|(key, _)| key.trim().eq_ignore_ascii_case("id"));
-    let id = ids.find_map(|(_, id)| id.as_str())?;
-    let own = id.trim().to_ascii_lowercase();
-    let is_own = ["qemu/", "lxc/"].iter().any(|kind| own.strip_prefix(kind) == Some(vmid.trim()));
-    let unmapped = map.header_of(Column::Vmid).is_none();
-    (is_own && unmapped).then(|| format!("id {}, {} {}", shown(id), shown(key), shown(&vmid)))
-}
-
-/// `paths` are those into the first object: one may lead to HostUp's id.
-fn not_hostups(own: &str, paths: &[String]) -> String {
-    let hostups = paths.iter().find(|path| path.rsplit('.').next() == Some(Column::Vmid.as_str()));
-    let field = hostups.map_or_else(|| "FIELD".to_owned(), |path| shown(path));
-    format!(
-        "this is Proxmox's own list ({own}): a Proxmox vmid is some other VM's id at HostUp. Say which field holds \
-         HostUp's, and what the vmid is: --column vmid={field} --column proxmox_vm_id=vmid"
-    )
 }
 
 /// A key of that very name, else what the path leads to: `custom_fields.hostup_vmid`.

@@ -13,6 +13,8 @@ pub(super) enum Mark {
     Pages,
     /// How many rows all pages have.
     Rows,
+    /// How many rows came before.
+    Offset,
 }
 
 /// Spelt as [`letters`] has them.
@@ -54,6 +56,7 @@ const ROWS: [&str; 9] = [
     "totalelements",
     "results",
 ];
+const OFFSET: [&str; 2] = ["offset", "startat"];
 
 /// Objects beside a list that tell of it, and not of something else.
 const ABOUT_PAGES: [&str; 10] = [
@@ -81,6 +84,7 @@ impl Mark {
             () if is_one(&OTHER) => Some(Self::Other),
             () if is_one(&PAGES) => Some(Self::Pages),
             () if is_one(&ROWS) => Some(Self::Rows),
+            () if is_one(&OFFSET) => Some(Self::Offset),
             () => None,
         }
     }
@@ -112,14 +116,16 @@ impl Pages {
     pub(super) fn note(&mut self, mark: Mark, path: &str, value: Scalar) -> Result<(), String> {
         match (mark, value) {
             (Mark::Other, Scalar::Set | Scalar::Number(_)) => Err(one_of_several(path, "is set")),
-            (Mark::Pages, Scalar::Number(pages @ 2..)) => Err(one_of_several(path, &format!("is {pages}"))),
+            (Mark::Pages, Scalar::Number(number @ 2..)) | (Mark::Offset, Scalar::Number(number @ 1..)) => {
+                Err(one_of_several(path, &format!("is {number}")))
+            }
             (Mark::Rows, Scalar::Number(rows)) => {
                 if self.rows.as_ref().is_none_or(|(most, _)| rows > *most) {
                     self.rows = Some((rows, path.to_owned()));
                 }
                 Ok(())
             }
-            (Mark::Other | Mark::Pages | Mark::Rows, _) => Ok(()),
+            (Mark::Other | Mark::Pages | Mark::Rows | Mark::Offset, _) => Ok(()),
         }
     }
 
@@ -182,7 +188,7 @@ pub(super) struct Beside {
     pub(super) path: String,
     pub(super) mark: Option<Mark>,
     /// What is below is about the list too.
-    is_about_pages: bool,
+    pub(super) is_about_pages: bool,
 }
 
 impl Beside {
@@ -227,6 +233,9 @@ mod tests {
             ("count", Scalar::Set, 50, Ok(())),
             ("count", Scalar::Number(51), 50, Err(one_of_several("count", "is 51, and the list has 50"))),
             ("counts", Scalar::Number(51), 50, Ok(())),
+            ("offset", Scalar::Unset, 50, Ok(())),
+            ("offset", Scalar::Number(50), 3, Err(one_of_several("offset", "is 50"))),
+            ("startAt", Scalar::Number(50), 3, Err(one_of_several("startAt", "is 50"))),
         ] {
             let Beside { path, mark, .. } = Beside::the_list("", key);
             let mut pages = Pages::default();

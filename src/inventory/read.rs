@@ -18,6 +18,7 @@ use super::inputs::Inputs;
 use super::json::{Keys, Lines};
 use super::nearest::nearest;
 use super::path;
+use super::proxmox::Proxmox;
 use super::row::Cells;
 use super::seen::{Position, Seen, Sight};
 use super::source::{Hashed, Source};
@@ -197,10 +198,14 @@ impl<E: From<InventoryError>> Fleet<'_, E> {
     fn csv(&mut self, file: usize, source: &mut Source<'_>, encoding: Encoding) -> Result<(), Halt<E>> {
         let mut table = Table::open(source, encoding, self.options.delimiter, &self.options.columns)?;
         self.add_labels(table.labels()).map_err(|fault| FileFault::Columns(fault.reason))?;
+        let mut proxmox = Proxmox::default();
         while let Some((line, cells)) = table.next_row()? {
+            if let Ok(cells) = &cells {
+                proxmox.note(cells, &self.options.columns);
+            }
             self.row(Position { file, line, row: None }, cells).map_err(Halt::Caller)?;
         }
-        Ok(())
+        Ok(proxmox.refuse(&[])?)
     }
 
     fn json(&mut self, file: usize, source: &mut Source<'_>, encoding: Encoding) -> Result<(), Halt<E>> {

@@ -43,6 +43,14 @@ impl<'a> Cells<'a> {
         }
     }
 
+    /// What the file has under this name, whatever it means to us.
+    pub(super) fn under(&self, name: &str) -> Option<&str> {
+        let known = self.known.iter().flatten().map(|cell| (cell.header.as_ref(), cell.text.as_ref()));
+        let labels = self.labels.iter().map(|(label, text)| (label.as_str(), text.as_str()));
+        let mut all = known.chain(labels);
+        all.find(|(header, _)| header.trim().eq_ignore_ascii_case(name)).map(|(_, text)| text)
+    }
+
     /// Checks the row.
     pub(super) fn into_vm(self) -> Result<Vm, Fault> {
         let id: VmId = self.parsed(Column::Vmid)?.ok_or_else(|| self.absent(Column::Vmid, "is empty"))?;
@@ -75,7 +83,7 @@ impl<'a> Cells<'a> {
     }
 
     /// A column's header and trimmed text, where there is any.
-    fn cell(&self, column: Column) -> Option<(&str, &str)> {
+    pub(super) fn cell(&self, column: Column) -> Option<(&str, &str)> {
         let Cell { header, text } = self.known[column as usize].as_ref()?;
         Some((header.as_ref(), text.trim())).filter(|(_, text)| !text.is_empty())
     }

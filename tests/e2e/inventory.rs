@@ -178,7 +178,10 @@ fn over_proxmoxs_own_list_nothing_is_called_and_the_mapping_to_type_is_told() {
     let sandbox = Sandbox::start(&[]);
     let fixture = Fixture::at(&sandbox);
     fixture.write("own.jsonl", "{\"id\":\"qemu/100\",\"vmid\":100}\n{\"id\":\"lxc/101\",\"vmid\":101}\n");
-    for (file, field) in [("inventories/proxmox.json", "hostup.vmid"), ("own.jsonl", "FIELD")] {
+    fixture.write("own.csv", "id,vmid,name\nqemu/100,100,web\nlxc/101,101,db\n");
+    for (file, field) in
+        [("inventories/proxmox.json", "hostup.vmid"), ("own.jsonl", "FIELD"), ("own.csv", "FIELD")]
+    {
         for options in [&[][..], &["--skip-invalid"], &["--dry-run"]] {
             let refused = fixture.run(&[&["run", file, "--action", "allocate"], options].concat()).exits(2);
             let mapping = format!("--column vmid={field} --column proxmox_vm_id=vmid\n");

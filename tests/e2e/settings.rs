@@ -187,7 +187,7 @@ fn a_bad_value_is_told_with_the_place_that_it_came_from() {
         ("rate", "abc", "not a rate"),
         ("concurrency", "0", "not a number from 1 to 1024"),
         ("concurrency", "1025", "not a number from 1 to 1024"),
-        ("max-attempts", "0", "zero"),
+        ("max-attempts", "0", "must be at least 1"),
         ("timeout", "30", "not a duration"),
         ("progress", "sometimes", "auto"),
         ("log-format", "xml", "text, json"),
