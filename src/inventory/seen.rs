@@ -18,7 +18,7 @@ use crate::filter::Filter;
 /// In bytes; what is larger is a file.
 const IN_MEMORY: usize = 8 << 20;
 
-/// So often the log is read through, which takes a hundredth of the time that its index does, before that is made.
+/// So often the log is read through before its index is made, which takes many times as long as one reading.
 const DOUBTS: u32 = 16;
 
 /// Where a VM's row is: the number of its file, its line, and which element of a list it is, where it is one.
