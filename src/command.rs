@@ -89,7 +89,7 @@ impl From<LedgerError> for CommandError {
             | LedgerError::Mixed { .. } => exit::USAGE,
             LedgerError::Io { .. }
             | LedgerError::Replaced { .. }
-            | LedgerError::Sqlite { .. }
+            | LedgerError::Engine { .. }
             | LedgerError::Miscounted { .. }
             | LedgerError::NoWriter(_)
             | LedgerError::WriterGone

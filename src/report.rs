@@ -35,7 +35,7 @@ use crate::ledger::{Counts, Row, RunInfo, Summary};
 use crate::text::{count, counted, shown_path};
 
 pub use output::{destination, sweep};
-pub use skipped::{check_skipped, write_skipped};
+pub use skipped::{SkippedList, check_skipped};
 
 use self::csv::CsvReport;
 use self::html::HtmlReport;

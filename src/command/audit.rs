@@ -114,7 +114,7 @@ impl<'a> Auditing<'a> {
     fn begin(ledger: &'a Ledger, args: &AuditArgs, info: &'a AuditInfo) -> Result<Self, CommandError> {
         let listing = Listing::begin(args, info)?;
         let mut census = Census::default();
-        ledger.each_sighting(&info.base_url, |id, last| census.add(id, last))?;
+        ledger.each_sighting(&info.base_url, &mut |id, last| census.add(id, last))?;
         let max_age = SignedDuration::from_secs(i64::from(info.max_age_days) * SECONDS_OF_A_DAY);
         let standard = Standard { now: info.audited_at, max_age };
         let fleet = census.compare();

@@ -38,7 +38,7 @@ pub(super) struct Execution<'a> {
 impl Execution<'_> {
     /// Carries out `run`.
     pub(super) fn carry_out(&self, ledger: Ledger, run: &RunKey, api: &Api) -> Result<Ended, CommandError> {
-        let (mut ledger, ending) = self.call_all(ledger, run, api)?;
+        let (ledger, ending) = self.call_all(ledger, run, api)?;
         let stop = match ending {
             Ending::Complete => None,
             Ending::Stopped(stop) => Some(stop),

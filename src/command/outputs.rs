@@ -10,7 +10,7 @@ use super::{BeforeTheFirstCall, CommandError, in_words};
 use crate::cli::ReportingArgs;
 use crate::config::output_dir;
 use crate::ledger::{Ledger, LedgerError, RunInfo, RunKey, Summary};
-use crate::report::{ReportError, Reports, Written, check_skipped, write_skipped};
+use crate::report::{ReportError, Reports, SkippedList, Written, check_skipped};
 use crate::text::quoted;
 
 /// The list of skipped rows.
@@ -41,7 +41,7 @@ pub(super) fn write_reports(
     }
     let mut reports = Reports::create(&ready, info, summary);
     ledger.each_row(run, |row| {
-        reports.row(row);
+        reports.row(&row);
         Ok::<_, LedgerError>(())
     })?;
     let mut written = reports.finish()?;
@@ -83,8 +83,19 @@ pub(super) fn list_skipped(
 ) -> Result<(), LedgerError> {
     let own = output_dir(&reports.output_dir).map(|dir| dir.join(&run.id).join(SKIPPED));
     let Some(path) = own.or_else(|| skipped_beside(reports)) else { return Ok(()) };
-    match write_skipped(&path, &ledger.skipped(run)?) {
-        Ok(()) => written.paths.push(path),
+    let mut list = match SkippedList::create(&path) {
+        Ok(list) => list,
+        Err(error) => {
+            written.failed.push(error);
+            return Ok(());
+        }
+    };
+    ledger.each_skipped(run, |row| {
+        list.row(&row);
+        Ok::<_, LedgerError>(())
+    })?;
+    match list.finish() {
+        Ok(path) => written.paths.push(path),
         Err(error) => written.failed.push(error),
     }
     Ok(())

@@ -12,20 +12,19 @@ use crate::report::check_outputs;
 /// Does what `args` say. Returns the exit code.
 pub(super) fn report(common: &CommonArgs, args: &ReportArgs) -> Result<u8, CommandError> {
     let ledger = ledger_to_read(common, args.sandbox)?;
-    let run = ledger.find_run(&args.run)?;
-    let spared = Spared::new(common, args.sandbox)?.recorded(&ledger.run_info(&run)?);
-    spared.check(&args.output)?;
-    args.output.iter().try_for_each(|output| make_own_directory(output, &run)).before_the_first_call()?;
-    check_outputs(&args.output).before_the_first_call()?;
-    // One view for all of it: a run that is on goes on meanwhile.
+    // One view for all of it: a run that is on goes on meanwhile, and another may begin or delete this one.
     let running = ledger.under_way(None)?;
-    let (info, summary, written) = ledger.as_of_now(|ledger| {
+    let (run, info, summary, written) = ledger.as_of_now(|ledger| {
+        let run = ledger.find_run(&args.run)?;
         let info = ledger.run_info(&run)?;
+        Spared::new(common, args.sandbox)?.recorded(&info).check(&args.output)?;
+        args.output.iter().try_for_each(|output| make_own_directory(output, &run)).before_the_first_call()?;
+        check_outputs(&args.output).before_the_first_call()?;
         let summary = Summary { since: ledger.since(&run)?, ..ledger.summary(&run)? };
         let running = ledger.under_way(running)?.is_some_and(|id| id == run.id);
         let summary = Summary { running: running && info.ended_at.is_none(), ..summary };
         let written = write_reports(ledger, &run, &info, &summary, &args.output)?;
-        Ok::<_, CommandError>((info, summary, written))
+        Ok::<_, CommandError>((run, info, summary, written))
     })?;
     // Also where --ledger named a rehearsal's: what is told to be typed must not call the real API.
     let common_args = common_args(common, args.sandbox || info.base_url == SANDBOX);

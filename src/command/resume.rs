@@ -28,7 +28,7 @@ pub(super) fn resume(config: &Config, typed: &ResumeArgs, screen: &Screen) -> Re
     };
     let sandbox = info.base_url == SANDBOX;
     let spared = Spared::new(&config.cli.common, sandbox)?.recorded(&info);
-    let skips = !ledger.skipped(&run).before_the_first_call()?.is_empty();
+    let skips = ledger.course(&run).before_the_first_call()?.skipped > 0;
     spare(&spared.connection(&args.connection, &args.rehearsal), &args.reports, skips)?;
     descriptors::make_room(args.pace.concurrency.get(), info.base_url == SANDBOX)?;
     check_reports(&args.reports)?;
@@ -114,7 +114,7 @@ pub(super) fn go_on(
     }
     let mut world = world(rehearsal)?;
     if rehearsal.world.is_none() {
-        ledger.each_vm(run, |vmid, rack| world.take_in(vmid, rack)).before_the_first_call()?;
+        ledger.each_vm(run, &mut |vmid, rack| world.take_in(vmid, rack)).before_the_first_call()?;
     }
     let rehearsal = target.rehearse(ledger.path(), world)?;
     begin(&ledger)?;

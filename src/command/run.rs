@@ -101,7 +101,7 @@ impl Beginning<'_> {
 }
 
 struct Recording<'a> {
-    draft: Draft<'a>,
+    draft: Box<dyn Draft + 'a>,
     /// The one typed for all VMs.
     action: Option<Action>,
     world: Option<World>,

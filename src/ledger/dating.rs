@@ -4,10 +4,8 @@
 //! as it was told then is what they have in common, if it was; else the time of day.
 
 use jiff::{SignedDuration, Timestamp};
-use rusqlite::Row;
 use serde::{Deserialize, Serialize};
 
-use super::json;
 use crate::clock::Clock;
 use crate::outcome::{FirstCall, Offset, Unanswered};
 
@@ -51,7 +49,7 @@ impl Dating {
 /// A VM's attempts whose answer was lost, as they stand in the ledger.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(untagged)]
-enum Stored {
+pub(super) enum Attempts {
     By {
         clock: Clock,
         attempts: Vec<Unanswered>,
@@ -60,18 +58,15 @@ enum Stored {
     ByTimeOfDay(Vec<Unanswered>),
 }
 
-/// Attempts of ours.
-pub(super) fn write(attempts: &[Unanswered]) -> Option<String> {
-    json::write(&Stored::By { clock: Clock::ours().clone(), attempts: attempts.to_vec() })
-}
+impl Attempts {
+    pub(super) fn ours(attempts: &[Unanswered]) -> Self {
+        Self::By { clock: Clock::ours().clone(), attempts: attempts.to_vec() }
+    }
 
-/// A column of attempts, as told by our clock.
-pub(super) fn read(row: &Row<'_>, column: usize) -> Result<Vec<Unanswered>, rusqlite::Error> {
-    let stored: Option<Stored> = json::read(row, column)?;
-    Ok(stored.map_or_else(Vec::new, |stored| stored.on(Clock::ours())))
-}
+    pub(super) fn on_our_clock(self) -> Vec<Unanswered> {
+        self.on(Clock::ours())
+    }
 
-impl Stored {
     fn on(self, ours: &Clock) -> Vec<Unanswered> {
         match self {
             Self::By { clock, attempts } => {
@@ -111,13 +106,13 @@ mod tests {
     }
 
     /// What one process left, when its clock was five hours behind.
-    fn left_behind() -> Stored {
+    fn left_behind() -> Attempts {
         let attempt = Unanswered {
             from: at("2026-11-23T02:15:00Z"),
             until: at("2026-11-23T02:15:30Z"),
             told: Some(hours(5, 5)),
         };
-        Stored::By { clock: clock("a", "2026-11-23T00:00:00Z"), attempts: vec![attempt] }
+        Attempts::By { clock: clock("a", "2026-11-23T00:00:00Z"), attempts: vec![attempt] }
     }
 
     #[test]
@@ -140,14 +135,14 @@ mod tests {
     #[test]
     fn attempts_of_older_ledgers_are_read_as_they_are() {
         let old = r#"[{"from":"2026-11-23T02:15:00Z","until":"2026-11-23T02:15:30Z"}]"#;
-        let attempts = serde_json::from_str::<Stored>(old).unwrap().on(Clock::ours());
+        let attempts = serde_json::from_str::<Attempts>(old).unwrap().on(Clock::ours());
         assert_eq!((attempts[0].from, attempts[0].told), (at("2026-11-23T02:15:00Z"), None));
     }
 
     #[test]
     fn a_first_call_is_told_by_our_clock_on_the_same_boot_and_else_by_the_servers() {
         let dating = Dating { clock: clock("a", "2026-11-23T00:00:00Z"), told: Some(hours(5, 5)) };
-        let dating: Dating = serde_json::from_str(&json::write(&dating).unwrap()).unwrap();
+        let dating: Dating = serde_json::from_str(&serde_json::to_string(&dating).unwrap()).unwrap();
         let sent = at("2026-11-23T02:15:00Z");
         let same = dating.first_call(sent, &clock("a", "2026-11-23T05:00:00Z"));
         assert_eq!(same, FirstCall { at: at("2026-11-23T07:15:00Z"), told: None });

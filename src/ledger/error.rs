@@ -1,11 +1,9 @@
 //! What can be wrong with a ledger, in words that say what to do about it.
 
+use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 
-use rusqlite::ErrorCode;
-
-use super::store::SCHEMA;
 use crate::text::shown_path;
 
 /// Why a ledger cannot be used, or not any longer.
@@ -16,11 +14,10 @@ pub enum LedgerError {
     #[error("{}: not a v6fleet ledger; name another file with --ledger", shown_path(.0))]
     NotALedger(PathBuf),
     #[error(
-        "{}: written by a newer v6fleet (schema {found}, this one knows {}); upgrade, or name another file with --ledger",
-        shown_path(path),
-        SCHEMA
+        "{}: written by a newer v6fleet (schema {found}, this one knows {known}); upgrade, or name another file with --ledger",
+        shown_path(path)
     )]
-    Newer { path: PathBuf, found: u32 },
+    Newer { path: PathBuf, found: u32, known: u32 },
     #[error("{}: in use by another run ({holder}); wait for it, or give --lock-timeout", shown_path(path))]
     Locked { path: PathBuf, holder: String },
     #[error(
@@ -41,8 +38,14 @@ pub enum LedgerError {
         shown_path(path)
     )]
     Io { path: PathBuf, error: io::Error },
-    #[error("{}: {}", shown_path(path), told(error))]
-    Sqlite { path: PathBuf, error: rusqlite::Error },
+    /// `told` is the engine's words for it, and what to do where that is known.
+    #[error("{}: {told}", shown_path(path))]
+    Engine {
+        path: PathBuf,
+        told: String,
+        #[source]
+        error: Box<dyn Error + Send + Sync>,
+    },
     #[error("no run {0:?} in the ledger")]
     UnknownRun(String),
     #[error("{0:?} is the start of more than one run id; write more of it")]
@@ -57,23 +60,4 @@ pub enum LedgerError {
     WriterGone,
     #[error("the VM at position {0} was settled twice, or never claimed")]
     SettledTwice(i64),
-}
-
-/// SQLite's words for it, its number, and what to do where that is known.
-fn told(error: &rusqlite::Error) -> String {
-    let advice = match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => "make room on the ledger's disk",
-        Some(ErrorCode::SystemIoFailure) => {
-            "what was written may not have reached the disk: look for its errors in the system's log, and for room on it"
-        }
-        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen) => {
-            "the ledger, its directory and the -wal and -shm files beside it must be writable"
-        }
-        Some(ErrorCode::DatabaseCorrupt) => {
-            "the ledger is damaged: put a backup in its place, or save what there is with `sqlite3 LEDGER .recover`"
-        }
-        _ => return error.to_string(),
-    };
-    let number = error.sqlite_extended_error_code().unwrap_or_default();
-    format!("{error} (SQLite {number}); {advice}")
 }

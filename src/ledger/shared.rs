@@ -5,15 +5,9 @@
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
-use std::hash::BuildHasher;
 
 use ipnet::Ipv6Net;
-use rusqlite::{Error, Row};
 
-use super::draft::RunKey;
-use super::error::LedgerError;
-use super::read::ITEMS;
-use super::{Ledger, span};
 use crate::allocation::Prefix;
 use crate::filter::Filter;
 use crate::text::counted;
@@ -49,49 +43,42 @@ struct Sharers {
     examples: Vec<String>,
 }
 
-impl Ledger {
-    /// Which VMs of a run were answered with one and the same prefix, for people.
-    pub(super) fn shared_prefixes(
-        &self,
-        run: &RunKey,
-        suspects: &Suspects,
-    ) -> Result<Option<String>, LedgerError> {
-        match suspects.prefixes.is_empty() {
-            true => Ok(None),
-            false => self.sharers(run, suspects).map(|sharers| told(&sharers)).map_err(self.sqlite()),
-        }
+/// The VMs of a run that share prefixes.
+#[derive(Debug)]
+pub(super) struct Shared<'s> {
+    suspects: &'s Suspects,
+    sharers: HashMap<Ipv6Net, Sharers>,
+}
+
+impl Suspects {
+    pub(super) fn is_empty(&self) -> bool {
+        self.prefixes.is_empty()
     }
 
-    fn sharers(&self, run: &RunKey, suspects: &Suspects) -> Result<Vec<(Ipv6Net, Sharers)>, Error> {
-        let sql = format!(
-            "SELECT vmid, prefix {ITEMS} WHERE i.no BETWEEN ?1 AND ?2 AND prefix IS NOT NULL ORDER BY i.no"
-        );
-        let mut items = self.db.prepare(&sql)?;
-        let mut items = items.query(span(run.no))?;
-        let mut sharers = HashMap::new();
-        while let Some(item) = items.next()? {
-            note_sharer(&mut sharers, item, &suspects.prefixes)?;
-        }
-        let mut sharers: Vec<_> = sharers.into_iter().filter(|(_, sharers)| sharers.vms > 1).collect();
-        sharers.sort_by_key(|(prefix, Sharers { vms, .. })| (Reverse(*vms), *prefix));
-        Ok(sharers)
+    /// To be shown all VMs of the run again.
+    pub(super) fn look_into(&self) -> Shared<'_> {
+        Shared { suspects: self, sharers: HashMap::new() }
     }
 }
 
-fn note_sharer(
-    sharers: &mut HashMap<Ipv6Net, Sharers, impl BuildHasher>,
-    item: &Row<'_>,
-    suspects: &HashSet<Ipv6Net>,
-) -> Result<(), Error> {
-    let Ok(prefix) = item.get_ref(1)?.as_str()?.parse::<Prefix>() else { return Ok(()) };
-    if suspects.contains(&prefix.network()) {
-        let Sharers { vms, examples } = sharers.entry(prefix.network()).or_default();
-        *vms += 1;
-        if examples.len() < EXAMPLES {
-            examples.push(item.get(0)?);
+impl Shared<'_> {
+    pub(super) fn note(&mut self, vmid: &str, prefix: &str) {
+        let Ok(prefix) = prefix.parse::<Prefix>() else { return };
+        if self.suspects.prefixes.contains(&prefix.network()) {
+            let Sharers { vms, examples } = self.sharers.entry(prefix.network()).or_default();
+            *vms += 1;
+            if examples.len() < EXAMPLES {
+                examples.push(vmid.to_owned());
+            }
         }
     }
-    Ok(())
+
+    /// Which VMs were answered with one and the same prefix, for people.
+    pub(super) fn warning(self) -> Option<String> {
+        let mut sharers: Vec<_> = self.sharers.into_iter().filter(|(_, sharers)| sharers.vms > 1).collect();
+        sharers.sort_by_key(|(prefix, Sharers { vms, .. })| (Reverse(*vms), *prefix));
+        told(&sharers)
+    }
 }
 
 fn told(sharers: &[(Ipv6Net, Sharers)]) -> Option<String> {
@@ -110,31 +97,17 @@ fn told(sharers: &[(Ipv6Net, Sharers)]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{Fixture, begin, claim, success, take};
-    use super::super::{Settled, Settlement};
-    use crate::allocation::Allocation;
-    use crate::allocation::tests::example;
-    use crate::outcome::{Basis, Outcome, Verdict};
+    use super::*;
 
-    /// The warnings about a run whose VMs, from 1 on, were answered with these prefixes.
-    fn warnings(prefixes: &[&str]) -> Vec<String> {
-        let fixture = Fixture::new();
-        let run = begin(&fixture.ledger(), &vec![None; prefixes.len()]);
-        let mut writer = fixture.ledger().write(&run).unwrap();
-        let items = claim(&mut writer, take(0, u32::try_from(prefixes.len()).unwrap()));
-        for (item, prefix) in items.into_iter().zip(prefixes) {
-            let allocation = Box::new(Allocation { prefix: prefix.parse().unwrap(), ..example() });
-            let verdict = Verdict {
-                outcome: Outcome::Created,
-                basis: Basis::CreatedFlag,
-                changes: vec![],
-                warnings: vec![],
-            };
-            let settlement = Settlement::Success { verdict, allocation, drift: vec![] };
-            writer.settle(Settled { settlement, ..success(item, Outcome::Created, Basis::CreatedFlag) });
+    /// The warning about a run whose VMs, from 1 on, were answered with these prefixes.
+    fn warning(prefixes: &[&str]) -> Option<String> {
+        let mut suspects = Suspects::default();
+        for prefix in prefixes {
+            suspects.note(prefix);
         }
-        drop(writer.close());
-        fixture.ledger().summary(&run).unwrap().warnings
+        let mut shared = suspects.look_into();
+        (1..).zip(prefixes).for_each(|(vmid, prefix): (u32, _)| shared.note(&vmid.to_string(), prefix));
+        shared.warning()
     }
 
     #[test]
@@ -153,7 +126,7 @@ mod tests {
                 ),
             ),
         ] {
-            assert_eq!(warnings(prefixes).first().map(String::as_str), expected, "{prefixes:?}");
+            assert_eq!(warning(prefixes).as_deref(), expected, "{prefixes:?}");
         }
     }
 }

@@ -1,20 +1,37 @@
-//! A run's items, added up in one pass.
+//! A run's VMs, added up in one pass.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-use rusqlite::{Error, Row};
+use jiff::Timestamp;
 
-use super::draft::RunKey;
 use super::error::LedgerError;
-use super::read::ITEMS;
+use super::record::{Counts, Course, FailureCount, RackCounts, Summary};
 use super::shared::Suspects;
-use super::summary::{Counts, FailureCount, RackCounts};
-use super::{Ledger, span};
 use crate::outcome::{Failure, Outcome};
 
 /// How many VMs stand for a failure.
 const EXAMPLES: usize = 3;
+
+/// What is added up of one VM.
+#[derive(Debug, Clone, Copy)]
+pub struct Line<'l> {
+    /// Its number.
+    pub rack: u32,
+    pub vmid: &'l str,
+    /// `None` while it has none.
+    pub outcome: Option<Outcome>,
+    /// Why it has failed, or would now: `None` where it was never called.
+    pub failure: Option<Failure>,
+    pub error: Option<&'l str>,
+    pub may_have_applied: bool,
+    pub attempts: u32,
+    pub throttled: u32,
+    pub has_drift: bool,
+    pub has_warnings: bool,
+    /// As answered.
+    pub prefix: Option<&'l str>,
+}
 
 /// What the items of a run add up to.
 #[derive(Debug, Default)]
@@ -40,82 +57,109 @@ impl Sums {
         Counts::sum(self.racks.iter().map(|rack| rack.counts))
     }
 
-    /// Reads the columns of [`Ledger::add_items`].
-    fn add(&mut self, item: &Row<'_>) -> Result<(), Error> {
-        let rack = item.get::<_, u32>(0)? as usize;
-        let (attempts, throttled): (u32, u32) = (item.get(5)?, item.get(6)?);
-        self.rows += 1;
-        self.drifted += u64::from(item.get::<_, bool>(3)?);
-        self.warned += u64::from(item.get::<_, bool>(4)?);
-        self.calls += u64::from(attempts) + u64::from(throttled);
-        self.retries += u64::from(attempts.saturating_sub(1));
-        self.throttled += u64::from(throttled);
-        if let Some(pending) = self.pending.get_mut(rack) {
-            *pending += u64::from(item.get::<_, bool>(1)?);
-        }
-        if let Some(prefix) = item.get_ref(11)?.as_str_or_null()? {
-            self.suspects.note(prefix);
-        }
-        let Some(outcome) = Outcome::from_word(item.get_ref(2)?.as_str()?) else { return Ok(()) };
-        let failure = match outcome {
-            Outcome::Failed => Some(failure(item)?),
-            Outcome::Created | Outcome::Unchanged | Outcome::Updated => None,
-        };
-        if let Some(rack) = self.racks.get_mut(rack) {
-            rack.counts.add_vm(outcome, failure);
-        }
-        failure.map_or(Ok(()), |failure| self.add_failure(failure, item))
-    }
-
-    fn add_failure(&mut self, failure: Failure, item: &Row<'_>) -> Result<(), Error> {
-        let known = self.failures.iter().position(|group| group.failure == failure);
-        let index = known.unwrap_or(self.failures.len());
-        if known.is_none() {
-            let first =
-                FailureCount { failure, vms: 0, may_have_applied: 0, examples: vec![], error: item.get(10)? };
-            self.failures.push(first);
-        }
-        let group = &mut self.failures[index];
-        group.vms += 1;
-        group.may_have_applied += u64::from(item.get::<_, bool>(9)?);
-        if group.examples.len() < EXAMPLES {
-            group.examples.push(item.get(7)?);
-        }
-        Ok(())
-    }
-}
-
-/// Why an item failed: one that has no failure of its own was never called.
-fn failure(item: &Row<'_>) -> Result<Failure, Error> {
-    let failure = item.get_ref(8)?.as_str_or_null()?.and_then(Failure::from_word);
-    Ok(failure.unwrap_or(Failure::NotAttempted))
-}
-
-impl Ledger {
-    /// Adds up a run's items, as they are now.
-    pub fn sums(&self, run: &RunKey) -> Result<Sums, LedgerError> {
-        let named = |rack_id: Option<Arc<str>>| RackCounts {
+    /// Of a run on these racks, in the order of their numbers.
+    pub fn new(racks: &[Option<Arc<str>>]) -> Self {
+        let none = |rack_id: &Option<Arc<str>>| RackCounts {
             rack_id: rack_id.as_deref().map(str::to_owned),
             counts: Counts::default(),
         };
-        let racks: Vec<RackCounts> = self.racks(run)?.into_iter().map(named).collect();
-        let mut sums = Sums { pending: vec![0; racks.len()], racks, ..Sums::default() };
-        self.add_items(run, &mut sums).map_err(self.sqlite())?;
-        sums.failures.sort_by_key(|group| (Reverse(group.vms), group.failure.as_str()));
-        Ok(sums)
+        let racks: Vec<_> = racks.iter().map(none).collect();
+        Self { pending: vec![0; racks.len()], racks, ..Self::default() }
     }
 
-    fn add_items(&self, run: &RunKey, sums: &mut Sums) -> Result<(), Error> {
-        let mut items = self.db.prepare_cached(&format!(
-            "SELECT rack, outcome IS NULL, coalesce(outcome, 'failed'), drift IS NOT NULL, warnings IS NOT NULL,
-                    coalesce(attempts, 0), coalesce(throttled, 0), vmid, failure,
-                    coalesce(may_have_applied, 0) OR in_flight, error, prefix
-             {ITEMS} WHERE i.no BETWEEN ?1 AND ?2 ORDER BY i.no"
-        ))?;
-        let mut items = items.query(span(run.no))?;
-        while let Some(item) = items.next()? {
-            sums.add(item)?;
+    /// VMs are added in inventory order.
+    pub fn add(&mut self, vm: &Line<'_>) {
+        self.rows += 1;
+        self.drifted += u64::from(vm.has_drift);
+        self.warned += u64::from(vm.has_warnings);
+        self.calls += u64::from(vm.attempts) + u64::from(vm.throttled);
+        self.retries += u64::from(vm.attempts.saturating_sub(1));
+        self.throttled += u64::from(vm.throttled);
+        if let Some(prefix) = vm.prefix {
+            self.suspects.note(prefix);
         }
-        Ok(())
+        // What has no outcome has failed.
+        let outcome = vm.outcome.unwrap_or(Outcome::Failed);
+        let failure = (outcome == Outcome::Failed).then(|| vm.failure.unwrap_or(Failure::NotAttempted));
+        let rack = vm.rack as usize;
+        if let (Some(rack), Some(pending)) = (self.racks.get_mut(rack), self.pending.get_mut(rack)) {
+            rack.counts.add_vm(outcome, failure);
+            *pending += u64::from(vm.outcome.is_none());
+        }
+        if let Some(failure) = failure {
+            self.add_failure(failure, vm);
+        }
     }
+
+    fn add_failure(&mut self, failure: Failure, vm: &Line<'_>) {
+        let known = self.failures.iter().position(|group| group.failure == failure);
+        let index = known.unwrap_or(self.failures.len());
+        if known.is_none() {
+            let error = vm.error.map(str::to_owned);
+            self.failures.push(FailureCount {
+                failure,
+                vms: 0,
+                may_have_applied: 0,
+                examples: vec![],
+                error,
+            });
+        }
+        let group = &mut self.failures[index];
+        group.vms += 1;
+        group.may_have_applied += u64::from(vm.may_have_applied);
+        if group.examples.len() < EXAMPLES {
+            group.examples.push(vm.vmid.to_owned());
+        }
+    }
+
+    /// What a run comes to; `now` is the end of one that goes on.
+    pub(super) fn summary(
+        self,
+        course: Course,
+        shared: Option<String>,
+        now: Timestamp,
+    ) -> Result<Summary, LedgerError> {
+        let counts = self.counts();
+        if self.rows != counts.settled() {
+            return Err(LedgerError::Miscounted { expected: self.rows, found: counts.settled() });
+        }
+        let Self { racks, pending, drifted, warned, calls, retries, throttled, failures, .. } = self;
+        let pending = pending.iter().sum();
+        let Course { begun_at, ended_at, stopped_by, exit_code, mut warnings, calls_before, skipped } =
+            course;
+        warnings.extend(shared);
+        let duration_s = ended_at.unwrap_or(now).duration_since(begun_at).as_secs_f64().max(0.0);
+        Ok(Summary {
+            counts,
+            skipped,
+            drifted,
+            warned,
+            warnings,
+            racks,
+            failures,
+            calls,
+            retries,
+            throttled,
+            duration_s,
+            calls_per_s: per_second(calls.saturating_sub(calls_before), duration_s),
+            pending,
+            complete: stopped_by.is_none() && pending == 0,
+            running: false,
+            stopped_by,
+            exit_code: exit_code.unwrap_or_default(),
+            since: None,
+        })
+    }
+
+    /// The most frequent failures first.
+    #[must_use]
+    pub fn sorted(mut self) -> Self {
+        self.failures.sort_by_key(|group| (Reverse(group.vms), group.failure.as_str()));
+        self
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "2^53 calls are not made")]
+fn per_second(calls: u64, seconds: f64) -> f64 {
+    if seconds > 0.0 { calls as f64 / seconds } else { 0.0 }
 }

@@ -8,16 +8,14 @@ use std::sync::mpsc::{Receiver, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::Ledger;
-use super::book::Book;
-use super::draft::RunKey;
+use super::engine::{Book, Engine};
 use super::error::LedgerError;
-use super::item::{Deferred, Item, RackNo, Settled};
+use super::protocol::{Reply, Request, Take};
+use super::record::{Deferred, RunKey, Settled};
 use crate::inventory::VmId;
-use crate::outcome::{Offset, Outcome, Unanswered};
+use crate::outcome::{Offset, Unanswered};
 use crate::stop::Stop;
 
 /// The most requests that are sent together.
@@ -25,51 +23,6 @@ const BATCH: usize = 2048;
 
 /// How long an outcome waits for others to share its commit: a crash leaves so much in doubt.
 const PATIENCE: Duration = Duration::from_millis(50);
-
-/// How many VMs to claim from one rack.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Take {
-    pub rack: RackNo,
-    pub vms: u32,
-}
-
-#[derive(Debug)]
-pub(super) enum Request {
-    Claim { again: Vec<i64>, take: Vec<Take>, told: Option<Offset> },
-    Release(Vec<i64>),
-    Defer(Box<Deferred>),
-    Settle(Box<Settled>),
-    Remember(VmId, Vec<Unanswered>),
-    Brake(Stop),
-}
-
-/// What is on disk now.
-#[derive(Debug)]
-pub enum Reply {
-    /// Calls for these may leave.
-    Claimed(Claimed),
-    Settled(Vec<Counted>),
-    /// Nothing more will be written.
-    Failed(LedgerError),
-}
-
-/// The answer to one claim.
-#[derive(Debug)]
-pub struct Claimed {
-    /// The claims' date: the earliest moment at which one of the calls can leave.
-    pub at: Timestamp,
-    /// Items that were claimed afresh.
-    pub again: Vec<i64>,
-    pub items: Vec<Item>,
-}
-
-/// A settled VM, as far as counting it goes.
-#[derive(Debug, Clone, Copy)]
-pub struct Counted {
-    pub rack: RackNo,
-    pub outcome: Outcome,
-    pub drifted: bool,
-}
 
 /// A run's write access to its ledger.
 #[derive(Debug)]
@@ -80,18 +33,18 @@ pub struct Writer {
     /// When they are to be sent at the latest.
     due: Option<Instant>,
     replies: UnboundedReceiver<Reply>,
-    thread: JoinHandle<Ledger>,
+    thread: JoinHandle<Box<dyn Engine>>,
 }
 
 impl Writer {
-    /// Moves `ledger` into a thread of its own, for one run.
-    pub(super) fn start(ledger: Ledger, run: &RunKey) -> Result<Self, LedgerError> {
+    /// Moves a ledger into a thread of its own, for one run.
+    pub(super) fn start(engine: Box<dyn Engine>, run: &RunKey) -> Result<Self, LedgerError> {
         let (requests, inbox) = std::sync::mpsc::channel();
         let (outbox, replies) = unbounded_channel();
-        let book = Book::open(&ledger, run)?;
+        let book = engine.open_book(run)?;
         let thread = std::thread::Builder::new()
             .name("ledger".into())
-            .spawn(move || serve(ledger, book, &inbox, &outbox))
+            .spawn(move || serve(book, &inbox, &outbox))
             .map_err(LedgerError::NoWriter)?;
         Ok(Self { requests, held: Vec::new(), due: None, replies, thread })
     }
@@ -163,29 +116,24 @@ impl Writer {
     }
 
     /// Waits until all is on disk. The remaining replies tell whether it is.
-    pub fn close(mut self) -> (Option<Ledger>, Vec<Reply>) {
+    pub(super) fn finish(mut self) -> (Option<Box<dyn Engine>>, Vec<Reply>) {
         self.flush();
         drop(self.requests);
-        let ledger = self.thread.join().ok();
+        let engine = self.thread.join().ok();
         let mut replies = self.replies;
         let rest = std::iter::from_fn(|| replies.try_recv().ok()).collect();
-        (ledger, rest)
+        (engine, rest)
     }
 }
 
 fn serve(
-    mut ledger: Ledger,
-    mut book: Book,
+    mut book: Box<dyn Book>,
     inbox: &Receiver<Vec<Request>>,
     outbox: &UnboundedSender<Reply>,
-) -> Ledger {
+) -> Box<dyn Engine> {
     while let Ok(first) = inbox.recv() {
-        let batch = std::iter::once(first).chain(inbox.try_iter()).flatten();
-        let written = ledger.check_lock().and_then(|()| {
-            let written = book.write(&mut ledger.db, batch);
-            written.map_err(|error| error.at(&ledger.path))
-        });
-        match written {
+        let mut batch = std::iter::once(first).chain(inbox.try_iter()).flatten();
+        match book.write(&mut batch) {
             // The run may have gone already; what was written stays.
             Ok(replies) => replies.into_iter().for_each(|reply| drop(outbox.send(reply))),
             Err(error) => {
@@ -194,26 +142,5 @@ fn serve(
             }
         }
     }
-    ledger
-}
-
-/// Why a batch was not written.
-pub(super) enum WriteError {
-    Sqlite(rusqlite::Error),
-    SettledTwice(i64),
-}
-
-impl From<rusqlite::Error> for WriteError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Sqlite(error)
-    }
-}
-
-impl WriteError {
-    fn at(self, path: &std::path::Path) -> LedgerError {
-        match self {
-            Self::Sqlite(error) => LedgerError::Sqlite { path: path.to_owned(), error },
-            Self::SettledTwice(position) => LedgerError::SettledTwice(position),
-        }
-    }
+    book.shut()
 }

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::ReportError;
 use super::output::{Output, Place};
@@ -23,21 +23,39 @@ pub fn check_skipped(path: &Path) -> Result<(), ReportError> {
     }
 }
 
-/// Writes `path`, whose directory exists, in one piece.
-pub fn write_skipped(path: &Path, rows: &[Skipped]) -> Result<(), ReportError> {
-    check_skipped(path)?;
-    let (_, place) = Place::of(path)?;
-    let written = place.open().and_then(|output| write(output, rows)).and_then(Output::sync);
-    written.and_then(Output::publish).map_err(ReportError::write(path))
+/// The list, as it is written: published in one piece, or not at all.
+pub struct SkippedList {
+    path: PathBuf,
+    csv: csv::Writer<Output>,
+    failed: Option<csv::Error>,
 }
 
-fn write(output: Output, rows: &[Skipped]) -> io::Result<Output> {
-    let mut csv = csv::Writer::from_writer(output);
-    csv.write_record(HEADER.trim_end().split(','))?;
-    for Skipped { file, line, column, reason } in rows {
-        csv.write_record([&*cell(file), &line.to_string(), &*cell(column), &*cell(reason)])?;
+impl SkippedList {
+    /// Begins to write `path`, whose directory exists.
+    pub fn create(path: &Path) -> Result<Self, ReportError> {
+        check_skipped(path)?;
+        let (_, place) = Place::of(path)?;
+        let mut csv = csv::Writer::from_writer(place.open().map_err(ReportError::write(path))?);
+        let failed = csv.write_record(HEADER.trim_end().split(',')).err();
+        Ok(Self { path: path.to_owned(), csv, failed })
     }
-    csv.into_inner().map_err(csv::IntoInnerError::into_error)
+
+    /// What goes wrong here is told at the end.
+    pub fn row(&mut self, Skipped { file, line, column, reason }: &Skipped) {
+        if self.failed.is_none() {
+            let record = [&*cell(file), &line.to_string(), &*cell(column), &*cell(reason)];
+            self.failed = self.csv.write_record(record).err();
+        }
+    }
+
+    pub fn finish(self) -> Result<PathBuf, ReportError> {
+        let written = match self.failed {
+            Some(error) => Err(error.into()),
+            None => self.csv.into_inner().map_err(csv::IntoInnerError::into_error),
+        };
+        let written: io::Result<()> = written.and_then(Output::sync).and_then(Output::publish);
+        written.map_err(ReportError::write(&self.path)).map(|()| self.path)
+    }
 }
 
 #[cfg(test)]
@@ -50,10 +68,17 @@ mod tests {
         let path = dir.path().join("skipped.csv");
         let row =
             Skipped { file: "f.csv".into(), line: 3, column: "vmid".into(), reason: "=1, missing".into() };
-        write_skipped(&path, &[row]).unwrap();
+        let write = |rows: &[Skipped]| {
+            let mut list = SkippedList::create(&path)?;
+            for row in rows {
+                list.row(row);
+            }
+            list.finish()
+        };
+        assert_eq!(write(&[row]).unwrap(), path);
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(text, "file,line,column,reason\nf.csv,3,vmid,\"'=1, missing\"\n");
-        write_skipped(&path, &[]).unwrap();
+        write(&[]).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), HEADER, "an older list makes room");
     }
 
@@ -64,7 +89,7 @@ mod tests {
         for content in [&b""[..], b"vmid\n10000\n", b"file,line,column,reasons\n", b"\xff\xfe", b"file,line"]
         {
             std::fs::write(&path, content).unwrap();
-            assert!(matches!(write_skipped(&path, &[]), Err(ReportError::NotOurs { .. })));
+            assert!(matches!(SkippedList::create(&path), Err(ReportError::NotOurs { .. })));
             assert_eq!(std::fs::read(&path).unwrap(), content);
         }
     }

@@ -141,6 +141,36 @@ fn a_log_that_cannot_be_folded_into_the_ledger_stops_the_run() {
 }
 
 #[test]
+fn a_ledger_on_read_only_media_is_read_if_it_was_closed() {
+    let sandbox = Sandbox::start(&["--latency", "20ms"]);
+    let fixture = fixture(&sandbox);
+    let Some(closed) = Tmpfs::mount("size=8m", &fixture.path("state")) else { return };
+    fixture.spawn(closed.command(&fixture, &RUN)).end().exits(0);
+    let read = [&["report", "--format", "json"][..], &["runs"], &["history", "100000"]];
+    let told =
+        |disk: &Tmpfs| read.map(|args| fixture.spawn(disk.command(&fixture, args)).end().exits(0).stdout);
+    let before = told(&closed);
+    closed.protect();
+    assert_eq!(told(&closed), before);
+    let refused = fixture.spawn(closed.command(&fixture, &RUN)).end().exits(2);
+    assert!(refused.stderr.contains("ledger.db"), "{}", refused.stderr);
+    drop(closed);
+
+    let Some(killed) = Tmpfs::mount("size=8m", &fixture.path("state")) else { return };
+    let run = fixture.spawn(killed.command(&fixture, &RUN));
+    let calls = sandbox.calls().len();
+    sandbox.await_calls(calls + 10);
+    run.kill();
+    killed.protect();
+    let refused = fixture.spawn(killed.command(&fixture, &["runs"])).end().exits(2);
+    assert!(
+        refused.stderr.contains("was not closed, and lies on a read-only file system"),
+        "{}",
+        refused.stderr
+    );
+}
+
+#[test]
 fn a_disk_that_fills_up_in_mid_run_stops_it_and_with_room_it_goes_on() {
     let sandbox = Sandbox::start(&["--latency", "20ms"]);
     let fixture = fixture(&sandbox);

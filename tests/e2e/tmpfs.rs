@@ -15,6 +15,7 @@ const HOLD: &str = "mount -t tmpfs -o \"$1\" tmpfs \"$2\" && echo mounted && exe
 pub(crate) struct Tmpfs {
     holder: Child,
     namespaces: &'static [&'static str],
+    mounted_on: PathBuf,
     /// As it is seen from outside of the namespace.
     path: PathBuf,
 }
@@ -52,7 +53,7 @@ impl Tmpfs {
         let directory = directory.canonicalize().unwrap();
         let path = Path::new("/proc").join(holder.id().to_string()).join("root");
         let path = path.join(directory.strip_prefix("/").unwrap());
-        Ok(Self { holder, namespaces, path })
+        Ok(Self { holder, namespaces, mounted_on: directory, path })
     }
 
     /// The program, where the directory is the small file system.
@@ -69,6 +70,15 @@ impl Tmpfs {
         for file in fs::read_dir(self.path.join(from)).unwrap().map(Result::unwrap) {
             fs::copy(file.path(), to.join(file.file_name())).unwrap();
         }
+    }
+
+    /// Nothing can be written to it from now on.
+    pub(crate) fn protect(&self) {
+        let holder = self.holder.id().to_string();
+        let mut remount = Command::new("nsenter");
+        remount.args(["--preserve-credentials", "--target", &holder]).args(self.namespaces);
+        remount.args(["mount", "-o", "remount,ro"]).arg(&self.mounted_on);
+        assert!(remount.status().unwrap().success());
     }
 
     /// Takes all the room that is left, until the file is removed.

@@ -3,12 +3,14 @@
 use jiff::Timestamp;
 use rusqlite::{CachedStatement, Error, Row, Transaction, params};
 
-use super::dating::{self, Dating};
-use super::item::{Deferred, Item, Settled, Settlement};
-use super::{json, micros, number};
+use super::column::micros;
+use super::{Run, number};
 use crate::allocation::Allocation;
 use crate::difference::Ids;
 use crate::inventory::VmId;
+use crate::ledger::dating::{Attempts, Dating};
+use crate::ledger::record::{Deferred, Item, Settled, Settlement};
+use crate::ledger::stored;
 use crate::outcome::Unanswered;
 use crate::stop::Stop;
 
@@ -40,8 +42,7 @@ const REMEMBER: &str = "INSERT INTO events (no, item, event, unanswered)
 /// All of them, for one run.
 pub(super) struct Statements<'t> {
     db: &'t Transaction<'t>,
-    run: i64,
-    base: i64,
+    run: Run,
     last_event: i64,
     item: CachedStatement<'t>,
     claim: CachedStatement<'t>,
@@ -49,14 +50,9 @@ pub(super) struct Statements<'t> {
 }
 
 impl<'t> Statements<'t> {
-    pub(super) fn prepare(
-        db: &'t Transaction<'t>,
-        run: i64,
-        base: i64,
-        last_event: i64,
-    ) -> Result<Self, Error> {
+    pub(super) fn prepare(db: &'t Transaction<'t>, run: Run, last_event: i64) -> Result<Self, Error> {
         let (item, claim) = (db.prepare_cached(ITEM)?, db.prepare_cached(CLAIM)?);
-        Ok(Self { db, run, base, last_event, item, claim, settle: db.prepare_cached(SETTLE)? })
+        Ok(Self { db, run, last_event, item, claim, settle: db.prepare_cached(SETTLE)? })
     }
 
     /// The number of the newest event.
@@ -74,12 +70,12 @@ impl<'t> Statements<'t> {
         position: u32,
         read: impl FnOnce(&Row<'_>) -> Result<Item, Error>,
     ) -> Result<Item, Error> {
-        self.item.query_row(params![number(self.run, position.into()), self.base], read)
+        self.item.query_row(params![number(self.run.no, position.into()), self.run.base], read)
     }
 
     /// Returns the row in which the claims stand.
     pub(super) fn claim(&mut self, positions: &[u32], at: Timestamp) -> Result<i64, Error> {
-        self.claim.execute(params![self.run, self.last_event, micros(at), json::write(positions)])?;
+        self.claim.execute(params![self.run.no, self.last_event, micros(at), stored::json(positions)])?;
         Ok(self.db.last_insert_rowid())
     }
 
@@ -89,18 +85,18 @@ impl<'t> Statements<'t> {
             [] => self.db.prepare_cached("DELETE FROM claims WHERE no = ?1")?.execute([row]),
             left => self
                 .db
-                .execute("UPDATE claims SET positions = ?2 WHERE no = ?1", params![row, json::write(left)]),
+                .execute("UPDATE claims SET positions = ?2 WHERE no = ?1", params![row, stored::json(left)]),
         }
         .map(drop)
     }
 
     pub(super) fn date(&self, dating: &Dating) -> Result<(), Error> {
-        self.db.prepare_cached(DATE)?.execute(params![self.run, json::write(dating)]).map(drop)
+        self.db.prepare_cached(DATE)?.execute(params![self.run.no, stored::json(dating)]).map(drop)
     }
 
     pub(super) fn brake(&self, brake: Stop) -> Result<(), Error> {
         let note = "UPDATE runs SET braked = ?2 WHERE no = ?1";
-        self.db.execute(note, params![self.run, brake.as_str()]).map(drop)
+        self.db.execute(note, params![self.run.no, brake.as_str()]).map(drop)
     }
 
     /// `first_sent` is the clock of the item's first call.
@@ -109,11 +105,11 @@ impl<'t> Statements<'t> {
         let no = self.next_event();
         self.db.prepare_cached(DEFER)?.execute(params![
             no,
-            number(self.run, deferred.position),
+            number(self.run.no, deferred.position),
             tally.attempts,
             tally.throttled,
             tally.first_sent.map(micros),
-            tally.first_sent.and(first_sent).and_then(json::write),
+            tally.first_sent.and(first_sent).and_then(stored::json),
             setback.failure.as_str(),
             setback.error,
             !deferred.unanswered.is_empty(),
@@ -137,7 +133,7 @@ impl<'t> Statements<'t> {
         let no = self.next_event();
         self.settle.execute(params![
             no,
-            number(self.run, item.position),
+            number(self.run.no, item.position),
             item.tally.attempts,
             item.tally.throttled,
             item.tally.first_sent.map(micros),
@@ -149,14 +145,14 @@ impl<'t> Statements<'t> {
             before.map(|before| before.next_hop.as_str()),
             settlement.outcome().as_str(),
             verdict.map(|verdict| verdict.basis.as_str()),
-            verdict.and_then(|verdict| json::write_list(&verdict.changes)),
-            success.and_then(|(.., drift)| json::write_list(drift)),
-            verdict.and_then(|verdict| json::write_list(&verdict.warnings)),
+            verdict.and_then(|verdict| stored::write_list(&verdict.changes)),
+            success.and_then(|(.., drift)| stored::write_list(drift)),
+            verdict.and_then(|verdict| stored::json_list(&verdict.warnings)),
             allocation.and_then(|allocation| allocation.rack_id.as_ref()),
             allocation.map(|allocation| allocation.prefix.as_str()),
             allocation.map(|allocation| allocation.next_hop.as_str()),
             allocation.and_then(|allocation| allocation.status.as_ref()),
-            allocation.and_then(|allocation| json::write(&Ids::from(allocation))),
+            allocation.and_then(|allocation| stored::write(&Ids::from(allocation))),
             setback.map(|setback| setback.failure.as_str()),
             setback.map(|setback| &setback.error),
             setback.is_some() && !item.unanswered.is_empty(),
@@ -168,14 +164,14 @@ impl<'t> Statements<'t> {
 
     /// Keeps what is known by now of the attempts of a VM that is settled.
     pub(super) fn remember(&mut self, vm: &VmId, attempts: &[Unanswered]) -> Result<(), Error> {
-        let (no, run) = (self.next_event(), self.run);
+        let (no, run) = (self.next_event(), self.run.no);
         let values = params![no, unanswered(attempts), run, vm.as_str()];
         self.db.prepare_cached(REMEMBER)?.execute(values).map(drop)
     }
 }
 
 fn unanswered(attempts: &[Unanswered]) -> Option<String> {
-    (!attempts.is_empty()).then(|| dating::write(attempts)).flatten()
+    (!attempts.is_empty()).then(|| stored::json(&Attempts::ours(attempts))).flatten()
 }
 
 /// What was answered, where that is not what was known; what the answer left unknown stays as it was known.
@@ -183,5 +179,5 @@ fn news(item: &Item, allocation: &Allocation) -> Option<String> {
     let before = item.before.as_ref();
     let allocation = &*allocation.or_as_before(before);
     let is_known = item.unanswered.is_empty() && before.is_some_and(|before| before.is_the_very(allocation));
-    (!is_known).then(|| json::write(allocation)).flatten()
+    (!is_known).then(|| stored::write(allocation)).flatten()
 }

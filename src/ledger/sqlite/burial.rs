@@ -6,10 +6,12 @@ use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, Error, OptionalExtension, params};
 
 use super::book::last_event;
-use super::dating::{self, Dating};
+use super::column::{self, timestamp};
 use super::fold::{InFlight, in_flight};
-use super::{CLAIM_LIFE, json, timestamp};
 use crate::clock::Clock;
+use crate::ledger::dating::{Attempts, Dating};
+use crate::ledger::protocol::CLAIM_LIFE;
+use crate::ledger::stored;
 use crate::outcome::Unanswered;
 
 /// The items of dead claims become pending, with an unanswered attempt. Their events are folded.
@@ -37,7 +39,7 @@ fn bury_run(
 ) -> Result<(), Error> {
     let of_run = "SELECT timeout_us, clock FROM runs WHERE no = ?1";
     let (timeout, dating): (i64, Option<Dating>) =
-        db.query_row(of_run, [run], |row| Ok((row.get(0)?, json::read(row, 1)?)))?;
+        db.query_row(of_run, [run], |row| Ok((row.get(0)?, column::json(row, 1)?)))?;
     let dating = dating.unwrap_or_else(|| Dating::ours(None));
     let mut known = db.prepare(
         "SELECT v.unanswered FROM items i JOIN runs r ON r.no = i.run JOIN vms v ON v.base = r.base AND v.vmid = i.vmid
@@ -54,11 +56,17 @@ fn bury_run(
     let mut event = last_event(db, run)?;
     for (item, claimed) in items {
         let until = last_moment(timestamp(claimed), newest, SignedDuration::from_micros(timeout));
-        let unanswered = known.query_row([item], |row| dating::read(row, 0)).optional()?;
+        let unanswered = known.query_row([item], |row| column::attempts(row, 0)).optional()?;
         let mut unanswered = unanswered.unwrap_or_default();
         Unanswered::record(&mut unanswered, dating.attempt(timestamp(claimed), until, Clock::ours()));
         event += 1;
-        bury.execute(params![event, item, claimed, json::write(&dating), dating::write(&unanswered)])?;
+        bury.execute(params![
+            event,
+            item,
+            claimed,
+            stored::json(&dating),
+            stored::json(&Attempts::ours(&unanswered))
+        ])?;
     }
     Ok(())
 }

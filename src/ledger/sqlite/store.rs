@@ -1,18 +1,23 @@
 //! The ledger's file: opened, checked, migrated.
 
+use std::ffi::OsString;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io;
 use std::ops::RangeInclusive;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rustix::fs::StatVfsMountFlags;
 use tracing::warn;
 
-use super::error::LedgerError;
-use super::job;
+use super::column;
+use crate::ledger::error::LedgerError;
+use crate::ledger::job::{PIPE, fleet};
+use crate::ledger::record::InventoryFile;
 use crate::text::shown_path;
 
 /// `v6fl`, in the file's header: tells a ledger from any other SQLite database.
@@ -119,8 +124,8 @@ fn refuse_network_file_systems(dir: &Path) -> Result<(), LedgerError> {
 /// Opens for writing; the schema is brought up to date.
 pub(super) fn open(path: &Path) -> Result<Connection, LedgerError> {
     let mut db = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    fold_only_when_told(&db).map_err(sqlite(path))?;
-    db.pragma_update(None, "cache_size", -WRITER_CACHE).map_err(sqlite(path))?;
+    fold_only_when_told(&db).map_err(told(path))?;
+    db.pragma_update(None, "cache_size", -WRITER_CACHE).map_err(told(path))?;
     // Before anything is written: what is no ledger of ours is left as it is.
     let version = version(&db, path)?;
     let mode: String =
@@ -129,12 +134,11 @@ pub(super) fn open(path: &Path) -> Result<Connection, LedgerError> {
         let reason = "the file system cannot share memory; keep the ledger on a local disk".to_owned();
         return Err(LedgerError::Unusable { path: path.to_owned(), reason });
     }
-    // A log whose sync failed looks whole until the power fails. Nothing may be added to it: it goes into the file first.
-    fold(&db, "TRUNCATE").map_err(sqlite(path))?;
+    begin_a_new_log(&db, path)?;
     if version < SCHEMA {
-        migrate(&mut db, version).map_err(sqlite(path))?;
+        migrate(&mut db, version).map_err(told(path))?;
     }
-    show_as_todays(&db, SCHEMA).map_err(sqlite(path))?;
+    show_as_todays(&db, SCHEMA).map_err(told(path))?;
     Ok(db)
 }
 
@@ -144,11 +148,30 @@ fn migrate(db: &mut Connection, version: u32) -> Result<(), rusqlite::Error> {
         step.execute_batch(migration)?;
     }
     if version < 4 {
-        job::know_by_typed_paths(&step)?;
+        know_by_typed_paths(&step)?;
     }
     step.pragma_update(None, "application_id", APPLICATION_ID)?;
     step.pragma_update(None, "user_version", SCHEMA)?;
     step.commit()
+}
+
+/// Knows the files of a ledger's runs by their paths as typed, where those are absolute: until schema 4 by where their
+/// links led.
+fn know_by_typed_paths(db: &Connection) -> Result<(), rusqlite::Error> {
+    let mut runs = db.prepare("SELECT no, action, inventory FROM runs")?;
+    let runs = runs.query_map([], |row| {
+        let action = row.get::<_, Option<String>>(1)?.and_then(|word| word.parse().ok());
+        Ok((row.get::<_, i64>(0)?, action, column::list::<InventoryFile>(row, 2)?))
+    })?;
+    let mut know = db.prepare("UPDATE runs SET fleet = ?2 WHERE no = ?1")?;
+    for (no, action, files) in runs.collect::<Result<Vec<_>, _>>()? {
+        let known = |path: &String| path == PIPE || Path::new(path).is_absolute();
+        let files: Vec<String> = files.into_iter().map(|file| file.path).collect();
+        if !files.is_empty() && files.iter().all(known) {
+            know.execute((no, fleet(&files, action)))?;
+        }
+    }
+    Ok(())
 }
 
 /// A sync that failed must not be tried again: the second one can succeed without what the first one lost. So SQLite
@@ -162,21 +185,73 @@ fn fold_only_when_told(db: &Connection) -> Result<(), rusqlite::Error> {
 pub(super) fn fold_when_long(db: &Connection) -> Result<(), rusqlite::Error> {
     let mut length = db.prepare_cached("PRAGMA main.wal_checkpoint(NOOP)")?;
     match length.query_row([], |row| row.get::<_, i64>(1))? {
-        LOG_PAGES.. => fold(db, "PASSIVE"),
+        LOG_PAGES.. => fold(db, "PASSIVE").map(drop),
         _ => Ok(()),
     }
 }
 
-/// Folds the write-ahead log into the ledger's file, as far as readers let it.
-fn fold(db: &Connection, mode: &str) -> Result<(), rusqlite::Error> {
-    db.query_row(&format!("PRAGMA main.wal_checkpoint({mode})"), [], |_| Ok(()))
+/// Folds the write-ahead log into the ledger's file, as far as readers let it. Returns whether one did not.
+fn fold(db: &Connection, mode: &str) -> Result<bool, rusqlite::Error> {
+    db.query_row(&format!("PRAGMA main.wal_checkpoint({mode})"), [], |row| row.get(0))
+}
+
+/// A log whose sync failed looks whole until the power fails, and nothing may be added to it. So it goes into the file
+/// first; where a reader needs it, it is written once more where it is.
+fn begin_a_new_log(db: &Connection, path: &Path) -> Result<(), LedgerError> {
+    db.busy_timeout(Duration::ZERO).map_err(told(path))?;
+    let is_needed = fold(db, "TRUNCATE").map_err(told(path))?;
+    db.busy_timeout(BUSY_TIMEOUT).map_err(told(path))?;
+    match is_needed {
+        true => log(path).and_then(|log| write_once_more(&log).map_err(io_error(&log))),
+        false => Ok(()),
+    }
+}
+
+/// Writes a file's bytes in their places again, so that a sync has them to write: one that has failed forgets them.
+fn write_once_more(path: &Path) -> io::Result<()> {
+    let file = OpenOptions::new().read(true).write(true).open(path)?;
+    let mut part = vec![0; 1 << 20];
+    let mut at = 0;
+    loop {
+        let read = file.read_at(&mut part, at)?;
+        if read == 0 {
+            return file.sync_all();
+        }
+        file.write_all_at(&part[..read], at)?;
+        at += read as u64;
+    }
 }
 
 /// Closes a ledger with which all is well, and leaves one file of it.
 pub(super) fn close(db: Connection, path: &Path) -> Result<(), LedgerError> {
-    fold(&db, "PASSIVE").map_err(sqlite(path))?;
-    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(sqlite(path))?;
-    db.close().map_err(|(_, error)| sqlite(path)(error))
+    fold(&db, "PASSIVE").map_err(told(path))?;
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(told(path))?;
+    db.close().map_err(|(_, error)| told(path)(error))
+}
+
+fn is_on_read_only_media(path: &Path) -> Result<bool, LedgerError> {
+    let flags = rustix::fs::statvfs(path).map_err(|errno| io_error(path)(errno.into()))?.f_flag;
+    Ok(flags.contains(StatVfsMountFlags::RDONLY))
+}
+
+/// The address of a file that cannot change, as SQLite takes it: it needs no files beside it.
+fn immutable(path: &Path) -> Result<PathBuf, LedgerError> {
+    if fs::metadata(log(path)?).is_ok_and(|log| log.len() > 0) {
+        let reason = "it was not closed, and lies on a read-only file system: copy it, and the files beside it, to where \
+                      they can be written";
+        return Err(LedgerError::Unusable { path: path.to_owned(), reason: reason.to_owned() });
+    }
+    let escaped: Vec<u8> = path
+        .as_os_str()
+        .as_bytes()
+        .iter()
+        .flat_map(|byte| match byte {
+            b'%' | b'?' | b'#' => format!("%{byte:02x}").into_bytes(),
+            byte => vec![*byte],
+        })
+        .collect();
+    let address = [b"file:", &*escaped, b"?immutable=1"].concat();
+    Ok(OsString::from_vec(address).into())
 }
 
 /// Opens for reading, also while a run writes.
@@ -184,12 +259,15 @@ pub(super) fn open_read_only(path: &Path) -> Result<Connection, LedgerError> {
     if fs::metadata(path).is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
         return Err(LedgerError::Missing(path.to_owned()));
     }
-    let db = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let db = match is_on_read_only_media(path)? {
+        true => connect(&immutable(path)?, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI)?,
+        false => connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?,
+    };
     let version = version(&db, path)?;
     if version == 0 {
         return Err(LedgerError::Missing(path.to_owned()));
     }
-    show_as_todays(&db, version).map_err(sqlite(path))?;
+    show_as_todays(&db, version).map_err(told(path))?;
     Ok(db)
 }
 
@@ -208,11 +286,11 @@ pub(super) fn is_old(db: &Connection) -> Result<bool, rusqlite::Error> {
 }
 
 fn connect(path: &Path, access: OpenFlags) -> Result<Connection, LedgerError> {
-    let sqlite = sqlite(path);
-    let db = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(sqlite)?;
-    db.busy_timeout(BUSY_TIMEOUT).map_err(sqlite)?;
+    let told = told(path);
+    let db = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(told)?;
+    db.busy_timeout(BUSY_TIMEOUT).map_err(told)?;
     // A statement is planned once, not anew for every value that is bound to it.
-    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(sqlite)?;
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(told)?;
     // An outcome is counted once it is on disk: nothing less than FULL waits for that.
     db.pragma_update(None, "synchronous", "FULL").map_err(|e| broken(path, e))?;
     db.execute_batch(include_str!("temp.sql")).map_err(|e| broken(path, e))?;
@@ -231,7 +309,9 @@ fn version(db: &Connection, path: &Path) -> Result<u32, LedgerError> {
     match u32::try_from(version) {
         _ if id == 0 && tables == 0 => Ok(0),
         Ok(version) if id == APPLICATION_ID && version <= SCHEMA => Ok(version),
-        Ok(found) if id == APPLICATION_ID => Err(LedgerError::Newer { path: path.to_owned(), found }),
+        Ok(found) if id == APPLICATION_ID => {
+            Err(LedgerError::Newer { path: path.to_owned(), found, known: SCHEMA })
+        }
         _ => Err(LedgerError::NotALedger(path.to_owned())),
     }
 }
@@ -239,12 +319,32 @@ fn version(db: &Connection, path: &Path) -> Result<u32, LedgerError> {
 fn broken(path: &Path, error: rusqlite::Error) -> LedgerError {
     match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => LedgerError::NotALedger(path.to_owned()),
-        _ => sqlite(path)(error),
+        _ => told(path)(error),
     }
 }
 
-pub(super) fn sqlite(path: &Path) -> impl Fn(rusqlite::Error) -> LedgerError + Copy {
-    move |error| LedgerError::Sqlite { path: path.to_owned(), error }
+/// An error of the database, for people.
+pub(super) fn told(path: &Path) -> impl Fn(rusqlite::Error) -> LedgerError + Copy {
+    move |error| LedgerError::Engine { path: path.to_owned(), told: in_words(&error), error: error.into() }
+}
+
+/// SQLite's words for it, its number, and what to do where that is known.
+fn in_words(error: &rusqlite::Error) -> String {
+    let advice = match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => "make room on the ledger's disk",
+        Some(ErrorCode::SystemIoFailure) => {
+            "what was written may not have reached the disk: look for its errors in the system's log, and for room on it"
+        }
+        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen) => {
+            "the ledger, its directory and the -wal and -shm files beside it must be writable"
+        }
+        Some(ErrorCode::DatabaseCorrupt) => {
+            "the ledger is damaged: put a backup in its place, or save what there is with `sqlite3 LEDGER .recover`"
+        }
+        _ => return error.to_string(),
+    };
+    let number = error.sqlite_extended_error_code().unwrap_or_default();
+    format!("{error} (SQLite {number}); {advice}")
 }
 
 pub(super) fn io_error(path: &Path) -> impl Fn(io::Error) -> LedgerError + Copy {
@@ -255,9 +355,12 @@ pub(super) fn io_error(path: &Path) -> impl Fn(io::Error) -> LedgerError + Copy 
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use serde_json::json;
+
     use super::*;
-    use crate::ledger::tests::{BASE, new_run};
-    use crate::ledger::{InventoryFile, Ledger, NewRun, PIPE, json};
+    use crate::ledger::contract::{BASE, Disk, Place, begin, new_run};
+    use crate::ledger::job::selection;
+    use crate::ledger::{Ledger, NewRun, stored};
 
     fn at(dir: &tempfile::TempDir) -> PathBuf {
         dir.path().join("state/ledger.db")
@@ -343,8 +446,8 @@ mod tests {
             old.execute(insert, [BASE]).unwrap();
             let insert = "INSERT INTO runs (id, base, tool_version, action, fleet, inventory, label_columns, options,
                     timeout_us, warnings, started_at) VALUES ('r', 1, '0.1.0', 'allocate', ?1, ?2, '[]', ?3, 1, '[]', 1)";
-            let fleet = job::fleet(known_as, job.action);
-            let (files, limit) = (json::write(&inventory), json::write(&job.options));
+            let fleet = fleet(known_as, job.action);
+            let (files, limit) = (stored::write_list(&inventory), stored::json(&job.options));
             old.execute(insert, (fleet, files, limit)).unwrap();
             let pending = "INSERT INTO racks (run, no) VALUES (1, 0);
                  INSERT INTO items (run, position, vmid, rack, rack_expected, action) VALUES (1, 0, '1', 0, 0, 'allocate')";
@@ -366,6 +469,55 @@ mod tests {
             check(&Ledger::open_read_only(&path).unwrap(), known_as == job.files);
             check(&Ledger::open(&path, Duration::ZERO).unwrap(), true);
         }
+    }
+
+    #[test]
+    fn what_earlier_schemas_recorded_tells_the_same_selection() {
+        let db = Connection::open_in_memory().unwrap();
+        db.execute_batch("CREATE TABLE runs (no INTEGER PRIMARY KEY, options TEXT, inventory TEXT)").unwrap();
+        db.execute_batch(include_str!("schema-3-jobs.sql")).unwrap();
+        for (no, given) in (1..).zip([
+            json!({}),
+            json!({"rate": "10/s", "limit": "3"}),
+            json!({"where": ["role=\"å\\\"", "team=a/b", "!x=\u{1}\n"], "rack": ["b", "a", "b"]}),
+            json!({"vmid": ["10-20", "@ids"], "only-failed": "20261123T", "rack": "[a"}),
+        ]) {
+            let inventory = r#"[{"path":"a.csv","sha256":"1"},{"path":"-","sha256":"2"}]"#;
+            let insert = "INSERT INTO runs VALUES (?1, ?2, ?3)";
+            db.execute(insert, (no, given.to_string(), inventory)).unwrap();
+            let job = db.query_row("SELECT selection, piped FROM jobs WHERE no = ?1", [no], |row| {
+                Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+            });
+            assert_eq!(job.unwrap(), (selection(given.as_object().unwrap()).unwrap(), "2".to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_reader_that_holds_a_state_does_not_keep_a_run_from_beginning() {
+        let disk = Disk::new();
+        begin(&disk.open(), &[None]);
+        let reader = Connection::open(disk.path()).unwrap();
+        let count =
+            |db: &Connection| db.query_row("SELECT count(*) FROM runs", [], |row| row.get(0)).unwrap();
+        reader.execute_batch("BEGIN").unwrap();
+        assert_eq!(count(&reader), 1);
+        begin(&disk.open(), &[None]);
+        // The log is longer now than what the reader needs.
+        let begun = std::time::Instant::now();
+        let ledger = disk.open();
+        begin(&ledger, &[None]);
+        assert!(begun.elapsed() < BUSY_TIMEOUT / 2, "{:?}", begun.elapsed());
+        assert_eq!((count(&reader), ledger.overviews(None).unwrap().len()), (1, 3));
+    }
+
+    #[test]
+    fn a_file_that_is_written_once_more_stays_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let bytes: Vec<u8> = (0..3_000_001_u32).map(|n| n.to_le_bytes()[0]).collect();
+        fs::write(&path, &bytes).unwrap();
+        write_once_more(&path).unwrap();
+        assert!(fs::read(&path).unwrap() == bytes);
     }
 
     #[test]

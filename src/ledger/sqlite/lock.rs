@@ -10,8 +10,8 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 use tracing::info;
 
-use super::error::LedgerError;
 use super::store::{beside, io_error};
+use crate::ledger::error::LedgerError;
 
 /// How often a waiting run looks whether the lock is free.
 const LOCK_POLL: Duration = Duration::from_millis(100);
@@ -27,7 +27,7 @@ const HELD_FOR: &str = "run ";
 
 /// Held while a run writes; the kernel frees it with the process, however that ends.
 #[derive(Debug)]
-pub struct Lock {
+pub(super) struct Lock {
     path: PathBuf,
     /// The lock lasts as long as the open file.
     file: File,
@@ -46,7 +46,7 @@ type Identity = (u64, u64);
 
 impl Lock {
     /// Takes the ledger's lock, waiting up to `timeout` for another run to end.
-    pub fn take(ledger: &Path, timeout: Duration) -> Result<Self, LedgerError> {
+    pub(super) fn take(ledger: &Path, timeout: Duration) -> Result<Self, LedgerError> {
         // By whatever link it is named, a ledger has one lock.
         let target = fs::canonicalize(ledger).map_err(io_error(ledger))?;
         let path = beside(&target, ".lock");
@@ -198,7 +198,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
-    use crate::ledger::store::create;
+    use crate::ledger::sqlite::store::create;
 
     fn at(dir: &tempfile::TempDir) -> PathBuf {
         dir.path().join("state/ledger.db")

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 
 use super::*;
 
@@ -138,20 +139,20 @@ impl Model {
 }
 
 /// A ledger, the run in it that goes on, and what must be so.
-struct History {
-    fixture: Fixture,
+struct History<P> {
+    place: P,
     run: RunKey,
     writer: Option<Writer>,
     model: Model,
 }
 
-impl History {
+impl<P: Place> History<P> {
     fn new() -> Self {
-        let fixture = Fixture::new();
-        let ledger = fixture.ledger();
+        let place = P::new();
+        let ledger = place.open();
         let run = begin(&ledger, &PLACES.map(|rack| RACKS[rack as usize]));
         let writer = Some(ledger.write(&run).unwrap());
-        Self { fixture, run, writer, model: Model::default() }
+        Self { place, run, writer, model: Model::default() }
     }
 
     fn happens(&mut self, event: Event) {
@@ -238,13 +239,13 @@ impl History {
 
     fn over(&mut self, died: bool, resumed: bool) {
         let (ledger, _) = self.writer.take().unwrap().close();
-        let mut ledger = ledger.unwrap();
+        let ledger = ledger.unwrap();
         if !died {
             ledger.end(&self.run, Some(Stop::Deadline), |_| 5).unwrap();
         }
         drop(ledger);
         self.model.over();
-        let ledger = self.fixture.ledger();
+        let ledger = self.place.open();
         self.check(&ledger, died);
         if resumed && self.model.is_unfinished() {
             ledger.resume(&self.run, &new_run(BASE)).unwrap();
@@ -272,17 +273,17 @@ impl History {
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(32))]
-
-    #[test]
-    fn what_is_resumed_is_what_has_no_outcome_with_all_it_has_been_through(
-        events in proptest::collection::vec(event(), 1..60),
-    ) {
-        let mut history = History::new();
+pub(super) fn what_is_resumed_is_what_has_no_outcome_with_all_it_has_been_through<P: Place>() {
+    let cases = if std::env::var("V6FLEET_TORTURE").is_ok_and(|form| form == "full") { 1_000 } else { 32 };
+    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases) };
+    let histories = proptest::collection::vec(event(), 1..60);
+    let held = TestRunner::new(config).run(&histories, |events| {
+        let mut history = History::<P>::new();
         for event in events {
             history.happens(event);
         }
         history.over(true, true);
-    }
+        Ok(())
+    });
+    held.unwrap();
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Error, Statement, ToSql, params};
 
-use super::{json, number, position, span, store};
+use super::{column, number, position, span, store};
 
 /// VMs in one transaction: it must not outgrow the disk, nor keep a reader waiting.
 const STEP: usize = 10_000;
@@ -275,7 +275,7 @@ pub(super) fn in_flight(db: &Connection) -> Result<BTreeMap<i64, InFlight>, Erro
     let mut all = BTreeMap::new();
     while let Some(claim) = claims.next()? {
         let (run, since): (i64, i64) = (claim.get(0)?, claim.get(1)?);
-        let positions: Vec<i64> = json::read(claim, 3)?.unwrap_or_default();
+        let positions: Vec<i64> = column::json(claim, 3)?.unwrap_or_default();
         for item in positions.into_iter().map(|position| number(run, position)) {
             if events.get(&item).is_none_or(|event| *event <= since) {
                 all.insert(item, InFlight { run, claimed_at: claim.get(2)? });

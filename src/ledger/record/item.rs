@@ -50,7 +50,7 @@ pub struct LastCall {
 
 impl LastCall {
     /// Microseconds; `None` where no call was made.
-    pub(super) fn latency_us(&self) -> Option<u32> {
+    pub fn latency_us(&self) -> Option<u32> {
         (!self.latency.is_zero()).then(|| u32::try_from(self.latency.as_micros()).unwrap_or(u32::MAX))
     }
 }

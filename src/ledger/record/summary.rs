@@ -1,53 +1,9 @@
-//! A run as a whole: what it was, and what its rows add up to.
+//! What a run's rows add up to.
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::inventory::Action;
 use crate::outcome::{Failure, Outcome};
 use crate::stop::Stop;
-
-/// One file of the fleet's inventory.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InventoryFile {
-    /// As it was named on the command line; `-` is standard input.
-    pub path: String,
-    /// Of its bytes, in lower-case hex.
-    pub sha256: String,
-}
-
-/// What a run was asked to do, and when.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct RunInfo {
-    /// Sorts by time: `20261123T021500Z-7f3a`.
-    pub id: String,
-    pub tool_version: String,
-    /// `sandbox` for a rehearsal, whatever its port.
-    pub base_url: String,
-    /// The first 8 hex digits of the key's SHA-256.
-    pub key_fingerprint: Option<String>,
-    /// The typed `--action`; `None` where each row of the inventory had its own.
-    pub action: Option<Action>,
-    pub inventory: Vec<InventoryFile>,
-    /// Valid VMs of the whole inventory, selected or not; `None` where that was not kept.
-    pub inventory_vms: Option<u64>,
-    /// The settings in force, by flag name.
-    pub options: serde_json::Map<String, serde_json::Value>,
-    pub started_at: Timestamp,
-    /// `None` while it runs, or where it died.
-    pub ended_at: Option<Timestamp>,
-    pub resumes: u32,
-    /// Every label column of the inventory, in the order of first appearance.
-    #[serde(skip)]
-    pub label_columns: Vec<String>,
-    /// When the job last succeeded, by this run or an earlier one: every VM settled, none failed or skipped.
-    #[serde(skip)]
-    pub last_success_at: Option<Timestamp>,
-    /// Of a run of a part of the inventory: when the job last succeeded for the whole of it, or 1970. `None` where that
-    /// was never run.
-    #[serde(skip)]
-    pub whole_success_at: Option<Timestamp>,
-}
 
 /// How many VMs came out how.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,16 +8,17 @@ use jiff::Timestamp;
 use rusqlite::{Connection, Error, Row, Rows};
 
 use super::claims::Claims;
-use super::dating::{self, Dating};
-use super::draft::RunKey;
-use super::error::LedgerError;
-use super::item::{Deferred, Item, RackNo, Settled, Settlement, Tally};
+use super::column::{self, time};
 use super::pending::Pending;
 use super::statements::Statements;
-use super::writer::{Claimed, Counted, Reply, Request, Take, WriteError};
-use super::{Ledger, json, position, span, store, timestamp};
+use super::{Run, Sqlite, position, span, store};
 use crate::allocation::Expected;
 use crate::clock::{self, Clock};
+use crate::ledger::dating::Dating;
+use crate::ledger::engine::{self, Engine, Vms};
+use crate::ledger::error::LedgerError;
+use crate::ledger::protocol::{Claimed, Counted, Reply, Request, Take};
+use crate::ledger::record::{Deferred, Item, RackNo, RunKey, Settled, Settlement, Tally};
 use crate::outcome::{FirstCall, Offset};
 
 /// The items of run `?1` without an outcome that have a turn before the others.
@@ -28,10 +29,15 @@ const LEFT_OVERS: &str = "SELECT i.no, rack FROM listed i LEFT JOIN events e ON 
 const OTHERS: &str = "SELECT i.no, rack FROM listed i LEFT JOIN events e ON e.no = i.event
     WHERE i.no BETWEEN ?1 AND ?2 AND turn IS NULL AND outcome IS NULL ORDER BY i.no";
 
-/// What the writer knows of its run, whose events before are folded.
+/// A run that is written, and its ledger.
 pub(super) struct Book {
-    run: i64,
-    base: i64,
+    sqlite: Sqlite,
+    page: Page,
+}
+
+/// What the writer knows of its run, whose events before are folded.
+struct Page {
+    run: Run,
     racks: Vec<Option<Arc<str>>>,
     pending: Pending,
     claims: Claims,
@@ -41,6 +47,18 @@ pub(super) struct Book {
     dating: Option<Dating>,
     /// By whose clock items were first called, where that was another process.
     first_sent: HashMap<i64, Dating>,
+}
+
+/// Why a batch was not written.
+enum WriteError {
+    Sqlite(Error),
+    SettledTwice(i64),
+}
+
+impl From<Error> for WriteError {
+    fn from(error: Error) -> Self {
+        Self::Sqlite(error)
+    }
 }
 
 /// A set of them.
@@ -61,13 +79,13 @@ impl Positions {
 }
 
 impl Book {
-    pub(super) fn open(ledger: &Ledger, run: &RunKey) -> Result<Self, LedgerError> {
-        let racks = ledger.racks(run)?;
-        let pending = pending(&ledger.db, run.no, racks.len()).map_err(ledger.sqlite())?;
-        let last_event = last_event(&ledger.db, run.no).map_err(ledger.sqlite())?;
-        Ok(Self {
-            run: run.no,
-            base: run.base,
+    pub(super) fn open(sqlite: Sqlite, run: &RunKey) -> Result<Self, LedgerError> {
+        let racks = sqlite.racks(run)?;
+        let run = sqlite.run(run)?;
+        let (pending, last_event) =
+            sqlite.ask(|db| Ok((pending(db, run.no, racks.len())?, last_event(db, run.no)?)))?;
+        let page = Page {
+            run,
             racks,
             pending,
             claims: Claims::default(),
@@ -75,19 +93,36 @@ impl Book {
             last_event,
             dating: None,
             first_sent: HashMap::new(),
+        };
+        Ok(Self { sqlite, page })
+    }
+}
+
+impl engine::Book for Book {
+    fn write(&mut self, batch: &mut dyn Iterator<Item = Request>) -> Result<Vec<Reply>, LedgerError> {
+        self.sqlite.check()?;
+        self.page.write(&mut self.sqlite.db, batch).map_err(|error| match error {
+            WriteError::Sqlite(error) => store::told(&self.sqlite.path)(error),
+            WriteError::SettledTwice(position) => LedgerError::SettledTwice(position),
         })
     }
 
-    /// Writes a batch in one transaction; the replies hold once this has returned.
-    pub(super) fn write(
+    fn shut(self: Box<Self>) -> Box<dyn Engine> {
+        Box::new(self.sqlite)
+    }
+}
+
+impl Page {
+    /// Writes a batch in one transaction.
+    fn write(
         &mut self,
         db: &mut Connection,
-        batch: impl Iterator<Item = Request>,
+        batch: &mut dyn Iterator<Item = Request>,
     ) -> Result<Vec<Reply>, WriteError> {
         let commit = db.transaction()?;
         let mut replies = Vec::new();
         let mut counted = Vec::new();
-        let mut statements = Statements::prepare(&commit, self.run, self.base, self.last_event)?;
+        let mut statements = Statements::prepare(&commit, self.run, self.last_event)?;
         for request in batch {
             match request {
                 Request::Claim { again, take, told } => {
@@ -165,13 +200,13 @@ impl Book {
     /// Reads the columns of [`Statements::item`].
     fn item(&mut self, position: u32, row: &Row<'_>) -> Result<Item, Error> {
         let rack: u32 = row.get(3)?;
-        let mut expected: Expected = json::read(row, 2)?.unwrap_or_default();
+        let mut expected: Expected = column::json(row, 2)?.unwrap_or_default();
         if row.get(4)? {
             expected.rack_id = self.racks[rack as usize].as_deref().map(str::to_owned);
         }
         let position = i64::from(position);
-        let first_sent = row.get::<_, Option<i64>>(7)?.map(timestamp);
-        let dating: Option<Dating> = json::read(row, 8)?;
+        let first_sent = time(row, 7)?;
+        let dating: Option<Dating> = column::json(row, 8)?;
         let first_call = first_sent.map(|at| first_call(at, dating.as_ref()));
         if first_sent.is_some() {
             self.first_sent.extend(dating.map(|dating| (position, dating)));
@@ -181,11 +216,11 @@ impl Book {
         Ok(Item {
             position,
             rack: RackNo(rack),
-            vm: json::word(row, 0)?,
-            action: json::word(row, 1)?,
+            vm: column::word(row, 0)?,
+            action: column::word(row, 1)?,
             expected,
-            before: json::read(row, 9)?,
-            unanswered: dating::read(row, 10)?,
+            before: column::shaped(row, 9)?,
+            unanswered: column::attempts(row, 10)?,
             first_call,
             tally: Tally {
                 attempts: attempts.unwrap_or_default(),

@@ -1,0 +1,537 @@
+//! What every engine is held to: a run's life in a ledger, without a network.
+
+mod histories;
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+
+use super::*;
+use crate::allocation::{Expected, tests::example};
+use crate::inventory::{Action, Reading, Vm};
+use crate::outcome::{Basis, Failure, FirstCall, Offset, Outcome, Unanswered, Verdict};
+
+pub(super) const BASE: &str = "https://cloud.hostup.se";
+
+/// Where an engine keeps a ledger.
+pub(super) trait Place {
+    fn new() -> Self;
+    /// For writing.
+    fn open(&self) -> Ledger;
+    fn read(&self) -> Ledger;
+}
+
+/// A directory of its own.
+pub(super) struct Disk {
+    dir: tempfile::TempDir,
+}
+
+impl Disk {
+    pub(super) fn path(&self) -> std::path::PathBuf {
+        self.dir.path().join("ledger.db")
+    }
+}
+
+impl Place for Disk {
+    fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap() }
+    }
+
+    fn open(&self) -> Ledger {
+        Ledger::open(&self.path(), Duration::ZERO).unwrap()
+    }
+
+    fn read(&self) -> Ledger {
+        Ledger::open_read_only(&self.path()).unwrap()
+    }
+}
+
+/// Every engine is held to each of these.
+macro_rules! held {
+    ($($test:ident),* $(,)?) => {
+        mod sqlite {
+            $(#[test]
+            fn $test() {
+                super::$test::<super::Disk>();
+            })*
+        }
+    };
+}
+
+use histories::what_is_resumed_is_what_has_no_outcome_with_all_it_has_been_through;
+
+held! {
+    what_is_resumed_is_what_has_no_outcome_with_all_it_has_been_through,
+    a_draft_that_is_dropped_leaves_nothing_behind,
+    racks_are_claimed_in_inventory_order_and_each_vm_once,
+    what_is_settled_is_counted_remembered_and_reported_in_inventory_order,
+    the_next_run_knows_what_was_there_before,
+    a_vm_is_settled_once_and_only_after_its_claim,
+    what_a_dead_process_left_claimed_is_pending_with_an_unanswered_attempt,
+    what_a_dead_process_left_claimed_keeps_what_was_told_of_the_servers_clock,
+    a_deferred_vm_is_pending_with_all_it_has_been_through,
+    what_is_released_was_never_called,
+    rehearsals_and_real_runs_do_not_share_a_ledger,
+    a_limit_is_remembered_for_its_base_url_and_key,
+    a_job_last_succeeded_with_its_last_run_in_which_nothing_failed,
+    vms_are_paired_by_id_those_of_the_second_run_first_and_in_its_order,
+    a_run_is_compared_with_the_last_complete_one_of_its_job_that_had_its_vms,
+    the_newest_the_pinned_and_the_resumable_runs_stay_and_so_does_what_was_last_seen,
+    a_pinned_run_that_was_superseded_is_not_gone_on_with_when_its_successor_is_old,
+    unfinished_runs_of_what_came_through_a_pipe_do_not_pile_up_and_others_stay,
+}
+
+pub(super) fn vm(id: &str, rack: Option<&str>) -> Vm {
+    let expected = Expected { rack_id: rack.map(Into::into), ..Expected::default() };
+    let labels = vec![("role".to_owned(), "web".to_owned())];
+    Vm { id: id.parse().unwrap(), name: Some(format!("vm-{id}")), action: None, expected, labels }
+}
+
+pub(super) fn new_run(base_url: &str) -> NewRun {
+    NewRun {
+        base_url: base_url.into(),
+        action: Some(Action::Allocate),
+        files: vec!["fleet.csv".into()],
+        id_files: vec![],
+        options: serde_json::Map::new(),
+        key_fingerprint: Some("0badf00d".into()),
+        timeout: Duration::from_secs(30),
+    }
+}
+
+/// A run of VMs 1, 2, 3 … on the given racks.
+pub(super) fn begin(ledger: &Ledger, racks: &[Option<&str>]) -> RunKey {
+    let mut draft = ledger.draft(&new_run(BASE)).unwrap();
+    for (id, rack) in (1..).zip(racks) {
+        draft.add(&vm(&id.to_string(), *rack), Action::Allocate, *rack).unwrap();
+    }
+    let reading = Reading { label_columns: vec!["role".into()], vms: draft.selected(), ..Reading::default() };
+    draft.commit(&reading, &[]).unwrap()
+}
+
+fn reply(writer: &mut Writer) -> Option<Reply> {
+    writer.flush();
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(writer.reply())
+}
+
+pub(super) fn claim(writer: &mut Writer, take: Vec<Take>) -> Vec<Item> {
+    writer.claim(vec![], take, None);
+    let Some(Reply::Claimed(claimed)) = reply(writer) else { panic!("not claimed") };
+    claimed.items
+}
+
+pub(super) fn take(rack: u32, vms: u32) -> Vec<Take> {
+    vec![Take { rack: RackNo(rack), vms }]
+}
+
+pub(super) fn success(mut item: Item, outcome: Outcome, basis: Basis) -> Settled {
+    item.tally.attempts += 1;
+    item.tally.first_sent = Some(Timestamp::now());
+    let verdict = Verdict { outcome, basis, changes: vec![], warnings: vec!["w".into()] };
+    let settlement = Settlement::Success { verdict, allocation: Box::new(example()), drift: vec![] };
+    let last = LastCall { http_status: Some(201), request_id: None, latency: Duration::from_millis(20) };
+    Settled { item, last, at: Timestamp::now(), settlement }
+}
+
+pub(super) fn setback() -> Setback {
+    Setback { failure: Failure::ServerError, error: "boom".into() }
+}
+
+fn rows(ledger: &Ledger, run: &RunKey) -> Vec<Row> {
+    let mut rows = Vec::new();
+    let each = |row| {
+        rows.push(row);
+        Ok::<_, LedgerError>(())
+    };
+    ledger.each_row(run, each).unwrap();
+    rows
+}
+
+fn a_draft_that_is_dropped_leaves_nothing_behind<P: Place>() {
+    let fixture = P::new();
+    let ledger = fixture.open();
+    let mut draft = ledger.draft(&new_run(BASE)).unwrap();
+    draft.add(&vm("1", None), Action::Allocate, None).unwrap();
+    drop(draft);
+    assert!(matches!(ledger.find_run("latest"), Err(LedgerError::UnknownRun(_))));
+    let run = begin(&ledger, &[None]);
+    assert_eq!(ledger.find_run("latest").unwrap(), run);
+    assert_eq!(ledger.find_run(&run.id[..9]).unwrap(), run);
+}
+
+fn racks_are_claimed_in_inventory_order_and_each_vm_once<P: Place>() {
+    let fixture = P::new();
+    let ledger = fixture.open();
+    let run = begin(&ledger, &[Some("a"), Some("b"), Some("a"), None, Some("a")]);
+    assert_eq!(ledger.sums(&run).unwrap().pending, [3, 1, 1]);
+    let mut writer = ledger.write(&run).unwrap();
+    let ids = |items: Vec<Item>| items.into_iter().map(|item| item.vm.to_string()).collect::<Vec<_>>();
+    let first = claim(&mut writer, take(0, 2));
+    assert_eq!(first[0].expected.rack_id.as_deref(), Some("a"));
+    assert_eq!(ids(first), ["1", "3"]);
+    assert_eq!(ids(claim(&mut writer, take(0, 9))), ["5"]);
+    assert_eq!(ids(claim(&mut writer, take(2, 1))), ["4"]);
+    assert!(claim(&mut writer, take(0, 1)).is_empty());
+}
+
+fn what_is_settled_is_counted_remembered_and_reported_in_inventory_order<P: Place>() {
+    let fixture = P::new();
+    let run = begin(&fixture.open(), &[Some("a"), Some("b")]);
+    let mut writer = fixture.open().write(&run).unwrap();
+    let second = claim(&mut writer, take(1, 1)).remove(0);
+    let first = claim(&mut writer, take(0, 1)).remove(0);
+    writer.settle(Settled {
+        settlement: Settlement::Failed(setback()),
+        ..success(second, Outcome::Unchanged, Basis::Ledger)
+    });
+    writer.settle(success(first, Outcome::Created, Basis::CreatedFlag));
+    let (ledger, replies) = writer.close();
+    let counted =
+        replies.iter().map(|r| if let Reply::Settled(vms) = r { vms.len() } else { 0 }).sum::<usize>();
+    assert_eq!(counted, 2);
+    let ledger = ledger.unwrap();
+    ledger.end(&run, None, |_| 3).unwrap();
+    let summary = ledger.summary(&run).unwrap();
+    assert_eq!((summary.counts.created, summary.counts.failed, summary.complete), (1, 1, true));
+    assert_eq!(summary.failures[0].examples, ["2"]);
+    let rows = rows(&ledger, &run);
+    assert_eq!((rows[0].vmid.as_str(), rows[0].outcome), ("1", Outcome::Created));
+    assert_eq!(rows[0].rack_id.as_deref(), Some("dc1r28"), "as answered");
+    assert_eq!((rows[1].failure, rows[1].rack_id.as_deref()), (Some(Failure::ServerError), Some("b")));
+    assert_eq!(rows[0].labels, [("role".to_owned(), "web".to_owned())]);
+    assert_eq!(ledger.last_rack(BASE, &"1".parse().unwrap()).unwrap().as_deref(), Some("dc1r28"));
+    assert!(ledger.failed_in(&run, &"2".parse().unwrap()).unwrap());
+    assert!(!ledger.failed_in(&run, &"1".parse().unwrap()).unwrap());
+}
+
+fn the_next_run_knows_what_was_there_before<P: Place>() {
+    let fixture = P::new();
+    for (night, known) in [(1, false), (2, true)] {
+        let ledger = fixture.open();
+        let run = begin(&ledger, &[None]);
+        let mut writer = ledger.write(&run).unwrap();
+        let item = claim(&mut writer, take(0, 1)).remove(0);
+        assert_eq!(item.before.is_some(), known, "night {night}");
+        writer.settle(success(item, Outcome::Created, Basis::CreatedFlag));
+        writer.close();
+    }
+}
+
+fn a_vm_is_settled_once_and_only_after_its_claim<P: Place>() {
+    let fixture = P::new();
+    let ledger = fixture.open();
+    let run = begin(&ledger, &[None, None]);
+    let mut writer = ledger.write(&run).unwrap();
+    let item = claim(&mut writer, take(0, 1)).remove(0);
+    writer.settle(success(item.clone(), Outcome::Created, Basis::CreatedFlag));
+    assert!(matches!(reply(&mut writer), Some(Reply::Settled(_))));
+    writer.settle(success(item, Outcome::Created, Basis::CreatedFlag));
+    let (_, replies) = writer.close();
+    assert!(matches!(replies[..], [Reply::Failed(LedgerError::SettledTwice(0))]), "{replies:?}");
+}
+
+fn what_a_dead_process_left_claimed_is_pending_with_an_unanswered_attempt<P: Place>() {
+    let fixture = P::new();
+    let run = begin(&fixture.open(), &[None, None]);
+    let before = Timestamp::now();
+    let mut writer = fixture.open().write(&run).unwrap();
+    claim(&mut writer, take(0, 1));
+    drop(writer.close());
+
+    let reader = fixture.read();
+    let told = |row: &Row| (row.failure, row.may_have_applied, row.error.is_some());
+    let told: Vec<_> = rows(&reader, &run).iter().map(told).collect();
+    let never = Some(Failure::NotAttempted);
+    assert_eq!(told, [(never, true, true), (never, false, false)], "already before the next run");
+    assert_eq!(reader.summary(&run).unwrap().failures[0].may_have_applied, 1);
+    assert!(reader.entries(&"1".parse().unwrap()).unwrap()[0].row.may_have_applied);
+    drop(reader);
+
+    let ledger = fixture.open();
+    let row = &rows(&ledger, &run)[0];
+    assert_eq!((row.outcome, row.may_have_applied, row.attempts), (Outcome::Failed, true, 1));
+    assert_eq!(ledger.sums(&run).unwrap().pending, [2]);
+    let mut writer = ledger.write(&run).unwrap();
+    let items = claim(&mut writer, take(0, 2));
+    let [window] = items[0].unanswered[..] else { panic!("{:?}", items[0].unanswered) };
+    let slack = before.saturating_sub(jiff::SignedDuration::from_millis(1)).unwrap();
+    assert!(window.from >= slack && window.until >= window.from + Duration::from_secs(30));
+    assert!(items[1].unanswered.is_empty());
+    let first_call = items[0].first_call.unwrap();
+    assert!(first_call.at.duration_since(window.from).abs() < SignedDuration::from_millis(1));
+    assert_eq!((first_call.told, items[1].first_call), (None, None));
+}
+
+fn what_a_dead_process_left_claimed_keeps_what_was_told_of_the_servers_clock<P: Place>() {
+    let fixture = P::new();
+    let run = begin(&fixture.open(), &[None, None, None]);
+    let told = |hours| {
+        let offset = SignedDuration::from_hours(hours);
+        Some(Offset { least: offset, most: offset })
+    };
+    let mut writer = fixture.open().write(&run).unwrap();
+    for told in [None, told(1), told(5)] {
+        writer.claim(vec![], take(0, 1), told);
+        reply(&mut writer);
+    }
+    drop(writer.close());
+    let mut writer = fixture.open().write(&run).unwrap();
+    let kept: Vec<_> =
+        claim(&mut writer, take(0, 3)).iter().map(|item| item.unanswered[0].told.unwrap()).collect();
+    let near = |offset: &Offset| offset.agrees_with(&told(5).unwrap());
+    assert!(kept.iter().all(near), "{kept:?}");
+}
+
+fn a_deferred_vm_is_pending_with_all_it_has_been_through<P: Place>() {
+    let fixture = P::new();
+    let run = begin(&fixture.open(), &[None]);
+    let mut writer = fixture.open().write(&run).unwrap();
+    let item = claim(&mut writer, take(0, 1)).remove(0);
+    let at = Timestamp::now();
+    let unanswered = vec![Unanswered { from: at, until: at, told: None }];
+    writer.defer(Deferred {
+        position: item.position,
+        vm: item.vm,
+        tally: Tally { attempts: 2, throttled: 1, first_sent: Some(at) },
+        unanswered: unanswered.clone(),
+        last: LastCall { http_status: Some(503), ..LastCall::default() },
+        setback: setback(),
+    });
+    drop(writer.close());
+    let ledger = fixture.open();
+    let row = &rows(&ledger, &run)[0];
+    assert_eq!((row.failure, row.http_status, row.attempts), (Some(Failure::ServerError), Some(503), 2));
+    assert_eq!(ledger.summary(&run).unwrap().throttled, 1);
+    let mut writer = ledger.write(&run).unwrap();
+    let again = claim(&mut writer, take(0, 1)).remove(0);
+    assert_eq!((again.unanswered, again.tally.attempts), (unanswered, 2));
+    let first_call = FirstCall { at: Timestamp::from_microsecond(at.as_microsecond()).unwrap(), told: None };
+    assert_eq!(again.first_call, Some(first_call), "by the clock of the same process");
+}
+
+fn what_is_released_was_never_called<P: Place>() {
+    let fixture = P::new();
+    let run = begin(&fixture.open(), &[None]);
+    let mut writer = fixture.open().write(&run).unwrap();
+    let item = claim(&mut writer, take(0, 1)).remove(0);
+    writer.release(vec![item.position]);
+    drop(writer.close());
+    let row = &rows(&fixture.open(), &run)[0];
+    assert_eq!((row.failure, row.may_have_applied), (Some(Failure::NotAttempted), false));
+}
+
+fn rehearsals_and_real_runs_do_not_share_a_ledger<P: Place>() {
+    let fixture = P::new();
+    let ledger = fixture.open();
+    ledger.check_kind(SANDBOX).unwrap();
+    begin(&ledger, &[None]);
+    ledger.check_kind("https://other.example").unwrap();
+    assert!(matches!(ledger.check_kind(SANDBOX), Err(LedgerError::Mixed { .. })));
+}
+
+fn a_limit_is_remembered_for_its_base_url_and_key<P: Place>() {
+    let fixture = P::new();
+    let ledger = fixture.open();
+    let run = |base_url: &str, key: Option<&str>| {
+        let new = NewRun { key_fingerprint: key.map(str::to_owned), ..new_run(base_url) };
+        ledger.draft(&new).unwrap().commit(&Reading::default(), &[]).unwrap()
+    };
+    let first = run(BASE, Some("0badf00d"));
+    assert_eq!(ledger.remembered_rate(&first).unwrap(), None);
+    ledger.remember_rate(&first, Some(49.5)).unwrap();
+    ledger.remember_rate(&first, Some(50.0)).unwrap();
+    assert_eq!(ledger.remembered_rate(&run(BASE, Some("0badf00d"))).unwrap(), Some(50.0));
+    assert_eq!(ledger.remembered_rate(&run(BASE, Some("deadbeef"))).unwrap(), None);
+    assert_eq!(ledger.remembered_rate(&run("https://example.com", Some("0badf00d"))).unwrap(), None);
+    let keyless = run(BASE, None);
+    ledger.remember_rate(&keyless, Some(5.0)).unwrap();
+    assert_eq!(ledger.remembered_rate(&keyless).unwrap(), Some(5.0));
+    ledger.remember_rate(&keyless, None).unwrap();
+    assert_eq!(ledger.remembered_rate(&keyless).unwrap(), None);
+    assert_eq!(ledger.remembered_rate(&first).unwrap(), Some(50.0));
+}
+
+/// A run of these VMs, none of them called, that ended.
+fn ended(ledger: &Ledger, job: &NewRun, vms: &[&str], stopped_by: Option<Stop>) -> RunKey {
+    ended_with(ledger, job, vms, stopped_by, 0)
+}
+
+fn ended_with(
+    ledger: &Ledger,
+    job: &NewRun,
+    vms: &[&str],
+    stopped_by: Option<Stop>,
+    exit_code: u8,
+) -> RunKey {
+    let mut draft = ledger.draft(job).unwrap();
+    for id in vms {
+        draft.add(&vm(id, Some("a")), Action::Allocate, Some("a")).unwrap();
+    }
+    let run = draft.commit(&Reading::default(), &[]).unwrap();
+    ledger.end(&run, stopped_by, |_| exit_code).unwrap();
+    run
+}
+
+fn a_job_last_succeeded_with_its_last_run_in_which_nothing_failed<P: Place>() {
+    let fixture = P::new();
+    let ledger = fixture.open();
+    let job = new_run(BASE);
+    let success = |ledger: &Ledger, run: &RunKey| ledger.run_info(run).unwrap().last_success_at;
+    let end = |ledger: &Ledger, run: &RunKey| ledger.run_info(run).unwrap().ended_at;
+    let failed = ended_with(&ledger, &job, &["1"], None, 3);
+    assert_eq!(success(&ledger, &failed), None);
+    for exit_code in [0, 10, 11] {
+        let run = ended_with(&ledger, &job, &["1"], None, exit_code);
+        assert_eq!(success(&ledger, &run), end(&ledger, &run), "{exit_code}");
+    }
+    let good = ended(&ledger, &job, &["1"], None);
+    let of_rack = NewRun { options: [("rack".to_owned(), json!("a"))].into_iter().collect(), ..job.clone() };
+    ended(&ledger, &of_rack, &["1"], None);
+    ended(&ledger, &NewRun { files: vec!["other.csv".into()], ..job.clone() }, &["1"], None);
+    let stopped = ended_with(&ledger, &job, &["1"], Some(Stop::Canary), 4);
+    assert_eq!(success(&ledger, &stopped), end(&ledger, &good));
+    assert_eq!(success(&ledger, &failed), None, "a later success is none of its own");
+
+    let whole = |ledger: &Ledger, run: &RunKey| ledger.run_info(run).unwrap().whole_success_at;
+    let part = ended(&ledger, &of_rack, &["1"], None);
+    assert_eq!(success(&ledger, &part), end(&ledger, &part));
+    assert_eq!(whole(&ledger, &part), end(&ledger, &good), "a part of the fleet is not the fleet");
+    assert_eq!(whole(&ledger, &good), None);
+    let alone = NewRun { files: vec!["alone.csv".into()], ..of_rack.clone() };
+    let alone = ended(&ledger, &alone, &["1"], None);
+    assert_eq!(whole(&ledger, &alone), None, "the whole was never run");
+}
+
+fn vms_are_paired_by_id_those_of_the_second_run_first_and_in_its_order<P: Place>() {
+    let fixture = P::new();
+    let ledger = fixture.open();
+    let from = ended(&ledger, &new_run(BASE), &["1", "2", "3"], None);
+    let to = ended(&ledger, &new_run(BASE), &["3", "2", "4"], None);
+    let mut pairs = Vec::new();
+    let each = |pair: Pair| {
+        assert_eq!((pair.rack.as_deref(), pair.vm.labels.len()), (Some("a"), 1));
+        pairs.push((pair.vm.id.to_string(), pair.before.is_some(), pair.after.is_some()));
+        Ok::<_, LedgerError>(())
+    };
+    ledger.each_pair(&from, &to, each).unwrap();
+    let expected = [("3", true, true), ("2", true, true), ("4", false, true), ("1", true, false)];
+    assert_eq!(pairs, expected.map(|(id, before, after)| (id.to_owned(), before, after)));
+}
+
+fn a_run_is_compared_with_the_last_complete_one_of_its_job_that_had_its_vms<P: Place>() {
+    let fixture = P::new();
+    let ledger = fixture.open();
+    let whole = new_run(BASE);
+    let narrowed = |name: &str, value: &str| NewRun {
+        options: [(name.to_owned(), json!(value))].into_iter().collect(),
+        ..whole.clone()
+    };
+    let of_rack = narrowed("rack", "a");
+    let first = ended(&ledger, &whole, &["1"], None);
+    let rack = ended(&ledger, &of_rack, &["1"], None);
+    ended(&ledger, &narrowed("only-failed", "latest"), &["1"], None);
+    ended(&ledger, &NewRun { action: None, ..whole.clone() }, &["1"], None);
+    ended(&ledger, &NewRun { files: vec!["other.csv".into()], ..whole.clone() }, &["1"], None);
+    ended(&ledger, &NewRun { base_url: "https://other.example".into(), ..whole.clone() }, &["1"], None);
+    ended(&ledger, &whole, &["1"], Some(Stop::Canary));
+    for (job, baseline) in
+        [(&narrowed("rate", "20/s"), &first), (&narrowed("rack", "b"), &first), (&of_rack, &rack)]
+    {
+        let run = ledger.draft(job).unwrap().commit(&Reading::default(), &[]).unwrap();
+        assert_eq!(ledger.baseline(&run).unwrap().as_ref(), Some(baseline), "{:?}", job.options);
+    }
+    assert_eq!(ledger.baseline(&first).unwrap(), None);
+
+    let run = ledger.draft(&of_rack).unwrap().commit(&Reading::default(), &[]).unwrap();
+    ledger.resume(&run, &narrowed("rate", "5/s")).unwrap();
+    let options = ledger.run_info(&run).unwrap().options;
+    assert_eq!((&options["rack"], &options["rate"]), (&json!("a"), &json!("5/s")));
+    assert_eq!(ledger.baseline(&run).unwrap(), Some(rack), "gone on with, it is of the same selection");
+}
+
+fn runs(ledger: &Ledger) -> Vec<String> {
+    ledger.overviews(None).unwrap().into_iter().map(|run| run.id).collect()
+}
+
+fn ids(runs: &[&RunKey]) -> Vec<String> {
+    runs.iter().map(|run| run.id.clone()).collect()
+}
+
+/// A run of VM 1, which is called and settled.
+fn complete(fixture: &impl Place) -> RunKey {
+    let ledger = fixture.open();
+    let run = begin(&ledger, &[Some("a")]);
+    let mut writer = ledger.write(&run).unwrap();
+    let item = claim(&mut writer, take(0, 1)).remove(0);
+    writer.settle(success(item, Outcome::Created, Basis::CreatedFlag));
+    writer.close().0.unwrap().end(&run, None, |_| 0).unwrap();
+    run
+}
+
+fn the_newest_the_pinned_and_the_resumable_runs_stay_and_so_does_what_was_last_seen<P: Place>() {
+    let fixture = P::new();
+    let [_, pinned, _] = [(); 3].map(|()| complete(&fixture));
+    let ledger = fixture.open();
+    let other = NewRun { files: vec!["other.csv".into()], ..new_run(BASE) };
+    let stopped = || {
+        let mut draft = ledger.draft(&other).unwrap();
+        draft.add(&vm("2", None), Action::Allocate, None).unwrap();
+        draft.skip("other.csv", 3, "vmid", "is missing").unwrap();
+        let run = draft.commit(&Reading::default(), &[]).unwrap();
+        ledger.end(&run, Some(Stop::Deadline), |_| 5).unwrap();
+        run
+    };
+    let [_superseded, resumable] = [(); 2].map(|()| stopped());
+    ledger.pin(&pinned, true).unwrap();
+    drop(ledger);
+    let newest = complete(&fixture);
+    let ledger = fixture.open();
+    assert_eq!(ledger.prune(6).unwrap(), 0);
+    assert_eq!(ledger.prune(1).unwrap(), 3);
+    assert_eq!(runs(&ledger), ids(&[&newest, &resumable, &pinned]));
+    assert_eq!(ledger.latest_unfinished().unwrap(), Some(resumable));
+    assert_eq!(ledger.last_rack(BASE, &"1".parse().unwrap()).unwrap().as_deref(), Some("dc1r28"));
+    ledger.pin(&pinned, false).unwrap();
+    assert_eq!(ledger.prune(1).unwrap(), 1);
+}
+
+fn a_pinned_run_that_was_superseded_is_not_gone_on_with_when_its_successor_is_old<P: Place>() {
+    let fixture = P::new();
+    let ledger = fixture.open();
+    let stopped = begin(&ledger, &[None]);
+    ledger.end(&stopped, Some(Stop::Deadline), |_| 5).unwrap();
+    ledger.pin(&stopped, true).unwrap();
+    drop(ledger);
+    let successor = complete(&fixture);
+    let ledger = fixture.open();
+    let other = NewRun { files: vec!["other.csv".into()], ..new_run(BASE) };
+    let other = ledger.draft(&other).unwrap().commit(&Reading::default(), &[]).unwrap();
+    assert_eq!(ledger.prune(1).unwrap(), 0);
+    assert_eq!(ledger.unfinished(&new_run(BASE), &[]).unwrap(), None);
+    ledger.pin(&stopped, false).unwrap();
+    assert_eq!(ledger.prune(1).unwrap(), 2);
+    assert_eq!(runs(&ledger), ids(&[&other]));
+    assert!(ledger.find_run(&successor.id).is_err());
+}
+
+fn unfinished_runs_of_what_came_through_a_pipe_do_not_pile_up_and_others_stay<P: Place>() {
+    let fixture = P::new();
+    let ledger = fixture.open();
+    let limited = [("limit".to_owned(), "1".into())].into_iter().collect();
+    let by_hand = NewRun { options: limited, ..new_run(BASE) };
+    let piped = NewRun { files: vec![PIPE.into()], ..new_run(BASE) };
+    let stopped = |job: &NewRun, sha256: &str| {
+        let mut draft = ledger.draft(job).unwrap();
+        draft.add(&vm("1", None), Action::Allocate, None).unwrap();
+        let files = vec![InventoryFile { path: PIPE.into(), sha256: sha256.into() }];
+        let run = draft.commit(&Reading { files, ..Reading::default() }, &[]).unwrap();
+        ledger.end(&run, Some(Stop::Deadline), |_| 5).unwrap();
+        run
+    };
+    let (fleet, part) = (stopped(&new_run(BASE), ""), stopped(&by_hand, ""));
+    let [_, _, third] = ["1", "2", "3"].map(|sha256| stopped(&piped, sha256));
+    assert_eq!(ledger.prune(1).unwrap(), 2);
+    assert_eq!(runs(&ledger), ids(&[&third, &part, &fleet]), "neither supersedes the other");
+    assert!(ledger.superseded().unwrap().is_empty());
+}

@@ -1,0 +1,185 @@
+//! What an engine must do that keeps a ledger: runs, the VMs of each, and what was last seen of every VM.
+//!
+//! What an engine promises, whatever breaks: a claim is on disk before its call leaves, an outcome before it is counted; a
+//! VM is settled once in a run; what was claimed when a process died counts as called, its answer lost; and a reader sees
+//! all of that at any moment. `contract.rs` holds every engine to it.
+
+use std::fmt::Debug;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::error::LedgerError;
+use super::protocol::{Reply, Request};
+use super::record::{
+    Course, Ending, Entry, InventoryFile, LastInventory, LastKnown, Left, NewRun, Overview, Pair, Row,
+    RunInfo, RunKey, Sighting, Skipped, Unfinished,
+};
+use super::sums::Sums;
+use crate::inventory::{Action, Reading, Vm, VmId};
+
+/// Shown one thing after the other, until it has had enough.
+pub(super) type Each<'e, T> = &'e mut dyn FnMut(T) -> ControlFlow<()>;
+
+/// An open ledger.
+pub trait Engine: Begin + Runs + Vms + Known + Rates + Send + Debug {
+    /// What it is opened by.
+    fn path(&self) -> &Path;
+
+    /// The id of the run that is under way, or was a moment `before`: asked before and after reading, it is known of
+    /// every state that was read between.
+    fn under_way(&self, before: Option<String>) -> Result<Option<String>, LedgerError>;
+
+    /// Lets everything that is read from now on see one state, whatever a run writes meanwhile.
+    fn hold_still(&self) -> Result<(), LedgerError>;
+
+    /// Ends that.
+    fn let_go(&self) -> Result<(), LedgerError>;
+
+    /// An error where what is written would be seen by nobody, or another run may have begun.
+    fn check(&self) -> Result<(), LedgerError>;
+
+    /// Makes up for what a process did not come to: what it left claimed becomes pending, with an unanswered attempt, and
+    /// what is known of the VMs is brought up to date.
+    fn settle_up(&self) -> Result<(), LedgerError>;
+
+    /// Deletes all runs but the newest `keep`, the pinned ones, those that wait for a resume, and the one but for
+    /// which a pinned one would. Returns how many.
+    ///
+    /// A run is gone before its first VM is: killed half-way, it is deleted to the end by the next call.
+    fn prune(&self, keep: u32) -> Result<usize, LedgerError>;
+
+    /// Closes a ledger that was written without trouble. Dropped instead, it is left to the next run as it is.
+    fn close(self: Box<Self>) -> Result<(), LedgerError>;
+}
+
+/// How a run begins, goes on and ends.
+pub trait Begin {
+    /// Refuses to mix rehearsals and real runs in one ledger.
+    fn check_kind(&self, base_url: &str) -> Result<(), LedgerError>;
+
+    /// Begins to write a run; one at a time.
+    fn draft(&self, new: &NewRun) -> Result<Box<dyn Draft + '_>, LedgerError>;
+
+    /// Notes that a run goes on, with these options and those of its own that they say nothing of.
+    fn resume(&self, run: &RunKey, job: &NewRun) -> Result<(), LedgerError>;
+
+    /// Opens a run to be written, by the thread that has the book.
+    fn open_book(self: Box<Self>, run: &RunKey) -> Result<Box<dyn Book>, LedgerError>;
+
+    fn note_end(&self, run: &RunKey, ending: &Ending) -> Result<(), LedgerError>;
+}
+
+/// A run before its first call: every selected VM, all written or none. Dropped without [`Draft::commit`], it leaves nothing
+/// behind.
+pub trait Draft: Debug {
+    /// Adds the next selected VM; `rack` is the inventory's, else the one last seen.
+    fn add(&mut self, vm: &Vm, action: Action, rack: Option<&str>) -> Result<(), LedgerError>;
+
+    /// Notes an invalid row that the run goes on without.
+    fn skip(&mut self, file: &str, line: u64, field: &str, reason: &str) -> Result<(), LedgerError>;
+
+    fn selected(&self) -> u64;
+
+    /// Makes the run real. Of the inventory that `reading` tells of, the selected VMs were added.
+    fn commit(self: Box<Self>, reading: &Reading, warnings: &[String]) -> Result<RunKey, LedgerError>;
+}
+
+/// A run that is being carried out.
+pub trait Book: Send {
+    /// Writes a batch, all of it or nothing; the replies hold once this has returned.
+    fn write(&mut self, batch: &mut dyn Iterator<Item = Request>) -> Result<Vec<Reply>, LedgerError>;
+
+    /// Gives the ledger back.
+    fn shut(self: Box<Self>) -> Box<dyn Engine>;
+}
+
+/// The runs, each as a whole.
+pub trait Runs {
+    /// The run whose id starts with `text`, or the newest one for `latest`.
+    fn find_run(&self, text: &str) -> Result<RunKey, LedgerError>;
+    fn run_info(&self, run: &RunKey) -> Result<RunInfo, LedgerError>;
+    fn course(&self, run: &RunKey) -> Result<Course, LedgerError>;
+    /// The newest runs, all of them without a `limit`; the newest first.
+    fn overviews(&self, limit: Option<u32>) -> Result<Vec<Overview>, LedgerError>;
+    fn overview(&self, run: &RunKey) -> Result<Overview, LedgerError>;
+    /// Keeps a run from being pruned, or no longer.
+    fn pin(&self, run: &RunKey, pinned: bool) -> Result<(), LedgerError>;
+
+    /// The latest unfinished run that is not superseded.
+    fn latest_unfinished(&self) -> Result<Option<RunKey>, LedgerError>;
+    /// The newest run of the same job over this inventory, if it is unfinished.
+    fn unfinished(
+        &self,
+        job: &NewRun,
+        inventory: &[InventoryFile],
+    ) -> Result<Option<Unfinished>, LedgerError>;
+    /// The unfinished runs that a newer one of their job has superseded, the newest first.
+    fn superseded(&self) -> Result<Vec<Unfinished>, LedgerError>;
+    /// Whether a run has VMs without an outcome, or was not seen to end.
+    fn is_unfinished(&self, run: &RunKey) -> Result<bool, LedgerError>;
+
+    /// The last complete run before `run` of the same job, at the same base URL, with which it can be compared:
+    /// one of the same selection, or of the whole inventory.
+    fn baseline(&self, run: &RunKey) -> Result<Option<RunKey>, LedgerError>;
+    /// When the job of `run` last succeeded, by `run` itself or an earlier one: complete, no VM failed, no row skipped;
+    /// of the same selection, or of the whole inventory.
+    fn last_success(&self, run: &RunKey) -> Result<Option<Timestamp>, LedgerError>;
+    /// When the whole inventory of `run` last succeeded, where `run` is of a part of it, and the whole was ever run.
+    fn whole_success(&self, run: &RunKey) -> Result<Option<Timestamp>, LedgerError>;
+    /// The inventory of a job at its last complete run, whatever the action was, and whatever was piped in: of the same
+    /// selection, or of the whole inventory.
+    fn last_inventory(&self, job: &NewRun) -> Result<Option<LastInventory>, LedgerError>;
+}
+
+/// The VMs of a run.
+pub trait Vms {
+    /// The racks of a run, by number; `None` stands for VMs whose rack nobody knows.
+    fn racks(&self, run: &RunKey) -> Result<Vec<Option<Arc<str>>>, LedgerError>;
+    /// The racks of all runs, by name.
+    fn rack_ids(&self) -> Result<Vec<String>, LedgerError>;
+    /// Adds up a run's VMs, as they are now.
+    fn sums(&self, run: &RunKey) -> Result<Sums, LedgerError>;
+    /// A run's rows, in inventory order.
+    fn rows(&self, run: &RunKey, each: Each<'_, Row>) -> Result<(), LedgerError>;
+    /// The invalid inventory rows that a run went on without, in the order of the files.
+    fn skipped(&self, run: &RunKey, each: Each<'_, Skipped>) -> Result<(), LedgerError>;
+    /// The VMs of two runs: those of `to` in inventory order, then those of `from` alone.
+    fn pairs(&self, from: &RunKey, to: &RunKey, each: Each<'_, Pair>) -> Result<(), LedgerError>;
+    /// The id of every VM of a run, and the inventory's rack.
+    fn each_vm(&self, run: &RunKey, each: &mut dyn FnMut(&str, Option<&str>)) -> Result<(), LedgerError>;
+    /// The VMs of a run that were answered with a prefix, and that.
+    fn each_prefix(&self, run: &RunKey, each: &mut dyn FnMut(&str, &str)) -> Result<(), LedgerError>;
+    /// The VMs of a run that have no outcome.
+    fn left(&self, run: &RunKey) -> Result<Vec<Left>, LedgerError>;
+    /// Whether a VM failed in a run, or was left without an outcome.
+    fn failed_in(&self, run: &RunKey, vm: &VmId) -> Result<bool, LedgerError>;
+    /// Every run's word on a VM, the newest first.
+    fn entries(&self, vm: &VmId) -> Result<Vec<Entry>, LedgerError>;
+}
+
+/// What was last seen of the VMs.
+pub trait Known {
+    /// The rack in which a VM was last seen at a base URL.
+    fn last_rack(&self, base_url: &str, vm: &VmId) -> Result<Option<String>, LedgerError>;
+    /// What was last seen of a VM, at each base URL.
+    fn last_known(&self, vm: &VmId) -> Result<Vec<LastKnown>, LedgerError>;
+    /// What was last seen of a VM at a base URL.
+    fn sighting(&self, base_url: &str, vm: &VmId) -> Result<Option<Sighting>, LedgerError>;
+    /// Every VM that was seen at a base URL, in ascending order of the ids as text.
+    fn each_sighting(
+        &self,
+        base_url: &str,
+        each: &mut dyn FnMut(&VmId, &Sighting),
+    ) -> Result<(), LedgerError>;
+}
+
+/// The API's own rate limit, from one run to the next.
+pub trait Rates {
+    /// The limit that an earlier run with the same base URL and key found, in calls a second.
+    fn remembered_rate(&self, run: &RunKey) -> Result<Option<f64>, LedgerError>;
+    /// Remembers it for the next run, or forgets it.
+    fn remember_rate(&self, run: &RunKey, per_second: Option<f64>) -> Result<(), LedgerError>;
+}

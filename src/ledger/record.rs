@@ -1,0 +1,16 @@
+//! Plain data: what a ledger is told and what it tells, whichever engine keeps it.
+
+mod item;
+mod row;
+mod run;
+mod summary;
+mod vm;
+
+pub use item::{Deferred, Item, LastCall, RackNo, Setback, Settled, Settlement, Tally};
+pub use row::Row;
+pub use run::{
+    Course, Ending, InventoryFile, LastInventory, Left, NewRun, Overview, RunInfo, RunKey, Skipped,
+    Unfinished,
+};
+pub use summary::{Counts, FailureCount, Named, RackCounts, Since, Summary};
+pub use vm::{Entry, LastKnown, Pair, Sighting};

@@ -1,0 +1,168 @@
+//! A run: what it was asked to do, and how it stands.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::summary::Counts;
+use crate::inventory::Action;
+use crate::stop::Stop;
+
+/// Names a run within its ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunKey {
+    /// Sorts by time: `20261123T021500Z-7f3a`.
+    pub id: String,
+}
+
+/// What is known of a run before its inventory is read.
+#[derive(Debug, Clone)]
+pub struct NewRun {
+    pub base_url: String,
+    /// The typed `--action`.
+    pub action: Option<Action>,
+    /// The inventory files as they identify the job, in order; [`crate::ledger::PIPE`] is one that can be read only once.
+    pub files: Vec<String>,
+    /// The files of `--vmid @FILE`, likewise.
+    pub id_files: Vec<InventoryFile>,
+    pub options: serde_json::Map<String, serde_json::Value>,
+    pub key_fingerprint: Option<String>,
+    /// Of one call: how long an attempt that a crash cut off may have lasted.
+    pub timeout: Duration,
+}
+
+/// One file of the fleet's inventory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InventoryFile {
+    /// As it was named on the command line; `-` is standard input.
+    pub path: String,
+    /// Of its bytes, in lower-case hex.
+    pub sha256: String,
+}
+
+/// What a run was asked to do, and when.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RunInfo {
+    /// Sorts by time: `20261123T021500Z-7f3a`.
+    pub id: String,
+    pub tool_version: String,
+    /// `sandbox` for a rehearsal, whatever its port.
+    pub base_url: String,
+    /// The first 8 hex digits of the key's SHA-256.
+    pub key_fingerprint: Option<String>,
+    /// The typed `--action`; `None` where each row of the inventory had its own.
+    pub action: Option<Action>,
+    pub inventory: Vec<InventoryFile>,
+    /// Valid VMs of the whole inventory, selected or not; `None` where that was not kept.
+    pub inventory_vms: Option<u64>,
+    /// The settings in force, by flag name.
+    pub options: serde_json::Map<String, serde_json::Value>,
+    pub started_at: Timestamp,
+    /// `None` while it runs, or where it died.
+    pub ended_at: Option<Timestamp>,
+    pub resumes: u32,
+    /// Every label column of the inventory, in the order of first appearance.
+    #[serde(skip)]
+    pub label_columns: Vec<String>,
+    /// When the job last succeeded, by this run or an earlier one: every VM settled, none failed or skipped.
+    #[serde(skip)]
+    pub last_success_at: Option<Timestamp>,
+    /// Of a run of a part of the inventory: when the job last succeeded for the whole of it, or 1970. `None` where that
+    /// was never run.
+    #[serde(skip)]
+    pub whole_success_at: Option<Timestamp>,
+}
+
+/// One run in a list of them.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Overview {
+    pub id: String,
+    pub base_url: String,
+    /// The typed `--action`; `None` where each row of the inventory had its own.
+    pub action: Option<Action>,
+    pub inventory: Vec<InventoryFile>,
+    /// Valid VMs of the whole inventory, selected or not; `None` where that was not kept.
+    pub inventory_vms: Option<u64>,
+    /// The settings in force, by flag name.
+    #[serde(skip)]
+    pub options: serde_json::Map<String, serde_json::Value>,
+    pub started_at: Timestamp,
+    /// `None` while it runs, or where it died.
+    pub ended_at: Option<Timestamp>,
+    pub resumes: u32,
+    #[serde(flatten)]
+    pub counts: Counts,
+    pub complete: bool,
+    /// A process is carrying it out now.
+    pub running: bool,
+    pub stopped_by: Option<Stop>,
+    pub exit_code: Option<u8>,
+    /// Never pruned.
+    pub pinned: bool,
+}
+
+/// A run with VMs that have no outcome yet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Unfinished {
+    pub run: RunKey,
+    pub vms: u64,
+    /// Of these, without an outcome.
+    pub left: u64,
+    /// The brake that it ran into, else what stopped it; `None` where it died.
+    pub stopped_by: Option<Stop>,
+    /// What it was read from: the inventory files, then those of `--vmid @FILE`.
+    pub files: Vec<InventoryFile>,
+    pub options: serde_json::Map<String, serde_json::Value>,
+}
+
+/// A rack's VMs without an outcome.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Left {
+    pub rack_id: Option<String>,
+    pub vms: u64,
+    /// Of these, seen before.
+    pub known: u64,
+}
+
+/// An inventory at its last complete run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastInventory {
+    pub run: String,
+    pub vms: u64,
+}
+
+/// An invalid inventory row that a run went on without.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Skipped {
+    pub file: String,
+    pub line: i64,
+    pub column: String,
+    pub reason: String,
+}
+
+/// How a run ends, to be noted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ending {
+    pub at: Timestamp,
+    pub stopped_by: Option<Stop>,
+    pub exit_code: u8,
+    pub counts: Counts,
+}
+
+/// What a run's summary says beside what its VMs add up to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Course {
+    /// Its start, or its last resume.
+    pub begun_at: Timestamp,
+    /// `None` while it runs, or where it died.
+    pub ended_at: Option<Timestamp>,
+    pub stopped_by: Option<Stop>,
+    pub exit_code: Option<u8>,
+    /// About the run as a whole.
+    pub warnings: Vec<String>,
+    /// Calls made before its last resume.
+    pub calls_before: u64,
+    /// Invalid inventory rows that it went on without.
+    pub skipped: u64,
+}

@@ -1,0 +1,51 @@
+//! One VM, as runs have seen it.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::row::Row;
+use crate::allocation::Allocation;
+use crate::difference::{Difference, Standing, difference};
+use crate::inventory::Vm;
+
+/// The allocation that a VM had when it was last seen.
+#[derive(Debug, Clone)]
+pub struct Sighting {
+    pub allocation: Allocation,
+    pub seen_at: Timestamp,
+}
+
+/// What one run says of a VM.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Entry {
+    pub run: String,
+    pub base_url: String,
+    pub started_at: Timestamp,
+    #[serde(flatten)]
+    pub row: Row,
+}
+
+/// What was last seen of a VM at one base URL.
+#[derive(Debug, Clone, Serialize)]
+pub struct LastKnown {
+    pub base_url: String,
+    pub seen_at: Option<Timestamp>,
+    pub allocation: Allocation,
+}
+
+/// A VM in two runs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pair {
+    /// As the later of the two has it, or the only one.
+    pub vm: Vm,
+    /// The inventory's, else the one last seen before the run.
+    pub rack: Option<String>,
+    pub before: Option<Standing>,
+    pub after: Option<Standing>,
+}
+
+impl Pair {
+    pub fn difference(&self) -> Option<Difference> {
+        difference(self.before.as_ref(), self.after.as_ref())
+    }
+}

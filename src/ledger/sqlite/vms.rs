@@ -1,0 +1,304 @@
+//! The VMs of a run, and what each has come to.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, Error, OptionalExtension, Params, Row as SqlRow, params};
+
+use super::column::{self, count, time, timestamp};
+use super::{Sqlite, span};
+use crate::difference::Standing;
+use crate::inventory::{Vm, VmId};
+use crate::ledger::engine::{Each, Vms};
+use crate::ledger::error::LedgerError;
+use crate::ledger::record::{Entry, Left, Pair, Row, RunKey, Skipped};
+use crate::ledger::sums::{Line, Sums};
+use crate::outcome::{Basis, Failure, Outcome};
+
+/// Items, each with its latest event.
+pub(super) const ITEMS: &str = "FROM listed i LEFT JOIN events e ON e.no = i.event";
+
+/// What [`row`] reads of [`ITEMS`]. What most items do not need is not looked up for them.
+const ROW: &str = "
+    vmid, name, coalesce(e.rack_id, CASE rack_expected WHEN 1
+        THEN (SELECT r.rack_id FROM racks r WHERE r.run = i.run AND r.no = i.rack) END), i.action, in_flight, outcome,
+    basis, prefix, next_hop, status, previous_prefix, previous_next_hop, changes, drift, failure,
+    may_have_applied, http_status, error, attempts, first_sent_at, settled_at, latency_us, request_id,
+    e.warnings, labels, throttled";
+
+/// What [`line`] reads of [`ITEMS`].
+const LINE: &str = "rack, vmid, outcome, failure, error, may_have_applied, in_flight, attempts, throttled,
+    drift IS NOT NULL, warnings IS NOT NULL, prefix";
+
+/// What is said of a claimed VM.
+const IN_FLIGHT: &str = "a call for this VM is in flight, or was when the process died";
+
+impl Vms for Sqlite {
+    fn racks(&self, run: &RunKey) -> Result<Vec<Option<Arc<str>>>, LedgerError> {
+        let run = self.run(run)?;
+        self.ask(|db| racks(db, run.no))
+    }
+
+    fn rack_ids(&self) -> Result<Vec<String>, LedgerError> {
+        let sql = "SELECT DISTINCT rack_id FROM racks WHERE rack_id IS NOT NULL ORDER BY rack_id";
+        self.ask(|db| db.prepare(sql)?.query_map([], |row| row.get(0))?.collect())
+    }
+
+    fn sums(&self, run: &RunKey) -> Result<Sums, LedgerError> {
+        let run = self.run(run)?;
+        self.ask(|db| {
+            let mut sums = Sums::new(&racks(db, run.no)?);
+            let sql = format!("SELECT {LINE} {ITEMS} WHERE i.no BETWEEN ?1 AND ?2 ORDER BY i.no");
+            let mut items = db.prepare_cached(&sql)?;
+            let mut items = items.query(span(run.no))?;
+            while let Some(item) = items.next()? {
+                sums.add(&line(item)?);
+            }
+            Ok(sums.sorted())
+        })
+    }
+
+    fn rows(&self, run: &RunKey, each: Each<'_, Row>) -> Result<(), LedgerError> {
+        let run = self.run(run)?;
+        let sql = format!("SELECT {ROW} {ITEMS} WHERE i.no BETWEEN ?1 AND ?2 ORDER BY i.no");
+        self.ask(|db| show(db, &sql, span(run.no), row, each)).map(drop)
+    }
+
+    fn skipped(&self, run: &RunKey, each: Each<'_, Skipped>) -> Result<(), LedgerError> {
+        let run = self.run(run)?;
+        let sql = "SELECT file, line, field, reason FROM skipped WHERE run = ?1 ORDER BY rowid";
+        let skipped = |row: &SqlRow<'_>| {
+            Ok(Skipped { file: row.get(0)?, line: row.get(1)?, column: row.get(2)?, reason: row.get(3)? })
+        };
+        self.ask(|db| show(db, sql, [run.no], skipped, each)).map(drop)
+    }
+
+    fn pairs(&self, from: &RunKey, to: &RunKey, each: Each<'_, Pair>) -> Result<(), LedgerError> {
+        let (from, to) = (self.run(from)?, self.run(to)?);
+        self.ask(|db| {
+            let both = |row: &SqlRow<'_>| {
+                let (own, other) = (standing(row, 0)?, standing(row, STANDING)?);
+                let (vm, rack) = (vm(row, 2 * STANDING)?, row.get(2 * STANDING + 5)?);
+                Ok(Pair { vm, rack, before: other, after: own })
+            };
+            let gone = |row: &SqlRow<'_>| {
+                both(row).map(|pair| Pair { before: pair.after, after: pair.before, ..pair })
+            };
+            match show(db, &beside(""), beside_values(to.no, from.no), both, each)? {
+                ControlFlow::Break(()) => Ok(()),
+                ControlFlow::Continue(()) => {
+                    let alone = beside("AND other.no IS NULL");
+                    show(db, &alone, beside_values(from.no, to.no), gone, each).map(drop)
+                }
+            }
+        })
+    }
+
+    fn each_vm(&self, run: &RunKey, each: &mut dyn FnMut(&str, Option<&str>)) -> Result<(), LedgerError> {
+        let run = self.run(run)?;
+        let sql = "SELECT vmid, CASE rack_expected WHEN 1 THEN r.rack_id END
+                   FROM items i JOIN racks r ON r.run = i.run AND r.no = i.rack WHERE i.no BETWEEN ?1 AND ?2 ORDER BY i.no";
+        self.ask(|db| {
+            let mut items = db.prepare(sql)?;
+            let mut items = items.query(span(run.no))?;
+            while let Some(item) = items.next()? {
+                each(item.get_ref(0)?.as_str()?, item.get_ref(1)?.as_str_or_null()?);
+            }
+            Ok(())
+        })
+    }
+
+    fn each_prefix(&self, run: &RunKey, each: &mut dyn FnMut(&str, &str)) -> Result<(), LedgerError> {
+        let run = self.run(run)?;
+        let sql = format!(
+            "SELECT vmid, prefix {ITEMS} WHERE i.no BETWEEN ?1 AND ?2 AND prefix IS NOT NULL ORDER BY i.no"
+        );
+        self.ask(|db| {
+            let mut items = db.prepare(&sql)?;
+            let mut items = items.query(span(run.no))?;
+            while let Some(item) = items.next()? {
+                each(item.get_ref(0)?.as_str()?, item.get_ref(1)?.as_str()?);
+            }
+            Ok(())
+        })
+    }
+
+    fn left(&self, run: &RunKey) -> Result<Vec<Left>, LedgerError> {
+        let run = self.run(run)?;
+        let sql = format!(
+            "SELECT r.rack_id, count(*), count((SELECT k.rack_id FROM known k WHERE k.base = ?3 AND k.vmid = i.vmid))
+             {ITEMS} JOIN racks r ON r.run = i.run AND r.no = i.rack
+             WHERE i.no BETWEEN ?1 AND ?2 AND outcome IS NULL GROUP BY i.rack"
+        );
+        let left =
+            |row: &SqlRow<'_>| Ok(Left { rack_id: row.get(0)?, vms: count(row, 1)?, known: count(row, 2)? });
+        let [first, last] = span(run.no);
+        self.ask(|db| db.prepare(&sql)?.query_map([first, last, run.base], left)?.collect())
+    }
+
+    fn failed_in(&self, run: &RunKey, vm: &VmId) -> Result<bool, LedgerError> {
+        let run = self.run(run)?;
+        let sql =
+            format!("SELECT coalesce(outcome, 'failed') = 'failed' {ITEMS} WHERE vmid = ?1 AND run = ?2");
+        let failed = self.ask(|db| {
+            db.prepare_cached(&sql)?.query_row(params![vm.as_str(), run.no], |row| row.get(0)).optional()
+        });
+        failed.map(|failed| failed.unwrap_or(false))
+    }
+
+    fn entries(&self, vm: &VmId) -> Result<Vec<Entry>, LedgerError> {
+        let sql = format!(
+            "SELECT {ROW}, ru.id, url, started_at
+             FROM runs ru JOIN bases ON bases.id = ru.base JOIN listed i ON i.run = ru.no AND vmid = ?1
+                LEFT JOIN events e ON e.no = i.event
+             WHERE NOT pruned ORDER BY ru.no DESC"
+        );
+        let entry = |entry: &SqlRow<'_>| {
+            Ok(Entry {
+                run: entry.get("id")?,
+                base_url: entry.get("url")?,
+                started_at: timestamp(entry.get("started_at")?),
+                row: row(entry)?,
+            })
+        };
+        self.ask(|db| db.prepare(&sql)?.query_map([vm.as_str()], entry)?.collect())
+    }
+}
+
+/// Shows each row that `sql` finds, as `read` reads it.
+fn show<T>(
+    db: &Connection,
+    sql: &str,
+    values: impl Params,
+    read: impl Fn(&SqlRow<'_>) -> Result<T, Error>,
+    each: Each<'_, T>,
+) -> Result<ControlFlow<()>, Error> {
+    let mut rows = db.prepare(sql)?;
+    let mut rows = rows.query(values)?;
+    while let Some(row) = rows.next()? {
+        if each(read(row)?).is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+    }
+    Ok(ControlFlow::Continue(()))
+}
+
+fn racks(db: &Connection, run: i64) -> Result<Vec<Option<Arc<str>>>, Error> {
+    let mut racks = db.prepare("SELECT rack_id FROM racks WHERE run = ?1 ORDER BY no")?;
+    racks.query_map([run], |row| row.get(0))?.collect()
+}
+
+fn row(item: &SqlRow<'_>) -> Result<Row, Error> {
+    let in_flight: bool = item.get(4)?;
+    let word = |column| text(item, column).map(Option::unwrap_or_default);
+    let count = |column| item.get::<_, Option<u32>>(column).map(Option::unwrap_or_default);
+    let outcome = Outcome::from_word(word(5)?).unwrap_or(Outcome::Failed);
+    let failure = Failure::from_word(word(14)?).unwrap_or(Failure::NotAttempted);
+    Ok(Row {
+        vmid: item.get(0)?,
+        name: item.get(1)?,
+        rack_id: item.get(2)?,
+        action: column::word(item, 3)?,
+        outcome,
+        basis: Basis::from_word(word(6)?),
+        prefix: item.get(7)?,
+        next_hop: item.get(8)?,
+        status: item.get(9)?,
+        previous_prefix: item.get(10)?,
+        previous_next_hop: item.get(11)?,
+        changes: column::list(item, 12)?,
+        drift: column::list(item, 13)?,
+        failure: (outcome == Outcome::Failed).then_some(failure),
+        may_have_applied: item.get::<_, Option<bool>>(15)? == Some(true) || in_flight,
+        http_status: item.get(16)?,
+        error: if in_flight { Some(IN_FLIGHT.to_owned()) } else { item.get(17)? },
+        attempts: count(18)?,
+        throttled: count(25)?,
+        first_sent_at: time(item, 19)?,
+        settled_at: time(item, 20)?,
+        latency_ms: item.get::<_, Option<u32>>(21)?.map(|micros| f64::from(micros) / 1000.0),
+        request_id: item.get(22)?,
+        warnings: column::json(item, 23)?.unwrap_or_default(),
+        labels: column::json(item, 24)?.unwrap_or_default(),
+    })
+}
+
+fn line<'r>(item: &'r SqlRow<'_>) -> Result<Line<'r>, Error> {
+    let text = |column| text(item, column);
+    let count = |column| item.get::<_, Option<u32>>(column).map(Option::unwrap_or_default);
+    Ok(Line {
+        rack: item.get(0)?,
+        vmid: item.get_ref(1)?.as_str()?,
+        outcome: text(2)?.and_then(Outcome::from_word),
+        failure: text(3)?.and_then(Failure::from_word),
+        error: text(4)?,
+        may_have_applied: item.get::<_, Option<bool>>(5)? == Some(true) || item.get(6)?,
+        attempts: count(7)?,
+        throttled: count(8)?,
+        has_drift: item.get(9)?,
+        has_warnings: item.get(10)?,
+        prefix: text(11)?,
+    })
+}
+
+/// The items of one run, each with what another says of its VM.
+fn beside(condition: &str) -> String {
+    let (own, others) = (standing_columns("own"), standing_columns("other"));
+    format!(
+        "SELECT {own}, {others}, own.vmid, own.name, own.action, own.expected, own.labels, r.rack_id
+         FROM listed own JOIN racks r ON r.run = own.run AND r.no = own.rack
+            LEFT JOIN events own_event ON own_event.no = own.event
+            LEFT JOIN listed other ON other.vmid = own.vmid AND other.run = ?3
+            LEFT JOIN events other_event ON other_event.no = other.event
+         WHERE own.no BETWEEN ?1 AND ?2 {condition} ORDER BY own.no"
+    )
+}
+
+fn beside_values(run: i64, other: i64) -> [i64; 3] {
+    let [first, last] = span(run);
+    [first, last, other]
+}
+
+/// The columns that [`standing`] reads, of `items` and their events.
+fn standing_columns(items: &str) -> String {
+    let of_event = ["outcome", "failure", "error", "rack_id", "prefix", "next_hop", "status", "ids"]
+        .map(|column| format!("{items}_event.{column}"));
+    format!("{items}.no, {}", of_event.join(", "))
+}
+
+/// How many they are.
+const STANDING: usize = 9;
+
+fn standing(row: &SqlRow<'_>, at: usize) -> Result<Option<Standing>, Error> {
+    if row.get_ref(at)? == ValueRef::Null {
+        return Ok(None);
+    }
+    let word = |column| text(row, at + column).map(Option::unwrap_or_default);
+    let outcome = Outcome::from_word(word(1)?).unwrap_or(Outcome::Failed);
+    let failure = Failure::from_word(word(2)?).unwrap_or(Failure::NotAttempted);
+    Ok(Some(Standing {
+        outcome,
+        failure: (outcome == Outcome::Failed).then_some(failure),
+        error: row.get(at + 3)?,
+        rack_id: row.get(at + 4)?,
+        prefix: row.get(at + 5)?,
+        next_hop: row.get(at + 6)?,
+        status: row.get(at + 7)?,
+        ids: column::shaped(row, at + 8)?,
+    }))
+}
+
+fn vm(row: &SqlRow<'_>, at: usize) -> Result<Vm, Error> {
+    Ok(Vm {
+        id: column::word(row, at)?,
+        name: row.get(at + 1)?,
+        action: Some(column::word(row, at + 2)?),
+        expected: column::json(row, at + 3)?.unwrap_or_default(),
+        labels: column::json(row, at + 4)?.unwrap_or_default(),
+    })
+}
+
+fn text<'r>(row: &'r SqlRow<'_>, column: usize) -> Result<Option<&'r str>, Error> {
+    Ok(row.get_ref(column)?.as_str_or_null()?)
+}

@@ -1,0 +1,186 @@
+//! What stands in a ledger as JSON, in the shapes of its own: a field that a report renames keeps its name here, and what an
+//! older ledger holds stays readable.
+//!
+//! A shape lists every field of its type: one that is added, renamed or dropped does not compile until it is said here what
+//! older ledgers have in its place (`serde(default)`, `serde(alias)`).
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::record::{Counts, InventoryFile};
+use crate::allocation::{Allocation, Change, Drift, Field, Moment, NextHop, Prefix};
+use crate::difference::Ids;
+
+/// A type that stands in the ledger in a shape of its own.
+pub(super) trait Shaped: Sized {
+    fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error>;
+    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error>;
+}
+
+macro_rules! shape {
+    ($type:ident, $name:literal as $shape:ident { $($(#[$meta:meta])* $field:ident: $kind:ty),* $(,)? }) => {
+        #[derive(Serialize, Deserialize)]
+        #[serde(remote = $name)]
+        struct $shape { $($(#[$meta])* $field: $kind),* }
+
+        impl Shaped for $type {
+            fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                $shape::serialize(self, serializer)
+            }
+
+            fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                $shape::deserialize(deserializer)
+            }
+        }
+    };
+}
+
+shape! {
+    Allocation, "Allocation" as AllocationShape {
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        id: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        rack_id: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        client_id: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        account_id: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        proxmox_vm_id: Option<String>,
+        prefix: Prefix,
+        next_hop: NextHop,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        status: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        allocated_at: Option<Moment>,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        released_at: Option<Moment>,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        cooldown_until: Option<Moment>,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        created_at: Option<Moment>,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        updated_at: Option<Moment>,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        metadata_updated_at: Option<Moment>,
+    }
+}
+
+shape! { Change, "Change" as ChangeShape { field: Field, before: String, after: String } }
+
+shape! { Drift, "Drift" as DriftShape { field: Field, expected: String, actual: String } }
+
+shape! {
+    Ids, "Ids" as IdsShape {
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        id: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        account_id: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        client_id: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        proxmox_vm_id: Option<String>,
+    }
+}
+
+shape! {
+    Counts, "Counts" as CountsShape {
+        selected: u64,
+        created: u64,
+        unchanged: u64,
+        updated: u64,
+        failed: u64,
+        /// Not kept until version 0.2.
+        #[serde(default)]
+        not_attempted: u64,
+    }
+}
+
+shape! { InventoryFile, "InventoryFile" as InventoryFileShape { path: String, sha256: String } }
+
+/// A value in its shape.
+struct InShape<T>(T);
+
+impl<T: Shaped> Serialize for InShape<&T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.write(serializer)
+    }
+}
+
+impl<'de, T: Shaped> Deserialize<'de> for InShape<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        T::read(deserializer).map(Self)
+    }
+}
+
+/// JSON text; `None` where it cannot be written, which no type of ours brings about.
+pub(super) fn json<T: Serialize + ?Sized>(value: &T) -> Option<String> {
+    serde_json::to_string(value).ok()
+}
+
+/// Like [`json`], but an empty list takes no room.
+pub(super) fn json_list<T: Serialize>(list: &[T]) -> Option<String> {
+    (!list.is_empty()).then(|| json(list)).flatten()
+}
+
+pub(super) fn write<T: Shaped>(value: &T) -> Option<String> {
+    json(&InShape(value))
+}
+
+/// An empty list takes no room.
+pub(super) fn write_list<T: Shaped>(list: &[T]) -> Option<String> {
+    json_list(&list.iter().map(InShape).collect::<Vec<_>>())
+}
+
+pub(super) fn from_json<T: DeserializeOwned>(text: &str) -> Result<T, serde_json::Error> {
+    serde_json::from_str(text)
+}
+
+pub(super) fn read<T: Shaped>(text: &str) -> Result<T, serde_json::Error> {
+    from_json(text).map(|InShape(value)| value)
+}
+
+pub(super) fn read_list<T: Shaped>(text: &str) -> Result<Vec<T>, serde_json::Error> {
+    let list: Vec<InShape<T>> = from_json(text)?;
+    Ok(list.into_iter().map(|InShape(value)| value).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::allocation::tests::example;
+
+    /// Written by version 0.1.
+    const ALLOCATION: &str = r#"{"id":"3","rack_id":"dc1r28","client_id":null,"account_id":"20000","proxmox_vm_id":"10048",
+        "prefix":"2001:db8::/48","next_hop":"2001:db8::1","status":"active",
+        "allocated_at":"2026-02-10 00:00:00.658429+00","released_at":null,"cooldown_until":null,
+        "created_at":"2026-02-10 00:00:00.658429+00","updated_at":"2026-02-10 00:00:00.658429+00","metadata_updated_at":null}"#;
+
+    #[test]
+    fn what_older_ledgers_hold_is_read() {
+        let allocation: Allocation = read(ALLOCATION).unwrap();
+        assert_eq!((allocation.id.as_deref(), allocation.client_id), (Some("3"), None));
+        assert_eq!(allocation.prefix.as_str(), "2001:db8::/48");
+        let counts: Counts =
+            read(r#"{"selected":3,"created":1,"unchanged":2,"updated":0,"failed":0}"#).unwrap();
+        assert_eq!((counts.selected, counts.not_attempted), (3, 0));
+        let changes: Vec<Change> =
+            read_list(r#"[{"field":"next_hop","before":"2001:db8::1","after":"2001:db8::2"}]"#).unwrap();
+        assert_eq!((changes[0].field, changes[0].after.as_str()), (Field::NextHop, "2001:db8::2"));
+        let drift: Vec<Drift> = read_list(r#"[{"field":"rack_id","expected":"a","actual":"b"}]"#).unwrap();
+        assert_eq!((drift[0].field, drift[0].actual.as_str()), (Field::RackId, "b"));
+        let ids: Ids = read(r#"{"id":"3","account_id":null,"client_id":"1","proxmox_vm_id":"2"}"#).unwrap();
+        assert_eq!((ids.id.as_deref(), ids.account_id), (Some("3"), None));
+        let files: Vec<InventoryFile> = read_list(r#"[{"path":"-","sha256":"7f"}]"#).unwrap();
+        assert_eq!((files[0].path.as_str(), files[0].sha256.as_str()), ("-", "7f"));
+    }
+
+    #[test]
+    fn what_is_written_is_read_again_to_the_letter_and_what_is_unknown_takes_no_room() {
+        let allocation = Allocation { client_id: None, ..example() };
+        let text = write(&allocation).unwrap();
+        assert!(!text.contains("null"), "{text}");
+        assert!(read::<Allocation>(&text).unwrap().is_the_very(&allocation));
+        assert_eq!((write_list::<Drift>(&[]), json_list::<String>(&[])), (None, None));
+    }
+}
