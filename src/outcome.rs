@@ -101,7 +101,7 @@ impl Unanswered {
         match attempts.iter_mut().rev().find(|known| known.meets(&new)) {
             Some(known) => {
                 known.until = known.until.max(new.until);
-                known.told = known.told.zip(new.told).map(|(told, new)| told.narrowed_by(new));
+                known.told = known.told.zip(new.told).map(|(told, new)| told.spanning(new));
             }
             None => attempts.push(new),
         }
@@ -488,7 +488,7 @@ mod tests {
     fn attempts_between_which_the_servers_clock_was_set_are_kept_apart() {
         let told = |seconds, told| Unanswered { told, ..left(seconds) };
         for (first, second, kept, why) in [
-            (Some(offset(0, 6)), Some(offset(2, 9)), vec![told(0, Some(offset(2, 6)))], "they agree"),
+            (Some(offset(0, 6)), Some(offset(2, 9)), vec![told(0, Some(offset(0, 9)))], "they agree"),
             (None, None, vec![told(0, None)], "nothing was told"),
             (
                 Some(offset(0, 6)),

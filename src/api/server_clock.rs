@@ -43,7 +43,7 @@ impl ServerClock {
 
     /// The server's clock minus ours as it is now, where two answers agree on it.
     pub fn agreed(&self) -> Option<Offset> {
-        self.best().agreed.back().copied()
+        self.best().agreed.back().map(|setting| setting.offset)
     }
 
     /// Every setting of the server's clock that was heard of.
@@ -55,9 +55,7 @@ impl ServerClock {
     /// before, and all that was heard by now. When a clock was set is never known, and two wrong times in a row may
     /// look like it.
     pub fn date(&self, attempt: Unanswered) -> impl Iterator<Item = Unanswered> {
-        let others = self.best().heard();
-        let others = others.filter(move |other| !attempt.told.is_some_and(|told| told.agrees_with(other)));
-        let mut told = attempt.told.into_iter().chain(others).map(Some).peekable();
+        let mut told = attempt.told.into_iter().chain(self.best().heard()).map(Some).peekable();
         let unknown = told.peek().is_none().then_some(None);
         told.chain(unknown).map(move |told| Unanswered { told, ..attempt })
     }
@@ -74,48 +72,62 @@ impl ServerClock {
 #[derive(Debug, Clone, Default)]
 struct Estimate {
     /// What two answers agreed on, one setting of the clock after another.
-    agreed: VecDeque<Offset>,
+    agreed: VecDeque<Setting>,
     /// What the last answer said instead.
     doubt: Option<Offset>,
     /// What other single answers said: it tells nothing of the clock now, and a lost call may have met it all the same.
     hints: VecDeque<Offset>,
 }
 
+/// As long as nobody sets the server's clock, or by no more than can be seen.
+#[derive(Debug, Clone, Copy)]
+struct Setting {
+    /// What the answers agree on.
+    offset: Offset,
+    /// All that they leave possible: a small step hides in the doubt that slow answers leave.
+    span: Offset,
+}
+
+impl Setting {
+    fn of(first: Offset, second: Offset) -> Self {
+        Self { offset: first.narrowed_by(second), span: first.spanning(second) }
+    }
+}
+
 impl Estimate {
     /// Returns whether it is news.
     fn observe(&mut self, new: Offset) -> bool {
-        if let Some(agreed) = self.agreed.back_mut().filter(|agreed| agreed.agrees_with(&new)) {
-            *agreed = agreed.narrowed_by(new);
+        if let Some(agreed) = self.agreed.back_mut().filter(|agreed| agreed.offset.agrees_with(&new)) {
+            let is_news = !agreed.span.holds(&new);
+            agreed.offset = agreed.offset.narrowed_by(new);
+            agreed.span = agreed.span.spanning(new);
             self.dismiss_doubt();
-            return false;
+            return is_news;
         }
         if let Some(doubt) = self.doubt.take_if(|doubt| doubt.agrees_with(&new)) {
-            keep(&mut self.agreed, doubt.narrowed_by(new));
+            keep(&mut self.agreed, Setting::of(doubt, new));
             return true;
         }
         self.dismiss_doubt();
         self.doubt = Some(new);
-        !self.is_hinted(new)
+        !self.hints.iter().any(|hint| hint.holds(&new))
     }
 
     fn dismiss_doubt(&mut self) {
-        if let Some(doubt) = self.doubt.take()
-            && !self.is_hinted(doubt)
-        {
-            keep(&mut self.hints, doubt);
+        let Some(doubt) = self.doubt.take() else { return };
+        match self.hints.iter_mut().find(|hint| hint.agrees_with(&doubt)) {
+            Some(hint) => *hint = hint.spanning(doubt),
+            None => keep(&mut self.hints, doubt),
         }
     }
 
-    fn is_hinted(&self, offset: Offset) -> bool {
-        self.hints.iter().any(|hint| hint.agrees_with(&offset))
-    }
-
     fn offset(&self) -> Option<Offset> {
-        self.agreed.back().copied().or(self.doubt)
+        self.agreed.back().map(|setting| setting.offset).or(self.doubt)
     }
 
     fn heard(&self) -> impl Iterator<Item = Offset> {
-        self.agreed.iter().chain(&self.doubt).chain(&self.hints).copied()
+        let agreed = self.agreed.iter().map(|setting| setting.span);
+        agreed.chain(self.doubt).chain(self.hints.iter().copied())
     }
 }
 
@@ -216,6 +228,20 @@ mod tests {
     }
 
     #[test]
+    fn a_step_that_hides_in_the_doubt_of_slow_answers_widens_what_lost_calls_are_dated_by() {
+        let mut clock = ServerClock::default();
+        let news = [(6, 6), (3, 3), (6, 11), (3, 8), (4, 4)]
+            .map(|(latency, time)| clock.observe(&attempt(latency, Some(time), None)));
+        assert_eq!(
+            news,
+            [true, true, true, false, false],
+            "a first one, a second, and one that came 5 s late"
+        );
+        assert_eq!(clock.agreed(), offset(0, 4), "as if the clock had drifted");
+        assert_eq!(clock.heard(), [offset(0, 11).unwrap()]);
+    }
+
+    #[test]
     fn a_lost_call_is_dated_by_every_clock_that_was_heard_and_by_what_was_told_of_it_before() {
         let (five, hour, wrong) = (offset(5, 5), offset(3600, 3600), offset(-3600, -3600));
         for (answers, told, expected, why) in [
@@ -223,7 +249,7 @@ mod tests {
             (&[], hour, vec![hour], "but earlier ones had"),
             (&[5], None, vec![five], "one answer is better than none"),
             (&[5, 5], None, vec![five], "two agree"),
-            (&[5, 5], five, vec![five], "and with what was told before"),
+            (&[5, 5], five, vec![five, five], "and with what was told before"),
             (&[5, 5], hour, vec![hour, five], "the clock was set since"),
             (&[5, 5, 3600, 3600], None, vec![five, hour], "it was set at a moment that nobody knows"),
             (&[5, 3600, 3600], None, vec![hour, five], "and had told only once what it was before"),

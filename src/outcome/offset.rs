@@ -35,11 +35,23 @@ impl Offset {
         apart <= TOLERANCE
     }
 
+    /// Whether the other leaves nothing possible that this does not, or nearly.
+    pub fn holds(&self, other: &Self) -> bool {
+        self.least.saturating_sub(other.least) <= TOLERANCE
+            && other.most.saturating_sub(self.most) <= TOLERANCE
+    }
+
     /// What both leave possible; the `later` of two that do not meet.
     #[must_use]
     pub fn narrowed_by(self, later: Self) -> Self {
         let both = Self { least: self.least.max(later.least), most: self.most.min(later.most) };
         if both.least <= both.most { both } else { later }
+    }
+
+    /// What either leaves possible, and all between.
+    #[must_use]
+    pub fn spanning(self, other: Self) -> Self {
+        Self { least: self.least.min(other.least), most: self.most.max(other.most) }
     }
 
     /// The same for a clock of ours that is `ahead` of this one's.
@@ -72,6 +84,12 @@ mod tests {
             assert_eq!(known.agrees_with(&other), agree, "{other:?}");
             assert_eq!(other.agrees_with(&known), agree, "{other:?}");
             assert_eq!(known.narrowed_by(other), narrowed, "{other:?}");
+            let span = known.spanning(other);
+            assert!(span.holds(&known) && span.holds(&other), "{other:?}");
+            assert_eq!(
+                known.holds(&other),
+                other.least >= offset(-2, 0).least && other.most <= offset(0, 7).most
+            );
         }
     }
 

@@ -4,6 +4,7 @@
 //! no other; what was there before never is.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -15,7 +16,6 @@ use crate::api::{Attempt, ServerClock};
 use crate::outcome::{Answer, Evidence, FirstCall, Outcome, Unanswered, classify};
 
 /// All times are in milliseconds.
-const TIMEOUT: i64 = 1_000;
 const HOUR: i64 = 3_600_000;
 const STEPS: [i64; 6] = [-5_000, 5_000, -300_000, 300_000, -HOUR, HOUR];
 const SKEWS: [i64; 5] = [0, 2_000, -2_000, 5 * HOUR, -5 * HOUR];
@@ -47,6 +47,10 @@ const FAULTS: [Fate; 5] = [Fate::Lost, Fate::ActsAndIsLost, Fate::ActsLate, Fate
 
 struct Server {
     chance: fastrand::Rng,
+    latency: Range<i64>,
+    timeout: i64,
+    /// Answers name the moment at which the call came in, not their own.
+    dates_arrival: bool,
     now: i64,
     /// How far its clock is ahead.
     ahead: i64,
@@ -63,7 +67,10 @@ impl Server {
         let mut chance = fastrand::Rng::with_seed(seed);
         let ahead = SKEWS[chance.usize(..SKEWS.len())];
         let made = (0..OLD_VMS).map(|vm| (vm, ahead - 240 * HOUR)).collect();
-        Self { chance, now: 0, ahead, is_set: true, made, late: vec![] }
+        let (latency, timeout) = if chance.bool() { (1..40, 1_000) } else { (3_000..6_000, 7_000) };
+        let dates_arrival = chance.u8(..3) == 0;
+        let late = vec![];
+        Self { chance, latency, timeout, dates_arrival, now: 0, ahead, is_set: true, made, late }
     }
 
     fn pass(&mut self, millis: i64) {
@@ -75,12 +82,15 @@ impl Server {
         }
     }
 
-    /// Every setting is told by one good answer at least: of what nobody was told, nobody can know.
-    fn maybe_set_clock(&mut self) {
-        if !self.is_set && self.chance.u32(..8) == 0 {
+    /// Every setting is told by one good answer at least: of what nobody was told, nobody can know. Returns whether it
+    /// was set.
+    fn maybe_set_clock(&mut self) -> bool {
+        let sets = !self.is_set && self.chance.u32(..8) == 0;
+        if sets {
             self.ahead += STEPS[self.chance.usize(..STEPS.len())];
             self.is_set = true;
         }
+        sets
     }
 
     /// Whether that made the VM's allocation.
@@ -93,21 +103,24 @@ impl Server {
 
     fn call(&mut self, vm: usize, fate: Fate) -> (Attempt, bool) {
         let mut attempt = Attempt::unanswered(at(self.now));
-        let latency = if fate == Fate::ActsLate { TIMEOUT } else { self.chance.i64(1..40) };
+        let arrived = self.now + self.ahead;
+        let acts = matches!(fate, Fate::Answered | Fate::ActsAndIsLost | Fate::ActsAndFails);
+        let created = acts && self.act(vm);
+        let latency =
+            if fate == Fate::ActsLate { self.timeout } else { self.chance.i64(self.latency.clone()) };
         if fate == Fate::ActsLate {
             self.late.push((self.now + self.chance.i64(1..9_000), vm));
         }
+        let was_set = self.maybe_set_clock();
         self.pass(latency);
         attempt.latency = Duration::from_millis(latency.unsigned_abs());
-        let acts = matches!(fate, Fate::Answered | Fate::ActsAndIsLost | Fate::ActsAndFails);
-        let created = acts && self.act(vm);
-        let shown = self.now + self.ahead;
+        let shown = if self.dates_arrival { arrived } else { self.now + self.ahead };
         attempt.timestamp = match fate {
             Fate::Answered | Fate::ActsAndFails => Some(at(shown)),
             Fate::Stale => Some(at(shown - HOUR)),
             Fate::Lost | Fate::ActsAndIsLost | Fate::ActsLate => None,
         };
-        self.is_set &= fate != Fate::Answered;
+        self.is_set &= fate != Fate::Answered || was_set && self.dates_arrival;
         (attempt, created)
     }
 
@@ -171,7 +184,7 @@ fn run(server: &mut Server, ledger: &mut [Known]) -> Vec<String> {
         }
         let known = &mut ledger[next.vm];
         if fate != Fate::Answered {
-            next.lost.record(&attempt, Duration::from_millis(TIMEOUT.unsigned_abs()));
+            next.lost.record(&attempt, Duration::from_millis(server.timeout.unsigned_abs()));
             known.unanswered = next.lost.dated(&clock);
             let again = next.attempts < max_attempts;
             if again { &mut waiting } else { &mut given_up }.push(next);
