@@ -43,7 +43,7 @@ advisories: ## look the dependencies up in the RustSec database, which has to be
 		{ echo "advisories: the database cannot be fetched from here, so nothing was looked up" >&2; exit 1; }
 	$(CARGO) deny --locked check --disable-fetch advisories
 
-bench: ## measure speed and memory against what this machine can do (minutes; wrk, h2load, curl, jq and sqlite3 where installed)
+bench: ## measure speed and memory against what this machine can do (a quarter of an hour; wrk, h2load, curl, jq and sqlite3 where installed)
 	$(CARGO) bench --locked --bench fleet
 
 bench-pace: ## measure what rate limits cost, hidden, remembered, announced and changing (four minutes)

@@ -1,25 +1,29 @@
 //! The least that can answer our calls: a loopback server that does next to nothing, so that it is not what is measured.
 //!
-//! It has a core to itself and notes when each call arrived. It answers HTTP/1.1 with keep-alive, and nothing else.
+//! It has a core to itself and notes when each call arrived. It answers HTTP/1.1 with keep-alive, and nothing else. No
+//! answer is like another: each has an id and the time of its own, and each VM its rack, its ids and its prefix.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
 use crate::core::{self, Core};
-use crate::fleet;
+use crate::fleet::Racks;
 
-/// Every call is answered like the documentation's example, with a rack (`##`) and a prefix (`@`) of the VM's own.
+/// Every call is answered like the documentation's example, its blanks filled in.
 const BODY: &str = concat!(
-    r#"{"success":true,"timestamp":"2026-03-01T00:00:00.000Z","requestId":"2121ae20-bd9d-41e9-aeeb-5dd1dd1a24ba","#,
-    r#""data":{"created":false,"allocation":{"id":3,"rack_id":"r##","client_id":"30000","account_id":"20000","#,
-    r#""proxmox_vm_id":"10048","prefix":"2001:db8:@@@@:@@@@::/64","prefix_length":64,"next_hop":"2001:db8::1","#,
-    r#""status":"active","allocated_at":"2026-02-10 00:00:00.658429+00","released_at":null,"cooldown_until":null,"#,
+    r#"{"success":true,"timestamp":"~~~~~~~~~~~~~~~~~~~~~~~~","requestId":"2121ae20-bd9d-41e9-aeeb-%%%%%%%%%%%%","#,
+    r#""data":{"created":false,"allocation":{"id":1$$$$$$$,"rack_id":"r####","client_id":"30000","#,
+    r#""account_id":"20000","proxmox_vm_id":"1&&&&&&&","prefix":"2001:db8:@@@@:@@@@::/64","prefix_length":64,"#,
+    r#""next_hop":"2001:db8::1","status":"active","allocated_at":"2026-02-10 00:00:00.658429+00","#,
+    r#""released_at":null,"cooldown_until":null,"#,
     r#""metadata":{"updatedAt":"2026-02-10T00:00:00.000Z","updatedBy":"1"},"#,
     r#""created_at":"2026-02-10 00:00:00.658429+00","updated_at":"2026-02-10 00:00:00.658429+00"}}}"#
 );
@@ -27,18 +31,20 @@ const BODY: &str = concat!(
 /// Requests are far smaller; whatever is pipelined beyond it waits in the socket.
 const BUFFER: usize = 8192;
 
-type Arrivals = Arc<Mutex<Vec<Instant>>>;
+/// When calls arrived, since the server's start, in microseconds: what this process holds counts as held by each that it
+/// starts.
+pub(crate) type Arrivals = Vec<u32>;
 
 /// Runs until it is stopped.
 pub(crate) struct Answerer {
     address: SocketAddr,
     stop: oneshot::Sender<()>,
-    thread: JoinHandle<Vec<Instant>>,
+    thread: JoinHandle<Arrivals>,
 }
 
 impl Answerer {
     /// Answers each call `latency` after it arrived.
-    pub(crate) fn start(latency: Duration) -> Self {
+    pub(crate) fn start(latency: Duration, racks: Racks) -> Self {
         let (told, address) = std::sync::mpsc::channel();
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::spawn(move || {
@@ -47,7 +53,7 @@ impl Answerer {
             runtime.block_on(async {
                 let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
                 told.send(listener.local_addr().unwrap()).unwrap();
-                serve(listener, latency, stopped).await
+                serve(listener, latency, racks, stopped).await
             })
         });
         Self { address: address.recv().unwrap(), stop, thread }
@@ -62,60 +68,116 @@ impl Answerer {
     }
 
     /// When each call arrived, in order.
-    pub(crate) fn stop(self) -> Vec<Instant> {
+    pub(crate) fn stop(self) -> Arrivals {
         drop(self.stop);
         self.thread.join().unwrap()
     }
 }
 
-async fn serve(listener: TcpListener, latency: Duration, mut stopped: oneshot::Receiver<()>) -> Vec<Instant> {
-    let answer = answer();
-    let arrivals = Arrivals::default();
+async fn serve(
+    listener: TcpListener,
+    latency: Duration,
+    racks: Racks,
+    mut stopped: oneshot::Receiver<()>,
+) -> Arrivals {
+    let begun = Instant::now();
+    let arrivals = Arc::new(Mutex::new(Arrivals::new()));
     loop {
         tokio::select! {
             _ = &mut stopped => break,
             accepted = listener.accept() => {
                 let (stream, _) = accepted.unwrap();
                 stream.set_nodelay(true).unwrap();
-                tokio::spawn(converse(stream, latency, answer.clone(), arrivals.clone()));
+                let arrivals = arrivals.clone();
+                let arrived = move || {
+                    let mut arrivals = arrivals.lock().unwrap();
+                    arrivals.push(u32::try_from(begun.elapsed().as_micros()).unwrap());
+                    arrivals.len()
+                };
+                tokio::spawn(converse(stream, latency, racks, arrived));
             }
         }
     }
     std::mem::take(&mut arrivals.lock().unwrap())
 }
 
-fn answer() -> Vec<u8> {
-    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
-    format!("{head}content-length: {}\r\n\r\n{BODY}", BODY.len()).into_bytes()
-}
-
-/// Answers what comes over one connection until that is closed.
-async fn converse(mut stream: TcpStream, latency: Duration, mut answer: Vec<u8>, arrivals: Arrivals) {
-    let places = |mark| (0..answer.len()).filter(|&at| answer[at] == mark).collect::<Vec<_>>();
-    let (digits, rack_digits) = (places(b'@'), places(b'#'));
+/// Answers what comes over one connection until that is closed; `arrived` notes a call, and numbers it.
+async fn converse(mut stream: TcpStream, latency: Duration, racks: Racks, arrived: impl Fn() -> usize) {
+    let mut answer = Answer::blank();
     let (mut buffer, mut length) = ([0; BUFFER], 0);
     while let Ok(read @ 1..) = stream.read(&mut buffer[length..]).await {
         length += read;
         let mut begun = 0;
         while let Some(request) = Request::first_of(&buffer[begun..length]) {
-            arrivals.lock().unwrap().push(Instant::now());
+            let call = arrived();
             if !latency.is_zero() {
                 tokio::time::sleep(latency).await;
             }
-            for (&at, shift) in digits.iter().zip((0..8).rev()) {
-                answer[at] = b"0123456789abcdef"[request.vmid >> (4 * shift) & 15];
-            }
-            let rack = fleet::rack(request.vmid);
-            for (&at, digit) in rack_digits.iter().zip([rack / 10, rack % 10]) {
-                answer[at] = b"0123456789"[digit];
-            }
-            if stream.write_all(&answer).await.is_err() {
+            if stream.write_all(answer.filled_in(call, request.vmid, racks)).await.is_err() {
                 return;
             }
             begun += request.length;
         }
         buffer.copy_within(begun..length, 0);
         length -= begun;
+    }
+}
+
+/// A connection's answer, filled in again for each call.
+struct Answer {
+    bytes: Vec<u8>,
+    time: Range<usize>,
+    call: Range<usize>,
+    id: Range<usize>,
+    rack: Range<usize>,
+    proxmox: Range<usize>,
+    prefix: [Range<usize>; 2],
+}
+
+impl Answer {
+    fn blank() -> Self {
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
+        let text = format!("{head}content-length: {}\r\n\r\n{BODY}", BODY.len());
+        let blank = |mark| {
+            let begin = text.find(mark).unwrap();
+            begin..begin + text[begin..].bytes().take_while(|&byte| char::from(byte) == mark).count()
+        };
+        let high = blank('@');
+        let low = high.end + 1..high.end + 1 + high.len();
+        Self {
+            time: blank('~'),
+            call: blank('%'),
+            id: blank('$'),
+            rack: blank('#'),
+            proxmox: blank('&'),
+            prefix: [high, low],
+            bytes: text.into_bytes(),
+        }
+    }
+
+    fn filled_in(&mut self, call: usize, vmid: usize, racks: Racks) -> &[u8] {
+        let now = format!("{:.3}", Timestamp::now());
+        self.bytes[self.time.clone()].copy_from_slice(now.as_bytes());
+        let [high, low] = self.prefix.clone();
+        for (blank, number, base) in [
+            (self.call.clone(), call, 10),
+            (self.id.clone(), vmid, 10),
+            (self.rack.clone(), racks.of(vmid), 10),
+            (self.proxmox.clone(), vmid, 10),
+            (high, vmid >> 16, 16),
+            (low, vmid, 16),
+        ] {
+            write_digits(&mut self.bytes[blank], number, base);
+        }
+        &self.bytes
+    }
+}
+
+/// The last digits of a number.
+fn write_digits(digits: &mut [u8], mut number: usize, base: usize) {
+    for digit in digits.iter_mut().rev() {
+        *digit = b"0123456789abcdef"[number % base];
+        number /= base;
     }
 }
 

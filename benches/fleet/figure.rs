@@ -78,7 +78,7 @@ impl Samples {
 #[derive(Debug)]
 pub(crate) struct Figure {
     pub(crate) case: &'static str,
-    pub(crate) what: &'static str,
+    pub(crate) what: String,
     pub(crate) unit: &'static str,
     pub(crate) ours: Samples,
     /// Its name, and what it made of the same task; without one the figure itself is judged.
@@ -87,6 +87,29 @@ pub(crate) struct Figure {
 }
 
 impl Figure {
+    /// A figure that is judged by itself.
+    pub(crate) fn alone(
+        case: &'static str,
+        what: impl Into<String>,
+        unit: &'static str,
+        ours: Samples,
+        target: Target,
+    ) -> Self {
+        Self { case, what: what.into(), unit, ours, yardstick: None, target }
+    }
+
+    /// A figure that is judged as a ratio to `theirs`.
+    pub(crate) fn beside(
+        case: &'static str,
+        what: impl Into<String>,
+        unit: &'static str,
+        ours: Samples,
+        (name, theirs): (&'static str, Samples),
+        target: Target,
+    ) -> Self {
+        Self { case, what: what.into(), unit, ours, yardstick: Some((name, theirs)), target }
+    }
+
     /// What is judged: the ratio to the yardstick, else the figure.
     fn judged(&self) -> Samples {
         match &self.yardstick {
@@ -128,13 +151,13 @@ pub(crate) fn table(figures: &[Figure]) -> String {
         let [case, what, ours, yardstick, judged, spread, target] = cells;
         writeln!(
             table,
-            "| {case:4} | {what:37} | {ours:>18} | {yardstick:>26} | {judged:>7} | {spread:>15} | {target:8} |"
+            "| {case:4} | {what:39} | {ours:>18} | {yardstick:>26} | {judged:>7} | {spread:>15} | {target:13} |"
         )
         .unwrap();
     };
     line(["case", "figure", "v6fleet", "yardstick", "median", "spread", "target"].map(str::to_owned));
-    line([4, 37, 17, 25, 6, 14, 8].map(|width| "-".repeat(width)).map(|dashes| match dashes.len() {
-        4 | 37 | 8 => dashes,
+    line([4, 39, 17, 25, 6, 14, 13].map(|width| "-".repeat(width)).map(|dashes| match dashes.len() {
+        4 | 39 | 13 => dashes,
         _ => dashes + ":",
     }));
     for figure in figures {
@@ -144,7 +167,7 @@ pub(crate) fn table(figures: &[Figure]) -> String {
         let missed = if figure.holds() { "" } else { " missed" };
         line([
             figure.case.to_owned(),
-            figure.what.to_owned(),
+            figure.what.clone(),
             format!("{} {}", short(figure.ours.median()), figure.unit),
             yardstick.unwrap_or_default(),
             short(judged.median()),

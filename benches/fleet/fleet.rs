@@ -4,19 +4,36 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use crate::answerer::Answerer;
 use crate::process::{self, Cost};
 use crate::yardstick::CONCURRENCY;
 
-/// The number of the rack that a VM is on: forty neighbours share one, of a hundred.
-pub(crate) fn rack(vmid: usize) -> usize {
-    vmid / 40 % 100
+/// The id of a fleet's first VM.
+pub(crate) const FIRST: usize = 10_000;
+
+/// Racks of one size, each full of neighbours by id.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Racks {
+    size: usize,
+}
+
+impl Racks {
+    fn new(vms: usize, racks: usize) -> Self {
+        Self { size: vms.div_ceil(racks) }
+    }
+
+    /// The number of the rack that a VM is on.
+    pub(crate) fn of(self, vmid: usize) -> usize {
+        (vmid - FIRST) / self.size
+    }
 }
 
 /// A fleet, and where a run of it leaves what it writes.
 pub(crate) struct Fleet {
     pub(crate) vms: usize,
+    pub(crate) racks: Racks,
     pub(crate) inventory: PathBuf,
     ledger: PathBuf,
     pub(crate) report: PathBuf,
@@ -31,36 +48,56 @@ pub(crate) enum Order {
 }
 
 impl Fleet {
-    /// Writes the inventory of a fleet of `vms`.
-    pub(crate) fn new(dir: &Path, vms: usize, order: Order) -> Self {
+    /// Writes the inventory of a fleet of `vms` on so many `racks`.
+    pub(crate) fn new(dir: &Path, vms: usize, racks: usize, order: Order) -> Self {
         let fleet = Self {
             vms,
-            inventory: dir.join(format!("fleet-{vms}-{order:?}.csv")),
-            ledger: dir.join(format!("ledger-{vms}.db")),
-            report: dir.join(format!("report-{vms}.csv")),
+            racks: Racks::new(vms, racks),
+            inventory: dir.join(format!("fleet-{vms}-{racks}-{order:?}.csv")),
+            ledger: dir.join(format!("ledger-{vms}-{racks}.db")),
+            report: dir.join(format!("report-{vms}-{racks}.csv")),
         };
         let mut csv = BufWriter::new(File::create(&fleet.inventory).unwrap());
         writeln!(csv, "vmid,name,rack_id").unwrap();
         for row in 0..vms {
-            let vmid = 10_000
+            let vmid = FIRST
                 + match order {
                     Order::ById => row,
                     // 7919 is prime and divides none of our sizes: each VM comes once.
                     Order::Mixed => row * 7919 % vms,
                 };
-            writeln!(csv, "{vmid},vm-{vmid},r{:02}", rack(vmid)).unwrap();
+            writeln!(csv, "{vmid},vm-{vmid},r{:04}", fleet.racks.of(vmid)).unwrap();
         }
         csv.into_inner().unwrap();
         fleet
     }
 
-    /// The run of the whole fleet with a new ledger, at most at `rate`.
-    pub(crate) fn run(&self, server: &Answerer, rate: &str) -> Command {
+    /// Lets the next run be the first: its ledger is a new one.
+    pub(crate) fn forget(&self) {
         for suffix in ["", "-wal", "-shm", ".lock"] {
-            let mut file = self.ledger.clone().into_os_string();
-            file.push(suffix);
-            drop(fs::remove_file(file));
+            drop(fs::remove_file(self.beside_ledger(suffix)));
         }
+    }
+
+    /// What the ledger takes on the disk, in bytes.
+    pub(crate) fn ledger_size(&self) -> u64 {
+        let size = |suffix| fs::metadata(self.beside_ledger(suffix)).map_or(0, |file| file.len());
+        ["", "-wal"].into_iter().map(size).sum()
+    }
+
+    fn beside_ledger(&self, suffix: &str) -> PathBuf {
+        let mut file = self.ledger.clone().into_os_string();
+        file.push(suffix);
+        file.into()
+    }
+
+    /// A server that knows the fleet's racks.
+    pub(crate) fn answerer(&self, latency: Duration) -> Answerer {
+        Answerer::start(latency, self.racks)
+    }
+
+    /// The run of the whole fleet, at most at `rate`.
+    pub(crate) fn run(&self, server: &Answerer, rate: &str) -> Command {
         let mut run = v6fleet();
         run.arg("run").arg(&self.inventory).args(["--action", "allocate", "--rate", rate, "-q"]);
         run.args(["--progress", "never", "--output-dir", "none", "--concurrency", &CONCURRENCY.to_string()]);
@@ -69,12 +106,14 @@ impl Fleet {
         run
     }
 
-    /// Runs the whole fleet. Panics unless each VM was called once, and has its row.
-    pub(crate) fn cost(&self, server: Answerer) -> Cost {
+    /// Runs the whole fleet. Panics unless each VM was called once, and its row says that nothing has changed.
+    pub(crate) fn cost(&self, latency: Duration) -> Cost {
+        let server = self.answerer(latency);
         let cost = process::cost(&mut self.run(&server, "none"));
         assert_eq!(server.stop().len(), self.vms, "calls");
-        let rows = BufReader::new(File::open(&self.report).unwrap()).split(b'\n').count() - 1;
-        assert_eq!(rows, self.vms, "rows of the report");
+        let rows = BufReader::new(File::open(&self.report).unwrap()).lines();
+        let unchanged = rows.filter(|row| row.as_ref().unwrap().contains(",unchanged,")).count();
+        assert_eq!(unchanged, self.vms, "unchanged VMs in the report");
         cost
     }
 

@@ -1,7 +1,8 @@
 //! How near the program comes to what this machine can do, each figure as a ratio to a yardstick of the same minutes.
 //!
 //! The whole process is measured, from an inventory to a synced ledger and a report, against a server that does next
-//! to nothing. Client and server have a core each. Yardsticks are measured in turn with it.
+//! to nothing. Client and server have a core each. Yardsticks are measured in turn with it: the bare client, which waits
+//! for what the program waits for on any machine, and tools that do less.
 
 #![expect(clippy::unwrap_used, reason = "what cannot be measured is no measurement")]
 #![expect(
@@ -12,11 +13,13 @@
 #![expect(clippy::cast_precision_loss, reason = "nothing here is counted to 2^52")]
 
 mod answerer;
+mod bare;
 mod case;
 mod core;
 mod figure;
 mod fleet;
 mod ledger;
+mod nights;
 mod process;
 mod yardstick;
 
@@ -32,17 +35,31 @@ use figure::Figure;
 type Measure = fn(&Path) -> Vec<Figure>;
 
 /// Each case, by the letter that its figures carry.
-const CASES: [(&str, Measure); 7] = [
-    ("a", case::throughput),
-    ("b", case::latency),
+const CASES: [(&str, Measure); 8] = [
+    ("a", nights::throughput),
+    ("b", nights::latency),
     ("c", case::million),
     ("d", case::rate_as_seen),
     ("e", case::start),
     ("f", case::inventory),
     ("h", ledger::alone),
+    ("i", nights::ledger_size),
 ];
 
+/// As the program has it, for the sake of the bare client.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
+    let mut args = std::env::args().skip(1);
+    if args.next().is_some_and(|word| word == bare::WORD) {
+        bare::run(args);
+        return ExitCode::SUCCESS;
+    }
+    measure()
+}
+
+fn measure() -> ExitCode {
     let only: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     core::pin(core::Core::Client);
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();

@@ -1,10 +1,11 @@
 //! A whole process, from its start to its end, and what it cost.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use wait4::Wait4;
 
 /// What a process cost.
@@ -17,6 +18,9 @@ pub(crate) struct Cost {
     pub(crate) cpu: Duration,
     /// The most memory that was resident, in MiB.
     pub(crate) peak_mib: f64,
+    /// Bytes that it had written to a disk: whole pages, each as often as it was changed between two syncs. What the
+    /// file system writes for itself is not among them, nor what is kept in memory only.
+    pub(crate) written: u64,
 }
 
 /// Runs `command` to its end, its output thrown away.
@@ -43,11 +47,21 @@ fn measured(command: &mut Command) -> (Cost, String) {
     }
     let mut complaints = String::new();
     child.stderr.take().unwrap().read_to_string(&mut complaints).unwrap();
-    let used = child.wait4().unwrap();
+    let process = WaitId::Pid(Pid::from_child(&child));
+    waitid(process, WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).unwrap();
     let wall = begun.elapsed();
+    let written = written(child.id());
+    let used = child.wait4().unwrap();
     assert!(used.status.success(), "{command:?} ended with {}: {complaints}", used.status);
     let cpu = used.rusage.utime + used.rusage.stime;
-    (Cost { wall, cpu, peak_mib: used.rusage.maxrss as f64 / 1_048_576.0 }, printed)
+    (Cost { wall, cpu, peak_mib: used.rusage.maxrss as f64 / 1_048_576.0, written }, printed)
+}
+
+/// The kernel's account of a process is there until that has been waited for.
+fn written(process: u32) -> u64 {
+    let account = fs::read_to_string(format!("/proc/{process}/io")).unwrap();
+    let bytes = account.lines().find_map(|line| line.strip_prefix("write_bytes: "));
+    bytes.unwrap().parse().unwrap()
 }
 
 /// `writer | reader`, with `result` as where it goes: how long until both have ended.

@@ -7,13 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-
+use crate::fleet::FIRST;
 use crate::process;
 
 /// What every call sends.
-const BODY: &str = r#"{"action":"allocate"}"#;
+pub(crate) const BODY: &str = r#"{"action":"allocate"}"#;
 
 /// Calls in flight, ours and theirs.
 pub(crate) const CONCURRENCY: u32 = 64;
@@ -35,7 +33,7 @@ pub(crate) fn has(tool: &str) -> bool {
     found.is_ok_and(|status| status.success())
 }
 
-fn url(server: SocketAddr, vmid: u64) -> String {
+pub(crate) fn url(server: SocketAddr, vmid: usize) -> String {
     format!("http://{server}/api/vm/{vmid}/routed-ipv6")
 }
 
@@ -44,7 +42,7 @@ pub(crate) fn wrk(server: SocketAddr, dir: &Path) -> f64 {
     let script = dir.join("post.lua");
     fs::write(&script, WRK_SCRIPT).unwrap();
     let mut wrk = Command::new("wrk");
-    wrk.args(["-t1", "-d2s", &format!("-c{CONCURRENCY}"), "-s"]).arg(script).arg(url(server, 10_000));
+    wrk.args(["-t1", "-d2s", &format!("-c{CONCURRENCY}"), "-s"]).arg(script).arg(url(server, FIRST));
     let (_, printed) = process::output(&mut wrk);
     number_after(&printed, "Requests/sec:")
 }
@@ -56,7 +54,7 @@ pub(crate) fn h2load(server: SocketAddr, dir: &Path, calls: usize) -> f64 {
     let mut h2load = Command::new("h2load");
     h2load.args(["--h1", "-t1", "-m1", &format!("-c{CONCURRENCY}"), &format!("-n{calls}"), "-d"]);
     h2load.arg(body).args(["-H", "content-type: application/json", "-H", "x-api-key: bench"]);
-    let (_, printed) = process::output(h2load.arg(url(server, 10_000)));
+    let (_, printed) = process::output(h2load.arg(url(server, FIRST)));
     let rate = printed.split(", ").find_map(|part| part.strip_suffix(" req/s"));
     rate.unwrap_or_else(|| panic!("h2load printed {printed}")).parse().unwrap()
 }
@@ -70,7 +68,7 @@ fn number_after(text: &str, name: &str) -> f64 {
 pub(crate) fn curl_into_jq(server: SocketAddr, dir: &Path, calls: usize) -> f64 {
     let config = dir.join("curl.config");
     let mut urls = std::io::BufWriter::new(fs::File::create(&config).unwrap());
-    for vmid in (10_000..).take(calls) {
+    for vmid in (FIRST..).take(calls) {
         writeln!(urls, "url = \"{}\"", url(server, vmid)).unwrap();
     }
     urls.into_inner().unwrap();
@@ -95,7 +93,7 @@ fn curl_of_one() -> Command {
 /// One call by `curl`.
 pub(crate) fn curl(server: SocketAddr) -> Command {
     let mut curl = curl_of_one();
-    curl.arg(url(server, 10_000));
+    curl.arg(url(server, FIRST));
     curl
 }
 
@@ -120,35 +118,6 @@ pub(crate) fn sqlite_dump(database: &Path) -> Command {
     let mut sqlite = Command::new("sqlite3");
     sqlite.args(["-readonly", "-csv", "-header"]).arg(database).arg("SELECT * FROM report");
     sqlite
-}
-
-/// Calls a second of a client that only sends and receives: the raw limit where no other tool is there to tell it.
-pub(crate) fn raw(server: SocketAddr, calls: usize) -> f64 {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let begun = Instant::now();
-    runtime.block_on(async {
-        let each = calls / CONCURRENCY as usize;
-        let clients: Vec<_> = (0..CONCURRENCY).map(|_| tokio::spawn(keep_calling(server, each))).collect();
-        for client in clients {
-            client.await.unwrap();
-        }
-    });
-    calls as f64 / begun.elapsed().as_secs_f64()
-}
-
-async fn keep_calling(server: SocketAddr, calls: usize) {
-    let length = BODY.len();
-    let request = format!(
-        "POST /api/vm/10000/routed-ipv6 HTTP/1.1\r\nhost: {server}\r\ncontent-length: {length}\r\n\r\n{BODY}"
-    );
-    let mut stream = TcpStream::connect(server).await.unwrap();
-    let mut answer = [0; 8192];
-    for _ in 0..calls {
-        stream.write_all(request.as_bytes()).await.unwrap();
-        // The server's answers are small, and come in one piece.
-        let read = stream.read(&mut answer).await.unwrap();
-        assert!(answer[..read].starts_with(b"HTTP/1.1 200"));
-    }
 }
 
 /// How long a synced write takes here, the median of many.
