@@ -188,10 +188,10 @@ fn settled(mut item: Item, Answer { allocation, request_id }: Answer) -> Settled
 
 /// Ends the run, and returns how many rows it has.
 fn end_and_read(writer: Writer, run: &RunKey) -> u32 {
-    let mut ledger = writer.close().0.unwrap();
+    let ledger = writer.close().0.unwrap();
     ledger.end(run, None, |_| 0).unwrap();
     let mut rows = 0;
-    let each = |_: &_| {
+    let each = |_| {
         rows += 1;
         Ok::<_, LedgerError>(())
     };
