@@ -202,6 +202,26 @@ fn what_its_own_program_said_of_an_older_ledger_todays_says_of_the_untouched_fil
 }
 
 #[test]
+fn what_failed_in_an_older_ledger_is_selected_before_and_after_it_is_brought_up_to_date() {
+    for schema in OLDER {
+        let old = Old::of(schema);
+        let (run, _) = old.said["reports"]
+            .as_object()
+            .unwrap()
+            .iter()
+            .find(|(_, said)| said["summary"]["failed"] == 3)
+            .unwrap();
+        let failed = format!("--only-failed={run}");
+        let selected =
+            || old.fixture.run(&["run", "fleet.csv", "--action", "allocate", "--dry-run", &failed]).exits(0);
+        let before = selected();
+        assert!(before.stdout.contains("3 VMs selected"), "schema {schema}: {}", before.stdout);
+        old.fixture.run(&PIN).exits(0);
+        assert_eq!(selected().stdout, before.stdout, "schema {schema}");
+    }
+}
+
+#[test]
 fn the_next_command_that_writes_brings_an_older_ledger_up_to_date_and_it_says_the_same() {
     for schema in OLDER {
         let old = Old::of(schema);

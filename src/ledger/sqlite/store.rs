@@ -521,6 +521,26 @@ mod tests {
     }
 
     #[test]
+    fn what_became_of_a_vm_is_looked_up_in_an_older_ledger_and_not_searched_for() {
+        for schema in 1..SCHEMA {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("ledger.db");
+            let old = Connection::open(&path).unwrap();
+            MIGRATIONS[..schema as usize].iter().for_each(|step| old.execute_batch(step).unwrap());
+            old.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
+            old.pragma_update(None, "user_version", schema).unwrap();
+            let reader = open_read_only(&path).unwrap();
+            let plan = "EXPLAIN QUERY PLAN SELECT outcome FROM listed i LEFT JOIN events e ON e.no = i.event
+                WHERE vmid = ?1 AND run = ?2";
+            let mut plan = reader.prepare(plan).unwrap();
+            let steps = plan.query_map(["1", "1"], |row| row.get("detail")).unwrap();
+            let steps: Vec<String> = steps.collect::<Result<_, _>>().unwrap();
+            let is_look_up = |step: &String| step.starts_with("SEARCH") || step.starts_with("CORRELATED");
+            assert!(steps.iter().all(is_look_up), "schema {schema}: {steps:#?}");
+        }
+    }
+
+    #[test]
     fn other_files_are_not_taken_for_ledgers() {
         let dir = tempfile::tempdir().unwrap();
         let text = dir.path().join("notes.txt");
