@@ -171,6 +171,9 @@ impl Ledger {
     pub fn since(&self, run: &RunKey) -> Result<Option<Since>, LedgerError> {
         let Some(baseline) = self.baseline(run)? else { return Ok(None) };
         let mut since = Since { run: baseline.id.clone(), ..Since::default() };
+        if self.overview(&baseline)?.counts.failed == 0 && self.overview(run)?.counts.failed == 0 {
+            return Ok(Some(since));
+        }
         self.each_pair(&baseline, run, |pair| {
             match pair.difference() {
                 Some(Difference::NewlyFailing) => name(&mut since.newly_failing, &pair),

@@ -44,14 +44,14 @@ pub(crate) struct Answerer {
 
 impl Answerer {
     /// Answers each call `latency` after it arrived.
-    pub(crate) fn start(latency: Duration, racks: Racks) -> Self {
+    pub(crate) fn start(port: u16, latency: Duration, racks: Racks) -> Self {
         let (told, address) = std::sync::mpsc::channel();
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::spawn(move || {
             core::pin(Core::Server);
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+                let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
                 told.send(listener.local_addr().unwrap()).unwrap();
                 serve(listener, latency, racks, stopped).await
             })

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -37,6 +38,8 @@ pub(crate) struct Fleet {
     pub(crate) inventory: PathBuf,
     ledger: PathBuf,
     pub(crate) report: PathBuf,
+    /// That of its server: the ledger knows VMs by the address at which they were seen.
+    port: u16,
 }
 
 /// How a fleet's rows are ordered.
@@ -56,6 +59,7 @@ impl Fleet {
             inventory: dir.join(format!("fleet-{vms}-{racks}-{order:?}.csv")),
             ledger: dir.join(format!("ledger-{vms}-{racks}.db")),
             report: dir.join(format!("report-{vms}-{racks}.csv")),
+            port: TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port(),
         };
         let mut csv = BufWriter::new(File::create(&fleet.inventory).unwrap());
         writeln!(csv, "vmid,name,rack_id").unwrap();
@@ -93,7 +97,7 @@ impl Fleet {
 
     /// A server that knows the fleet's racks.
     pub(crate) fn answerer(&self, latency: Duration) -> Answerer {
-        Answerer::start(latency, self.racks)
+        Answerer::start(self.port, latency, self.racks)
     }
 
     /// The run of the whole fleet, at most at `rate`.

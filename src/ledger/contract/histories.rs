@@ -24,6 +24,8 @@ enum Event {
     Defer(usize, bool),
     Fail(usize, bool),
     Succeed(usize),
+    /// Somebody reads meanwhile.
+    Read,
     /// The process dies, or ends the run; then it is resumed, or another run of the same VMs is begun.
     Over {
         died: bool,
@@ -39,6 +41,7 @@ fn event() -> impl Strategy<Value = Event> {
         3 => any::<(usize, bool)>().prop_map(|(vm, unanswered)| Event::Defer(vm, unanswered)),
         2 => any::<(usize, bool)>().prop_map(|(vm, unanswered)| Event::Fail(vm, unanswered)),
         3 => any::<usize>().prop_map(Event::Succeed),
+        1 => Just(Event::Read),
         2 => any::<(bool, bool)>().prop_map(|(died, resumed)| Event::Over { died, resumed }),
     ]
 }
@@ -163,6 +166,7 @@ impl<P: Place> History<P> {
             Event::Defer(number, unanswered) => self.defer(number, unanswered),
             Event::Fail(number, unanswered) => self.fail(number, unanswered),
             Event::Succeed(number) => self.succeed(number),
+            Event::Read => self.read(),
             Event::Over { died, resumed } => self.over(died, resumed),
         }
     }
@@ -235,6 +239,26 @@ impl<P: Place> History<P> {
     fn settle(&mut self, settled: Settled) {
         self.writer().settle(settled);
         assert!(matches!(reply(self.writer()), Some(Reply::Settled(vms)) if vms.len() == 1));
+    }
+
+    /// What is not folded yet counts for a reader.
+    fn read(&mut self) {
+        // All that was asked before is on disk once this is answered.
+        self.writer().flush();
+        assert!(claim(self.writer(), vec![]).is_empty());
+        let reader = self.place.read();
+        let rows = rows(&reader, &self.run);
+        for ((position, row), fate) in rows.iter().enumerate().zip(&self.model.fates) {
+            let told = (row.outcome, row.attempts);
+            assert_eq!(told, (fate.outcome.unwrap_or(Outcome::Failed), fate.attempts), "{row:?}");
+            let is_held = self.model.held.contains_key(&position);
+            assert!(row.may_have_applied || !is_held, "{row:?}");
+            let sighting = reader.sighting(BASE, &row.vmid.parse().unwrap()).unwrap();
+            assert_eq!(sighting.is_some(), fate.allocation_known, "{row:?}");
+        }
+        let mut seen = 0;
+        reader.each_sighting(BASE, &mut |_, _| seen += 1).unwrap();
+        assert_eq!(seen, self.model.fates.iter().filter(|fate| fate.allocation_known).count());
     }
 
     fn over(&mut self, died: bool, resumed: bool) {

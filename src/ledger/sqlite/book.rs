@@ -11,7 +11,7 @@ use super::claims::Claims;
 use super::column::{self, time};
 use super::pending::Pending;
 use super::statements::Statements;
-use super::{Run, Sqlite, position, span, store};
+use super::{Run, Sqlite, number, position, span, store};
 use crate::allocation::Expected;
 use crate::clock::{self, Clock};
 use crate::ledger::dating::Dating;
@@ -42,6 +42,8 @@ struct Page {
     pending: Pending,
     claims: Claims,
     settled: Positions,
+    /// Nothing had happened before this sitting.
+    is_new: bool,
     last_event: i64,
     /// What the ledger says of our clock, for whoever finds our claims.
     dating: Option<Dating>,
@@ -90,6 +92,7 @@ impl Book {
             pending,
             claims: Claims::default(),
             settled: Positions::default(),
+            is_new: last_event == number(run.no, 0),
             last_event,
             dating: None,
             first_sent: HashMap::new(),
@@ -122,7 +125,7 @@ impl Page {
         let commit = db.transaction()?;
         let mut replies = Vec::new();
         let mut counted = Vec::new();
-        let mut statements = Statements::prepare(&commit, self.run, self.last_event)?;
+        let mut statements = Statements::prepare(&commit, self.run, self.is_new, self.last_event)?;
         for request in batch {
             match request {
                 Request::Claim { again, take, told } => {
@@ -205,22 +208,22 @@ impl Page {
             expected.rack_id = self.racks[rack as usize].as_deref().map(str::to_owned);
         }
         let position = i64::from(position);
-        let first_sent = time(row, 7)?;
-        let dating: Option<Dating> = column::json(row, 8)?;
+        let first_sent = time(row, 9)?;
+        let dating: Option<Dating> = column::json(row, 10)?;
         let first_call = first_sent.map(|at| first_call(at, dating.as_ref()));
         if first_sent.is_some() {
             self.first_sent.extend(dating.map(|dating| (position, dating)));
         }
-        let attempts: Option<u32> = row.get(5)?;
-        let throttled: Option<u32> = row.get(6)?;
+        let attempts: Option<u32> = row.get(7)?;
+        let throttled: Option<u32> = row.get(8)?;
         Ok(Item {
             position,
             rack: RackNo(rack),
             vm: column::word(row, 0)?,
             action: column::word(row, 1)?,
             expected,
-            before: column::shaped(row, 9)?,
-            unanswered: column::attempts(row, 10)?,
+            before: column::shaped(row, 5)?,
+            unanswered: column::attempts(row, 6)?,
             first_call,
             tally: Tally {
                 attempts: attempts.unwrap_or_default(),

@@ -20,7 +20,7 @@ const UNFOLDED: &str = "SELECT no, base, max(folded, (no << 32) - 1) AS after FR
 const EVENTS: &str =
     "SELECT no, item, event = 'remembered' FROM events WHERE no > ?1 AND no <= ?2 ORDER BY no";
 
-const EVENT: &str = "SELECT outcome, allocation, unanswered, settled_at FROM events WHERE no = ?1";
+const EVENT: &str = "SELECT outcome, allocation, unanswered, settled_at, rack_id FROM events WHERE no = ?1";
 
 /// Items in the order in which VMs are kept.
 const NEXT_VMS: &str =
@@ -146,8 +146,10 @@ impl Unfolded {
             let Some(row) = rows.next()? else { continue };
             let is_success = !matches!(row.get_ref(0)?, ValueRef::Null | ValueRef::Text(b"failed"));
             let (allocation, unanswered) = (row.get_ref(1)?, row.get_ref(2)?);
-            if is_success {
-                known.see(vmid, allocation, row.get_ref(3)?)?;
+            if is_success && allocation == ValueRef::Null {
+                known.see(vmid, row.get_ref(3)?)?;
+            } else if is_success {
+                known.know(vmid, row.get_ref(4)?, allocation, row.get_ref(3)?)?;
             } else if unanswered != ValueRef::Null {
                 known.remember(vmid, unanswered)?;
             }
@@ -216,12 +218,13 @@ impl<'c> Known<'c> {
     fn prepare(db: &'c Connection, into: Into, base: i64) -> Result<Self, Error> {
         let (vms, seen) = (into.vms(), into.seen());
         let copy =
-            "INSERT OR IGNORE INTO unfolded_vms SELECT base, vmid, rack_id, allocation, unanswered FROM vms
+            "INSERT OR IGNORE INTO unfolded_vms SELECT base, vmid, rack_id, allocation, seen_at, unanswered FROM vms
             WHERE base = ?1 AND vmid = ?2";
         let know = format!(
-            "INSERT INTO {vms} (base, vmid, rack_id, allocation) VALUES (?1, ?2, ?3 ->> 'rack_id', ?3)
+            "INSERT INTO {vms} (base, vmid, rack_id, allocation, seen_at)
+             VALUES (?1, ?2, coalesce(?3, ?4 ->> 'rack_id'), ?4, ?5)
              ON CONFLICT (base, vmid) DO UPDATE SET rack_id = excluded.rack_id, allocation = excluded.allocation,
-                unanswered = NULL"
+                seen_at = excluded.seen_at, unanswered = NULL"
         );
         let see = format!(
             "INSERT INTO {seen} (base, vmid, seen_at) VALUES (?1, ?2, ?3)
@@ -240,13 +243,21 @@ impl<'c> Known<'c> {
         })
     }
 
-    /// `allocation` is NULL where it is the one that was known.
-    fn see(&mut self, vmid: &str, allocation: ValueRef<'_>, seen_at: ValueRef<'_>) -> Result<(), Error> {
-        self.see.execute(params![self.base, vmid, Held(seen_at)])?;
-        if allocation != ValueRef::Null {
-            self.know.execute(params![self.base, vmid, Held(allocation)])?;
-        }
-        Ok(())
+    /// What was known was seen again.
+    fn see(&mut self, vmid: &str, seen_at: ValueRef<'_>) -> Result<(), Error> {
+        self.see.execute(params![self.base, vmid, Held(seen_at)]).map(drop)
+    }
+
+    /// `rack` is as answered: one that the answer left unknown is as it was known.
+    fn know(
+        &mut self,
+        vmid: &str,
+        rack: ValueRef<'_>,
+        allocation: ValueRef<'_>,
+        seen_at: ValueRef<'_>,
+    ) -> Result<(), Error> {
+        let values = params![self.base, vmid, Held(rack), Held(allocation), Held(seen_at)];
+        self.know.execute(values).map(drop)
     }
 
     fn remember(&mut self, vmid: &str, unanswered: ValueRef<'_>) -> Result<(), Error> {

@@ -2,6 +2,8 @@
 CREATE TEMP VIEW known AS
     SELECT base, vmid, rack_id, allocation, unanswered,
         coalesce((SELECT seen_at FROM unfolded_seen s WHERE (s.base, s.vmid) = (v.base, v.vmid)),
-            (SELECT seen_at FROM seen s WHERE (s.base, s.vmid) = (v.base, v.vmid))) AS seen_at
-    FROM (SELECT * FROM unfolded_vms UNION ALL SELECT * FROM vms m
+            (SELECT seen_at FROM seen s WHERE (s.base, s.vmid) = (v.base, v.vmid) AND s.seen_at > v.seen_at),
+            seen_at) AS seen_at
+    FROM (SELECT base, vmid, rack_id, allocation, seen_at, unanswered FROM unfolded_vms
+        UNION ALL SELECT base, vmid, rack_id, allocation, seen_at, unanswered FROM vms m
         WHERE NOT EXISTS (SELECT 1 FROM unfolded_vms u WHERE (u.base, u.vmid) = (m.base, m.vmid))) v;

@@ -36,8 +36,7 @@ CREATE TEMP VIEW events AS SELECT no,
 
 CREATE TEMP VIEW latest AS SELECT no AS item, no AS event FROM items;
 
-CREATE TEMP VIEW vms AS SELECT base, vmid, rack_id, allocation, unanswered FROM main.vms;
-CREATE TEMP VIEW seen AS SELECT base, vmid, seen_at FROM main.vms WHERE seen_at IS NOT NULL;
+CREATE TEMP TABLE seen (base INTEGER, vmid TEXT, seen_at INTEGER, PRIMARY KEY (base, vmid)) WITHOUT ROWID;
 
 -- Each item has one event, of its own number.
 CREATE TEMP VIEW listed AS SELECT items.*, no AS event, no IN (SELECT item FROM in_flight) AS in_flight FROM items;

@@ -71,15 +71,14 @@ DROP TABLE items_4;
 ALTER TABLE runs ADD COLUMN folded INTEGER NOT NULL DEFAULT 0; -- up to this event
 UPDATE runs AS r SET folded = coalesce((SELECT max(no) FROM events WHERE no < (r.no + 1) << 32 AND no >= r.no << 32), 0);
 
--- When each VM was last seen changes every night, what was seen does not.
+-- When each VM was last seen changes every night, what was seen does not: where it was the same again, this is later than
+-- vms.seen_at.
 CREATE TABLE seen (
     base    INTEGER NOT NULL REFERENCES bases,
     vmid    TEXT NOT NULL,
     seen_at INTEGER NOT NULL,
     PRIMARY KEY (base, vmid)
 ) STRICT, WITHOUT ROWID;
-INSERT INTO seen SELECT base, vmid, seen_at FROM vms WHERE seen_at IS NOT NULL;
-ALTER TABLE vms DROP COLUMN seen_at;
 
 -- Calls that are in flight, or were when the process died: those of the items that have no event since.
 ALTER TABLE claims RENAME TO claims_4;

@@ -15,11 +15,17 @@ use crate::outcome::Unanswered;
 use crate::stop::Stop;
 
 /// What a call needs of an item `?1`, and what is known of its VM at base `?2`.
-const ITEM: &str = "SELECT i.vmid, action, expected, rack, rack_expected, attempts, throttled, first_sent_at,
-        first_sent_clock, v.allocation, v.unanswered
+const ITEM: &str =
+    "SELECT i.vmid, action, expected, rack, rack_expected, v.allocation, v.unanswered, attempts, throttled,
+        first_sent_at, first_sent_clock
     FROM items i LEFT JOIN latest l ON l.item = i.no LEFT JOIN events e ON e.no = l.event
         LEFT JOIN vms v ON v.base = ?2 AND v.vmid = i.vmid
     WHERE i.no = ?1";
+
+/// The same in a run that has just begun.
+const NEW_ITEM: &str =
+    "SELECT i.vmid, action, expected, rack, rack_expected, v.allocation, v.unanswered, NULL, NULL, NULL, NULL
+    FROM items i LEFT JOIN vms v ON v.base = ?2 AND v.vmid = i.vmid WHERE i.no = ?1";
 
 const CLAIM: &str = "INSERT INTO claims (run, since, claimed_at, positions) VALUES (?1, ?2, ?3, ?4)";
 
@@ -50,8 +56,15 @@ pub(super) struct Statements<'t> {
 }
 
 impl<'t> Statements<'t> {
-    pub(super) fn prepare(db: &'t Transaction<'t>, run: Run, last_event: i64) -> Result<Self, Error> {
-        let (item, claim) = (db.prepare_cached(ITEM)?, db.prepare_cached(CLAIM)?);
+    /// `is_new` where nothing had happened before this sitting.
+    pub(super) fn prepare(
+        db: &'t Transaction<'t>,
+        run: Run,
+        is_new: bool,
+        last_event: i64,
+    ) -> Result<Self, Error> {
+        let item = db.prepare_cached(if is_new { NEW_ITEM } else { ITEM })?;
+        let claim = db.prepare_cached(CLAIM)?;
         Ok(Self { db, run, last_event, item, claim, settle: db.prepare_cached(SETTLE)? })
     }
 
