@@ -70,16 +70,40 @@ shape! { Change, "Change" as ChangeShape { field: Field, before: String, after: 
 
 shape! { Drift, "Drift" as DriftShape { field: Field, expected: String, actual: String } }
 
-shape! {
-    Ids, "Ids" as IdsShape {
-        #[serde(skip_serializing_if = "Option::is_none", default)]
-        id: Option<String>,
-        #[serde(skip_serializing_if = "Option::is_none", default)]
-        account_id: Option<String>,
-        #[serde(skip_serializing_if = "Option::is_none", default)]
-        client_id: Option<String>,
-        #[serde(skip_serializing_if = "Option::is_none", default)]
-        proxmox_vm_id: Option<String>,
+/// The ids of an allocation, in this order: allocation, account, client, Proxmox VM.
+#[derive(Deserialize)]
+struct IdsShape([Option<String>; 4]);
+
+/// Until schema 5.
+#[derive(Deserialize)]
+struct NamedIds {
+    id: Option<String>,
+    account_id: Option<String>,
+    client_id: Option<String>,
+    proxmox_vm_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum AnyIds {
+    InOrder(IdsShape),
+    ByName(NamedIds),
+}
+
+impl Shaped for Ids {
+    fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { id, account_id, client_id, proxmox_vm_id } = self;
+        let ids = [id, account_id, client_id, proxmox_vm_id].map(Option::as_deref);
+        ids.serialize(serializer)
+    }
+
+    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(match AnyIds::deserialize(deserializer)? {
+            AnyIds::InOrder(IdsShape([id, account_id, client_id, proxmox_vm_id]))
+            | AnyIds::ByName(NamedIds { id, account_id, client_id, proxmox_vm_id }) => {
+                Self { id, account_id, client_id, proxmox_vm_id }
+            }
+        })
     }
 }
 
@@ -181,6 +205,8 @@ mod tests {
         let text = write(&allocation).unwrap();
         assert!(!text.contains("null"), "{text}");
         assert!(read::<Allocation>(&text).unwrap().is_the_very(&allocation));
+        let ids = Ids::from(&allocation);
+        assert_eq!(read::<Ids>(&write(&ids).unwrap()).unwrap(), ids);
         assert_eq!((write_list::<Drift>(&[]), json_list::<String>(&[])), (None, None));
     }
 }

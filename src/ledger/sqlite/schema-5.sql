@@ -41,7 +41,7 @@ CREATE TABLE events (
     next_hop          TEXT,
     status            TEXT,
     ids               TEXT,          -- those of the allocation, as answered
-    previous_prefix   TEXT,
+    previous_prefix   TEXT,          -- '' where it was answered again, and so is the next
     previous_next_hop TEXT,
     changes           TEXT,
     drift             TEXT,

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use rusqlite::{CachedStatement, Error, Row, Transaction, params};
 
 use super::column::micros;
+use super::vms::SAME;
 use super::{Run, number};
 use crate::allocation::Allocation;
 use crate::difference::Ids;
@@ -154,8 +155,12 @@ impl<'t> Statements<'t> {
             last.http_status,
             last.latency_us(),
             last.request_id,
-            before.map(|before| before.prefix.as_str()),
-            before.map(|before| before.next_hop.as_str()),
+            before
+                .map(|before| unless_same(before.prefix.as_str(), allocation.map(|now| now.prefix.as_str()))),
+            before.map(|before| unless_same(
+                before.next_hop.as_str(),
+                allocation.map(|now| now.next_hop.as_str())
+            )),
             settlement.outcome().as_str(),
             verdict.map(|verdict| verdict.basis.as_str()),
             verdict.and_then(|verdict| stored::write_list(&verdict.changes)),
@@ -181,6 +186,11 @@ impl<'t> Statements<'t> {
         let values = params![no, unanswered(attempts), run, vm.as_str()];
         self.db.prepare_cached(REMEMBER)?.execute(values).map(drop)
     }
+}
+
+/// What was before takes no room where it is the same to the letter.
+fn unless_same<'b>(before: &'b str, now: Option<&str>) -> &'b str {
+    if now == Some(before) { SAME } else { before }
 }
 
 fn unanswered(attempts: &[Unanswered]) -> Option<String> {

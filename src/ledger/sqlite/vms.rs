@@ -31,6 +31,9 @@ const ROW: &str = "
 const LINE: &str = "rack, vmid, outcome, failure, error, may_have_applied, in_flight, attempts, throttled,
     drift IS NOT NULL, warnings IS NOT NULL, prefix";
 
+/// What stands in an event for a previous text that was answered again.
+pub(super) const SAME: &str = "";
+
 /// What is said of a claimed VM.
 const IN_FLIGHT: &str = "a call for this VM is in flight, or was when the process died";
 
@@ -205,8 +208,8 @@ fn row(item: &SqlRow<'_>) -> Result<Row, Error> {
         prefix: item.get(7)?,
         next_hop: item.get(8)?,
         status: item.get(9)?,
-        previous_prefix: item.get(10)?,
-        previous_next_hop: item.get(11)?,
+        previous_prefix: previous(item, 10, 7)?,
+        previous_next_hop: previous(item, 11, 8)?,
         changes: column::list(item, 12)?,
         drift: column::list(item, 13)?,
         failure: (outcome == Outcome::Failed).then_some(failure),
@@ -222,6 +225,14 @@ fn row(item: &SqlRow<'_>) -> Result<Row, Error> {
         warnings: column::json(item, 23)?.unwrap_or_default(),
         labels: column::json(item, 24)?.unwrap_or_default(),
     })
+}
+
+/// The text of `column`, or of `now` where it was answered again.
+fn previous(item: &SqlRow<'_>, column: usize, now: usize) -> Result<Option<String>, Error> {
+    match text(item, column)? {
+        Some(SAME) => item.get(now),
+        _ => item.get(column),
+    }
 }
 
 fn line<'r>(item: &'r SqlRow<'_>) -> Result<Line<'r>, Error> {
