@@ -73,7 +73,7 @@ impl Ledger {
         Ok(Self::of(Box::new(engine)))
     }
 
-    /// Opens `path` for reading only.
+    /// Opens `path` for reading only. What a run has not folded yet is seen in [`Self::as_of_now`] alone.
     pub fn open_read_only(path: &Path) -> Result<Self, LedgerError> {
         sqlite::Sqlite::open_read_only(path).map(|engine| Self::of(Box::new(engine)))
     }
@@ -90,8 +90,11 @@ impl Ledger {
     ) -> Result<T, E> {
         self.hold_still()?;
         let result = read(self);
-        self.let_go()?;
-        result
+        let let_go = self.let_go();
+        // What went wrong in between is told first.
+        let value = result?;
+        let_go?;
+        Ok(value)
     }
 
     /// Hands the ledger to a thread of its own that writes `run` as it goes on.

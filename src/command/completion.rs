@@ -111,7 +111,7 @@ fn racks(ledger: &Ledger) -> Result<Vec<CompletionCandidate>, LedgerError> {
 }
 
 fn runs(ledger: &Ledger) -> Result<Vec<CompletionCandidate>, LedgerError> {
-    let runs = ledger.overviews(Some(RUNS))?.into_iter().map(|run| {
+    let runs = ledger.as_of_now(|ledger| ledger.overviews(Some(RUNS)))?.into_iter().map(|run| {
         let told = format!("{} VMs, {} failed", run.counts.selected, run.counts.failed);
         CompletionCandidate::new(run.id).help(Some(told.into()))
     });

@@ -42,16 +42,24 @@ pub(super) fn dry_run(config: &Config, args: &RunArgs) -> Result<u8, CommandErro
         Err(LedgerError::Missing(_)) => None,
         Err(error) => return Err(error.into()),
     };
+    match ledger {
+        Some(ledger) => ledger.as_of_now(|ledger| foresee(config, args, Some(ledger))),
+        None => foresee(config, args, None),
+    }
+}
+
+/// Tells what the run would do; `None` where there is no ledger yet.
+fn foresee(config: &Config, args: &RunArgs, ledger: Option<&Ledger>) -> Result<u8, CommandError> {
     let selection = selection(&args.selection)?;
     let job = job(config, args, &selection, None);
     let mut inputs = Inputs::default();
-    let common_args = common_args(common, sandbox);
-    let course = course(ledger.as_ref(), &job, args, &mut inputs, config.typed(), &common_args)?;
-    let prospect = match (course, &ledger) {
+    let common_args = common_args(&config.cli.common, args.rehearsal.sandbox);
+    let course = course(ledger, &job, args, &mut inputs, config.typed(), &common_args)?;
+    let prospect = match (course, ledger) {
         (Course::GoOn(unfinished), Some(ledger)) => Prospect::of_rest(args, &job, unfinished, ledger)?,
         (course, ledger) => {
             let wanted = Wanted::by_run(args, &selection);
-            Prospect::of_new(args, &job, course, ledger.as_ref(), &wanted, &mut inputs)?
+            Prospect::of_new(args, &job, course, ledger, &wanted, &mut inputs)?
         }
     };
     let text = match args.reports.format {

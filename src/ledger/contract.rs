@@ -19,6 +19,7 @@ pub(super) trait Place {
     fn new() -> Self;
     /// For writing.
     fn open(&self) -> Ledger;
+    /// For reading, as of now.
     fn read(&self) -> Ledger;
 }
 
@@ -43,7 +44,9 @@ impl Place for Disk {
     }
 
     fn read(&self) -> Ledger {
-        Ledger::open_read_only(&self.path()).unwrap()
+        let ledger = Ledger::open_read_only(&self.path()).unwrap();
+        ledger.hold_still().unwrap();
+        ledger
     }
 }
 

@@ -1,5 +1,6 @@
-//! What stands in a ledger as JSON, in the shapes of its own: a field that a report renames keeps its name here, and what an
-//! older ledger holds stays readable.
+//! What stands in a ledger as JSON: what reports have too, in shapes of the ledger's own, so that a field that a report
+//! renames keeps its name here, and what an older ledger holds stays readable. What is the ledger's alone ([`super::dating`],
+//! expectations, labels) stands as it is.
 //!
 //! A shape lists every field of its type: one that is added, renamed or dropped does not compile until it is said here what
 //! older ledgers have in its place (`serde(default)`, `serde(alias)`).

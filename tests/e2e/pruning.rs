@@ -13,7 +13,7 @@ use v6fleet::ledger::{Ledger, NewRun, beside};
 use crate::fixture::Fixture;
 use crate::fleet;
 
-const RUNS: usize = 40;
+const RUNS: usize = 60;
 const VMS: usize = 2_000;
 /// The length at which it is folded, and a commit more.
 const LONGEST_LOG: u64 = 20 << 20;

@@ -238,8 +238,8 @@ fn each_allocation_is_created_in_exactly_one_run_whatever_the_clocks_do() {
     let all = campaigns(seed);
     let chosen: Vec<Campaign> = match is_full() {
         true => all,
-        // Quick ones, with wrong clocks that are set.
-        false => [13, 18].map(|index| all[index]).to_vec(),
+        // A quick one, with wrong clocks that are set.
+        false => vec![all[if seed.is_multiple_of(2) { 13 } else { 18 }]],
     };
     let next = AtomicUsize::new(0);
     let campaign = || {

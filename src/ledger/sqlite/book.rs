@@ -1,5 +1,5 @@
-//! A run's items as its writer changes them: batches of requests, each in one transaction. Nothing is changed where it
-//! lies: claims and events are appended.
+//! A run as its writer changes it: batches of requests, each in one transaction. No item is changed where it lies: claims
+//! and events are appended, and a row of claims goes once all of its items have an event.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::claims::Claims;
 use super::column::{self, time};
 use super::pending::Pending;
 use super::statements::Statements;
-use super::{Run, Sqlite, number, position, span, store};
+use super::{Run, Sqlite, position, span, store};
 use crate::allocation::Expected;
 use crate::clock::{self, Clock};
 use crate::ledger::dating::Dating;
@@ -47,8 +47,8 @@ struct Page {
     last_event: i64,
     /// What the ledger says of our clock, for whoever finds our claims.
     dating: Option<Dating>,
-    /// By whose clock items were first called, where that was another process.
-    first_sent: HashMap<i64, Dating>,
+    /// By whose clock items that wait for another call were first called; `None` where an older ledger does not say.
+    first_sent: HashMap<i64, Option<Dating>>,
 }
 
 /// Why a batch was not written.
@@ -68,6 +68,10 @@ impl From<Error> for WriteError {
 struct Positions(Vec<u64>);
 
 impl Positions {
+    fn contains(&self, position: u32) -> bool {
+        self.0.get(position as usize / 64).is_some_and(|word| word & 1 << (position % 64) != 0)
+    }
+
     /// Returns whether it is new.
     fn insert(&mut self, position: u32) -> bool {
         let (word, bit) = (position as usize / 64, 1 << (position % 64));
@@ -84,15 +88,16 @@ impl Book {
     pub(super) fn open(sqlite: Sqlite, run: &RunKey) -> Result<Self, LedgerError> {
         let racks = sqlite.racks(run)?;
         let run = sqlite.run(run)?;
-        let (pending, last_event) =
-            sqlite.ask(|db| Ok((pending(db, run.no, racks.len())?, last_event(db, run.no)?)))?;
+        let (pending, last_event, is_new) = sqlite.ask(|db| {
+            Ok((pending(db, run.no, racks.len())?, last_event(db, run.no)?, has_no_events(db, run.no)?))
+        })?;
         let page = Page {
             run,
             racks,
             pending,
             claims: Claims::default(),
             settled: Positions::default(),
-            is_new: last_event == number(run.no, 0),
+            is_new,
             last_event,
             dating: None,
             first_sent: HashMap::new(),
@@ -181,10 +186,19 @@ impl Page {
         Ok(Claimed { at, again, items })
     }
 
-    fn defer(&mut self, statements: &mut Statements<'_>, deferred: &Deferred) -> Result<(), Error> {
-        self.claims.settle(short(deferred.position));
-        let first_sent = self.first_sent.get(&deferred.position).or(self.dating.as_ref());
-        statements.defer(deferred, first_sent)
+    fn defer(&mut self, statements: &mut Statements<'_>, deferred: &Deferred) -> Result<(), WriteError> {
+        let position = short(deferred.position);
+        if self.settled.contains(position) {
+            return Err(WriteError::SettledTwice(deferred.position));
+        }
+        self.claims.settle(position);
+        let first_sent = match deferred.tally.first_sent {
+            Some(_) => {
+                self.first_sent.entry(deferred.position).or_insert_with(|| self.dating.clone()).as_ref()
+            }
+            None => None,
+        };
+        Ok(statements.defer(deferred, first_sent)?)
     }
 
     /// An item is settled once, and after its claim where it succeeded.
@@ -212,7 +226,7 @@ impl Page {
         let dating: Option<Dating> = column::json(row, 10)?;
         let first_call = first_sent.map(|at| first_call(at, dating.as_ref()));
         if first_sent.is_some() {
-            self.first_sent.extend(dating.map(|dating| (position, dating)));
+            self.first_sent.insert(position, dating);
         }
         let attempts: Option<u32> = row.get(7)?;
         let throttled: Option<u32> = row.get(8)?;
@@ -251,10 +265,15 @@ fn pending(db: &Connection, run: i64, racks: usize) -> Result<Pending, Error> {
     Ok(pending)
 }
 
-/// The number of a run's newest event, or one below the first.
+/// The number of a run's newest event, or one that is no higher than its first.
 pub(super) fn last_event(db: &Connection, run: i64) -> Result<i64, Error> {
     let newest = "SELECT coalesce(max(no), ?1) FROM events WHERE no BETWEEN ?1 AND ?2";
     db.query_row(newest, span(run), |row| row.get(0))
+}
+
+fn has_no_events(db: &Connection, run: i64) -> Result<bool, Error> {
+    let none = "SELECT NOT EXISTS (SELECT 1 FROM events WHERE no BETWEEN ?1 AND ?2)";
+    db.query_row(none, span(run), |row| row.get(0))
 }
 
 /// No run has 2^32 VMs.

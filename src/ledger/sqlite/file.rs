@@ -32,10 +32,7 @@ impl Sqlite {
 
     /// Opens `path` for reading only.
     pub(crate) fn open_read_only(path: &Path) -> Result<Self, LedgerError> {
-        let sqlite = Self { db: store::open_read_only(path)?, path: path.to_owned(), lock: None };
-        sqlite.hold_still()?;
-        sqlite.let_go()?;
-        Ok(sqlite)
+        Ok(Self { db: store::open_read_only(path)?, path: path.to_owned(), lock: None })
     }
 
     /// What `ask` asks of the database.
@@ -56,6 +53,16 @@ impl Sqlite {
     }
 }
 
+impl Sqlite {
+    /// What is not folded yet counts for a reader all the same.
+    fn fold_aside(&self, db: &Connection) -> rusqlite::Result<()> {
+        match self.lock.is_none() && !store::is_old(db)? {
+            true => fold::fold_aside(db),
+            false => Ok(()),
+        }
+    }
+}
+
 impl Engine for Sqlite {
     fn path(&self) -> &Path {
         &self.path
@@ -68,11 +75,8 @@ impl Engine for Sqlite {
     fn hold_still(&self) -> Result<(), LedgerError> {
         self.ask(|db| {
             db.execute_batch("BEGIN")?;
-            // What is not folded yet counts for a reader all the same.
-            match self.lock.is_none() && !store::is_old(db)? {
-                true => fold::fold_aside(db),
-                false => Ok(()),
-            }
+            let held = self.fold_aside(db);
+            held.inspect_err(|_| drop(db.execute_batch("ROLLBACK")))
         })
     }
 

@@ -299,8 +299,8 @@ pub(super) fn in_flight(db: &Connection) -> Result<BTreeMap<i64, InFlight>, Erro
 /// The newest events of the items that have one since the oldest claim.
 fn events_since_claims(db: &Connection) -> Result<HashMap<i64, i64>, Error> {
     let mut events = db.prepare(
-        "SELECT item, no FROM (SELECT run, min(since) AS since FROM claims GROUP BY run) c
-            JOIN events e ON e.no > c.since AND e.no < (c.run + 1) << 32 ORDER BY no",
+        "SELECT item, max(no) FROM (SELECT run, max(min(since), run << 32) AS since FROM claims GROUP BY run) c
+            JOIN events e ON e.no > c.since AND e.no < (c.run + 1) << 32 GROUP BY item",
     )?;
     let events = events.query_map([], |event| Ok((event.get(0)?, event.get(1)?)))?;
     events.collect()

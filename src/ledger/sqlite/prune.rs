@@ -10,7 +10,7 @@ const STEP: i64 = 10_000;
 
 /// That there is an older run of a run `r`'s job which stays, pinned and unfinished.
 const SUPERSEDES: &str =
-    "EXISTS (SELECT 1 FROM runs p JOIN listed i ON i.no >= p.no << 32 AND i.no < (p.no + 1) << 32
+    "EXISTS (SELECT 1 FROM runs p CROSS JOIN listed i ON i.no >= p.no << 32 AND i.no < (p.no + 1) << 32
         LEFT JOIN events e ON e.no = i.event WHERE p.pinned AND outcome IS NULL
     AND (p.base, p.fleet, p.selection, p.piped) = (r.base, r.fleet, r.selection, r.piped) AND p.no < r.no)";
 

@@ -113,7 +113,7 @@ impl<'t> Statements<'t> {
         self.db.execute(note, params![self.run.no, brake.as_str()]).map(drop)
     }
 
-    /// `first_sent` is the clock of the item's first call.
+    /// `first_sent` is the clock of the item's first call, where that is known.
     pub(super) fn defer(&mut self, deferred: &Deferred, first_sent: Option<&Dating>) -> Result<(), Error> {
         let Deferred { tally, last, setback, .. } = deferred;
         let no = self.next_event();
@@ -123,7 +123,7 @@ impl<'t> Statements<'t> {
             tally.attempts,
             tally.throttled,
             tally.first_sent.map(micros),
-            tally.first_sent.and(first_sent).and_then(stored::json),
+            first_sent.and_then(stored::json),
             setback.failure.as_str(),
             setback.error,
             !deferred.unanswered.is_empty(),

@@ -15,6 +15,7 @@ use rustix::fs::StatVfsMountFlags;
 use tracing::warn;
 
 use super::column;
+use super::lock::Lock;
 use crate::ledger::error::LedgerError;
 use crate::ledger::job::{PIPE, fleet};
 use crate::ledger::record::InventoryFile;
@@ -224,7 +225,8 @@ fn write_once_more(path: &Path) -> io::Result<()> {
 
 /// Closes a ledger with which all is well, and leaves one file of it.
 pub(super) fn close(db: Connection, path: &Path) -> Result<(), LedgerError> {
-    fold(&db, "PASSIVE").map_err(told(path))?;
+    db.busy_timeout(Duration::ZERO).map_err(told(path))?;
+    fold(&db, "TRUNCATE").map_err(told(path))?;
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(told(path))?;
     db.close().map_err(|(_, error)| told(path)(error))
 }
@@ -241,6 +243,7 @@ fn immutable(path: &Path) -> Result<PathBuf, LedgerError> {
                       they can be written";
         return Err(LedgerError::Unusable { path: path.to_owned(), reason: reason.to_owned() });
     }
+    let path = fs::canonicalize(path).map_err(io_error(path))?;
     let escaped: Vec<u8> = path
         .as_os_str()
         .as_bytes()
@@ -259,7 +262,8 @@ pub(super) fn open_read_only(path: &Path) -> Result<Connection, LedgerError> {
     if fs::metadata(path).is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
         return Err(LedgerError::Missing(path.to_owned()));
     }
-    let db = match is_on_read_only_media(path)? {
+    // Elsewhere it may be mounted to be written: by a run that is on.
+    let db = match is_on_read_only_media(path)? && Lock::held_for(path)?.is_none() {
         true => connect(&immutable(path)?, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI)?,
         false => connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?,
     };
@@ -358,9 +362,9 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::ledger::contract::{BASE, Disk, Place, begin, new_run};
+    use crate::ledger::contract::{BASE, Disk, Place, begin, claim, new_run, setback, take};
     use crate::ledger::job::selection;
-    use crate::ledger::{Ledger, NewRun, stored};
+    use crate::ledger::{Deferred, LastCall, Ledger, NewRun, Tally, stored};
 
     fn at(dir: &tempfile::TempDir) -> PathBuf {
         dir.path().join("state/ledger.db")
@@ -489,6 +493,46 @@ mod tests {
                 Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
             });
             assert_eq!(job.unwrap(), (selection(given.as_object().unwrap()).unwrap(), "2".to_owned()));
+        }
+    }
+
+    #[test]
+    fn what_a_vm_has_been_through_in_an_older_ledger_is_known_also_where_it_was_the_first_of_all() {
+        let disk = Disk::new();
+        let old = Connection::open(disk.path()).unwrap();
+        MIGRATIONS[..4].iter().for_each(|step| old.execute_batch(step).unwrap());
+        old.execute_batch(
+            "INSERT INTO bases (url) VALUES ('https://cloud.hostup.se');
+             INSERT INTO runs (id, base, tool_version, fleet, inventory, label_columns, options, timeout_us, warnings,
+                started_at, ended_at, stopped_by) VALUES ('r', 1, '0.1.0', 'f', '[]', '[]', '{}', 1, '[]', 1, 2, 'deadline');
+             INSERT INTO racks (run, no) VALUES (1, 0);
+             INSERT INTO items (run, position, vmid, rack, rack_expected, action, attempts, throttled, first_sent_at, failure)
+                VALUES (1, 0, '1', 0, 0, 'refresh_next_hop', 2, 1, 7000000, 'server_error')",
+        )
+        .unwrap();
+        old.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
+        old.pragma_update(None, "user_version", 4).unwrap();
+        drop(old);
+        let run = disk.open().find_run("r").unwrap();
+        for attempts in [2, 3] {
+            let mut writer = disk.open().write(&run).unwrap();
+            let item = claim(&mut writer, take(0, 1)).remove(0);
+            assert_eq!((item.tally.attempts, item.tally.throttled), (attempts, 1));
+            let first_call = item.first_call.unwrap();
+            assert_eq!(
+                (first_call.at.as_second(), first_call.told),
+                (7, None),
+                "by the time of day, as it was told"
+            );
+            writer.defer(Deferred {
+                position: item.position,
+                vm: item.vm,
+                tally: Tally { attempts: item.tally.attempts + 1, ..item.tally },
+                unanswered: vec![],
+                last: LastCall::default(),
+                setback: setback(),
+            });
+            drop(writer.close());
         }
     }
 
