@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::summary::Counts;
 use crate::inventory::Action;
@@ -33,7 +33,7 @@ pub struct NewRun {
 }
 
 /// One file of the fleet's inventory.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct InventoryFile {
     /// As it was named on the command line; `-` is standard input.
     pub path: String,

@@ -1,12 +1,12 @@
 //! What a run's rows add up to.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::outcome::{Failure, Outcome};
 use crate::stop::Stop;
 
 /// How many VMs came out how.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
     pub selected: u64,
     pub created: u64,
@@ -14,7 +14,6 @@ pub struct Counts {
     pub updated: u64,
     pub failed: u64,
     /// Of the failed: those that were never called.
-    #[serde(default)]
     pub not_attempted: u64,
 }
 

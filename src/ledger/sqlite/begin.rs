@@ -3,7 +3,7 @@
 use rusqlite::params;
 
 use super::book::Book;
-use super::column::micros;
+use super::column::{micros, span_micros};
 use super::draft::Draft;
 use super::vms::ITEMS;
 use super::{Sqlite, span};
@@ -46,7 +46,7 @@ impl Begin for Sqlite {
             micros(clock::now()),
             stored::json(&job.options),
             job.key_fingerprint,
-            i64::try_from(job.timeout.as_micros()).unwrap_or(i64::MAX),
+            span_micros(job.timeout),
             first,
             last,
         ];

@@ -8,10 +8,10 @@ use jiff::Timestamp;
 use rusqlite::{Connection, Error, Row, Rows};
 
 use super::claims::Claims;
-use super::column::{self, time};
+use super::column::{self, calls, time};
 use super::pending::Pending;
 use super::statements::Statements;
-use super::{Run, Sqlite, position, span, store};
+use super::{Run, Sqlite, fold, number, position, span, store};
 use crate::allocation::Expected;
 use crate::clock::{self, Clock};
 use crate::ledger::dating::Dating;
@@ -88,17 +88,16 @@ impl Book {
     pub(super) fn open(sqlite: Sqlite, run: &RunKey) -> Result<Self, LedgerError> {
         let racks = sqlite.racks(run)?;
         let run = sqlite.run(run)?;
-        let (pending, last_event, is_new) = sqlite.ask(|db| {
-            Ok((pending(db, run.no, racks.len())?, last_event(db, run.no)?, has_no_events(db, run.no)?))
-        })?;
+        let (pending, last_event) =
+            sqlite.ask(|db| Ok((pending(db, run.no, racks.len())?, fold::last_event(db, run.no)?)))?;
         let page = Page {
             run,
             racks,
             pending,
             claims: Claims::default(),
             settled: Positions::default(),
-            is_new,
-            last_event,
+            is_new: last_event.is_none(),
+            last_event: last_event.unwrap_or(number(run.no, 0)),
             dating: None,
             first_sent: HashMap::new(),
         };
@@ -153,7 +152,7 @@ impl Page {
         self.last_event = statements.last_event();
         drop(statements);
         commit.commit()?;
-        store::fold_when_long(db)?;
+        store::checkpoint_when_long(db)?;
         if !counted.is_empty() {
             replies.push(Reply::Settled(counted));
         }
@@ -228,8 +227,6 @@ impl Page {
         if first_sent.is_some() {
             self.first_sent.insert(position, dating);
         }
-        let attempts: Option<u32> = row.get(7)?;
-        let throttled: Option<u32> = row.get(8)?;
         Ok(Item {
             position,
             rack: RackNo(rack),
@@ -239,11 +236,7 @@ impl Page {
             before: column::shaped(row, 5)?,
             unanswered: column::attempts(row, 6)?,
             first_call,
-            tally: Tally {
-                attempts: attempts.unwrap_or_default(),
-                throttled: throttled.unwrap_or_default(),
-                first_sent,
-            },
+            tally: Tally { attempts: calls(row, 7)?, throttled: calls(row, 8)?, first_sent },
         })
     }
 }
@@ -263,17 +256,6 @@ fn pending(db: &Connection, run: i64, racks: usize) -> Result<Pending, Error> {
     push(db.prepare(LEFT_OVERS)?.query([run])?)?;
     push(db.prepare(OTHERS)?.query(span(run))?)?;
     Ok(pending)
-}
-
-/// The number of a run's newest event, or one that is no higher than its first.
-pub(super) fn last_event(db: &Connection, run: i64) -> Result<i64, Error> {
-    let newest = "SELECT coalesce(max(no), ?1) FROM events WHERE no BETWEEN ?1 AND ?2";
-    db.query_row(newest, span(run), |row| row.get(0))
-}
-
-fn has_no_events(db: &Connection, run: i64) -> Result<bool, Error> {
-    let none = "SELECT NOT EXISTS (SELECT 1 FROM events WHERE no BETWEEN ?1 AND ?2)";
-    db.query_row(none, span(run), |row| row.get(0))
 }
 
 /// No run has 2^32 VMs.

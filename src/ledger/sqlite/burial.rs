@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, Error, OptionalExtension, params};
 
-use super::book::last_event;
 use super::column::{self, timestamp};
-use super::fold::{InFlight, in_flight};
+use super::fold::{InFlight, in_flight, last_event};
+use super::number;
 use crate::clock::Clock;
 use crate::ledger::dating::{Attempts, Dating};
 use crate::ledger::protocol::CLAIM_LIFE;
@@ -53,7 +53,7 @@ fn bury_run(
             'the run ended while a call for this VM was in flight, or about to leave', latency_us, request_id, ?5
          FROM items i LEFT JOIN latest l ON l.item = i.no LEFT JOIN events e ON e.no = l.event WHERE i.no = ?2",
     )?;
-    let mut event = last_event(db, run)?;
+    let mut event = last_event(db, run)?.unwrap_or(number(run, 0));
     for (item, claimed) in items {
         let until = last_moment(timestamp(claimed), newest, SignedDuration::from_micros(timeout));
         let unanswered = known.query_row([item], |row| column::attempts(row, 0)).optional()?;

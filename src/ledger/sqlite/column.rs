@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::str::FromStr;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use rusqlite::Row;
@@ -49,6 +50,16 @@ pub(super) fn time(row: &Row<'_>, column: usize) -> Result<Option<Timestamp>, ru
 /// A column of a count; NULL is none.
 pub(super) fn count(row: &Row<'_>, column: usize) -> Result<u64, rusqlite::Error> {
     row.get::<_, Option<i64>>(column).map(|count| count.unwrap_or_default().unsigned_abs())
+}
+
+/// A column of a VM's calls; NULL is none.
+pub(super) fn calls(row: &Row<'_>, column: usize) -> Result<u32, rusqlite::Error> {
+    row.get::<_, Option<u32>>(column).map(Option::unwrap_or_default)
+}
+
+/// A span in microseconds.
+pub(super) fn span_micros(span: Duration) -> i64 {
+    i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
 }
 
 /// Microseconds since 1970.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 use rusqlite::{Connection, Error, params};
 
-use super::column::micros;
+use super::column::{micros, span_micros};
 use super::{Run, Sqlite, number, runs, span};
 use crate::allocation::Expected;
 use crate::clock;
@@ -98,7 +98,7 @@ fn insert(db: &Connection, id: &str, new: &NewRun, now: Timestamp) -> Result<Run
             fleet(&new.files, new.action),
             stored::json(&new.options),
             new.key_fingerprint,
-            i64::try_from(new.timeout.as_micros()).unwrap_or(i64::MAX),
+            span_micros(new.timeout),
             micros(now),
             selection(&new.options),
             stored::write_list(&new.id_files).unwrap_or_else(|| "[]".into()),

@@ -177,7 +177,7 @@ impl Into {
                 let step = db.unchecked_transaction()?;
                 work(&step)?;
                 step.commit()?;
-                store::fold_when_long(db)
+                store::checkpoint_when_long(db)
             }
         }
     }
@@ -304,6 +304,12 @@ fn events_since_claims(db: &Connection) -> Result<HashMap<i64, i64>, Error> {
     )?;
     let events = events.query_map([], |event| Ok((event.get(0)?, event.get(1)?)))?;
     events.collect()
+}
+
+/// The number of a run's newest event.
+pub(super) fn last_event(db: &Connection, run: i64) -> Result<Option<i64>, Error> {
+    let newest = "SELECT max(no) FROM events WHERE no BETWEEN ?1 AND ?2";
+    db.query_row(newest, span(run), |row| row.get(0))
 }
 
 /// A call that may have left.

@@ -46,7 +46,7 @@ fn delete(db: &Connection, run: i64) -> Result<(), Error> {
     rest.execute("DELETE FROM racks WHERE run = ?1", [run])?;
     rest.execute("DELETE FROM runs WHERE no = ?1", [run])?;
     rest.commit()?;
-    store::fold_when_long(db)
+    store::checkpoint_when_long(db)
 }
 
 fn delete_all(db: &Connection, table: &str, key: &str, run: i64) -> Result<(), Error> {
@@ -55,7 +55,7 @@ fn delete_all(db: &Connection, table: &str, key: &str, run: i64) -> Result<(), E
     );
     let [first, last] = span(run);
     while db.execute(&step, [first, last, STEP - 1])? > 0 {
-        store::fold_when_long(db)?;
+        store::checkpoint_when_long(db)?;
     }
     Ok(())
 }

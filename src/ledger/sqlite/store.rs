@@ -125,7 +125,7 @@ fn refuse_network_file_systems(dir: &Path) -> Result<(), LedgerError> {
 /// Opens for writing; the schema is brought up to date.
 pub(super) fn open(path: &Path) -> Result<Connection, LedgerError> {
     let mut db = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    fold_only_when_told(&db).map_err(told(path))?;
+    checkpoint_only_when_told(&db).map_err(told(path))?;
     db.pragma_update(None, "cache_size", -WRITER_CACHE).map_err(told(path))?;
     // Before anything is written: what is no ledger of ours is left as it is.
     let version = version(&db, path)?;
@@ -177,22 +177,22 @@ fn know_by_typed_paths(db: &Connection) -> Result<(), rusqlite::Error> {
 
 /// A sync that failed must not be tried again: the second one can succeed without what the first one lost. So SQLite
 /// may neither fold its log by itself at close, nor keep it to itself in mid-run where that fails.
-fn fold_only_when_told(db: &Connection) -> Result<(), rusqlite::Error> {
+fn checkpoint_only_when_told(db: &Connection) -> Result<(), rusqlite::Error> {
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     db.pragma_update(None, "wal_autocheckpoint", 0)
 }
 
 /// After a commit: keeps the write-ahead log short.
-pub(super) fn fold_when_long(db: &Connection) -> Result<(), rusqlite::Error> {
+pub(super) fn checkpoint_when_long(db: &Connection) -> Result<(), rusqlite::Error> {
     let mut length = db.prepare_cached("PRAGMA main.wal_checkpoint(NOOP)")?;
     match length.query_row([], |row| row.get::<_, i64>(1))? {
-        LOG_PAGES.. => fold(db, "PASSIVE").map(drop),
+        LOG_PAGES.. => checkpoint(db, "PASSIVE").map(drop),
         _ => Ok(()),
     }
 }
 
 /// Folds the write-ahead log into the ledger's file, as far as readers let it. Returns whether one did not.
-fn fold(db: &Connection, mode: &str) -> Result<bool, rusqlite::Error> {
+fn checkpoint(db: &Connection, mode: &str) -> Result<bool, rusqlite::Error> {
     db.query_row(&format!("PRAGMA main.wal_checkpoint({mode})"), [], |row| row.get(0))
 }
 
@@ -200,7 +200,7 @@ fn fold(db: &Connection, mode: &str) -> Result<bool, rusqlite::Error> {
 /// first; where a reader needs it, it is written once more where it is.
 fn begin_a_new_log(db: &Connection, path: &Path) -> Result<(), LedgerError> {
     db.busy_timeout(Duration::ZERO).map_err(told(path))?;
-    let is_needed = fold(db, "TRUNCATE").map_err(told(path))?;
+    let is_needed = checkpoint(db, "TRUNCATE").map_err(told(path))?;
     db.busy_timeout(BUSY_TIMEOUT).map_err(told(path))?;
     match is_needed {
         true => log(path).and_then(|log| write_once_more(&log).map_err(io_error(&log))),
@@ -226,7 +226,7 @@ fn write_once_more(path: &Path) -> io::Result<()> {
 /// Closes a ledger with which all is well, and leaves one file of it.
 pub(super) fn close(db: Connection, path: &Path) -> Result<(), LedgerError> {
     db.busy_timeout(Duration::ZERO).map_err(told(path))?;
-    fold(&db, "TRUNCATE").map_err(told(path))?;
+    checkpoint(&db, "TRUNCATE").map_err(told(path))?;
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(told(path))?;
     db.close().map_err(|(_, error)| told(path)(error))
 }

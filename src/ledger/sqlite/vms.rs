@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Error, OptionalExtension, Params, Row as SqlRow, params};
 
-use super::column::{self, count, time, timestamp};
+use super::column::{self, calls, count, time, timestamp};
 use super::{Sqlite, span};
 use crate::difference::Standing;
 use crate::inventory::{Vm, VmId};
@@ -195,7 +195,6 @@ fn racks(db: &Connection, run: i64) -> Result<Vec<Option<Arc<str>>>, Error> {
 fn row(item: &SqlRow<'_>) -> Result<Row, Error> {
     let in_flight: bool = item.get(4)?;
     let word = |column| text(item, column).map(Option::unwrap_or_default);
-    let count = |column| item.get::<_, Option<u32>>(column).map(Option::unwrap_or_default);
     let outcome = Outcome::from_word(word(5)?).unwrap_or(Outcome::Failed);
     let failure = Failure::from_word(word(14)?).unwrap_or(Failure::NotAttempted);
     Ok(Row {
@@ -216,8 +215,8 @@ fn row(item: &SqlRow<'_>) -> Result<Row, Error> {
         may_have_applied: item.get::<_, Option<bool>>(15)? == Some(true) || in_flight,
         http_status: item.get(16)?,
         error: if in_flight { Some(IN_FLIGHT.to_owned()) } else { item.get(17)? },
-        attempts: count(18)?,
-        throttled: count(25)?,
+        attempts: calls(item, 18)?,
+        throttled: calls(item, 25)?,
         first_sent_at: time(item, 19)?,
         settled_at: time(item, 20)?,
         latency_ms: item.get::<_, Option<u32>>(21)?.map(|micros| f64::from(micros) / 1000.0),
@@ -237,7 +236,6 @@ fn previous(item: &SqlRow<'_>, column: usize, now: usize) -> Result<Option<Strin
 
 fn line<'r>(item: &'r SqlRow<'_>) -> Result<Line<'r>, Error> {
     let text = |column| text(item, column);
-    let count = |column| item.get::<_, Option<u32>>(column).map(Option::unwrap_or_default);
     Ok(Line {
         rack: item.get(0)?,
         vmid: item.get_ref(1)?.as_str()?,
@@ -245,8 +243,8 @@ fn line<'r>(item: &'r SqlRow<'_>) -> Result<Line<'r>, Error> {
         failure: text(3)?.and_then(Failure::from_word),
         error: text(4)?,
         may_have_applied: item.get::<_, Option<bool>>(5)? == Some(true) || item.get(6)?,
-        attempts: count(7)?,
-        throttled: count(8)?,
+        attempts: calls(item, 7)?,
+        throttled: calls(item, 8)?,
         has_drift: item.get(9)?,
         has_warnings: item.get(10)?,
         prefix: text(11)?,
