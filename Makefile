@@ -6,7 +6,7 @@ DEMO := target/demo
 CARGO_DENY := 0.20.2
 CARGO_NEXTEST := 0.9.143
 
-.PHONY: help demo test torture check fmt clippy deny advisories bench bench-pace tools install clean
+.PHONY: help demo test docs torture check fmt clippy deny advisories bench bench-pace tools install clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1@/p' Makefile | awk -F@ '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -21,6 +21,9 @@ demo: ## build, and run the job over the demo fleet against the embedded sandbox
 test: ## run the whole test suite: with cargo-nextest where it is installed, else with cargo test
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then set -x; $(CARGO) nextest run --locked; \
 	else set -x; $(CARGO) test --locked; fi
+
+docs: ## bring the options and the examples in the documents up to date with what the program says
+	UPDATE_DOCS=1 $(CARGO) test --locked --test documents -- the_programs_own_help what_the_program_says
 
 torture: ## run the long loops under faults, kills and signals with all their counts (minutes)
 	V6FLEET_TORTURE=full $(CARGO) test --locked --test torture -- --nocapture
