@@ -364,7 +364,8 @@ impl Run<'_> {
         let mut room = ahead - leaving;
         let again = self.claim_again(&mut room, now);
         let vms = self.startable(room);
-        let take = self.turn.take(vms, |no| if self.breakers.rack_is_closed(no) { ahead } else { 1 });
+        let soon = self.tempo.of_late().min(CLAIMED_CAP);
+        let take = self.turn.take(vms, soon, |no| if self.breakers.rack_is_closed(no) { ahead } else { 1 });
         self.started += take.iter().map(|take| u64::from(take.vms)).sum::<u64>();
         if !again.is_empty() || !take.is_empty() {
             self.writer.claim(again.keys().copied().collect(), take, self.clock.agreed());

@@ -69,14 +69,16 @@ impl Turn {
         earned && rack.flying < self.share(rack)
     }
 
-    /// Picks up to `vms` pending VMs to claim, each rack in turn, so that no rack has more ready than `ahead` says.
-    pub(super) fn take(&mut self, vms: u32, ahead: impl Fn(RackNo) -> u32) -> Vec<Take> {
+    /// Picks up to `vms` pending VMs to claim, each rack in turn, so that no rack has more ready than `ahead` says, nor
+    /// than it has slots or its part of the `soon` calls that leave in a while.
+    pub(super) fn take(&mut self, vms: u32, soon: u32, ahead: impl Fn(RackNo) -> u32) -> Vec<Take> {
+        let part = soon / self.waiting_racks.max(1);
         let mut picked: Vec<Take> = Vec::new();
         let (mut left, mut passed_over) = (vms, 0);
         while left > 0 && passed_over < self.order.len() {
             let Some(no) = self.order.pop_front() else { break };
             let rack = self.racks[no.0 as usize];
-            if rack.ready < ahead(no).min(self.share(rack)) {
+            if rack.ready < ahead(no).min(self.share(rack).max(part)) {
                 self.change(no, |rack| {
                     rack.pending -= 1;
                     rack.ready += 1;
@@ -147,18 +149,18 @@ mod tests {
     #[test]
     fn racks_are_taken_in_turn() {
         let mut turn = Turn::new(16, None, &[3, 1, 5]);
-        assert_eq!(racks(&turn.take(4, |_| 16)), [(0, 2), (1, 1), (2, 1)]);
-        assert_eq!(racks(&turn.take(4, |_| 16)), [(2, 3), (0, 1)]);
-        assert_eq!(racks(&turn.take(4, |_| 16)), [(2, 1)]);
+        assert_eq!(racks(&turn.take(4, 0, |_| 16)), [(0, 2), (1, 1), (2, 1)]);
+        assert_eq!(racks(&turn.take(4, 0, |_| 16)), [(2, 3), (0, 1)]);
+        assert_eq!(racks(&turn.take(4, 0, |_| 16)), [(2, 1)]);
         assert!(!turn.pending());
     }
 
     /// Fills the slots that the rack may have. Returns how many it holds then.
     fn fill(turn: &mut Turn, no: RackNo) -> u32 {
-        turn.take(64, |_| 16);
+        turn.take(64, 0, |_| 16);
         while turn.has_room(no) && turn.racks[no.0 as usize].ready > 0 {
             turn.left(no);
-            turn.take(64, |_| 16);
+            turn.take(64, 0, |_| 16);
         }
         turn.racks[no.0 as usize].flying
     }
@@ -190,7 +192,7 @@ mod tests {
     #[test]
     fn a_racks_own_limit_always_holds() {
         let mut turn = Turn::new(16, Some(2), &[100]);
-        turn.take(16, |_| 16);
+        turn.take(16, 0, |_| 16);
         turn.left(RackNo(0));
         turn.left(RackNo(0));
         assert!(!turn.has_room(RackNo(0)));
@@ -201,18 +203,33 @@ mod tests {
     #[test]
     fn no_more_is_claimed_ahead_of_a_rack_than_it_may_use_soon() {
         let mut turn = Turn::new(16, None, &[100, 100]);
-        assert_eq!(racks(&turn.take(50, |_| 3)), [(0, 3), (1, 3)]);
-        assert!(turn.take(50, |_| 3).is_empty());
+        assert_eq!(racks(&turn.take(50, 0, |_| 3)), [(0, 3), (1, 3)]);
+        assert!(turn.take(50, 0, |_| 3).is_empty());
         turn.left(RackNo(1));
-        assert_eq!(racks(&turn.take(50, |_| 3)), [(1, 1)]);
+        assert_eq!(racks(&turn.take(50, 0, |_| 3)), [(1, 1)]);
+    }
+
+    #[test]
+    fn racks_whose_calls_leave_faster_than_they_have_slots_have_more_ready() {
+        for (pending, expected) in [
+            (&[100, 0][..], vec![(0, 50)]),
+            (&[100, 100], vec![(0, 25), (1, 25)]),
+            (
+                &[100, 100, 100, 100, 100, 100, 100],
+                vec![(0, 8), (1, 8), (2, 8), (3, 8), (4, 8), (5, 8), (6, 8)],
+            ),
+        ] {
+            let mut turn = Turn::new(16, None, pending);
+            assert_eq!(racks(&turn.take(64, 50, |_| 64)), expected);
+        }
     }
 
     #[test]
     fn a_single_slot_is_everybodys_in_turn() {
         let mut turn = Turn::new(1, None, &[2, 2]);
-        assert_eq!(racks(&turn.take(1, |_| 1)), [(0, 1)]);
+        assert_eq!(racks(&turn.take(1, 0, |_| 1)), [(0, 1)]);
         assert!(turn.has_room(RackNo(0)));
         turn.left(RackNo(0));
-        assert_eq!(racks(&turn.take(1, |_| 1)), [(1, 1)]);
+        assert_eq!(racks(&turn.take(1, 0, |_| 1)), [(1, 1)]);
     }
 }
