@@ -17,6 +17,10 @@ use tokio::sync::oneshot;
 use crate::core::{self, Core};
 use crate::fleet::Racks;
 
+/// As the first argument: be the server alone, for a profile of its clients, until killed. Behind it the port, the latency
+/// in milliseconds, and the fleet's VMs and racks.
+pub(crate) const WORD: &str = "server";
+
 /// Every call is answered like the documentation's example, its blanks filled in.
 const BODY: &str = concat!(
     r#"{"success":true,"timestamp":"~~~~~~~~~~~~~~~~~~~~~~~~","requestId":"2121ae20-bd9d-41e9-aeeb-%%%%%%%%%%%%","#,
@@ -34,6 +38,16 @@ const BUFFER: usize = 8192;
 /// When calls arrived, since the server's start, in microseconds: what this process holds counts as held by each that it
 /// starts.
 pub(crate) type Arrivals = Vec<u32>;
+
+/// What the process of [`WORD`] does.
+pub(crate) fn run(args: impl Iterator<Item = String>) {
+    let numbers: Vec<usize> = args.map(|number| number.parse().unwrap()).collect();
+    let [port, latency, vms, racks] = numbers.try_into().unwrap();
+    let latency = Duration::from_millis(latency.try_into().unwrap());
+    let server = Answerer::start(port.try_into().unwrap(), latency, Racks::new(vms, racks));
+    println!("{}", server.base_url());
+    drop(server.thread.join());
+}
 
 /// Runs until it is stopped.
 pub(crate) struct Answerer {

@@ -21,7 +21,7 @@ pub(crate) struct Racks {
 }
 
 impl Racks {
-    fn new(vms: usize, racks: usize) -> Self {
+    pub(crate) fn new(vms: usize, racks: usize) -> Self {
         Self { size: vms.div_ceil(racks) }
     }
 
