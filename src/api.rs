@@ -12,6 +12,7 @@ mod error_body;
 mod fault;
 mod line;
 mod mask;
+mod meaning;
 mod object;
 mod proxy;
 mod server_clock;
@@ -30,8 +31,12 @@ use secrecy::{ExposeSecret, SecretString};
 
 pub use announced::Announced;
 pub use attempt::{Attempt, Fault};
+pub use meaning::{Admission, Credential, Meaning};
 pub use proxy::{InvalidProxy, ProxyUrl};
 pub use server_clock::ServerClock;
+
+#[cfg(test)]
+pub(crate) use v1::tests::attempt as answered;
 
 use crate::clock;
 use crate::inventory::{Action, VmId};
@@ -238,7 +243,7 @@ impl Api {
         }
         attempt.announced = stated.at(attempt.server_time().unwrap_or_else(clock::now));
         if let Err(fault) = &mut attempt.result
-            && head.status == 429
+            && fault.meaning == Meaning::Throttled
         {
             fault.retry_after = announced::longer(fault.retry_after, attempt.announced.reset_in);
         }

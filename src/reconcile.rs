@@ -21,7 +21,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
-use crate::api::{Api, Attempt, Fault, ServerClock};
+use crate::api::{Admission, Api, Attempt, Credential, Fault, Meaning, ServerClock};
 use crate::brake::Brake;
 use crate::clock;
 use crate::inventory::VmId;
@@ -34,7 +34,7 @@ use crate::progress::Progress;
 use crate::retry::{self, Decision, Policy};
 use crate::stop::Stop;
 use crate::text::escape;
-use crate::trust::Trust;
+use crate::trust::{Trust, proves_the_key};
 use breakers::{Breakers, Opened, Purposes};
 use lost::Lost;
 use tempo::Tempo;
@@ -544,8 +544,8 @@ impl Run<'_> {
 
     fn answered(&mut self, Answered { mut work, ticket, purposes, attempt }: Answered) {
         let rack = work.item.rack;
-        self.turn.came_back(rack, attempt.status.is_some());
-        self.is_hampered = attempt.result.as_ref().is_err_and(|fault| fault.ours);
+        self.turn.came_back(rack, attempt.is_answered());
+        self.is_hampered = attempt.meaning() == Some(Meaning::Hampered);
         if self.clock.observe(&attempt) {
             // Also those whose VMs were given up before this was known.
             for (vm, lost) in &self.given_up {
@@ -555,10 +555,10 @@ impl Run<'_> {
         let now = Instant::now();
         let opened = self.breakers.came_back(rack, purposes, work.is_new(), &attempt, now);
         self.tell_opened(rack, opened);
-        match attempt.status {
-            Some(429) => {}
-            Some(..500) => self.parts.pace.accepted(ticket, attempt.announced, now),
-            Some(500..) | None => self.parts.pace.failed(ticket, attempt.announced, now),
+        match attempt.admission() {
+            Admission::Refused => {}
+            Admission::Accepted => self.parts.pace.accepted(ticket, attempt.announced, now),
+            Admission::Unknown => self.parts.pace.failed(ticket, attempt.announced, now),
         }
         self.note(&mut work, &attempt);
         let offset = self.clock.offset(&attempt);
@@ -593,10 +593,11 @@ impl Run<'_> {
             latency: attempt.latency,
         };
         work.item.first_call.get_or_insert(FirstCall { at: attempt.sent_at, told: None });
-        let throttled = attempt.status == Some(429);
-        if attempt.result.as_ref().is_err_and(|fault| fault.ours) {
+        let meaning = attempt.meaning();
+        if meaning == Some(Meaning::Hampered) {
             return;
         }
+        let throttled = meaning == Some(Meaning::Throttled);
         work.attempts += u32::from(!throttled);
         let tally = work.tally();
         tally.first_sent.get_or_insert(attempt.sent_at);
@@ -641,7 +642,7 @@ impl Run<'_> {
         let decision = retry::decide(self.settings.policy, work.attempts, fault, fastrand::f64());
         work.setback = Some(setback.clone());
         match decision {
-            Decision::InDoubt => return self.doubt(work, setback, ticket, now),
+            Decision::InDoubt(credential) => return self.doubt(work, setback, credential, ticket, now),
             Decision::Fail => self.fail(work),
             Decision::Again(wait) => self.wait(work, setback, now + wait),
             Decision::Hampered(wait) => {
@@ -650,7 +651,7 @@ impl Run<'_> {
             }
             Decision::Throttled(wait) => self.throttled(work, setback, ticket, wait),
         }
-        match fault.json && matches!(fault.status, Some(404 | 409)) {
+        match proves_the_key(fault.meaning) {
             true => self.key_is_good(ticket),
             false => self.trust.neutral(ticket.left),
         }
@@ -709,8 +710,8 @@ impl Run<'_> {
         self.wait(work, setback, until);
     }
 
-    fn doubt(&mut self, work: Work, setback: Setback, ticket: Ticket, now: Instant) {
-        let stop = self.trust.refused(setback.failure, ticket.left, now);
+    fn doubt(&mut self, work: Work, setback: Setback, credential: Credential, ticket: Ticket, now: Instant) {
+        let stop = self.trust.refused(credential, ticket.left, now);
         self.writer.defer(work.deferred(setback));
         self.in_doubt.push_back(work);
         if let Some(stop) = stop {

@@ -9,8 +9,7 @@ use std::time::Duration;
 use backoff::ExponentialBackoff;
 use backoff::backoff::Backoff;
 
-use crate::api::Fault;
-use crate::outcome::Failure;
+use crate::api::{Credential, Fault, Meaning};
 
 const FIRST_DELAY: Duration = Duration::from_millis(500);
 const HAMPERED: Duration = Duration::from_secs(1);
@@ -29,7 +28,7 @@ pub enum Decision {
     Hampered(Duration),
     /// The key or the certificate was refused. Whether that is this VM's failure or the whole run's,
     /// the next answers tell.
-    InDoubt,
+    InDoubt(Credential),
 }
 
 /// How long a run is willing to try.
@@ -43,41 +42,24 @@ pub struct Policy {
 
 /// Decides on attempt number `number` (1 is the first); `jitter` is from 0 to 1.
 pub fn decide(policy: Policy, number: u32, fault: &Fault, jitter: f64) -> Decision {
-    if fault.ours {
-        return Decision::Hampered(HAMPERED);
+    match fault.meaning {
+        Meaning::Hampered => Decision::Hampered(HAMPERED),
+        Meaning::Throttled => Decision::Throttled(fault.retry_after),
+        Meaning::Refused(credential) => Decision::InDoubt(credential),
+        Meaning::Conflict | Meaning::EdgeConflict | Meaning::NotFound | Meaning::Final => Decision::Fail,
+        Meaning::Edge | Meaning::Transient | Meaning::Unreachable | Meaning::Unseen | Meaning::NotReady => {
+            again(policy, number, fault, jitter)
+        }
     }
-    if fault.status == Some(429) {
-        return Decision::Throttled(fault.retry_after);
-    }
-    if is_in_doubt(fault) {
-        return Decision::InDoubt;
-    }
-    if !is_worth_a_retry(fault) || number >= policy.max_attempts.get() {
-        return Decision::Fail;
-    }
+}
+
+fn again(policy: Policy, number: u32, fault: &Fault, jitter: f64) -> Decision {
     match fault.retry_after {
+        _ if number >= policy.max_attempts.get() => Decision::Fail,
         // Whoever did not look at the call has nothing to recover from; if it happens again, he may have.
-        None if fault.unseen && number == 1 => Decision::Again(Duration::ZERO),
+        None if fault.meaning == Meaning::Unseen && number == 1 => Decision::Again(Duration::ZERO),
         Some(floor) if floor > policy.max_wait => Decision::Fail,
         floor => Decision::Again(delay(number, jitter).max(floor.unwrap_or_default())),
-    }
-}
-
-/// The key was refused by the API itself, or its certificate by us.
-fn is_in_doubt(fault: &Fault) -> bool {
-    fault.failure == Failure::Tls || (fault.failure == Failure::Unauthorized && fault.json)
-}
-
-/// Whether the same call may well succeed later.
-pub fn is_worth_a_retry(fault: &Fault) -> bool {
-    let Some(status) = fault.status else { return fault.failure != Failure::Tls };
-    match status {
-        200..=299 => fault.failure == Failure::MalformedAnswer,
-        // From the edge before the API, not from the API.
-        401 | 403 => !fault.json,
-        409 => matches!(fault.code.as_deref(), Some("vps_not_ready" | "upstream_failed")),
-        408 | 423 | 425 | 429 | 500 | 502..=504 | 507 | 520..=530 | 598 | 599 => true,
-        _ => false,
     }
 }
 
@@ -104,22 +86,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::api::answered;
+    use crate::outcome::Failure;
 
     const POLICY: Policy =
         Policy { max_attempts: NonZeroU32::new(5).unwrap(), max_wait: Duration::from_mins(15) };
 
-    fn fault(status: Option<u16>, failure: Failure) -> Fault {
-        Fault {
-            failure,
-            status,
-            code: None,
-            json: true,
-            may_have_applied: false,
-            unseen: false,
-            ours: false,
-            retry_after: None,
-            message: String::new(),
-        }
+    fn fault(meaning: Meaning) -> Fault {
+        let failure = Failure::ServerError;
+        Fault { failure, meaning, may_have_applied: false, retry_after: None, message: String::new() }
+    }
+
+    fn of_status(status: u16, body: &str) -> Fault {
+        answered(status, body.as_bytes()).result.unwrap_err()
     }
 
     fn is_retried(fault: &Fault) -> bool {
@@ -128,10 +107,10 @@ mod tests {
 
     #[test]
     fn of_all_status_codes_just_these_are_retried() {
-        let retried = |json: bool| -> Vec<u16> {
+        let retried = |body: &str| -> Vec<u16> {
             (100..1000)
                 .filter(|status| !(200..300).contains(status))
-                .filter(|&status| is_retried(&Fault { json, ..fault(Some(status), Failure::Rejected) }))
+                .filter(|&status| is_retried(&of_status(status, body)))
                 .collect()
         };
         let always: Vec<u16> = [408, 423, 425, 429, 500, 502, 503, 504, 507]
@@ -139,53 +118,66 @@ mod tests {
             .chain(520..=530)
             .chain([598, 599])
             .collect();
-        assert_eq!(retried(true), always);
+        assert_eq!(retried("{}"), always);
         let from_the_edge: Vec<u16> = [401, 403].into_iter().chain(always).collect();
-        assert_eq!(retried(false), from_the_edge);
+        assert_eq!(retried("<html>no</html>"), from_the_edge);
     }
 
     #[test]
     fn a_2xx_is_retried_where_it_was_malformed_and_not_where_it_refused() {
         for status in 200..300 {
-            assert!(is_retried(&fault(Some(status), Failure::MalformedAnswer)), "{status}");
-            assert!(!is_retried(&fault(Some(status), Failure::RefusedByApi)), "{status}");
+            assert!(is_retried(&of_status(status, "{}")), "{status}");
+            assert!(!is_retried(&of_status(status, r#"{"success":false}"#)), "{status}");
         }
     }
 
     #[test]
-    fn a_call_without_a_status_is_retried_unless_the_certificate_was_bad() {
-        for failure in [Failure::Connect, Failure::Timeout, Failure::MalformedAnswer] {
-            assert!(is_retried(&fault(None, failure)), "{failure}");
+    fn what_a_fault_means_decides_what_follows() {
+        let first = Decision::Again(Duration::from_millis(375));
+        for (meaning, expected) in [
+            (Meaning::Throttled, Decision::Throttled(None)),
+            (Meaning::Refused(Credential::Key), Decision::InDoubt(Credential::Key)),
+            (Meaning::Refused(Credential::Certificate), Decision::InDoubt(Credential::Certificate)),
+            (Meaning::Edge, first),
+            (Meaning::Transient, first),
+            (Meaning::Unreachable, first),
+            (Meaning::Unseen, Decision::Again(Duration::ZERO)),
+            (Meaning::Hampered, Decision::Hampered(HAMPERED)),
+            (Meaning::NotReady, first),
+            (Meaning::Conflict, Decision::Fail),
+            (Meaning::EdgeConflict, Decision::Fail),
+            (Meaning::NotFound, Decision::Fail),
+            (Meaning::Final, Decision::Fail),
+        ] {
+            assert_eq!(decide(POLICY, 1, &fault(meaning), 0.5), expected, "{meaning:?}");
         }
-        assert_eq!(decide(POLICY, 1, &fault(None, Failure::Tls), 0.5), Decision::InDoubt);
     }
 
     #[test]
     fn a_conflict_is_retried_by_its_code() {
         for (code, retried) in [("vps_not_ready", true), ("upstream_failed", true), ("conflict", false)] {
-            let fault = Fault { code: Some(code.into()), ..fault(Some(409), Failure::Conflict) };
-            assert_eq!(is_retried(&fault), retried, "{code}");
+            assert_eq!(is_retried(&of_status(409, &format!(r#"{{"code":"{code}"}}"#))), retried, "{code}");
         }
-        assert!(!is_retried(&fault(Some(409), Failure::Conflict)));
+        assert!(!is_retried(&of_status(409, "{}")));
     }
 
     #[test]
     fn a_refused_key_waits_for_the_next_answers() {
-        let json = fault(Some(401), Failure::Unauthorized);
-        assert_eq!(decide(POLICY, 1, &json, 0.5), Decision::InDoubt);
-        let edge = Fault { json: false, ..json };
-        assert!(matches!(decide(POLICY, 1, &edge, 0.5), Decision::Again(_)));
+        let json = decide(POLICY, 1, &of_status(401, "{}"), 0.5);
+        assert_eq!(json, Decision::InDoubt(Credential::Key));
+        let edge = decide(POLICY, 1, &of_status(401, "no"), 0.5);
+        assert!(matches!(edge, Decision::Again(_)));
     }
 
     #[test]
     fn a_call_that_we_could_not_make_is_made_again_however_often() {
-        let ours = Fault { ours: true, ..fault(None, Failure::Connect) };
+        let ours = fault(Meaning::Hampered);
         assert_eq!(decide(POLICY, 99, &ours, 0.5), Decision::Hampered(HAMPERED));
     }
 
     #[test]
     fn the_last_attempt_is_the_last() {
-        let fault = fault(Some(503), Failure::ServerError);
+        let fault = fault(Meaning::Transient);
         assert!(matches!(decide(POLICY, 4, &fault, 0.5), Decision::Again(_)));
         assert_eq!(decide(POLICY, 5, &fault, 0.5), Decision::Fail);
     }
@@ -194,7 +186,7 @@ mod tests {
     fn a_wait_asked_for_one_vm_is_a_floor_and_too_long_a_one_fails_it() {
         let after = |seconds| {
             let retry_after = Some(Duration::from_secs(seconds));
-            decide(POLICY, 1, &Fault { retry_after, ..fault(Some(503), Failure::ServerError) }, 0.0)
+            decide(POLICY, 1, &Fault { retry_after, ..fault(Meaning::Transient) }, 0.0)
         };
         assert_eq!(after(0), Decision::Again(Duration::from_millis(500)));
         assert_eq!(after(20), Decision::Again(Duration::from_secs(20)));
@@ -204,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_call_that_was_not_looked_at_is_made_again_at_once_and_then_with_growing_waits() {
-        let unseen = Fault { unseen: true, ..fault(None, Failure::Connect) };
+        let unseen = fault(Meaning::Unseen);
         assert_eq!(decide(POLICY, 1, &unseen, 0.0), Decision::Again(Duration::ZERO));
         assert_eq!(decide(POLICY, 2, &unseen, 0.0), Decision::Again(Duration::from_secs(1)));
         assert_eq!(decide(POLICY, 5, &unseen, 0.0), Decision::Fail);
@@ -213,7 +205,7 @@ mod tests {
     #[test]
     fn a_429_is_everybodys_wait_whatever_its_length_and_number() {
         for wait in [None, Some(Duration::from_hours(8760))] {
-            let fault = Fault { retry_after: wait, ..fault(Some(429), Failure::RateLimited) };
+            let fault = Fault { retry_after: wait, ..fault(Meaning::Throttled) };
             assert_eq!(decide(POLICY, 99, &fault, 0.5), Decision::Throttled(wait));
         }
     }
@@ -228,13 +220,17 @@ mod tests {
     }
 
     fn any_fault() -> impl Strategy<Value = Fault> {
-        let status = prop_oneof![Just(None), (200..600_u16).prop_map(Some), Just(Some(503)), Just(Some(429))];
-        let failure =
-            prop_oneof![Just(Failure::ServerError), Just(Failure::MalformedAnswer), Just(Failure::Tls)];
-        (status, failure, any::<bool>(), 0..100_000_u64).prop_map(|(status, failure, json, millis)| Fault {
-            json,
+        const MEANINGS: [Meaning; 6] = [
+            Meaning::Transient,
+            Meaning::Throttled,
+            Meaning::Edge,
+            Meaning::Unseen,
+            Meaning::Final,
+            Meaning::Refused(Credential::Certificate),
+        ];
+        (prop::sample::select(&MEANINGS[..]), 0..100_000_u64).prop_map(|(meaning, millis)| Fault {
             retry_after: Some(Duration::from_millis(millis)),
-            ..fault(status, failure)
+            ..fault(meaning)
         })
     }
 
@@ -252,7 +248,7 @@ mod tests {
             match decide(policy, number, &fault, jitter) {
                 Decision::Again(wait) => prop_assert!(Some(wait) >= fault.retry_after),
                 Decision::Throttled(wait) => prop_assert_eq!(wait, fault.retry_after),
-                Decision::Fail | Decision::InDoubt | Decision::Hampered(_) => {}
+                Decision::Fail | Decision::InDoubt(_) | Decision::Hampered(_) => {}
             }
         }
     }

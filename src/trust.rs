@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use crate::outcome::Failure;
+use crate::api::{Credential, Meaning};
 use crate::stop::Stop;
 
 /// This many refusals in a row stop a run, as they came or as their calls left one at a time.
@@ -24,22 +24,30 @@ pub struct Trust {
     /// Of calls that left to tell, since one of them succeeded.
     told: usize,
     /// What the latest refusal was of.
-    refused: Option<Refused>,
+    refused: Option<Credential>,
     anything_else: bool,
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Refused {
-    Key,
-    Certificate,
+/// Whether only a good key draws an answer that means this.
+pub fn proves_the_key(meaning: Meaning) -> bool {
+    match meaning {
+        Meaning::NotReady | Meaning::Conflict | Meaning::NotFound => true,
+        Meaning::Throttled
+        | Meaning::Refused(_)
+        | Meaning::Edge
+        | Meaning::Transient
+        | Meaning::Unreachable
+        | Meaning::Unseen
+        | Meaning::Hampered
+        | Meaning::EdgeConflict
+        | Meaning::Final => false,
+    }
 }
 
-impl Refused {
-    fn stop(self) -> Stop {
-        match self {
-            Self::Key => Stop::KeyRefused,
-            Self::Certificate => Stop::CertificateRefused,
-        }
+fn stop(refused: Credential) -> Stop {
+    match refused {
+        Credential::Key => Stop::KeyRefused,
+        Credential::Certificate => Stop::CertificateRefused,
     }
 }
 
@@ -74,21 +82,20 @@ impl Trust {
         self.anything_else = true;
     }
 
-    /// The key (or, with [`Failure::Tls`], the certificate) was refused to a call that left at `left`.
-    pub fn refused(&mut self, failure: Failure, left: Instant, now: Instant) -> Option<Stop> {
-        let refused = if failure == Failure::Tls { Refused::Certificate } else { Refused::Key };
+    /// The key or the certificate was refused to a call that left at `left`. Returns what that stops the run for.
+    pub fn refused(&mut self, refused: Credential, left: Instant, now: Instant) -> Option<Stop> {
         self.refused = Some(refused);
         self.told += usize::from(self.came_back(left));
         self.in_a_row += 1;
         self.doubts.push_back(now);
         // The refusal that raised the doubt is the first of those that left one at a time.
         let enough = self.in_a_row.max(self.told + 1) >= REFUSALS;
-        enough.then_some(refused.stop())
+        enough.then(|| stop(refused))
     }
 
     /// At the end of a run: was there nothing but refusals?
     pub fn verdict(&self) -> Option<Stop> {
-        self.refused.filter(|_| !self.anything_else).map(Refused::stop)
+        self.refused.filter(|_| !self.anything_else).map(stop)
     }
 
     /// Whether the call that left at `left` is the one that left to tell.
@@ -105,7 +112,7 @@ mod tests {
 
     use super::*;
 
-    const KEY: Failure = Failure::Unauthorized;
+    const KEY: Credential = Credential::Key;
 
     fn seconds() -> impl Fn(u64) -> Instant {
         let start = Instant::now();
@@ -113,21 +120,23 @@ mod tests {
     }
 
     /// A call that leaves at one second and is refused at the next.
-    fn refuse(trust: &mut Trust, failure: Failure, left: Instant) -> Option<Stop> {
+    fn refuse(trust: &mut Trust, credential: Credential, left: Instant) -> Option<Stop> {
         assert!(trust.allows());
         trust.left(left);
-        trust.refused(failure, left, left + Duration::from_millis(500))
+        trust.refused(credential, left, left + Duration::from_millis(500))
     }
 
     #[test]
     fn five_refusals_one_after_another_are_enough() {
-        for (failure, stop) in [(KEY, Stop::KeyRefused), (Failure::Tls, Stop::CertificateRefused)] {
+        for (credential, stop) in
+            [(KEY, Stop::KeyRefused), (Credential::Certificate, Stop::CertificateRefused)]
+        {
             let at = seconds();
             let mut trust = Trust::default();
             for second in 1..5 {
-                assert_eq!(refuse(&mut trust, failure, at(second)), None);
+                assert_eq!(refuse(&mut trust, credential, at(second)), None);
             }
-            assert_eq!(refuse(&mut trust, failure, at(5)), Some(stop));
+            assert_eq!(refuse(&mut trust, credential, at(5)), Some(stop));
         }
     }
 

@@ -5,6 +5,8 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::announced::Announced;
+use super::fault::malformed;
+use super::meaning::{Admission, Meaning};
 use crate::outcome::{Answer, Failure, Offset};
 
 /// A `Date` is cut to whole seconds.
@@ -28,23 +30,15 @@ pub struct Attempt {
     pub result: Result<Answer, Fault>,
 }
 
-/// Why an attempt is no valid success: the facts that decide about a retry, and a line for people.
+/// Why an attempt is no valid success: what decides about a retry, and a line for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "facts that hold each by itself")]
 pub struct Fault {
+    /// For people and reports.
     pub failure: Failure,
-    /// `None` where no status line came.
-    pub status: Option<u16>,
-    /// The API's own word for the error, such as `vps_not_ready`, in lower case.
-    pub code: Option<String>,
-    /// The body was JSON: the API itself answered, not the edge before it.
-    pub json: bool,
+    /// What every decision goes by.
+    pub meaning: Meaning,
     /// The call may have acted without our learning its answer.
     pub may_have_applied: bool,
-    /// The API said that it did not look at the call, and is none the worse: it may be made again at once.
-    pub unseen: bool,
-    /// It could not be made for want of something of our own, such as file descriptors: it says nothing of the API.
-    pub ours: bool,
     /// The wait that the answer asked for.
     pub retry_after: Option<Duration>,
     /// For people only, never for code.
@@ -62,7 +56,7 @@ impl Attempt {
             timestamp: None,
             date: None,
             announced: Announced::default(),
-            result: Err(super::fault::malformed("no answer yet".into())),
+            result: Err(malformed("no answer yet".into())),
         }
     }
 
@@ -85,6 +79,21 @@ impl Attempt {
     pub fn offset_by_date(&self) -> Option<Offset> {
         let latest = |date: Timestamp| date.saturating_add(DATE_PRECISION).unwrap_or(date);
         self.date.map(|date| Offset::between(self.sent_at, self.over_at(), date, latest(date)))
+    }
+
+    /// Whether an answer began to come, whatever it was.
+    pub fn is_answered(&self) -> bool {
+        self.status.is_some()
+    }
+
+    /// How the call stood with the API's rate limit.
+    pub fn admission(&self) -> Admission {
+        Admission::of(self.status)
+    }
+
+    /// What it means; `None` for a success.
+    pub fn meaning(&self) -> Option<Meaning> {
+        self.result.as_ref().err().map(|fault| fault.meaning)
     }
 
     pub fn may_have_applied(&self) -> bool {

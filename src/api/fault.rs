@@ -8,9 +8,9 @@ use reqwest::header::{AGE, CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER};
 
 use super::attempt::Fault;
 use super::error_body::ErrorBody;
+use super::meaning::Sense;
 use super::wait::{Wait, http_date};
 use crate::clock;
-use crate::outcome::Failure;
 
 /// How much of a server's text is kept, in characters.
 const TEXT_CAP: usize = 300;
@@ -56,21 +56,14 @@ fn text(headers: &HeaderMap, name: &str) -> Option<String> {
 }
 
 /// The fault of an answer whose status is not 2xx, or that is no valid success.
-pub(super) fn of_answer(head: &Head, body: ErrorBody, failure: Failure) -> Fault {
-    let upstream_failed = head.status == 409 && body.code.as_deref() == Some("upstream_failed");
-    Fault {
-        failure,
-        status: Some(head.status),
-        json: body.json,
-        may_have_applied: matches!(head.status, 408 | 500..=599)
-            || upstream_failed
-            || failure == Failure::MalformedAnswer,
-        unseen: false,
-        ours: false,
-        retry_after: longest(head, &body),
-        message: line(head, &body),
-        code: body.code,
-    }
+pub(super) fn of_answer(head: &Head, body: &ErrorBody, sense: Sense) -> Fault {
+    Fault { retry_after: longest(head, body), ..of_sense(sense, line(head, body)) }
+}
+
+/// A fault that asks for no wait.
+pub(super) fn of_sense(sense: Sense, message: String) -> Fault {
+    let Sense { failure, meaning, may_have_applied } = sense;
+    Fault { failure, meaning, may_have_applied, retry_after: None, message }
 }
 
 /// Of all the waits that an answer asks for, the longest. Moments are those of its own `Date`.
@@ -97,35 +90,9 @@ fn line(head: &Head, body: &ErrorBody) -> String {
     }
 }
 
-/// The failure that a status other than 2xx stands for.
-pub(super) fn of_status(status: u16) -> Failure {
-    match status {
-        300..=303 | 305 | 307 | 308 => Failure::Redirected,
-        401 => Failure::Unauthorized,
-        403 => Failure::Forbidden,
-        404 => Failure::NotFound,
-        409 => Failure::Conflict,
-        429 => Failure::RateLimited,
-        400..=499 => Failure::Rejected,
-        500..=599 => Failure::ServerError,
-        // Nothing that an answer to a POST can mean: 101, 304, 700.
-        _ => Failure::MalformedAnswer,
-    }
-}
-
 /// A success that cannot be understood: it may well have acted.
 pub(super) fn malformed(message: String) -> Fault {
-    Fault {
-        failure: Failure::MalformedAnswer,
-        status: None,
-        code: None,
-        json: false,
-        may_have_applied: true,
-        unseen: false,
-        ours: false,
-        retry_after: None,
-        message,
-    }
+    of_sense(Sense::MALFORMED, message)
 }
 
 /// A server's text, no longer than is useful.
@@ -146,7 +113,8 @@ mod tests {
     }
 
     fn fault(status: u16, body: &str) -> Fault {
-        of_answer(&head(status), ErrorBody::read(body, None), of_status(status))
+        let body = ErrorBody::read(body, None);
+        of_answer(&head(status), &body, Sense::of_error(status, &body))
     }
 
     #[test]
@@ -177,8 +145,9 @@ mod tests {
         ] {
             let waits = headers.iter().filter_map(|text| Wait::read(text)).collect();
             let head = Head { date, waits, ..head(429) };
-            let fault = of_answer(&head, ErrorBody::read(body, None), Failure::RateLimited);
-            assert_eq!(fault.retry_after, seconds.map(Duration::from_secs), "{headers:?} {body}");
+            let body = ErrorBody::read(body, None);
+            let fault = of_answer(&head, &body, Sense::of_error(429, &body));
+            assert_eq!(fault.retry_after, seconds.map(Duration::from_secs), "{headers:?} {body:?}");
         }
     }
 

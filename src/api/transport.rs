@@ -12,7 +12,8 @@ use rustls::AlertDescription::{
 use rustls::{AlertDescription, InvalidMessage};
 
 use super::attempt::Fault;
-use super::fault::{clip, malformed};
+use super::fault::{clip, of_sense};
+use super::meaning::{Credential, Meaning, Sense};
 use super::tls::is_an_authoritys;
 use crate::outcome::Failure;
 
@@ -73,26 +74,27 @@ pub(super) fn of_body(error: &reqwest::Error) -> Fault {
 
 /// The fault of a call that left and had no answer in time.
 pub(super) fn late() -> Fault {
-    Fault { failure: Failure::Timeout, ..malformed("no answer within the timeout".into()) }
+    of_sense(Sense::lost(Failure::Timeout), "no answer within the timeout".into())
 }
 
 /// The fault of a call that found no connection, or no room on it, while nothing else was answered either.
 pub(super) fn stuck() -> Fault {
     let message = "no connection, or no room on it, within the timeout".into();
-    Fault { failure: Failure::Connect, may_have_applied: false, ..malformed(message) }
+    of_sense(Sense::idle(Failure::Connect, Meaning::Unreachable), message)
 }
 
 fn of_breach(breach: Breach, error: &(dyn Error + 'static), told: Told) -> Fault {
-    let (failure, may_have_applied) = match breach {
-        Breach::Untrusted | Breach::CertificateDemanded => (Failure::Tls, false),
-        Breach::Unseen | Breach::Unsent | Breach::Hampered => (Failure::Connect, false),
-        Breach::Silence => (Failure::Timeout, true),
-        Breach::Cut => (Failure::MalformedAnswer, true),
+    let sense = match breach {
+        Breach::Untrusted | Breach::CertificateDemanded => {
+            Sense::idle(Failure::Tls, Meaning::Refused(Credential::Certificate))
+        }
+        Breach::Unseen => Sense::idle(Failure::Connect, Meaning::Unseen),
+        Breach::Unsent => Sense::idle(Failure::Connect, Meaning::Unreachable),
+        Breach::Hampered => Sense::idle(Failure::Connect, Meaning::Hampered),
+        Breach::Silence => Sense::lost(Failure::Timeout),
+        Breach::Cut => Sense::MALFORMED,
     };
-    let message = clip(&message(breach, error, told));
-    let unseen = breach == Breach::Unseen;
-    let ours = breach == Breach::Hampered;
-    Fault { failure, may_have_applied, unseen, ours, ..malformed(message) }
+    of_sense(sense, clip(&message(breach, error, told)))
 }
 
 fn breach(error: &(dyn Error + 'static), told: Told, known: Known) -> Breach {
@@ -270,17 +272,19 @@ mod tests {
     #[test]
     fn a_breach_says_what_it_means_for_the_vm() {
         let error = Around(io::ErrorKind::BrokenPipe.into());
-        for (breach, failure, may_have_applied, unseen) in [
-            (Breach::Untrusted, Failure::Tls, false, false),
-            (Breach::CertificateDemanded, Failure::Tls, false, false),
-            (Breach::Unseen, Failure::Connect, false, true),
-            (Breach::Unsent, Failure::Connect, false, false),
-            (Breach::Silence, Failure::Timeout, true, false),
-            (Breach::Cut, Failure::MalformedAnswer, true, false),
+        let certificate = Meaning::Refused(Credential::Certificate);
+        for (breach, failure, may_have_applied, meaning) in [
+            (Breach::Untrusted, Failure::Tls, false, certificate),
+            (Breach::CertificateDemanded, Failure::Tls, false, certificate),
+            (Breach::Unseen, Failure::Connect, false, Meaning::Unseen),
+            (Breach::Unsent, Failure::Connect, false, Meaning::Unreachable),
+            (Breach::Hampered, Failure::Connect, false, Meaning::Hampered),
+            (Breach::Silence, Failure::Timeout, true, Meaning::Transient),
+            (Breach::Cut, Failure::MalformedAnswer, true, Meaning::Transient),
         ] {
             let fault = of_breach(breach, &error, CONNECTED);
-            let told = (fault.failure, fault.may_have_applied, fault.unseen);
-            assert_eq!(told, (failure, may_have_applied, unseen), "{breach:?}");
+            let told = (fault.failure, fault.may_have_applied, fault.meaning);
+            assert_eq!(told, (failure, may_have_applied, meaning), "{breach:?}");
         }
     }
 

@@ -5,14 +5,15 @@ use std::str::FromStr;
 
 use reqwest::Url;
 
-use super::attempt::{Attempt, Fault};
+use super::attempt::Attempt;
 use super::body::spaced;
 use super::error_body::ErrorBody;
 use super::fault::{self, Head, clip};
+use super::meaning::Sense;
 use super::object::{Object, Raw};
 use crate::allocation::{Allocation, Moment};
 use crate::inventory::{Action, VmId};
-use crate::outcome::{Answer, Failure};
+use crate::outcome::Answer;
 
 pub(super) fn url(base: &Url, vm: &VmId) -> Url {
     let mut url = base.clone();
@@ -31,15 +32,15 @@ pub(super) fn body(action: Action) -> &'static str {
 /// Reads an answer into `attempt`. `success`, `created`, `prefix` and `next_hop` decide; the rest is tolerated.
 pub(super) fn read(head: &Head, text: &str, attempt: &mut Attempt) {
     if !head.is_success() {
-        return refuse(head, text, fault::of_status(head.status), attempt);
+        return refuse(head, text, |body| Sense::of_error(head.status, body), attempt);
     }
     let json = spaced(text);
     let envelope = Object::read(&json).ok_or_else(|| "no JSON object".to_owned());
     match envelope.and_then(|envelope| Ok((boolean(&envelope, "success")?, envelope))) {
         Ok((true, envelope)) => accept(head, &envelope, attempt),
-        Ok((false, _)) => refuse(head, text, Failure::RefusedByApi, attempt),
+        Ok((false, _)) => refuse(head, text, |_| Sense::REFUSED, attempt),
         Err(reason) => {
-            refuse(head, text, Failure::MalformedAnswer, attempt);
+            refuse(head, text, |_| Sense::MALFORMED, attempt);
             if let Err(fault) = &mut attempt.result {
                 fault.message = undocumented(&format!("{reason}: {}", fault.message));
             }
@@ -51,17 +52,16 @@ fn accept(head: &Head, envelope: &Object<'_>, attempt: &mut Attempt) {
     let mut rest = Tolerated::of(envelope);
     attempt.timestamp = rest.moment("timestamp", Absence::Fine).and_then(|at| at.at());
     attempt.request_id = rest.id("requestId", Absence::Fine).or(attempt.request_id.take());
-    attempt.result = answer(head.status, envelope, rest.warnings).map_err(|reason| {
-        let status = Some(head.status);
-        Fault { status, json: true, ..fault::malformed(undocumented(&reason)) }
-    });
+    attempt.result = answer(head.status, envelope, rest.warnings)
+        .map_err(|reason| fault::malformed(undocumented(&reason)));
 }
 
-fn refuse(head: &Head, text: &str, failure: Failure, attempt: &mut Attempt) {
+fn refuse(head: &Head, text: &str, sense: impl FnOnce(&ErrorBody) -> Sense, attempt: &mut Attempt) {
     let body = ErrorBody::read(text, head.content_type.as_deref());
     attempt.timestamp = body.timestamp;
     attempt.request_id = body.request_id.clone().or(attempt.request_id.take());
-    attempt.result = Err(fault::of_answer(head, body, failure));
+    let sense = sense(&body);
+    attempt.result = Err(fault::of_answer(head, &body, sense));
 }
 
 fn undocumented(reason: &str) -> String {
@@ -248,11 +248,13 @@ fn integer(value: Raw<'_>) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::api::Fault;
+    use crate::outcome::Failure;
 
     fn documented() -> Value {
         json!({
@@ -273,8 +275,10 @@ mod tests {
         })
     }
 
-    fn attempt(status: u16, body: &[u8]) -> Attempt {
-        let mut attempt = Attempt::unanswered(jiff::Timestamp::UNIX_EPOCH);
+    /// A call that left at the beginning of time, and was answered so at once.
+    pub(crate) fn attempt(status: u16, body: &[u8]) -> Attempt {
+        let mut attempt =
+            Attempt { status: Some(status), ..Attempt::unanswered(jiff::Timestamp::UNIX_EPOCH) };
         read(&Head { status, ..Head::default() }, &crate::api::body::decode(body), &mut attempt);
         attempt
     }
@@ -601,64 +605,6 @@ mod tests {
             assert!(fault.may_have_applied);
         }
         assert_eq!(fault(attempt(204, b"")).failure, Failure::MalformedAnswer);
-    }
-
-    /// What a status means where the body says nothing: the statuses of one meaning that follow each other are one line.
-    fn meanings() -> Vec<String> {
-        let meaning = |status: u16| {
-            let fault = fault(attempt(status, b"{}"));
-            let retried = if crate::retry::is_worth_a_retry(&fault) { "retried" } else { "final" };
-            let applied = if fault.may_have_applied { "unanswered" } else { "answered" };
-            format!("{} {retried} {applied}", fault.failure)
-        };
-        let all: Vec<(u16, String)> = (100..1000).map(|status| (status, meaning(status))).collect();
-        let line = |same: &[(u16, String)]| match same {
-            [(only, meaning)] => format!("{only} {meaning}"),
-            _ => format!("{}-{} {}", same[0].0, same[same.len() - 1].0, same[0].1),
-        };
-        all.chunk_by(|(_, a), (_, b)| a == b).map(line).collect()
-    }
-
-    #[test]
-    fn every_status_has_its_failure_and_is_final_or_retried_answered_or_not() {
-        assert_eq!(
-            meanings(),
-            [
-                "100-199 malformed_answer final unanswered",
-                "200-299 malformed_answer retried unanswered",
-                "300-303 redirected final answered",
-                "304 malformed_answer final unanswered",
-                "305 redirected final answered",
-                "306 malformed_answer final unanswered",
-                "307-308 redirected final answered",
-                "309-399 malformed_answer final unanswered",
-                "400 rejected final answered",
-                "401 unauthorized final answered",
-                "402 rejected final answered",
-                "403 forbidden final answered",
-                "404 not_found final answered",
-                "405-407 rejected final answered",
-                "408 rejected retried unanswered",
-                "409 conflict final answered",
-                "410-422 rejected final answered",
-                "423 rejected retried answered",
-                "424 rejected final answered",
-                "425 rejected retried answered",
-                "426-428 rejected final answered",
-                "429 rate_limited retried answered",
-                "430-499 rejected final answered",
-                "500 server_error retried unanswered",
-                "501 server_error final unanswered",
-                "502-504 server_error retried unanswered",
-                "505-506 server_error final unanswered",
-                "507 server_error retried unanswered",
-                "508-519 server_error final unanswered",
-                "520-530 server_error retried unanswered",
-                "531-597 server_error final unanswered",
-                "598-599 server_error retried unanswered",
-                "600-999 malformed_answer final unanswered",
-            ]
-        );
     }
 
     #[test]

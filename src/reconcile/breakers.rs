@@ -2,11 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::api::Attempt;
+use crate::api::{Attempt, Meaning};
 use crate::breaker::{Breaker, Health, Purpose};
 use crate::ledger::RackNo;
-use crate::outcome::Failure;
-use crate::retry::is_worth_a_retry;
 
 #[derive(Debug)]
 pub(super) struct Breakers {
@@ -77,7 +75,7 @@ impl Breakers {
     ) -> Opened {
         let health = health(attempt, is_first);
         let announced = match &attempt.result {
-            Err(fault) if fault.status != Some(429) => fault.retry_after.unwrap_or_default(),
+            Err(fault) if fault.meaning != Meaning::Throttled => fault.retry_after.unwrap_or_default(),
             Ok(_) | Err(_) => Duration::ZERO,
         };
         // Whoever cannot be reached is the API, not one rack of it.
@@ -96,57 +94,35 @@ impl Breakers {
 }
 
 fn health(attempt: &Attempt, is_first: bool) -> Health {
-    match &attempt.result {
+    let Some(meaning) = attempt.meaning() else { return Health::Well };
+    match meaning {
         // One connection's end turns away all that are on it, and says nothing; if it goes on like that, it does.
-        Err(fault) if fault.unseen && is_first => Health::Unknown,
-        Err(fault) if matches!(fault.status, Some(409 | 429)) => Health::Unknown,
-        Err(fault) if fault.ours => Health::Unknown,
-        Err(fault) if fault.failure == Failure::Connect => Health::Unreachable,
-        Err(fault) if is_worth_a_retry(fault) => Health::Ill,
-        Ok(_) | Err(_) => Health::Well,
+        Meaning::Unseen if is_first => Health::Unknown,
+        Meaning::Unseen | Meaning::Unreachable => Health::Unreachable,
+        Meaning::Throttled
+        | Meaning::NotReady
+        | Meaning::Conflict
+        | Meaning::EdgeConflict
+        | Meaning::Hampered => Health::Unknown,
+        Meaning::Edge | Meaning::Transient => Health::Ill,
+        Meaning::Refused(_) | Meaning::NotFound | Meaning::Final => Health::Well,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
-
     use super::*;
-    use crate::api::{Announced, Fault};
+    use crate::api::answered;
     use crate::retry::delay;
 
     const PER_SECOND: u32 = 100;
 
-    fn failed(failure: Failure, status: u16) -> Attempt {
-        let fault = Fault {
-            failure,
-            status: Some(status),
-            code: None,
-            json: true,
-            may_have_applied: false,
-            unseen: false,
-            ours: false,
-            retry_after: None,
-            message: String::new(),
-        };
-        Attempt {
-            sent_at: Timestamp::UNIX_EPOCH,
-            latency: Duration::ZERO,
-            status: Some(status),
-            request_id: None,
-            timestamp: None,
-            date: None,
-            announced: Announced::default(),
-            result: Err(fault),
-        }
-    }
-
     fn ill() -> Attempt {
-        failed(Failure::ServerError, 500)
+        answered(500, b"{}")
     }
 
     fn well() -> Attempt {
-        failed(Failure::NotFound, 404)
+        answered(404, b"{}")
     }
 
     /// First calls to a rack, all under way at the same time.
@@ -156,6 +132,36 @@ mod tests {
         for purposes in left {
             breakers.came_back(RackNo(rack), purposes, true, attempt, now);
         }
+    }
+
+    #[test]
+    fn what_an_answer_means_says_how_healthy_they_are() {
+        for (status, body, health) in [
+            (200, r#"{"success":false}"#, Health::Well),
+            (200, "{}", Health::Ill),
+            (401, "{}", Health::Well),
+            (401, "no", Health::Ill),
+            (404, "{}", Health::Well),
+            (404, "no", Health::Well),
+            (409, "{}", Health::Unknown),
+            (409, r#"{"code":"vps_not_ready"}"#, Health::Unknown),
+            (409, "no", Health::Unknown),
+            (429, "{}", Health::Unknown),
+            (501, "{}", Health::Well),
+            (503, "{}", Health::Ill),
+        ] {
+            let attempt = answered(status, body.as_bytes());
+            assert_eq!(super::health(&attempt, true), health, "{status} {body}");
+            assert_eq!(super::health(&attempt, false), health, "{status} {body}");
+        }
+        let of = |meaning| {
+            let mut attempt = ill();
+            attempt.result.as_mut().unwrap_err().meaning = meaning;
+            [true, false].map(|is_first| super::health(&attempt, is_first))
+        };
+        assert_eq!(of(Meaning::Hampered), [Health::Unknown; 2]);
+        assert_eq!(of(Meaning::Unreachable), [Health::Unreachable; 2]);
+        assert_eq!(of(Meaning::Unseen), [Health::Unknown, Health::Unreachable]);
     }
 
     #[test]
