@@ -15,6 +15,7 @@ mod prune;
 mod rates;
 mod runs;
 mod statements;
+mod steps;
 mod store;
 mod vms;
 

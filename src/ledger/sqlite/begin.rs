@@ -5,7 +5,6 @@ use rusqlite::params;
 use super::book::Book;
 use super::column::{micros, span_micros};
 use super::draft::Draft;
-use super::vms::ITEMS;
 use super::{Sqlite, span};
 use crate::clock;
 use crate::ledger::engine::{self, Begin};
@@ -37,7 +36,7 @@ impl Begin for Sqlite {
             "UPDATE runs SET resumes = resumes + 1, resumed_at = ?2, ended_at = NULL, stopped_by = NULL, braked = NULL,
                 exit_code = NULL, counts = NULL, options = json_patch(options, ?3), key_fingerprint = ?4,
                 timeout_us = ?5, calls_before = (SELECT coalesce(sum(attempts + throttled), 0)
-                    {ITEMS} WHERE i.no BETWEEN ?6 AND ?7)
+                    FROM listed i WHERE i.no BETWEEN ?6 AND ?7)
              WHERE no = ?1"
         );
         let [first, last] = span(run.no);

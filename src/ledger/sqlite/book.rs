@@ -22,11 +22,11 @@ use crate::ledger::record::{Deferred, Item, RackNo, RunKey, Settled, Settlement,
 use crate::outcome::{FirstCall, Offset};
 
 /// The items of run `?1` without an outcome that have a turn before the others.
-const LEFT_OVERS: &str = "SELECT i.no, rack FROM listed i LEFT JOIN events e ON e.no = i.event
+const LEFT_OVERS: &str = "SELECT i.no, rack FROM listed i
     WHERE run = ?1 AND turn IS NOT NULL AND outcome IS NULL ORDER BY turn";
 
 /// Those of a span without one, in the order of the inventory.
-const OTHERS: &str = "SELECT i.no, rack FROM listed i LEFT JOIN events e ON e.no = i.event
+const OTHERS: &str = "SELECT i.no, rack FROM listed i
     WHERE i.no BETWEEN ?1 AND ?2 AND turn IS NULL AND outcome IS NULL ORDER BY i.no";
 
 /// A run that is written, and its ledger.
@@ -88,15 +88,16 @@ impl Book {
     pub(super) fn open(sqlite: Sqlite, run: &RunKey) -> Result<Self, LedgerError> {
         let racks = sqlite.racks(run)?;
         let run = sqlite.run(run)?;
-        let (pending, last_event) =
-            sqlite.ask(|db| Ok((pending(db, run.no, racks.len())?, fold::last_event(db, run.no)?)))?;
+        let pending = sqlite.ask(|db| pending(db, run.no, racks.len()))?;
+        let (is_new, last_event) =
+            sqlite.ask(|db| Ok((is_new(db, run.no)?, fold::last_event(db, run.no)?)))?;
         let page = Page {
             run,
             racks,
             pending,
             claims: Claims::default(),
             settled: Positions::default(),
-            is_new: last_event.is_none(),
+            is_new: is_new && last_event.is_none(),
             last_event: last_event.unwrap_or(number(run.no, 0)),
             dating: None,
             first_sent: HashMap::new(),
@@ -243,6 +244,12 @@ impl Page {
 
 fn first_call(at: Timestamp, dating: Option<&Dating>) -> FirstCall {
     dating.map_or(FirstCall { at, told: None }, |dating| dating.first_call(at, Clock::ours()))
+}
+
+/// Whether nothing has happened to a run's items.
+fn is_new(db: &Connection, run: i64) -> Result<bool, Error> {
+    let is_new = "SELECT NOT EXISTS (SELECT 1 FROM latest WHERE item BETWEEN ?1 AND ?2)";
+    db.query_row(is_new, span(run), |row| row.get(0))
 }
 
 fn pending(db: &Connection, run: i64, racks: usize) -> Result<Pending, Error> {

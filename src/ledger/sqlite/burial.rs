@@ -14,7 +14,8 @@ use crate::ledger::protocol::CLAIM_LIFE;
 use crate::ledger::stored;
 use crate::outcome::Unanswered;
 
-/// The items of dead claims become pending, with an unanswered attempt. Their events are folded.
+/// The items of dead claims become pending, with an unanswered attempt, in one transaction of the caller's. Their events
+/// are folded.
 pub(super) fn bury(db: &Connection) -> Result<(), Error> {
     let in_flight = in_flight(db)?;
     let mut newest: BTreeMap<i64, i64> = BTreeMap::new();
@@ -22,13 +23,12 @@ pub(super) fn bury(db: &Connection) -> Result<(), Error> {
         let newest = newest.entry(*run).or_insert(*claimed_at);
         *newest = (*newest).max(*claimed_at);
     }
-    let burial = db.unchecked_transaction()?;
     for (run, newest) in newest {
         let of_run = in_flight.iter().filter(|(_, call)| call.run == run);
-        bury_run(&burial, run, timestamp(newest), of_run.map(|(item, call)| (*item, call.claimed_at)))?;
+        bury_run(db, run, timestamp(newest), of_run.map(|(item, call)| (*item, call.claimed_at)))?;
     }
-    burial.execute("DELETE FROM claims", [])?;
-    burial.commit()
+    // An empty table is emptied with a write, too.
+    db.execute("DELETE FROM claims WHERE true", []).map(drop)
 }
 
 fn bury_run(
@@ -51,7 +51,7 @@ fn bury_run(
          SELECT ?1, i.no, 'deferred', coalesce(attempts, 0) + 1, coalesce(throttled, 0), coalesce(first_sent_at, ?3),
             iif(first_sent_at IS NULL, ?4, first_sent_clock), coalesce(failure, 'not_attempted'), 1, http_status,
             'the run ended while a call for this VM was in flight, or about to leave', latency_us, request_id, ?5
-         FROM items i LEFT JOIN latest l ON l.item = i.no LEFT JOIN events e ON e.no = l.event WHERE i.no = ?2",
+         FROM items i LEFT JOIN latest l ON l.item = i.no WHERE i.no = ?2",
     )?;
     let mut event = last_event(db, run)?.unwrap_or(number(run, 0));
     for (item, claimed) in items {

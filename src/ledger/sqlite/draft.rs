@@ -21,8 +21,8 @@ use crate::ledger::stored;
 const LEFT_OVERS_FIRST: &str = "
     UPDATE items SET turn = left_over.turn FROM (
         SELECT new.no AS no, row_number() OVER (ORDER BY old.turn IS NULL, old.turn, old.no) AS turn
-        FROM listed old LEFT JOIN events e ON e.no = old.event JOIN items new ON new.run = ?1 AND new.vmid = old.vmid
-        WHERE old.no BETWEEN ?2 AND ?3 AND e.outcome IS NULL
+        FROM listed old JOIN items new ON new.run = ?1 AND new.vmid = old.vmid
+        WHERE old.no BETWEEN ?2 AND ?3 AND old.outcome IS NULL
     ) AS left_over
     WHERE items.no = left_over.no";
 

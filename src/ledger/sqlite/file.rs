@@ -6,6 +6,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::lock::Lock;
+use super::steps::Steps;
 use super::{Run, burial, fold, prune, store};
 use crate::ledger::engine::Engine;
 use crate::ledger::error::LedgerError;
@@ -90,9 +91,12 @@ impl Engine for Sqlite {
 
     fn settle_up(&self) -> Result<(), LedgerError> {
         self.ask(|db| {
-            fold::fold(db)?;
+            let mut steps = Steps::begin(db)?;
+            fold::fold(db, &mut steps)?;
             burial::bury(db)?;
-            fold::fold(db)
+            fold::fold(db, &mut steps)?;
+            fold::drop_events(db)?;
+            steps.end()
         })
     }
 

@@ -1,30 +1,33 @@
 //! What the events of a run have led to: the latest one of each item, and what was last seen of each VM.
 //!
-//! A writer folds them into the ledger, in the ledger's own order: at the end of the run, or when it opens what a crash
-//! has left. A reader folds what is not folded yet into tables of its own connection.
+//! A writer folds them into the ledger, in the ledger's own order, and drops them: at the end of the run, or when it opens
+//! what a crash has left. A reader folds what is not folded yet into tables of its own connection.
 
 use std::collections::{BTreeMap, HashMap};
 
-use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, Error, Statement, ToSql, params};
+use rusqlite::{Connection, Error, Statement, params};
 
-use super::{column, number, position, span, store};
-
-/// VMs in one transaction: it must not outgrow the disk, nor keep a reader waiting.
-const STEP: usize = 10_000;
+use super::steps::{STEP, Steps};
+use super::{column, number, position, span};
 
 /// Runs with events beyond those that are folded.
 const UNFOLDED: &str = "SELECT no, base, max(folded, (no << 32) - 1) AS after FROM runs r
     WHERE EXISTS (SELECT 1 FROM events e WHERE e.no > max(r.folded, (r.no << 32) - 1) AND e.no < (r.no + 1) << 32)";
 
 const EVENTS: &str =
-    "SELECT no, item, event = 'remembered' FROM events WHERE no > ?1 AND no <= ?2 ORDER BY no";
-
-const EVENT: &str = "SELECT outcome, allocation, unanswered, settled_at, rack_id FROM events WHERE no = ?1";
+    "SELECT no, item, event = 'remembered', coalesce(outcome, 'failed') <> 'failed', allocation IS NULL,
+        unanswered IS NULL
+    FROM events WHERE no > ?1 AND no <= ?2 ORDER BY no";
 
 /// Items in the order in which VMs are kept.
 const NEXT_VMS: &str =
     "SELECT vmid, no FROM items INDEXED BY items_by_vm WHERE run = ?1 AND vmid > ?2 ORDER BY vmid LIMIT ?3";
+
+/// What both an event and the latest one of an item say.
+const COLUMNS: &str =
+    "item, attempts, throttled, first_sent_at, first_sent_clock, settled_at, outcome, basis, rack_id, prefix, next_hop,
+    status, ids, previous_prefix, previous_next_hop, changes, drift, warnings, failure, may_have_applied, http_status,
+    error, latency_us, request_id";
 
 /// Empties what a reader has folded before.
 const EMPTY: &str =
@@ -39,26 +42,46 @@ struct Unfolded {
 
 /// The latest events of a run's items.
 struct Latest {
-    /// By position; 0 for none.
-    events: Vec<i64>,
+    /// By position.
+    events: Vec<Option<Event>>,
     /// Those that only say more of attempts whose answer was lost.
     remembered: Vec<(i64, i64)>,
     last: i64,
 }
 
-/// Where it is folded into.
+/// An event by its number in its run, and what it tells of its VM.
+#[derive(Clone, Copy)]
+struct Event {
+    number: u32,
+    news: News,
+}
+
+/// What an event tells of a VM.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Into {
-    Ledger,
-    Connection,
+enum News {
+    Nothing,
+    /// What was known was seen again.
+    Same,
+    Other,
+    /// An answer was lost.
+    Unanswered,
 }
 
 /// For a writer: into the ledger, step by step. Killed half-way, it is done again by the next one.
-pub(super) fn fold(db: &Connection) -> Result<(), Error> {
+pub(super) fn fold(db: &Connection, steps: &mut Steps<'_>) -> Result<(), Error> {
     for unfolded in unfolded(db)? {
-        let latest = unfolded.fold(db, Into::Ledger)?;
-        let folded = "UPDATE runs SET folded = ?2 WHERE no = ?1";
-        db.execute(folded, [unfolded.run, latest.last])?;
+        let latest = unfolded.latest(db)?;
+        unfolded.keep(db, &latest, steps)?;
+        unfolded.know_all(db, &latest, Into::Ledger, |vms| steps.took(vms))?;
+        db.execute("UPDATE runs SET folded = ?2 WHERE no = ?1", [unfolded.run, latest.last])?;
+    }
+    Ok(())
+}
+
+/// Drops the events once all of them are folded, and nothing is in flight: their room is used again.
+pub(super) fn drop_events(db: &Connection) -> Result<(), Error> {
+    if db.query_row("SELECT EXISTS (SELECT 1 FROM events)", [], |row| row.get(0))? {
+        db.execute_batch("DELETE FROM events; UPDATE runs SET folded = 0 WHERE folded <> 0")?;
     }
     Ok(())
 }
@@ -67,7 +90,9 @@ pub(super) fn fold(db: &Connection) -> Result<(), Error> {
 pub(super) fn fold_aside(db: &Connection) -> Result<(), Error> {
     db.execute_batch(EMPTY)?;
     for unfolded in unfolded(db)? {
-        unfolded.fold(db, Into::Connection)?;
+        let latest = unfolded.latest(db)?;
+        unfolded.point(db, &latest)?;
+        unfolded.know_all(db, &latest, Into::Connection, |_| Ok(()))?;
     }
     let mut mark = db.prepare("INSERT INTO in_flight VALUES (?1)")?;
     in_flight(db)?.keys().try_for_each(|item| mark.execute([item]).map(drop))
@@ -81,22 +106,6 @@ fn unfolded(db: &Connection) -> Result<Vec<Unfolded>, Error> {
 }
 
 impl Unfolded {
-    fn fold(&self, db: &Connection, into: Into) -> Result<Latest, Error> {
-        let latest = self.latest(db)?;
-        for (step, events) in latest.events.chunks(STEP).enumerate() {
-            into.step(db, |db| self.point(db, into, step * STEP, events))?;
-        }
-        let mut after = String::new();
-        loop {
-            let vms = self.vms(db, &after)?;
-            let Some((last, _)) = vms.last() else { break };
-            into.step(db, |db| self.know(db, into, &vms, &latest.events))?;
-            after.clone_from(last);
-        }
-        into.step(db, |db| self.remember(db, into, &latest.remembered))?;
-        Ok(latest)
-    }
-
     fn latest(&self, db: &Connection) -> Result<Latest, Error> {
         let mut latest = Latest { events: Vec::new(), remembered: Vec::new(), last: self.after };
         let mut events = db.prepare(EVENTS)?;
@@ -109,21 +118,67 @@ impl Unfolded {
                 latest.remembered.push((item, no));
                 continue;
             }
-            let place = usize::try_from(position(item)).unwrap_or_default();
-            if latest.events.len() <= place {
-                latest.events.resize(place + 1, 0);
-            }
-            latest.events[place] = no;
+            let news = News::of(event.get(3)?, event.get(4)?, event.get(5)?);
+            latest.note(item, Event { number: short(position(no)), news });
         }
         Ok(latest)
     }
 
+    /// The events of items, in the inventory's order.
+    fn events(&self, latest: &Latest) -> impl Iterator<Item = [i64; 2]> {
+        let of_item = |(position, event): (i64, &Option<Event>)| {
+            event.map(|event| [number(self.run, position), self.event(event)])
+        };
+        (0..).zip(&latest.events).filter_map(of_item)
+    }
+
+    fn event(&self, event: Event) -> i64 {
+        number(self.run, event.number.into())
+    }
+
+    /// Keeps what the latest events say, in the inventory's order.
+    fn keep(&self, db: &Connection, latest: &Latest, steps: &mut Steps<'_>) -> Result<(), Error> {
+        let keep = "INSERT OR REPLACE INTO latest";
+        let mut keep =
+            db.prepare(&format!("{keep} ({COLUMNS}) SELECT {COLUMNS} FROM events WHERE no = ?1"))?;
+        for [_, event] in self.events(latest) {
+            keep.execute([event])?;
+            steps.took(1)?;
+        }
+        Ok(())
+    }
+
     /// Points from items to their latest events.
-    fn point(&self, db: &Connection, into: Into, first: usize, events: &[i64]) -> Result<(), Error> {
-        let mut point = db.prepare_cached(into.point())?;
-        for (position, event) in (first..).zip(events).filter(|(_, event)| **event != 0) {
-            let position = i64::try_from(position).unwrap_or(i64::MAX);
-            point.execute([number(self.run, position), *event])?;
+    fn point(&self, db: &Connection, latest: &Latest) -> Result<(), Error> {
+        let mut point = db.prepare("INSERT OR REPLACE INTO unfolded (item, event) VALUES (?1, ?2)")?;
+        self.events(latest).try_for_each(|pair| point.execute(pair).map(drop))
+    }
+
+    /// Keeps what the events tell of VMs.
+    fn know_all(
+        &self,
+        db: &Connection,
+        latest: &Latest,
+        into: Into,
+        mut took: impl FnMut(usize) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut known = Known::prepare(db, into, self.base)?;
+        let mut after = String::new();
+        loop {
+            let vms = self.vms(db, &after)?;
+            let Some((last, _)) = vms.last() else { break };
+            after.clone_from(last);
+            for (vmid, item) in &vms {
+                if let Some(event) = latest.of(*item) {
+                    known.hear(vmid, *item, self.event(event), event.news)?;
+                }
+            }
+            took(vms.len())?;
+        }
+        let mut vmid = db.prepare("SELECT vmid FROM items WHERE no = ?1")?;
+        for (item, event) in &latest.remembered {
+            let vmid: String = vmid.query_row([item], |row| row.get(0))?;
+            known.hear(&vmid, *item, *event, News::Unanswered)?;
         }
         Ok(())
     }
@@ -134,61 +189,50 @@ impl Unfolded {
         let vms = vms.query_map(params![self.run, after, step], |row| Ok((row.get(0)?, row.get(1)?)))?;
         vms.collect()
     }
+}
 
-    /// Keeps what the events tell of VMs.
-    fn know(&self, db: &Connection, into: Into, vms: &[(String, i64)], events: &[i64]) -> Result<(), Error> {
-        let mut known = Known::prepare(db, into, self.base)?;
-        let mut event = db.prepare_cached(EVENT)?;
-        for (vmid, item) in vms {
-            let place = usize::try_from(position(*item)).unwrap_or_default();
-            let Some(no) = events.get(place).filter(|no| **no != 0) else { continue };
-            let mut rows = event.query([no])?;
-            let Some(row) = rows.next()? else { continue };
-            let is_success = !matches!(row.get_ref(0)?, ValueRef::Null | ValueRef::Text(b"failed"));
-            let (allocation, unanswered) = (row.get_ref(1)?, row.get_ref(2)?);
-            if is_success && allocation == ValueRef::Null {
-                known.see(vmid, row.get_ref(3)?)?;
-            } else if is_success {
-                known.know(vmid, row.get_ref(4)?, allocation, row.get_ref(3)?)?;
-            } else if unanswered != ValueRef::Null {
-                known.remember(vmid, unanswered)?;
-            }
+impl Latest {
+    fn note(&mut self, item: i64, event: Event) {
+        let place = place(item);
+        if self.events.len() <= place {
+            self.events.resize(place + 1, None);
         }
-        Ok(())
+        self.events[place] = Some(event);
     }
 
-    fn remember(&self, db: &Connection, into: Into, remembered: &[(i64, i64)]) -> Result<(), Error> {
-        let mut known = Known::prepare(db, into, self.base)?;
-        let mut event = db.prepare("SELECT unanswered FROM events WHERE no = ?1")?;
-        let mut vmid = db.prepare("SELECT vmid FROM items WHERE no = ?1")?;
-        for (item, no) in remembered {
-            let vmid: String = vmid.query_row([item], |row| row.get(0))?;
-            event.query_row([no], |row| known.remember(&vmid, row.get_ref(0)?))?;
-        }
-        Ok(())
+    fn of(&self, item: i64) -> Option<Event> {
+        self.events.get(place(item)).copied().flatten()
     }
 }
 
+fn place(item: i64) -> usize {
+    usize::try_from(position(item)).unwrap_or_default()
+}
+
+/// No run has 2^32 events.
+fn short(number: i64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+impl News {
+    fn of(is_success: bool, is_known: bool, is_answered: bool) -> Self {
+        match (is_success, is_known, is_answered) {
+            (true, true, _) => Self::Same,
+            (true, false, _) => Self::Other,
+            (false, _, false) => Self::Unanswered,
+            (false, _, true) => Self::Nothing,
+        }
+    }
+}
+
+/// Where what is known of VMs is folded into.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Into {
+    Ledger,
+    Connection,
+}
+
 impl Into {
-    fn step(self, db: &Connection, work: impl FnOnce(&Connection) -> Result<(), Error>) -> Result<(), Error> {
-        match self {
-            Self::Connection => work(db),
-            Self::Ledger => {
-                let step = db.unchecked_transaction()?;
-                work(&step)?;
-                step.commit()?;
-                store::checkpoint_when_long(db)
-            }
-        }
-    }
-
-    fn point(self) -> &'static str {
-        match self {
-            Self::Ledger => "INSERT OR REPLACE INTO latest (item, event) VALUES (?1, ?2)",
-            Self::Connection => "INSERT OR REPLACE INTO unfolded (item, event) VALUES (?1, ?2)",
-        }
-    }
-
     fn vms(self) -> &'static str {
         match self {
             Self::Ledger => "vms",
@@ -202,10 +246,26 @@ impl Into {
             Self::Connection => "unfolded_seen",
         }
     }
+
+    /// Where it says when a VM was seen. In the ledger, what lies together is read together.
+    fn seen_at(self) -> &'static str {
+        match self {
+            Self::Ledger => "latest WHERE item = ?3",
+            Self::Connection => "events WHERE no = ?3",
+        }
+    }
+
+    fn seen_as(self, item: i64, event: i64) -> i64 {
+        match self {
+            Self::Ledger => item,
+            Self::Connection => event,
+        }
+    }
 }
 
 /// What is known of VMs at one base URL, to be written.
 struct Known<'c> {
+    into: Into,
     base: i64,
     /// `None` where what was known is there already.
     copy: Option<Statement<'c>>,
@@ -216,25 +276,27 @@ struct Known<'c> {
 
 impl<'c> Known<'c> {
     fn prepare(db: &'c Connection, into: Into, base: i64) -> Result<Self, Error> {
-        let (vms, seen) = (into.vms(), into.seen());
+        let (vms, seen, seen_at) = (into.vms(), into.seen(), into.seen_at());
         let copy =
             "INSERT OR IGNORE INTO unfolded_vms SELECT base, vmid, rack_id, allocation, seen_at, unanswered FROM vms
             WHERE base = ?1 AND vmid = ?2";
+        // A rack that the answer left unknown is as it was known.
         let know = format!(
             "INSERT INTO {vms} (base, vmid, rack_id, allocation, seen_at)
-             VALUES (?1, ?2, coalesce(?3, ?4 ->> 'rack_id'), ?4, ?5)
+             SELECT ?1, ?2, coalesce(rack_id, allocation ->> 'rack_id'), allocation, settled_at FROM events WHERE no = ?3
              ON CONFLICT (base, vmid) DO UPDATE SET rack_id = excluded.rack_id, allocation = excluded.allocation,
                 seen_at = excluded.seen_at, unanswered = NULL"
         );
         let see = format!(
-            "INSERT INTO {seen} (base, vmid, seen_at) VALUES (?1, ?2, ?3)
+            "INSERT INTO {seen} (base, vmid, seen_at) SELECT ?1, ?2, settled_at FROM {seen_at}
              ON CONFLICT (base, vmid) DO UPDATE SET seen_at = excluded.seen_at"
         );
         let remember = format!(
-            "INSERT INTO {vms} (base, vmid, unanswered) VALUES (?1, ?2, ?3)
+            "INSERT INTO {vms} (base, vmid, unanswered) SELECT ?1, ?2, unanswered FROM events WHERE no = ?3
              ON CONFLICT (base, vmid) DO UPDATE SET unanswered = excluded.unanswered"
         );
         Ok(Self {
+            into,
             base,
             copy: (into == Into::Connection).then(|| db.prepare(copy)).transpose()?,
             know: db.prepare(&know)?,
@@ -243,37 +305,19 @@ impl<'c> Known<'c> {
         })
     }
 
-    /// What was known was seen again.
-    fn see(&mut self, vmid: &str, seen_at: ValueRef<'_>) -> Result<(), Error> {
-        self.see.execute(params![self.base, vmid, Held(seen_at)]).map(drop)
-    }
-
-    /// `rack` is as answered: one that the answer left unknown is as it was known.
-    fn know(
-        &mut self,
-        vmid: &str,
-        rack: ValueRef<'_>,
-        allocation: ValueRef<'_>,
-        seen_at: ValueRef<'_>,
-    ) -> Result<(), Error> {
-        let values = params![self.base, vmid, Held(rack), Held(allocation), Held(seen_at)];
-        self.know.execute(values).map(drop)
-    }
-
-    fn remember(&mut self, vmid: &str, unanswered: ValueRef<'_>) -> Result<(), Error> {
-        if let Some(copy) = &mut self.copy {
-            copy.execute(params![self.base, vmid])?;
+    fn hear(&mut self, vmid: &str, item: i64, event: i64, news: News) -> Result<(), Error> {
+        match news {
+            News::Nothing => Ok(0),
+            News::Same => self.see.execute(params![self.base, vmid, self.into.seen_as(item, event)]),
+            News::Other => self.know.execute(params![self.base, vmid, event]),
+            News::Unanswered => {
+                if let Some(copy) = &mut self.copy {
+                    copy.execute(params![self.base, vmid])?;
+                }
+                self.remember.execute(params![self.base, vmid, event])
+            }
         }
-        self.remember.execute(params![self.base, vmid, Held(unanswered)]).map(drop)
-    }
-}
-
-/// A value of a row, written elsewhere as it is.
-struct Held<'v>(ValueRef<'v>);
-
-impl ToSql for Held<'_> {
-    fn to_sql(&self) -> Result<ToSqlOutput<'_>, Error> {
-        Ok(ToSqlOutput::Borrowed(self.0))
+        .map(drop)
     }
 }
 

@@ -3,16 +3,13 @@
 use rusqlite::{Connection, Error};
 
 use super::runs::{NEWEST_OF_ITS_JOB, UNFINISHED};
+use super::steps::STEP;
 use super::{span, store};
 
-/// VMs deleted in one transaction: it must not outgrow the disk, nor keep a reader waiting.
-const STEP: i64 = 10_000;
-
 /// That there is an older run of a run `r`'s job which stays, pinned and unfinished.
-const SUPERSEDES: &str =
-    "EXISTS (SELECT 1 FROM runs p CROSS JOIN listed i ON i.no >= p.no << 32 AND i.no < (p.no + 1) << 32
-        LEFT JOIN events e ON e.no = i.event WHERE p.pinned AND outcome IS NULL
-    AND (p.base, p.fleet, p.selection, p.piped) = (r.base, r.fleet, r.selection, r.piped) AND p.no < r.no)";
+const SUPERSEDES: &str = "EXISTS (SELECT 1 FROM runs p WHERE p.pinned AND p.no < r.no
+    AND (p.base, p.fleet, p.selection, p.piped) = (r.base, r.fleet, r.selection, r.piped)
+    AND EXISTS (SELECT 1 FROM listed i WHERE i.no >= p.no << 32 AND i.no < (p.no + 1) << 32 AND outcome IS NULL))";
 
 /// That a newer run read other contents from the same pipe: such runs supersede nothing, and would pile up.
 const PIPED_ANEW: &str = "r.piped <> '' AND EXISTS (SELECT 1 FROM runs n
@@ -38,7 +35,7 @@ pub(super) fn prune(db: &Connection, keep: u32) -> Result<usize, Error> {
 
 /// The tables of a run's VMs, then the run itself.
 fn delete(db: &Connection, run: i64) -> Result<(), Error> {
-    for (table, key) in [("items", "no"), ("latest", "item"), ("events", "no")] {
+    for (table, key) in [("items", "no"), ("latest", "item")] {
         delete_all(db, table, key, run)?;
     }
     let rest = db.unchecked_transaction()?;
@@ -53,8 +50,9 @@ fn delete_all(db: &Connection, table: &str, key: &str, run: i64) -> Result<(), E
     let step = format!(
         "DELETE FROM {table} WHERE {key} BETWEEN ?1 AND min(?2, ?3 + (SELECT min({key}) FROM {table} WHERE {key} >= ?1))"
     );
+    let vms = i64::try_from(STEP).unwrap_or(i64::MAX);
     let [first, last] = span(run);
-    while db.execute(&step, [first, last, STEP - 1])? > 0 {
+    while db.execute(&step, [first, last, vms - 1])? > 0 {
         store::checkpoint_when_long(db)?;
     }
     Ok(())
@@ -70,7 +68,7 @@ mod tests {
     fn a_run_that_was_deleted_half_way_is_as_good_as_gone_and_then_gone() {
         let disk = Disk::new();
         let ledger = disk.open();
-        let vms = usize::try_from(STEP).unwrap() + 1;
+        let vms = STEP + 1;
         let half = begin(&ledger, &vec![None; vms]);
         let next = begin(&ledger, &[None]);
         drop(ledger);

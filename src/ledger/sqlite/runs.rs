@@ -4,7 +4,6 @@ use jiff::Timestamp;
 use rusqlite::{Connection, Error, OptionalExtension, Params, Row, params};
 
 use super::column::{self, count, time, timestamp};
-use super::vms::ITEMS;
 use super::{Sqlite, span};
 use crate::inventory::Action;
 use crate::ledger::engine::{Runs, Vms};
@@ -21,7 +20,7 @@ pub(super) const NEWEST_OF_ITS_JOB: &str = "NOT EXISTS (SELECT 1 FROM runs n
 
 /// That a run `r` has VMs without an outcome. Those of one that ended by itself are not looked at.
 pub(super) const UNFINISHED: &str = "(r.ended_at IS NULL OR r.stopped_by IS NOT NULL)
-    AND EXISTS (SELECT 1 FROM listed i LEFT JOIN events e ON e.no = i.event
+    AND EXISTS (SELECT 1 FROM listed i
         WHERE i.no >= r.no << 32 AND i.no < (r.no + 1) << 32 AND outcome IS NULL)";
 
 /// Every VM may be settled: it is the end that could not be written any more.
@@ -199,7 +198,8 @@ fn newest(db: &Connection, condition: &str, values: impl Params) -> Result<Optio
 
 fn unfinished(db: &Connection, run: RunKey) -> Result<Unfinished, Error> {
     let sql = "SELECT no, coalesce(braked, stopped_by), inventory, id_files, options FROM runs WHERE id = ?1";
-    let vms = format!("SELECT count(*), count(*) - count(outcome) {ITEMS} WHERE i.no BETWEEN ?1 AND ?2");
+    let vms =
+        format!("SELECT count(*), count(*) - count(outcome) FROM listed i WHERE i.no BETWEEN ?1 AND ?2");
     db.query_row(sql, [run.id.clone()], |row| {
         let of_vms = |vms: &Row<'_>| Ok((count(vms, 0)?, count(vms, 1)?));
         let (vms, left) = db.query_row(&vms, span(row.get(0)?), of_vms)?;

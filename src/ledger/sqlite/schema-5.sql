@@ -1,6 +1,6 @@
 -- The selection is written once, and what happens to its VMs is appended in the order in which it happens: what a call
 -- costs is neither where its VM lies in the fleet, nor how many racks there are. What the events have led to is folded
--- at the end of a run, or by the next writer.
+-- at the end of a run, or by the next writer, and the events are dropped.
 -- Items and events are numbered by run << 32 | number: an item's is its position in the inventory.
 
 ALTER TABLE items RENAME TO items_4;
@@ -25,6 +25,7 @@ INSERT INTO items SELECT run << 32 | position, run, vmid, rack, rack_expected, n
 CREATE UNIQUE INDEX items_by_vm ON items (run, vmid);
 CREATE INDEX items_by_turn ON items (run, turn) WHERE turn IS NOT NULL;
 
+-- What has not been folded yet.
 CREATE TABLE events (
     no                INTEGER PRIMARY KEY,
     item              INTEGER NOT NULL,
@@ -55,21 +56,41 @@ CREATE TABLE events (
     allocation        TEXT,          -- where it is not what was known before
     unanswered        TEXT           -- the attempts whose answer was lost, those of earlier runs too
 ) STRICT;
-INSERT INTO events SELECT run << 32 | position, run << 32 | position, iif(state = 2, 'settled', 'deferred'), attempts,
-        throttled, first_sent_at, first_sent_clock, settled_at, outcome, basis, rack_id, prefix, next_hop, status, ids,
-        previous_prefix, previous_next_hop, changes, drift, warnings, failure, may_have_applied, http_status, error,
-        latency_us, request_id, NULL, NULL
-    FROM items_4 WHERE state = 2 OR attempts > 0 OR throttled > 0 OR failure IS NOT NULL ORDER BY run, position;
 
+-- What the latest event of each item says.
 CREATE TABLE latest (
-    item  INTEGER PRIMARY KEY,
-    event INTEGER NOT NULL
+    item              INTEGER PRIMARY KEY,
+    attempts          INTEGER NOT NULL DEFAULT 0,
+    throttled         INTEGER NOT NULL DEFAULT 0,
+    first_sent_at     INTEGER,
+    first_sent_clock  TEXT,
+    settled_at        INTEGER,
+    outcome           TEXT,
+    basis             TEXT,
+    rack_id           TEXT,
+    prefix            TEXT,
+    next_hop          TEXT,
+    status            TEXT,
+    ids               TEXT,
+    previous_prefix   TEXT,
+    previous_next_hop TEXT,
+    changes           TEXT,
+    drift             TEXT,
+    warnings          TEXT,
+    failure           TEXT,
+    may_have_applied  INTEGER NOT NULL DEFAULT 0,
+    http_status       INTEGER,
+    error             TEXT,
+    latency_us        INTEGER,
+    request_id        TEXT
 ) STRICT;
-INSERT INTO latest SELECT item, no FROM events ORDER BY item;
+INSERT INTO latest SELECT run << 32 | position, attempts, throttled, first_sent_at, first_sent_clock, settled_at, outcome,
+        basis, rack_id, prefix, next_hop, status, ids, previous_prefix, previous_next_hop, changes, drift, warnings, failure,
+        may_have_applied, http_status, error, latency_us, request_id
+    FROM items_4 WHERE state = 2 OR attempts > 0 OR throttled > 0 OR failure IS NOT NULL ORDER BY run, position;
 DROP TABLE items_4;
 
 ALTER TABLE runs ADD COLUMN folded INTEGER NOT NULL DEFAULT 0; -- up to this event
-UPDATE runs AS r SET folded = coalesce((SELECT max(no) FROM events WHERE no < (r.no + 1) << 32 AND no >= r.no << 32), 0);
 
 -- When each VM was last seen changes every night, what was seen does not: where it was the same again, this is later than
 -- vms.seen_at.

@@ -19,8 +19,7 @@ use crate::stop::Stop;
 const ITEM: &str =
     "SELECT i.vmid, action, expected, rack, rack_expected, v.allocation, v.unanswered, attempts, throttled,
         first_sent_at, first_sent_clock
-    FROM items i LEFT JOIN latest l ON l.item = i.no LEFT JOIN events e ON e.no = l.event
-        LEFT JOIN vms v ON v.base = ?2 AND v.vmid = i.vmid
+    FROM items i LEFT JOIN latest l ON l.item = i.no LEFT JOIN vms v ON v.base = ?2 AND v.vmid = i.vmid
     WHERE i.no = ?1";
 
 /// The same in a run that has just begun.

@@ -413,7 +413,7 @@ mod tests {
         drop(old);
         let read = |db: &Connection| {
             let runs = "SELECT pinned, inventory_vms, ids, vmid
-                FROM runs JOIN listed i ON i.run = runs.no LEFT JOIN events e ON e.no = i.event";
+                FROM listed i JOIN runs ON runs.no = i.run";
             let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
             db.query_row(runs, [], row).unwrap()
         };
@@ -574,8 +574,7 @@ mod tests {
             old.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
             old.pragma_update(None, "user_version", schema).unwrap();
             let reader = open_read_only(&path).unwrap();
-            let plan = "EXPLAIN QUERY PLAN SELECT outcome FROM listed i LEFT JOIN events e ON e.no = i.event
-                WHERE vmid = ?1 AND run = ?2";
+            let plan = "EXPLAIN QUERY PLAN SELECT outcome FROM listed i WHERE vmid = ?1 AND run = ?2";
             let mut plan = reader.prepare(plan).unwrap();
             let steps = plan.query_map(["1", "1"], |row| row.get("detail")).unwrap();
             let steps: Vec<String> = steps.collect::<Result<_, _>>().unwrap();

@@ -3,7 +3,6 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Error, OptionalExtension, Params, Row as SqlRow, params};
 
 use super::column::{self, calls, count, time, timestamp};
@@ -16,18 +15,15 @@ use crate::ledger::record::{Entry, Left, Pair, Row, RunKey, Skipped};
 use crate::ledger::sums::{Line, Sums};
 use crate::outcome::{Basis, Failure, Outcome};
 
-/// Items, each with its latest event.
-pub(super) const ITEMS: &str = "FROM listed i LEFT JOIN events e ON e.no = i.event";
-
-/// What [`row`] reads of [`ITEMS`]. What most items do not need is not looked up for them.
+/// What [`row`] reads of an item `i`. What most items do not need is not looked up for them.
 const ROW: &str = "
-    vmid, name, coalesce(e.rack_id, CASE rack_expected WHEN 1
+    vmid, name, coalesce(i.rack_id, CASE rack_expected WHEN 1
         THEN (SELECT r.rack_id FROM racks r WHERE r.run = i.run AND r.no = i.rack) END), i.action, in_flight, outcome,
     basis, prefix, next_hop, status, previous_prefix, previous_next_hop, changes, drift, failure,
     may_have_applied, http_status, error, attempts, first_sent_at, settled_at, latency_us, request_id,
-    e.warnings, labels, throttled";
+    i.warnings, labels, throttled";
 
-/// What [`line`] reads of [`ITEMS`].
+/// What [`line`] reads of an item.
 const LINE: &str = "rack, vmid, outcome, failure, error, may_have_applied, in_flight, attempts, throttled,
     drift IS NOT NULL, warnings IS NOT NULL, prefix";
 
@@ -52,7 +48,7 @@ impl Vms for Sqlite {
         let run = self.run(run)?;
         self.ask(|db| {
             let mut sums = Sums::new(&racks(db, run.no)?);
-            let sql = format!("SELECT {LINE} {ITEMS} WHERE i.no BETWEEN ?1 AND ?2 ORDER BY i.no");
+            let sql = format!("SELECT {LINE} FROM listed i WHERE i.no BETWEEN ?1 AND ?2 ORDER BY i.no");
             let mut items = db.prepare_cached(&sql)?;
             let mut items = items.query(span(run.no))?;
             while let Some(item) = items.next()? {
@@ -64,7 +60,7 @@ impl Vms for Sqlite {
 
     fn rows(&self, run: &RunKey, each: Each<'_, Row>) -> Result<(), LedgerError> {
         let run = self.run(run)?;
-        let sql = format!("SELECT {ROW} {ITEMS} WHERE i.no BETWEEN ?1 AND ?2 ORDER BY i.no");
+        let sql = format!("SELECT {ROW} FROM listed i WHERE i.no BETWEEN ?1 AND ?2 ORDER BY i.no");
         self.ask(|db| show(db, &sql, span(run.no), row, each)).map(drop)
     }
 
@@ -80,21 +76,15 @@ impl Vms for Sqlite {
     fn pairs(&self, from: &RunKey, to: &RunKey, each: Each<'_, Pair>) -> Result<(), LedgerError> {
         let (from, to) = (self.run(from)?, self.run(to)?);
         self.ask(|db| {
-            let both = |row: &SqlRow<'_>| {
-                let (own, other) = (standing(row, 0)?, standing(row, STANDING)?);
-                let (vm, rack) = (vm(row, 2 * STANDING)?, row.get(2 * STANDING + 5)?);
-                Ok(Pair { vm, rack, before: other, after: own })
-            };
-            let gone = |row: &SqlRow<'_>| {
-                both(row).map(|pair| Pair { before: pair.after, after: pair.before, ..pair })
-            };
-            match show(db, &beside(""), beside_values(to.no, from.no), both, each)? {
-                ControlFlow::Break(()) => Ok(()),
-                ControlFlow::Continue(()) => {
-                    let alone = beside("AND other.no IS NULL");
-                    show(db, &alone, beside_values(from.no, to.no), gone, each).map(drop)
-                }
+            let both = |vm, rack, own, other| each(Pair { vm, rack, before: other, after: Some(own) });
+            if each_beside(db, to.no, from.no, both)?.is_break() {
+                return Ok(());
             }
+            let gone = |vm, rack, own, other: Option<_>| match other {
+                Some(_) => ControlFlow::Continue(()),
+                None => each(Pair { vm, rack, before: Some(own), after: None }),
+            };
+            each_beside(db, from.no, to.no, gone).map(drop)
         })
     }
 
@@ -115,7 +105,7 @@ impl Vms for Sqlite {
     fn each_prefix(&self, run: &RunKey, each: &mut dyn FnMut(&str, &str)) -> Result<(), LedgerError> {
         let run = self.run(run)?;
         let sql = format!(
-            "SELECT vmid, prefix {ITEMS} WHERE i.no BETWEEN ?1 AND ?2 AND prefix IS NOT NULL ORDER BY i.no"
+            "SELECT vmid, prefix FROM listed i WHERE i.no BETWEEN ?1 AND ?2 AND prefix IS NOT NULL ORDER BY i.no"
         );
         self.ask(|db| {
             let mut items = db.prepare(&sql)?;
@@ -131,7 +121,7 @@ impl Vms for Sqlite {
         let run = self.run(run)?;
         let sql = format!(
             "SELECT r.rack_id, count(*), count((SELECT k.rack_id FROM known k WHERE k.base = ?3 AND k.vmid = i.vmid))
-             {ITEMS} JOIN racks r ON r.run = i.run AND r.no = i.rack
+             FROM listed i JOIN racks r ON r.run = i.run AND r.no = i.rack
              WHERE i.no BETWEEN ?1 AND ?2 AND outcome IS NULL GROUP BY i.rack"
         );
         let left =
@@ -142,8 +132,9 @@ impl Vms for Sqlite {
 
     fn failed_in(&self, run: &RunKey, vm: &VmId) -> Result<bool, LedgerError> {
         let run = self.run(run)?;
-        let sql =
-            format!("SELECT coalesce(outcome, 'failed') = 'failed' {ITEMS} WHERE vmid = ?1 AND run = ?2");
+        let sql = format!(
+            "SELECT coalesce(outcome, 'failed') = 'failed' FROM listed i WHERE vmid = ?1 AND run = ?2"
+        );
         let failed = self.ask(|db| {
             db.prepare_cached(&sql)?.query_row(params![vm.as_str(), run.no], |row| row.get(0)).optional()
         });
@@ -153,9 +144,8 @@ impl Vms for Sqlite {
     fn entries(&self, vm: &VmId) -> Result<Vec<Entry>, LedgerError> {
         let sql = format!(
             "SELECT {ROW}, ru.id, url, started_at
-             FROM runs ru JOIN bases ON bases.id = ru.base JOIN listed i ON i.run = ru.no AND vmid = ?1
-                LEFT JOIN events e ON e.no = i.event
-             WHERE NOT pruned ORDER BY ru.no DESC"
+             FROM listed i JOIN runs ru ON ru.no = i.run JOIN bases ON bases.id = ru.base
+             WHERE vmid = ?1 AND NOT pruned ORDER BY ru.no DESC"
         );
         let entry = |entry: &SqlRow<'_>| {
             Ok(Entry {
@@ -251,51 +241,50 @@ fn line<'r>(item: &'r SqlRow<'_>) -> Result<Line<'r>, Error> {
     })
 }
 
-/// The items of one run, each with what another says of its VM.
-fn beside(condition: &str) -> String {
-    let (own, others) = (standing_columns("own"), standing_columns("other"));
-    format!(
-        "SELECT {own}, {others}, own.vmid, own.name, own.action, own.expected, own.labels, r.rack_id
-         FROM listed own JOIN racks r ON r.run = own.run AND r.no = own.rack
-            LEFT JOIN events own_event ON own_event.no = own.event
-            LEFT JOIN listed other ON other.vmid = own.vmid AND other.run = ?3
-            LEFT JOIN events other_event ON other_event.no = other.event
-         WHERE own.no BETWEEN ?1 AND ?2 {condition} ORDER BY own.no"
-    )
+/// Shows the items of one run, each with what another run says of its VM.
+fn each_beside(
+    db: &Connection,
+    own: i64,
+    other: i64,
+    mut each: impl FnMut(Vm, Option<String>, Standing, Option<Standing>) -> ControlFlow<()>,
+) -> Result<ControlFlow<()>, Error> {
+    let mut others = db.prepare(&format!("SELECT {STANDING} FROM listed WHERE run = ?1 AND vmid = ?2"))?;
+    let mut items = db.prepare(&format!(
+        "SELECT {STANDING}, vmid, name, action, expected, labels,
+            (SELECT r.rack_id FROM racks r WHERE r.run = i.run AND r.no = i.rack)
+         FROM listed i WHERE i.no BETWEEN ?1 AND ?2 ORDER BY i.no"
+    ))?;
+    let mut items = items.query(span(own))?;
+    while let Some(item) = items.next()? {
+        let vm = vm(item, STANDINGS)?;
+        let beside = others.query_row(params![other, vm.id.as_str()], standing).optional()?;
+        if each(vm, item.get(STANDINGS + 5)?, standing(item)?, beside).is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+    }
+    Ok(ControlFlow::Continue(()))
 }
 
-fn beside_values(run: i64, other: i64) -> [i64; 3] {
-    let [first, last] = span(run);
-    [first, last, other]
-}
-
-/// The columns that [`standing`] reads, of `items` and their events.
-fn standing_columns(items: &str) -> String {
-    let of_event = ["outcome", "failure", "error", "rack_id", "prefix", "next_hop", "status", "ids"]
-        .map(|column| format!("{items}_event.{column}"));
-    format!("{items}.no, {}", of_event.join(", "))
-}
+/// What [`standing`] reads of an item.
+const STANDING: &str = "outcome, failure, error, rack_id, prefix, next_hop, status, ids";
 
 /// How many they are.
-const STANDING: usize = 9;
+const STANDINGS: usize = 8;
 
-fn standing(row: &SqlRow<'_>, at: usize) -> Result<Option<Standing>, Error> {
-    if row.get_ref(at)? == ValueRef::Null {
-        return Ok(None);
-    }
-    let word = |column| text(row, at + column).map(Option::unwrap_or_default);
-    let outcome = Outcome::from_word(word(1)?).unwrap_or(Outcome::Failed);
-    let failure = Failure::from_word(word(2)?).unwrap_or(Failure::NotAttempted);
-    Ok(Some(Standing {
+fn standing(row: &SqlRow<'_>) -> Result<Standing, Error> {
+    let word = |column| text(row, column).map(Option::unwrap_or_default);
+    let outcome = Outcome::from_word(word(0)?).unwrap_or(Outcome::Failed);
+    let failure = Failure::from_word(word(1)?).unwrap_or(Failure::NotAttempted);
+    Ok(Standing {
         outcome,
         failure: (outcome == Outcome::Failed).then_some(failure),
-        error: row.get(at + 3)?,
-        rack_id: row.get(at + 4)?,
-        prefix: row.get(at + 5)?,
-        next_hop: row.get(at + 6)?,
-        status: row.get(at + 7)?,
-        ids: column::shaped(row, at + 8)?,
-    }))
+        error: row.get(2)?,
+        rack_id: row.get(3)?,
+        prefix: row.get(4)?,
+        next_hop: row.get(5)?,
+        status: row.get(6)?,
+        ids: column::shaped(row, 7)?,
+    })
 }
 
 fn vm(row: &SqlRow<'_>, at: usize) -> Result<Vm, Error> {
