@@ -37,6 +37,10 @@ const FAMILIES: [&str; 3] = ["ratelimit", "x-ratelimit", "x-rate-limit"];
 
 impl Stated {
     pub(super) fn of(headers: &HeaderMap) -> Self {
+        // Most answers have none of it, and each name is a look-up of its own.
+        if !headers.keys().any(|name| name.as_str().contains("rate")) {
+            return Self::default();
+        }
         let fields = |name: String| {
             headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).map(str::trim)
         };

@@ -72,11 +72,18 @@ impl<'a> Object<'a> {
 
     /// Of several fields with that name the last, as most readers of JSON have it.
     pub(super) fn get(&self, name: &str) -> Option<Raw<'a>> {
-        self.0.iter().rfind(|(key, _)| key == name).map(|&(_, value)| value)
+        self.all(name).next()
     }
 
-    pub(super) fn has_twice(&self, name: &str) -> bool {
-        self.0.iter().filter(|(key, _)| key == name).nth(1).is_some()
+    /// The last field with that name, and whether there is another.
+    pub(super) fn get_all(&self, name: &str) -> (Option<Raw<'a>>, bool) {
+        let mut all = self.all(name);
+        (all.next(), all.next().is_some())
+    }
+
+    /// The last one first.
+    fn all(&self, name: &str) -> impl Iterator<Item = Raw<'a>> {
+        self.0.iter().rev().filter(move |(key, _)| key == name).map(|&(_, value)| value)
     }
 
     pub(super) fn fields(&self) -> impl Iterator<Item = (&str, Raw<'a>)> {
@@ -178,6 +185,10 @@ mod tests {
     fn of_fields_with_the_same_name_the_last_one_counts() {
         let object = Object::read(r#"{"a":1,"b":2,"\u0061":3}"#).unwrap();
         assert_eq!(object.get("a"), Some(raw("3")));
-        assert!(object.has_twice("a") && !object.has_twice("b") && !object.has_twice("c"));
+        let all = |name| object.get_all(name);
+        assert_eq!(
+            [all("a"), all("b"), all("c")],
+            [(Some(raw("3")), true), (Some(raw("2")), false), (None, false)]
+        );
     }
 }

@@ -103,9 +103,9 @@ fn answer(status: u16, envelope: &Object<'_>, mut warnings: Vec<String>) -> Resu
 
 /// A field that decides: it is there, and once.
 fn decisive<'a>(object: &Object<'a>, name: &str) -> Result<Raw<'a>, String> {
-    match object.has_twice(name) {
-        true => Err(format!("{name} is there twice")),
-        false => object.get(name).ok_or_else(|| format!("{name} is missing")),
+    match object.get_all(name) {
+        (_, true) => Err(format!("{name} is there twice")),
+        (value, false) => value.ok_or_else(|| format!("{name} is missing")),
     }
 }
 
@@ -148,10 +148,10 @@ impl<'o, 'a> Tolerated<'o, 'a> {
     }
 
     fn get(&mut self, name: &str, absence: Absence) -> Option<Raw<'a>> {
-        if self.object.has_twice(name) {
+        let (value, is_twice) = self.object.get_all(name);
+        if is_twice {
             self.warnings.push(format!("{name} is there twice"));
         }
-        let value = self.object.get(name);
         if absence == Absence::Odd && value.is_none_or(Raw::is_null) {
             let how = if value.is_some() { "null" } else { "missing" };
             self.warnings.push(format!("{name} is {how}"));
