@@ -36,34 +36,65 @@ macro_rules! shape {
     };
 }
 
-shape! {
-    Allocation, "Allocation" as AllocationShape {
-        #[serde(skip_serializing_if = "Option::is_none", default)]
-        id: Option<String>,
-        #[serde(skip_serializing_if = "Option::is_none", default)]
-        rack_id: Option<String>,
-        #[serde(skip_serializing_if = "Option::is_none", default)]
-        client_id: Option<String>,
-        #[serde(skip_serializing_if = "Option::is_none", default)]
-        account_id: Option<String>,
-        #[serde(skip_serializing_if = "Option::is_none", default)]
-        proxmox_vm_id: Option<String>,
-        prefix: Prefix,
-        next_hop: NextHop,
-        #[serde(skip_serializing_if = "Option::is_none", default)]
-        status: Option<String>,
-        #[serde(skip_serializing_if = "Option::is_none", default)]
-        allocated_at: Option<Moment>,
-        #[serde(skip_serializing_if = "Option::is_none", default)]
-        released_at: Option<Moment>,
-        #[serde(skip_serializing_if = "Option::is_none", default)]
-        cooldown_until: Option<Moment>,
-        #[serde(skip_serializing_if = "Option::is_none", default)]
-        created_at: Option<Moment>,
-        #[serde(skip_serializing_if = "Option::is_none", default)]
-        updated_at: Option<Moment>,
-        #[serde(skip_serializing_if = "Option::is_none", default)]
-        metadata_updated_at: Option<Moment>,
+/// An allocation's fields in this order; one that is added goes to the end. Until schema 5 by name.
+#[derive(Deserialize)]
+#[serde(remote = "Allocation")]
+struct AllocationShape {
+    #[serde(default)]
+    id: Option<String>,
+    #[serde(default)]
+    rack_id: Option<String>,
+    #[serde(default)]
+    client_id: Option<String>,
+    #[serde(default)]
+    account_id: Option<String>,
+    #[serde(default)]
+    proxmox_vm_id: Option<String>,
+    prefix: Prefix,
+    next_hop: NextHop,
+    #[serde(default)]
+    status: Option<String>,
+    #[serde(default)]
+    allocated_at: Option<Moment>,
+    #[serde(default)]
+    released_at: Option<Moment>,
+    #[serde(default)]
+    cooldown_until: Option<Moment>,
+    #[serde(default)]
+    created_at: Option<Moment>,
+    #[serde(default)]
+    updated_at: Option<Moment>,
+    #[serde(default)]
+    metadata_updated_at: Option<Moment>,
+}
+
+impl Shaped for Allocation {
+    fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self {
+            id,
+            rack_id,
+            client_id,
+            account_id,
+            proxmox_vm_id,
+            prefix,
+            next_hop,
+            status,
+            allocated_at,
+            released_at,
+            cooldown_until,
+            created_at,
+            updated_at,
+            metadata_updated_at,
+        } = self;
+        let ids = [id, rack_id, client_id, account_id, proxmox_vm_id].map(Option::as_deref);
+        let network = [Some(prefix.as_str()), Some(next_hop.as_str()), status.as_deref()];
+        let times = [allocated_at, released_at, cooldown_until, created_at, updated_at, metadata_updated_at]
+            .map(|time| time.as_ref().map(Moment::as_str));
+        serializer.collect_seq(ids.into_iter().chain(network).chain(times))
+    }
+
+    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        AllocationShape::deserialize(deserializer)
     }
 }
 
@@ -201,10 +232,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_again_to_the_letter_and_what_is_unknown_takes_no_room() {
+    fn what_is_written_is_read_again_to_the_letter() {
         let allocation = Allocation { client_id: None, ..example() };
         let text = write(&allocation).unwrap();
-        assert!(!text.contains("null"), "{text}");
+        assert!(text.starts_with(r#"["3","dc1r28",null,"20000","10048","2001:db8::1/48","#), "{text}");
         assert!(read::<Allocation>(&text).unwrap().is_the_very(&allocation));
         let ids = Ids::from(&allocation);
         assert_eq!(read::<Ids>(&write(&ids).unwrap()).unwrap(), ids);

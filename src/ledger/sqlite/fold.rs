@@ -283,7 +283,7 @@ impl<'c> Known<'c> {
         // A rack that the answer left unknown is as it was known.
         let know = format!(
             "INSERT INTO {vms} (base, vmid, rack_id, allocation, seen_at)
-             SELECT ?1, ?2, coalesce(rack_id, allocation ->> 'rack_id'), allocation, settled_at FROM events WHERE no = ?3
+             SELECT ?1, ?2, coalesce(rack_id, allocation ->> 1), allocation, settled_at FROM events WHERE no = ?3
              ON CONFLICT (base, vmid) DO UPDATE SET rack_id = excluded.rack_id, allocation = excluded.allocation,
                 seen_at = excluded.seen_at, unanswered = NULL"
         );

@@ -6,13 +6,13 @@ use rusqlite::{CachedStatement, Error, Row, Transaction, params};
 use super::column::micros;
 use super::vms::SAME;
 use super::{Run, number};
-use crate::allocation::Allocation;
+use crate::allocation::{Allocation, Drift};
 use crate::difference::Ids;
 use crate::inventory::VmId;
 use crate::ledger::dating::{Attempts, Dating};
-use crate::ledger::record::{Deferred, Item, Settled, Settlement};
+use crate::ledger::record::{Deferred, Item, Setback, Settled, Settlement};
 use crate::ledger::stored;
-use crate::outcome::Unanswered;
+use crate::outcome::{Unanswered, Verdict};
 use crate::stop::Stop;
 
 /// What a call needs of an item `?1`, and what is known of its VM at base `?2`.
@@ -36,11 +36,14 @@ const DEFER: &str = "INSERT INTO events (no, item, event, attempts, throttled, f
         may_have_applied, http_status, latency_us, request_id, unanswered)
     VALUES (?1, ?2, 'deferred', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
 
-const SETTLE: &str = "INSERT INTO events (no, item, event, attempts, throttled, first_sent_at, settled_at, http_status,
+const SUCCEED: &str = "INSERT INTO events (no, item, event, attempts, throttled, first_sent_at, settled_at, http_status,
         latency_us, request_id, previous_prefix, previous_next_hop, outcome, basis, changes, drift, warnings, rack_id,
-        prefix, next_hop, status, ids, failure, error, may_have_applied, allocation, unanswered)
-    VALUES (?1, ?2, 'settled', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22,
-        ?23, ?24, ?25, ?26)";
+        prefix, next_hop, status, ids, allocation)
+    VALUES (?1, ?2, 'settled', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22)";
+
+const FAIL: &str = "INSERT INTO events (no, item, event, attempts, throttled, first_sent_at, settled_at, http_status,
+        latency_us, request_id, previous_prefix, previous_next_hop, outcome, failure, error, may_have_applied, unanswered)
+    VALUES (?1, ?2, 'settled', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 'failed', ?12, ?13, ?14, ?15)";
 
 const REMEMBER: &str = "INSERT INTO events (no, item, event, unanswered)
     SELECT ?1, no, 'remembered', ?2 FROM items WHERE run = ?3 AND vmid = ?4";
@@ -52,7 +55,7 @@ pub(super) struct Statements<'t> {
     last_event: i64,
     item: CachedStatement<'t>,
     claim: CachedStatement<'t>,
-    settle: CachedStatement<'t>,
+    succeed: CachedStatement<'t>,
 }
 
 impl<'t> Statements<'t> {
@@ -65,7 +68,7 @@ impl<'t> Statements<'t> {
     ) -> Result<Self, Error> {
         let item = db.prepare_cached(if is_new { NEW_ITEM } else { ITEM })?;
         let claim = db.prepare_cached(CLAIM)?;
-        Ok(Self { db, run, last_event, item, claim, settle: db.prepare_cached(SETTLE)? })
+        Ok(Self { db, run, last_event, item, claim, succeed: db.prepare_cached(SUCCEED)? })
     }
 
     /// The number of the newest event.
@@ -135,16 +138,24 @@ impl<'t> Statements<'t> {
     }
 
     pub(super) fn settle(&mut self, settled: &Settled) -> Result<(), Error> {
-        let Settled { item, last, at, settlement } = settled;
+        match &settled.settlement {
+            Settlement::Success { verdict, allocation, drift } => {
+                self.succeed(settled, verdict, allocation, drift)
+            }
+            Settlement::Failed(setback) => self.fail(settled, setback),
+        }
+    }
+
+    fn succeed(
+        &mut self,
+        Settled { item, last, at, .. }: &Settled,
+        verdict: &Verdict,
+        allocation: &Allocation,
+        drift: &[Drift],
+    ) -> Result<(), Error> {
         let before = item.before.as_ref();
-        let (success, setback) = match settlement {
-            Settlement::Success { verdict, allocation, drift } => (Some((verdict, allocation, drift)), None),
-            Settlement::Failed(setback) => (None, Some(setback)),
-        };
-        let verdict = success.map(|(verdict, ..)| verdict);
-        let allocation = success.map(|(_, allocation, _)| &**allocation);
         let no = self.next_event();
-        self.settle.execute(params![
+        self.succeed.execute(params![
             no,
             number(self.run.no, item.position),
             item.tally.attempts,
@@ -154,27 +165,42 @@ impl<'t> Statements<'t> {
             last.http_status,
             last.latency_us(),
             last.request_id,
-            before
-                .map(|before| unless_same(before.prefix.as_str(), allocation.map(|now| now.prefix.as_str()))),
-            before.map(|before| unless_same(
-                before.next_hop.as_str(),
-                allocation.map(|now| now.next_hop.as_str())
-            )),
-            settlement.outcome().as_str(),
-            verdict.map(|verdict| verdict.basis.as_str()),
-            verdict.and_then(|verdict| stored::write_list(&verdict.changes)),
-            success.and_then(|(.., drift)| stored::write_list(drift)),
-            verdict.and_then(|verdict| stored::json_list(&verdict.warnings)),
-            allocation.and_then(|allocation| allocation.rack_id.as_ref()),
-            allocation.map(|allocation| allocation.prefix.as_str()),
-            allocation.map(|allocation| allocation.next_hop.as_str()),
-            allocation.and_then(|allocation| allocation.status.as_ref()),
-            allocation.and_then(|allocation| stored::write(&Ids::from(allocation))),
-            setback.map(|setback| setback.failure.as_str()),
-            setback.map(|setback| &setback.error),
-            setback.is_some() && !item.unanswered.is_empty(),
-            allocation.and_then(|allocation| news(item, allocation)),
-            setback.and_then(|_| unanswered(&item.unanswered)),
+            before.map(|before| unless_same(before.prefix.as_str(), allocation.prefix.as_str())),
+            before.map(|before| unless_same(before.next_hop.as_str(), allocation.next_hop.as_str())),
+            verdict.outcome.as_str(),
+            verdict.basis.as_str(),
+            stored::write_list(&verdict.changes),
+            stored::write_list(drift),
+            stored::json_list(&verdict.warnings),
+            allocation.rack_id,
+            allocation.prefix.as_str(),
+            allocation.next_hop.as_str(),
+            allocation.status,
+            stored::write(&Ids::from(allocation)),
+            news(item, allocation),
+        ])?;
+        Ok(())
+    }
+
+    fn fail(&mut self, Settled { item, last, at, .. }: &Settled, setback: &Setback) -> Result<(), Error> {
+        let before = item.before.as_ref();
+        let no = self.next_event();
+        self.db.prepare_cached(FAIL)?.execute(params![
+            no,
+            number(self.run.no, item.position),
+            item.tally.attempts,
+            item.tally.throttled,
+            item.tally.first_sent.map(micros),
+            micros(*at),
+            last.http_status,
+            last.latency_us(),
+            last.request_id,
+            before.map(|before| before.prefix.as_str()),
+            before.map(|before| before.next_hop.as_str()),
+            setback.failure.as_str(),
+            setback.error,
+            !item.unanswered.is_empty(),
+            unanswered(&item.unanswered),
         ])?;
         Ok(())
     }
@@ -188,8 +214,8 @@ impl<'t> Statements<'t> {
 }
 
 /// What was before takes no room where it is the same to the letter.
-fn unless_same<'b>(before: &'b str, now: Option<&str>) -> &'b str {
-    if now == Some(before) { SAME } else { before }
+fn unless_same<'b>(before: &'b str, now: &str) -> &'b str {
+    if now == before { SAME } else { before }
 }
 
 fn unanswered(attempts: &[Unanswered]) -> Option<String> {
