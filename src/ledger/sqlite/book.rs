@@ -29,6 +29,12 @@ const LEFT_OVERS: &str = "SELECT i.no, rack FROM listed i
 const OTHERS: &str = "SELECT i.no, rack FROM listed i
     WHERE i.no BETWEEN ?1 AND ?2 AND turn IS NULL AND outcome IS NULL ORDER BY i.no";
 
+/// Items that are read together: a rack's lie side by side in most inventories, and its turns far apart.
+const TOGETHER: usize = 4;
+
+/// The most items that are read before their turn.
+const AHEAD_CAP: usize = 4096;
+
 /// A run that is written, and its ledger.
 pub(super) struct Book {
     sqlite: Sqlite,
@@ -40,6 +46,8 @@ struct Page {
     run: Run,
     racks: Vec<Option<Arc<str>>>,
     pending: Pending,
+    /// Read before their turn, by position: until then nothing happens to them.
+    ahead: HashMap<u32, Item>,
     claims: Claims,
     settled: Positions,
     /// Nothing had happened before this sitting.
@@ -95,6 +103,7 @@ impl Book {
             run,
             racks,
             pending,
+            ahead: HashMap::new(),
             claims: Claims::default(),
             settled: Positions::default(),
             is_new: is_new && last_event.is_none(),
@@ -174,7 +183,7 @@ impl Page {
         for Take { rack, vms } in take {
             let taken: Vec<u32> = (0..vms).map_while(|_| self.pending.take(rack.0)).collect();
             for position in taken {
-                items.push(statements.item(position, |row| self.item(position, row))?);
+                items.push(self.read(statements, position)?);
             }
         }
         let claimed: Vec<u32> =
@@ -184,6 +193,21 @@ impl Page {
             self.claims.claim(statements.claim(&claimed, at)?, claimed.into_iter());
         }
         Ok(Claimed { at, again, items })
+    }
+
+    /// An item whose turn has come; those behind it are read ahead.
+    fn read(&mut self, statements: &mut Statements<'_>, position: u32) -> Result<Item, Error> {
+        if let Some(item) = self.ahead.remove(&position) {
+            return Ok(item);
+        }
+        let room = (AHEAD_CAP - self.ahead.len()).min(TOGETHER - 1);
+        let behind: Vec<u32> = self.pending.behind(position).take(room).collect();
+        let item = statements.item(position, |row| self.item(position, row))?;
+        for position in behind {
+            let item = statements.item(position, |row| self.item(position, row))?;
+            self.ahead.insert(position, item);
+        }
+        Ok(item)
     }
 
     fn defer(&mut self, statements: &mut Statements<'_>, deferred: &Deferred) -> Result<(), WriteError> {

@@ -49,6 +49,12 @@ impl Pending {
         }
         Some(first)
     }
+
+    /// Those behind an item in its queue, also once that is taken itself.
+    pub(super) fn behind(&self, position: u32) -> impl Iterator<Item = u32> {
+        let next = |&position: &u32| self.next.get(position as usize).copied().filter(|next| *next != NONE);
+        std::iter::successors(Some(position), next).skip(1)
+    }
 }
 
 #[cfg(test)]
@@ -63,5 +69,7 @@ mod tests {
         }
         let mut all = |rack| std::iter::from_fn(|| pending.take(rack)).collect::<Vec<_>>();
         assert_eq!([all(0), all(1), all(2)], [vec![0, 5], vec![7, 2], vec![]]);
+        let behind = |position| pending.behind(position).collect::<Vec<_>>();
+        assert_eq!([behind(0), behind(7), behind(5)], [vec![5], vec![2], vec![]]);
     }
 }
