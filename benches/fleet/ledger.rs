@@ -113,13 +113,18 @@ fn draft(ledger: &Ledger, racks: u32) -> RunKey {
     draft.commit(&Reading::default(), &[]).unwrap()
 }
 
-/// What the API says of each VM, in the inventory's order.
+/// What the API says of each VM, in the order of the calls: one that was made just now lies beside it.
 fn answers(racks: u32) -> Vec<Answer> {
     let answer = |no| Answer {
         allocation: Box::new(allocation(no, no / (VMS / racks))),
         request_id: format!("2121ae20-bd9d-41e9-aeeb-{no:012}"),
     };
-    (0..VMS).map(answer).collect()
+    (0..VMS).map(|turn| answer(turn % racks * (VMS / racks) + turn / racks)).collect()
+}
+
+/// When it is the turn of the VM at this place of the inventory, racks in turn.
+fn turn(position: u32, racks: u32) -> u32 {
+    position % (VMS / racks) * racks + position / (VMS / racks)
 }
 
 struct Answer {
@@ -154,7 +159,10 @@ fn settle_all(mut writer: Writer, racks: u32, answers: Vec<Answer>) -> Writer {
         writer.claim(vec![], take.collect(), None);
     };
     let mut answers: Vec<_> = answers.into_iter().map(Some).collect();
-    let mut answer = |item: &Item| answers[usize::try_from(item.position).unwrap()].take().unwrap();
+    let mut answer = |item: &Item| {
+        let turn = turn(item.position.try_into().unwrap(), racks);
+        answers[turn as usize].take().unwrap()
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let mut left = VMS as usize;
     claim(&mut writer);
