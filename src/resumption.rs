@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::inventory::InventoryFile;
 use crate::inventory::READING;
-use crate::ledger::InventoryFile;
 use crate::stop::Stop;
 
 /// What is to be done.

@@ -1,30 +1,14 @@
-//! Where the bytes of the inventory files come from, and what identifies each file.
+//! Where the bytes of the inventory files come from.
 //!
 //! What can be read only once, standard input or a pipe, is copied where its contents must be known before it is read.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read, Seek};
-use std::path::{self, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use super::error::{FileFault, InventoryError};
+use super::file::{InventoryFile, is_pipe, is_stdin};
 use super::source::Hashed;
-use crate::ledger::{InventoryFile, PIPE};
-
-/// What identifies a file, whatever is in it: its path as typed, made absolute, no link followed; all pipes are [`PIPE`].
-pub fn identity(file: &Path) -> String {
-    match is_pipe(file) {
-        true => PIPE.to_owned(),
-        false => path::absolute(file).unwrap_or_else(|_| file.to_owned()).display().to_string(),
-    }
-}
-
-fn is_stdin(file: &Path) -> bool {
-    file == Path::new("-")
-}
-
-fn is_pipe(file: &Path) -> bool {
-    is_stdin(file) || fs::metadata(file).is_ok_and(|found| !found.is_file() && !found.is_dir())
-}
 
 /// Opens the files of an inventory.
 pub struct Inputs {
@@ -83,7 +67,6 @@ impl Inputs {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
-    use std::os::unix::fs::symlink;
 
     use super::*;
 
@@ -91,27 +74,6 @@ mod tests {
         let mut text = String::new();
         inputs.open(file).unwrap().read_to_string(&mut text).unwrap();
         text
-    }
-
-    #[test]
-    fn a_file_is_known_by_its_path_wherever_its_links_lead() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = |name: &str| dir.path().join(name);
-        for release in ["one", "two"] {
-            fs::create_dir(path(release)).unwrap();
-            fs::write(path(release).join("fleet.csv"), release).unwrap();
-        }
-        let known = |release: &str| {
-            let _ = fs::remove_file(path("data"));
-            symlink(release, path("data")).unwrap();
-            identity(&path("data/./fleet.csv"))
-        };
-        assert_eq!(known("one"), known("two"));
-        assert_eq!(known("one"), path("data/fleet.csv").display().to_string());
-        assert_ne!(identity(&path("one/fleet.csv")), identity(&path("two/fleet.csv")));
-        let here = std::env::current_dir().unwrap().join("fleet.csv").display().to_string();
-        assert_eq!(identity(Path::new("fleet.csv")), here);
-        assert_eq!([identity(Path::new("-")), identity(Path::new("/dev/null"))], [PIPE, PIPE]);
     }
 
     #[test]

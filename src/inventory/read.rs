@@ -13,6 +13,7 @@ use super::delimiter::Delimiter;
 use super::document::{Halt, Spot, read_document};
 use super::encoding::{self, Encoding};
 use super::error::{Fault, FileFault, InvalidRow, InventoryError, WHOLE_ROW, shown};
+use super::file::InventoryFile;
 use super::format::{Format, is_packed};
 use super::inputs::Inputs;
 use super::json::{Keys, Lines};
@@ -23,7 +24,6 @@ use super::row::Cells;
 use super::seen::{Position, Seen, Sight};
 use super::source::{Hashed, Source};
 use super::vm::{Vm, VmId};
-use crate::ledger::InventoryFile;
 
 /// How an inventory is to be read.
 #[derive(Debug, Clone, Default)]

@@ -15,12 +15,11 @@ use serde_json::Value;
 
 use super::columns::Column;
 use super::error::shown;
-use super::inputs::identity;
+use super::file::{InventoryFile, identity};
 use super::json::text;
 use super::source::Hashed;
 use super::vm::{Vm, VmId};
 use crate::allocation::{NextHop, Prefix};
-use crate::ledger::InventoryFile;
 use crate::text::shown_path;
 
 /// Why a text selects nothing that could be meant.

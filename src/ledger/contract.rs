@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::*;
 use crate::allocation::{Expected, tests::example};
-use crate::inventory::{Action, Reading, Vm};
+use crate::inventory::{Action, InventoryFile, PIPE, Reading, Vm};
 use crate::outcome::{Basis, Failure, FirstCall, Offset, Outcome, Unanswered, Verdict};
 
 pub(super) const BASE: &str = "https://cloud.hostup.se";

@@ -14,11 +14,11 @@ use jiff::Timestamp;
 use super::error::LedgerError;
 use super::protocol::{Reply, Request};
 use super::record::{
-    Course, Ending, Entry, InventoryFile, LastInventory, LastKnown, Left, NewRun, Overview, Pair, Row,
-    RunInfo, RunKey, Sighting, Skipped, Unfinished,
+    Course, Ending, Entry, LastInventory, LastKnown, Left, NewRun, Overview, Pair, Row, RunInfo, RunKey,
+    Sighting, Skipped, Unfinished,
 };
 use super::sums::Sums;
-use crate::inventory::{Action, Reading, Vm, VmId};
+use crate::inventory::{Action, InventoryFile, Reading, Vm, VmId};
 
 /// Shown one thing after the other, until it has had enough.
 pub(super) type Each<'e, T> = &'e mut dyn FnMut(T) -> ControlFlow<()>;

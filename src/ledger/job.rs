@@ -8,15 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::record::{InventoryFile, NewRun};
+use super::record::NewRun;
 use super::stored;
-use crate::inventory::Action;
+use crate::inventory::{Action, InventoryFile, PIPE};
 
 /// The base URL of every rehearsal, whatever its port.
 pub const SANDBOX: &str = "sandbox";
-
-/// The identity of a file that can be read only once: standard input, or a pipe.
-pub const PIPE: &str = "-";
 
 /// The options that narrow an inventory, in the order in which people are told of them.
 pub const NARROWING: [&str; 5] = ["rack", "vmid", "where", "only-failed", "limit"];

@@ -8,9 +8,10 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::record::{Counts, InventoryFile};
+use super::record::Counts;
 use crate::allocation::{Allocation, Change, Drift, Field, Moment, NextHop, Prefix};
 use crate::difference::Ids;
+use crate::inventory::InventoryFile;
 
 /// A type that stands in the ledger in a shape of its own.
 pub(super) trait Shaped: Sized {

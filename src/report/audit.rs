@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::audit::{Finding, Kind, Severity};
-use crate::ledger::InventoryFile;
+use crate::inventory::InventoryFile;
 
 pub use files::{AuditFiles, JsonAudit};
 pub use text::AuditText;

@@ -4,8 +4,8 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use crate::allocation::{Change, Drift, Field};
-use crate::inventory::Action;
-use crate::ledger::{Counts, FailureCount, InventoryFile, RackCounts, Row, RunInfo, Summary};
+use crate::inventory::{Action, InventoryFile};
+use crate::ledger::{Counts, FailureCount, RackCounts, Row, RunInfo, Summary};
 use crate::outcome::{Basis, Failure, Outcome};
 
 pub(super) fn run() -> RunInfo {

@@ -160,7 +160,7 @@ fn float(n: u64) -> f64 {
 mod tests {
     use super::*;
     use crate::inventory::Action;
-    use crate::ledger::InventoryFile;
+    use crate::inventory::InventoryFile;
     use crate::report::fixtures::{rows, run, summary};
     use crate::report::tool;
 

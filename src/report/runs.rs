@@ -94,7 +94,7 @@ pub(super) fn ending(run: &Overview) -> String {
 pub(super) mod tests {
     use super::*;
     use crate::inventory::Action;
-    use crate::ledger::InventoryFile;
+    use crate::inventory::InventoryFile;
     use crate::stop::Stop;
 
     pub(in crate::report) fn overview(id: &str, started_at: &str) -> Overview {

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::summary::Counts;
-use crate::inventory::Action;
+use crate::inventory::{Action, InventoryFile};
 use crate::stop::Stop;
 
 /// Names a run within its ledger.
@@ -22,7 +22,7 @@ pub struct NewRun {
     pub base_url: String,
     /// The typed `--action`.
     pub action: Option<Action>,
-    /// The inventory files as they identify the job, in order; [`crate::ledger::PIPE`] is one that can be read only once.
+    /// The inventory files as they identify the job, in order; [`crate::inventory::PIPE`] is one that can be read only once.
     pub files: Vec<String>,
     /// The files of `--vmid @FILE`, likewise.
     pub id_files: Vec<InventoryFile>,
@@ -30,15 +30,6 @@ pub struct NewRun {
     pub key_fingerprint: Option<String>,
     /// Of one call: how long an attempt that a crash cut off may have lasted.
     pub timeout: Duration,
-}
-
-/// One file of the fleet's inventory.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct InventoryFile {
-    /// As it was named on the command line; `-` is standard input.
-    pub path: String,
-    /// Of its bytes, in lower-case hex.
-    pub sha256: String,
 }
 
 /// What a run was asked to do, and when.

@@ -5,13 +5,11 @@ use rusqlite::{Connection, Error, OptionalExtension, Params, Row, params};
 
 use super::column::{self, count, time, timestamp};
 use super::{Sqlite, span};
-use crate::inventory::Action;
+use crate::inventory::{Action, InventoryFile};
 use crate::ledger::engine::{Runs, Vms};
 use crate::ledger::error::LedgerError;
 use crate::ledger::job::{EVERYTHING, fleet, selection};
-use crate::ledger::record::{
-    Counts, Course, InventoryFile, LastInventory, NewRun, Overview, RunInfo, RunKey, Unfinished,
-};
+use crate::ledger::record::{Counts, Course, LastInventory, NewRun, Overview, RunInfo, RunKey, Unfinished};
 use crate::stop::Stop;
 
 /// A run that no newer one of the same job has superseded.

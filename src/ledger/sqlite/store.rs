@@ -16,9 +16,9 @@ use tracing::warn;
 
 use super::column;
 use super::lock::Lock;
+use crate::inventory::{InventoryFile, PIPE};
 use crate::ledger::error::LedgerError;
-use crate::ledger::job::{PIPE, fleet};
-use crate::ledger::record::InventoryFile;
+use crate::ledger::job::fleet;
 use crate::text::shown_path;
 
 /// `v6fl`, in the file's header: tells a ledger from any other SQLite database.

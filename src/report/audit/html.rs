@@ -160,7 +160,7 @@ fn heading(severity: impl Borrow<Severity>) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::InventoryFile;
+    use crate::inventory::InventoryFile;
     use crate::report::audit::tests::{finding, findings, info, summary};
 
     fn written(findings: &[Finding], info: &AuditInfo, summary: &AuditSummary) -> String {
