@@ -209,7 +209,7 @@ impl Pace {
             }
         }
         if let Some(hint) = self.hint {
-            self.hint = hint.accepted(ticket, now);
+            self.hint = hint.accepted(ticket.left, now);
             if self.hint.is_none() {
                 self.remembered = None;
             }

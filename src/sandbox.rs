@@ -10,6 +10,7 @@ mod http2;
 mod journal;
 mod limit;
 mod listen;
+mod order;
 mod phase;
 mod respond;
 mod server;

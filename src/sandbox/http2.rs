@@ -20,7 +20,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
 
-use super::listen::{Broken, Order};
+use super::order::{Broken, Order};
 use super::tls::TlsStream;
 
 type Bytes = axum::body::Bytes;

@@ -25,6 +25,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::http2;
+use super::order::{Broken, Order};
 use super::tls::{Greeted, Tls, is_http2};
 
 /// In-flight answers have so long when the server stops.
@@ -32,30 +33,6 @@ const GRACE: Duration = Duration::from_secs(5);
 /// After an error of the listener that is not of one connection, such as too many open files.
 const PAUSE: Duration = Duration::from_millis(100);
 const BACKLOG: u32 = 1024;
-
-/// What every connection is told to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Order {
-    Serve,
-    /// The connections there are, are reset.
-    Reset,
-    /// Calls that wait for nothing but the end have it now; the others may finish.
-    Finish,
-}
-
-/// Put into a response's extensions: what is broken off instead. Over HTTP/1.1 that is always the connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the call is to be broken off")]
-pub(super) enum Broken {
-    Connection,
-    Stream,
-    /// The stream, and the call was not looked at.
-    Refused,
-    /// The connection from this stream on, none of which was looked at.
-    GoAway,
-    /// The connection says nothing more.
-    Silence,
-}
 
 /// What is served, and how.
 pub(super) struct Host {
