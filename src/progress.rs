@@ -28,7 +28,6 @@ const HALF_LIFE_S: f64 = 10.0;
 
 words! {
     /// Where a run shows its progress.
-    #[derive(clap::ValueEnum)]
     ProgressMode {
         /// A bar on a terminal, log lines elsewhere.
         Auto = "auto",

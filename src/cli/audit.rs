@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{InventoryArgs, ReadingArgs, SelectionArgs};
+use super::history::ReadingArgs;
+use super::inventory::{InventoryArgs, SelectionArgs};
 use crate::api::BaseUrl;
 use crate::audit::Severity;
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{RecapFormat, SelectionArgs, duration};
+use super::inventory::SelectionArgs;
+use super::values::{RecapFormat, duration};
 use crate::inventory::VmId;
 
 /// List the runs in the ledger, the newest first

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use jiff::SignedDuration;
 
-use super::duration;
+use super::values::{at_least_one, duration};
 use crate::inventory::{InvalidVmId, VmId};
 use crate::sandbox::{
     Fault, FaultShare, InvalidFault, Latency, Phase, Quota, TlsFaultShare, signed_duration,
@@ -80,7 +80,7 @@ pub struct SandboxArgs {
     pub limit_kind: TypedLimitKind,
 
     /// Calls that a rested token bucket lets through at once [default: those of one second]
-    #[arg(long, value_name = "N", requires = "limit", value_parser = super::at_least_one)]
+    #[arg(long, value_name = "N", requires = "limit", value_parser = at_least_one)]
     pub limit_burst: Option<NonZeroU32>,
 
     /// How a 429 says when to come back

@@ -7,13 +7,15 @@ use std::mem;
 use jiff::{SignedDuration, Timestamp};
 use tracing::warn;
 
+use super::exit;
+use super::failure::{Broken, Failure, Refusal};
+use super::ledger::view;
 use super::spared::Spared;
-use super::staging::{Past, Selected, Stage, Staged, Wanted, selection, stage};
-use super::{BeforeTheFirstCall, CommandError, Stdout, exit, print};
+use super::staging::{Past, Selected, Stage, Staged, Wanted, stage};
+use super::stdout::{Stdout, print};
 use crate::allocation::Expected;
 use crate::audit::{Census, Finding, Fleet, Standard, examine, missing};
-use crate::cli::{AuditArgs, CommonArgs, RecapFormat};
-use crate::config::ledger_path;
+use crate::config::{AuditSettings, Form};
 use crate::inventory::{Inputs, InvalidRow, Selection, Vm};
 use crate::ledger::{Ledger, SANDBOX};
 use crate::report::audit::{AuditFiles, AuditInfo, AuditSummary, AuditText, JsonAudit};
@@ -23,22 +25,29 @@ const SECONDS_OF_A_DAY: i64 = 24 * 60 * 60;
 /// VMs that are looked up together: one by one, in an order other than the ledger's, each costs a read of its file.
 const BATCH: usize = 16 * 1024;
 
-/// Does what `args` say. Returns the exit code.
-pub(super) fn audit(common: &CommonArgs, args: &AuditArgs) -> Result<u8, CommandError> {
-    let path = ledger_path(common, args.reading.sandbox)?;
-    let spared = Spared::new(common, args.reading.sandbox)?.inventory(&args.inventory);
-    spared.selection(&args.selection).check(&args.output)?;
+/// Does what was asked for. Returns the exit code.
+pub(super) fn audit(settings: &AuditSettings) -> Result<u8, Failure> {
+    let AuditSettings { ledger, inventory, files, .. } = settings;
+    Spared::new(ledger).inventory(inventory).check(files.iter().map(|file| &file.path))?;
     let info = AuditInfo {
-        base_url: if args.reading.sandbox { SANDBOX } else { args.base_url.as_str() }.to_owned(),
+        base_url: if ledger.sandbox { SANDBOX } else { settings.base_url.as_str() }.to_owned(),
         audited_at: Timestamp::now(),
-        max_age_days: args.max_age,
-        min_severity: args.min_severity,
-        whole_fleet: args.whole_fleet,
+        max_age_days: settings.max_age_days,
+        min_severity: settings.min_severity,
+        whole_fleet: settings.whole_fleet,
     };
-    let ledger = Ledger::open_read_only(&path)?;
-    ledger.check_kind(&info.base_url)?;
-    // One view for all of it: a run that is on goes on meanwhile.
-    ledger.as_of_now(|ledger| Auditing::begin(ledger, args, &info)?.all(args))
+    let ledger = Ledger::open_read_only(&ledger.path).map_err(Refusal::from)?;
+    ledger.check_kind(&info.base_url).map_err(Refusal::from)?;
+    view(&ledger, |ledger| Ok(prepare(settings, ledger, &info)?.carry_out()?))
+}
+
+/// Finds all there is to find; nothing of it is in its place yet, and nothing was said.
+fn prepare<'a>(
+    settings: &AuditSettings,
+    ledger: &'a Ledger,
+    info: &'a AuditInfo,
+) -> Result<Listing<'a>, Refusal> {
+    Auditing::begin(ledger, settings, info)?.all(settings)
 }
 
 /// Standard output, in either form. JSON is kept in a file until it is whole: a bad row may still turn up.
@@ -56,33 +65,34 @@ struct Listing<'a> {
 }
 
 impl<'a> Listing<'a> {
-    fn begin(args: &AuditArgs, info: &'a AuditInfo) -> Result<Self, CommandError> {
-        let files = AuditFiles::create(&args.output, info).before_the_first_call()?;
-        let shown = match args.reading.format {
-            RecapFormat::Text => Shown::Text(AuditText::default()),
-            RecapFormat::Json => {
-                let spool = tempfile::tempfile().map_err(unspooled)?;
-                Shown::Json(JsonAudit::begin(BufWriter::new(spool), info).map_err(unspooled)?)
+    fn begin(settings: &AuditSettings, info: &'a AuditInfo) -> Result<Self, Refusal> {
+        let files = AuditFiles::create(&settings.files, info)?;
+        let shown = match settings.form {
+            Form::Text => Shown::Text(AuditText::default()),
+            Form::Json => {
+                let spool = tempfile::tempfile().map_err(unspoolable)?;
+                Shown::Json(JsonAudit::begin(BufWriter::new(spool), info).map_err(unspoolable)?)
             }
         };
         Ok(Self { info, shown, files, summary: AuditSummary::default() })
     }
 
     /// Takes in all findings about one VM.
-    fn add(&mut self, mut findings: Vec<Finding>) -> Result<(), CommandError> {
+    fn add(&mut self, mut findings: Vec<Finding>) -> Result<(), Refusal> {
         findings.retain(|finding| finding.severity >= self.info.min_severity);
         self.summary.add(&findings);
         for finding in &findings {
-            self.files.finding(finding)?;
+            self.files.finding(finding);
             match &mut self.shown {
                 Shown::Text(text) => text.finding(finding),
-                Shown::Json(json) => json.finding(finding).map_err(unspooled)?,
+                Shown::Json(json) => json.finding(finding).map_err(unspoolable)?,
             }
         }
         Ok(())
     }
 
-    fn finish(self) -> Result<u8, CommandError> {
+    /// Puts the files in their places, and says what was found. Returns the exit code.
+    fn carry_out(self) -> Result<u8, Broken> {
         let Self { info, shown, files, summary } = self;
         let written = files.finish(&summary)?;
         match shown {
@@ -111,8 +121,8 @@ struct Auditing<'a> {
 }
 
 impl<'a> Auditing<'a> {
-    fn begin(ledger: &'a Ledger, args: &AuditArgs, info: &'a AuditInfo) -> Result<Self, CommandError> {
-        let listing = Listing::begin(args, info)?;
+    fn begin(ledger: &'a Ledger, settings: &AuditSettings, info: &'a AuditInfo) -> Result<Self, Refusal> {
+        let listing = Listing::begin(settings, info)?;
         let mut census = Census::default();
         ledger.each_sighting(&info.base_url, &mut |id, last| census.add(id, last))?;
         let max_age = SignedDuration::from_secs(i64::from(info.max_age_days) * SECONDS_OF_A_DAY);
@@ -121,17 +131,10 @@ impl<'a> Auditing<'a> {
         Ok(Self { ledger, base_url: &info.base_url, standard, fleet, batch: Vec::new(), listing })
     }
 
-    fn all(mut self, args: &AuditArgs) -> Result<u8, CommandError> {
-        let selection = selection(&args.selection)?;
-        let wanted = Wanted {
-            files: &args.inventory,
-            options: &args.inventory_options,
-            selection: &selection,
-            limit: args.selection.limit,
-            action: None,
-            needs_action: false,
-            needs_rack: false,
-        };
+    fn all(mut self, settings: &AuditSettings) -> Result<Listing<'a>, Refusal> {
+        let inventory = &settings.inventory;
+        let selection = inventory.selection.read()?;
+        let wanted = Wanted { inventory, selection: &selection, action: None, needs_rack: false };
         let past =
             Past { ledger: Some(self.ledger), base_url: self.base_url, only_failed: None, shrink: None };
         let staged = stage(&wanted, &past, &mut Inputs::default(), &mut self)?;
@@ -140,7 +143,7 @@ impl<'a> Auditing<'a> {
         for row in &shown {
             warn!("skipped {row}");
         }
-        if args.whole_fleet {
+        if settings.whole_fleet {
             self.missing(&selection, skipped)?;
         }
         if self.fleet.is_empty() {
@@ -148,11 +151,11 @@ impl<'a> Auditing<'a> {
         }
         let inventory = reading.files;
         let summary = AuditSummary { inventory, selected, skipped, warnings, ..self.listing.summary };
-        Listing { summary, ..self.listing }.finish()
+        Ok(Listing { summary, ..self.listing })
     }
 
     /// Looks VMs up in the order of the ledger, and lists what is found in that of the inventory.
-    fn examine_batch(&mut self) -> Result<(), CommandError> {
+    fn examine_batch(&mut self) -> Result<(), Refusal> {
         let vms = mem::take(&mut self.batch);
         let mut in_order: Vec<usize> = (0..vms.len()).collect();
         in_order.sort_unstable_by(|&one, &other| vms[one].id.cmp(&vms[other].id));
@@ -165,9 +168,9 @@ impl<'a> Auditing<'a> {
     }
 
     /// The VMs that the inventory has not, as far as they are selected.
-    fn missing(&mut self, selection: &Selection, skipped: u64) -> Result<(), CommandError> {
+    fn missing(&mut self, selection: &Selection, skipped: u64) -> Result<(), Refusal> {
         if skipped > 0 {
-            return Err(CommandError::usage(anyhow::anyhow!(
+            return Err(Refusal::usage(anyhow::anyhow!(
                 "--whole-fleet needs every row: a VM whose row is skipped would look as if the inventory had it not"
             )));
         }
@@ -183,7 +186,7 @@ impl<'a> Auditing<'a> {
 }
 
 impl Stage for Auditing<'_> {
-    fn select(&mut self, selected: &Selected<'_>) -> Result<(), CommandError> {
+    fn select(&mut self, selected: &Selected<'_>) -> Result<(), Refusal> {
         let Vm { id, name, action, expected, labels: _ } = selected.vm;
         // Labels may be long, and no finding is about them.
         self.batch.push(Vm {
@@ -196,7 +199,7 @@ impl Stage for Auditing<'_> {
         if self.batch.len() < BATCH { Ok(()) } else { self.examine_batch() }
     }
 
-    fn skip(&mut self, _: &InvalidRow) -> Result<(), CommandError> {
+    fn skip(&mut self, _: &InvalidRow) -> Result<(), Refusal> {
         Ok(())
     }
 
@@ -207,12 +210,20 @@ impl Stage for Auditing<'_> {
     }
 }
 
-fn unspooled(error: io::Error) -> CommandError {
-    CommandError::internal(anyhow::Error::new(error).context("temporary file"))
+fn unspoolable(error: io::Error) -> Refusal {
+    Refusal::usage(spool_error(error))
+}
+
+fn unspooled(error: io::Error) -> Broken {
+    Broken::new(spool_error(error))
+}
+
+fn spool_error(error: io::Error) -> anyhow::Error {
+    anyhow::Error::new(error).context("temporary file")
 }
 
 /// Copies all that was kept to standard output.
-fn show(spool: BufWriter<File>) -> Result<(), CommandError> {
+fn show(spool: BufWriter<File>) -> Result<(), Broken> {
     let mut spool = spool.into_inner().map_err(|error| unspooled(error.into_error()))?;
     spool.rewind().map_err(unspooled)?;
     let mut stdout = Stdout::lock();

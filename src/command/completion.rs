@@ -7,13 +7,13 @@ mod bash;
 use std::ffi::{OsStr, OsString};
 
 use clap::{Arg, Command as Clap};
+use clap_complete::CompleteEnv;
 use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
 use clap_complete::env::{Elvish, Fish, Powershell, Shells, Zsh};
-use clap_complete::{CompleteEnv, Shell};
 
-use super::{CommandError, exit, print};
-use crate::cli;
-use crate::config::{Config, ledger_path};
+use super::exit;
+use super::failure::Refusal;
+use crate::config::{Command, Config};
 use crate::inventory::{Action, Delimiter};
 use crate::ledger::{Ledger, LedgerError};
 use crate::text::quoted;
@@ -26,20 +26,21 @@ const RUNS: u32 = 50;
 
 const SHELLS: Shells<'static> = Shells(&[&bash::Bash, &Elvish, &Fish, &Powershell, &Zsh]);
 
-/// Prints the script for a shell.
-pub(super) fn script(shell: Shell) -> Result<u8, CommandError> {
+/// The script for the shell of this name.
+pub(super) fn script(shell: &str) -> Result<Vec<u8>, Refusal> {
     let shells = SHELLS;
-    let shell = shells.completer(&shell.to_string());
-    let shell = shell.ok_or_else(|| CommandError::usage(anyhow::anyhow!("no completion for this shell")))?;
+    let shell = shells.completer(shell);
+    let shell = shell.ok_or_else(|| Refusal::usage(anyhow::anyhow!("no completion for this shell")))?;
     let mut script = Vec::new();
     let written = shell.write_registration(VARIABLE, "v6fleet", "v6fleet", "v6fleet", &mut script);
-    written.map_err(CommandError::internal)?;
-    print(&script)
+    written.map_err(Refusal::usage)?;
+    Ok(script)
 }
 
-/// Answers a shell, if it is one that asks. `None` where a command is to be done.
-pub(super) fn answer(args: &[OsString]) -> Option<u8> {
-    let asked = CompleteEnv::with_factory(|| command(args)).var(VARIABLE).shells(SHELLS);
+/// Answers a shell, if it is one that asks: what may stand on `command_line`. `None` where a command is to be done.
+pub(super) fn answer(args: &[OsString], command_line: fn() -> Clap) -> Option<u8> {
+    let asked =
+        CompleteEnv::with_factory(|| with_candidates(command_line(), args)).var(VARIABLE).shells(SHELLS);
     match asked.try_complete(args, std::env::current_dir().ok().as_deref()) {
         Ok(false) => None,
         Ok(true) => Some(exit::COMPLETE),
@@ -49,12 +50,12 @@ pub(super) fn answer(args: &[OsString]) -> Option<u8> {
 }
 
 /// The command line, with what the ledger knows for some of its values.
-fn command(typed: &[OsString]) -> Clap {
+fn with_candidates(command_line: Clap, typed: &[OsString]) -> Clap {
     let (words, _) = bash::joined(typed);
     let reading = reading(&words);
     // Without the `=`, what follows is an inventory.
     let names_failed_run = words.iter().any(|word| value(word, "--only-failed").is_some());
-    let with_candidates = |arg: Arg| {
+    let offer = |arg: Arg| {
         let reading = reading.clone();
         match arg.get_id().as_str() {
             "action" => arg.add(ArgValueCandidates::new(|| {
@@ -71,7 +72,7 @@ fn command(typed: &[OsString]) -> Clap {
             _ => arg,
         }
     };
-    cli::command().mut_subcommands(|verb| verb.mut_args(&with_candidates))
+    command_line.mut_subcommands(|verb| verb.mut_args(&offer))
 }
 
 /// A command that reads the ledger which the typed words mean.
@@ -97,9 +98,8 @@ fn known(
     candidates: fn(&Ledger) -> Result<Vec<CompletionCandidate>, LedgerError>,
 ) -> Vec<CompletionCandidate> {
     let ledger = || {
-        let config = Config::read(reading.iter().cloned()).ok()?;
-        let sandbox = reading.last().is_some_and(|word| word == OsStr::new("--sandbox"));
-        Ledger::open_read_only(&ledger_path(&config.cli.common, sandbox).ok()?).ok()
+        let Command::Runs(runs) = Config::read(reading.iter().cloned()).ok()?.command else { return None };
+        Ledger::open_read_only(&runs.ledger.path).ok()
     };
     ledger().and_then(|ledger| candidates(&ledger).ok()).unwrap_or_default()
 }

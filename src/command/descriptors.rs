@@ -5,7 +5,7 @@
 use anyhow::anyhow;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::CommandError;
+use super::failure::Refusal;
 
 /// Files, pipes, timers and signals of the program itself, and of what it calls.
 const OWN: u64 = 64;
@@ -14,7 +14,7 @@ const OWN: u64 = 64;
 const PER_CALL: u64 = 2;
 
 /// Makes room for so many calls at once, with both ends of each where the sandbox is embedded.
-pub(super) fn make_room(calls: u32, embedded: bool) -> Result<(), CommandError> {
+pub(super) fn make_room(calls: u32, embedded: bool) -> Result<(), Refusal> {
     let ends = if embedded { 2 } else { 1 };
     let needed = OWN + u64::from(calls) * PER_CALL * ends;
     let limit = getrlimit(Resource::Nofile);
@@ -37,8 +37,8 @@ fn raised(current: Option<u64>, most: Option<u64>, needed: u64) -> Result<Option
     }
 }
 
-fn too_few(calls: u32, needed: u64, most: u64) -> CommandError {
-    CommandError::usage(anyhow!(
+fn too_few(calls: u32, needed: u64, most: u64) -> Refusal {
+    Refusal::usage(anyhow!(
         "{calls} calls at once need {needed} open files, and this process may have {most}: raise that limit (ulimit -n \
          {needed}, or LimitNOFILE in a systemd unit), or lower --concurrency"
     ))

@@ -1,25 +1,24 @@
 //! `v6fleet diff`: what sets two runs apart, VM by VM.
 
+use super::exit;
+use super::failure::{Broken, Failure, Refusal};
+use super::ledger::{to_read, view};
 use super::spared::Spared;
-use super::staging::selection;
-use super::target::ledger_to_read;
-use super::{BeforeTheFirstCall, CommandError, Stdout, exit, print};
-use crate::cli::{CommonArgs, DiffArgs, RecapFormat};
+use super::stdout::{Stdout, print};
+use crate::config::{DiffSettings, Form};
 use crate::inventory::Selection;
-use crate::ledger::{Ledger, Overview, Pair, RunKey};
+use crate::ledger::{Ledger, LedgerError, Overview, Pair, RunKey};
+use crate::report::ReportFile;
 use crate::report::diff::{DiffFiles, DiffRow, DiffText, Differences, JsonDiff};
 
-/// Does what `args` say. Returns the exit code.
-pub(super) fn diff(common: &CommonArgs, args: &DiffArgs) -> Result<u8, CommandError> {
-    Spared::new(common, args.reading.sandbox)?.selection(&args.selection).check(&args.output)?;
-    DiffFiles::check(&args.output).before_the_first_call()?;
-    let selection = selection(&args.selection)?;
-    let ledger = ledger_to_read(common, args.reading.sandbox)?;
-    ledger.as_of_now(|ledger| {
-        let (from, to) = (ledger.find_run(&args.from)?, ledger.find_run(&args.to)?);
-        let runs = (ledger.overview(&from)?, ledger.overview(&to)?);
-        Comparing::begin(args, &selection, &runs)?.all(ledger, &from, &to)
-    })
+/// Does what was asked for. Returns the exit code.
+pub(super) fn diff(settings: &DiffSettings) -> Result<u8, Failure> {
+    let DiffSettings { ledger, selection, files, .. } = settings;
+    Spared::new(ledger).selection(selection).check(files.iter().map(|file| &file.path))?;
+    files.iter().try_for_each(ReportFile::check).map_err(Refusal::from)?;
+    let selection = selection.read().map_err(Refusal::from)?;
+    let ledger = to_read(ledger)?;
+    view(&ledger, |ledger| Ok(Comparing::prepare(settings, ledger, selection)?.carry_out()?))
 }
 
 /// Standard output, in either form.
@@ -28,74 +27,99 @@ enum Shown {
     Json(JsonDiff<Stdout>),
 }
 
-/// A comparison while it is being made.
+/// Two runs that are compared.
 struct Comparing<'a> {
-    selection: &'a Selection,
-    limit: u64,
-    runs: &'a (Overview, Overview),
-    shown: Shown,
+    ledger: &'a Ledger,
+    chosen: Chosen,
+    from: (RunKey, Overview),
+    to: (RunKey, Overview),
+    form: Form,
     files: DiffFiles,
-    counts: Differences,
+}
+
+/// The VMs that are compared.
+struct Chosen {
+    selection: Selection,
+    /// The first so many of them.
+    limit: u64,
+}
+
+impl Chosen {
+    fn has(&self, pair: &Pair, before: u64) -> bool {
+        before < self.limit && self.selection.matches(&pair.vm, pair.rack.as_deref())
+    }
+}
+
+/// Why a look through two runs ended before their last VM.
+enum Looked {
+    Found,
+    Failed(LedgerError),
+}
+
+impl From<LedgerError> for Looked {
+    fn from(error: LedgerError) -> Self {
+        Self::Failed(error)
+    }
 }
 
 impl<'a> Comparing<'a> {
-    fn begin(
-        args: &DiffArgs,
-        selection: &'a Selection,
-        runs: &'a (Overview, Overview),
-    ) -> Result<Self, CommandError> {
-        let (from, to) = runs;
-        let shown = match args.reading.format {
-            RecapFormat::Text => Shown::Text(DiffText::default()),
-            RecapFormat::Json => {
-                Shown::Json(JsonDiff::begin(Stdout::lock(), from, to).map_err(Stdout::failed)?)
-            }
+    fn prepare(settings: &DiffSettings, ledger: &'a Ledger, selection: Selection) -> Result<Self, Refusal> {
+        let find = |run: &str| {
+            let run = ledger.find_run(run)?;
+            let overview = ledger.overview(&run)?;
+            Ok::<_, LedgerError>((run, overview))
         };
-        Ok(Self {
-            selection,
-            limit: args.selection.limit.unwrap_or(u64::MAX),
-            runs,
-            shown,
-            files: DiffFiles::create(&args.output, from, to)?,
-            counts: Differences::default(),
-        })
-    }
-
-    fn all(mut self, ledger: &Ledger, from: &RunKey, to: &RunKey) -> Result<u8, CommandError> {
-        ledger.each_pair(from, to, |pair| self.pair(&pair))?;
-        self.finish()
-    }
-
-    fn pair(&mut self, pair: &Pair) -> Result<(), CommandError> {
-        if self.counts.all() >= self.limit || !self.selection.matches(&pair.vm, pair.rack.as_deref()) {
-            return Ok(());
-        }
-        let difference = pair.difference();
-        self.counts.add(difference);
-        let Some(difference) = difference else { return Ok(()) };
-        let row = DiffRow::new(pair, difference);
-        self.files.row(&row)?;
-        match &mut self.shown {
-            Shown::Text(text) => text.row(&row),
-            Shown::Json(json) => json.row(&row).map_err(Stdout::failed)?,
-        }
-        Ok(())
-    }
-
-    fn finish(self) -> Result<u8, CommandError> {
-        if self.counts.all() == 0 {
-            return Err(CommandError::nothing("nothing selected: no VM of the two runs matches"));
-        }
-        let written = self.files.finish(&self.counts)?;
-        let (from, to) = self.runs;
-        match self.shown {
-            Shown::Text(text) => {
-                print(text.finish(from, to, &self.counts, &written).as_bytes())?;
-            }
-            Shown::Json(json) => {
-                json.finish(&self.counts).map_err(Stdout::failed)?;
+        let (from, to) = (find(&settings.from)?, find(&settings.to)?);
+        let chosen = Chosen { selection, limit: settings.selection.limit.unwrap_or(u64::MAX) };
+        let look = |pair: Pair| if chosen.has(&pair, 0) { Err(Looked::Found) } else { Ok(()) };
+        match ledger.each_pair(&from.0, &to.0, look) {
+            Err(Looked::Found) => {}
+            Err(Looked::Failed(error)) => return Err(error.into()),
+            Ok(()) => {
+                return Err(Refusal::nothing("nothing selected: no VM of the two runs matches"));
             }
         }
-        Ok(if self.counts.different() > 0 { exit::CHANGES } else { exit::COMPLETE })
+        let files = DiffFiles::create(&settings.files, &from.1, &to.1)?;
+        Ok(Self { ledger, chosen, from, to, form: settings.form, files })
     }
+
+    /// Returns the exit code.
+    fn carry_out(mut self) -> Result<u8, Broken> {
+        let (from, to) = (&self.from.1, &self.to.1);
+        let mut shown = match self.form {
+            Form::Text => Shown::Text(DiffText::default()),
+            Form::Json => Shown::Json(JsonDiff::begin(Stdout::lock(), from, to).map_err(Stdout::failed)?),
+        };
+        let mut counts = Differences::default();
+        self.ledger.each_pair(&self.from.0, &self.to.0, |pair| {
+            if self.chosen.has(&pair, counts.all()) {
+                compare(&pair, &mut counts, &mut self.files, &mut shown)?;
+            }
+            Ok::<_, Broken>(())
+        })?;
+        let written = self.files.finish(&counts)?;
+        match shown {
+            Shown::Text(text) => print(text.finish(from, to, &counts, &written).as_bytes())?,
+            Shown::Json(json) => json.finish(&counts).map(drop).map_err(Stdout::failed)?,
+        }
+        Ok(if counts.different() > 0 { exit::CHANGES } else { exit::COMPLETE })
+    }
+}
+
+fn compare(
+    pair: &Pair,
+    counts: &mut Differences,
+    files: &mut DiffFiles,
+    shown: &mut Shown,
+) -> Result<(), Broken> {
+    let difference = pair.difference();
+    counts.add(difference);
+    let Some(difference) = difference else { return Ok(()) };
+    let row = DiffRow::new(pair, difference);
+    files.row(&row);
+    match shown {
+        Shown::Text(text) => text.row(&row),
+        Shown::Json(json) => json.row(&row).map_err(Stdout::failed)?,
+    }
+    Ok(())
 }

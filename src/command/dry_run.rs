@@ -5,12 +5,12 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
+use super::exit;
+use super::failure::{Broken, Refusal};
 use super::job::{Course, course, job};
-use super::staging::{Past, Selected, Stage, Staged, Wanted, guard, selection, stage};
-use super::target::common_args;
-use super::{CommandError, exit, print};
-use crate::cli::{RecapFormat, RunArgs};
-use crate::config::{Config, ledger_path};
+use super::staging::{Past, Selected, Stage, Staged, Wanted, guard, stage};
+use super::stdout::print;
+use crate::config::{Form, RunSettings};
 use crate::inventory::{Inputs, InvalidRow, Vm};
 use crate::ledger::{Ledger, LedgerError, Left, NewRun, Unfinished};
 use crate::text::{counted, duration, shortened};
@@ -25,7 +25,7 @@ const NAME: usize = 40;
 
 /// What a run would do.
 struct Prospect<'a> {
-    args: &'a RunArgs,
+    settings: &'a RunSettings,
     job: &'a NewRun,
     course: Course,
     selected: u64,
@@ -34,76 +34,81 @@ struct Prospect<'a> {
     warnings: Vec<String>,
 }
 
-/// Does what the command line says. Returns the exit code.
-pub(super) fn dry_run(config: &Config, args: &RunArgs) -> Result<u8, CommandError> {
-    let (common, sandbox) = (&config.cli.common, args.rehearsal.sandbox);
-    let ledger = match Ledger::open_read_only(&ledger_path(common, sandbox)?) {
-        Ok(ledger) => Some(ledger),
-        Err(LedgerError::Missing(_)) => None,
-        Err(error) => return Err(error.into()),
-    };
-    match ledger {
-        Some(ledger) => ledger.as_of_now(|ledger| foresee(config, args, Some(ledger))),
-        None => foresee(config, args, None),
+pub(super) fn prepare(settings: &RunSettings) -> Result<Prepared, Refusal> {
+    match Ledger::open_read_only(&settings.ledger.path) {
+        Ok(ledger) => ledger.as_of_now(|ledger| foresee(settings, Some(ledger))),
+        Err(LedgerError::Missing(_)) => foresee(settings, None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What is to be said of a run.
+pub(super) struct Prepared {
+    text: String,
+    exit_code: u8,
+}
+
+impl Prepared {
+    /// Returns the exit code.
+    pub(super) fn carry_out(self) -> Result<u8, Broken> {
+        print(self.text.as_bytes())?;
+        Ok(self.exit_code)
     }
 }
 
 /// Tells what the run would do; `None` where there is no ledger yet.
-fn foresee(config: &Config, args: &RunArgs, ledger: Option<&Ledger>) -> Result<u8, CommandError> {
-    let selection = selection(&args.selection)?;
-    let job = job(config, args, &selection, None);
+fn foresee(settings: &RunSettings, ledger: Option<&Ledger>) -> Result<Prepared, Refusal> {
+    let selection = settings.inventory.selection.read()?;
+    let job = job(settings, &selection, None);
     let mut inputs = Inputs::default();
-    let common_args = common_args(&config.cli.common, args.rehearsal.sandbox);
-    let course = course(ledger, &job, args, &mut inputs, config.typed(), &common_args)?;
-    let prospect = match (course, ledger) {
-        (Course::GoOn(unfinished), Some(ledger)) => Prospect::of_rest(args, &job, unfinished, ledger)?,
+    let prospect = match (course(ledger, &job, settings, &mut inputs)?, ledger) {
+        (Course::GoOn(unfinished), Some(ledger)) => Prospect::of_rest(settings, &job, unfinished, ledger)?,
         (course, ledger) => {
-            let wanted = Wanted::by_run(args, &selection);
-            Prospect::of_new(args, &job, course, ledger, &wanted, &mut inputs)?
+            let wanted = Wanted::by_run(settings, &selection);
+            Prospect::of_new(settings, &job, course, ledger, &wanted, &mut inputs)?
         }
     };
-    let text = match args.reports.format {
-        RecapFormat::Text => prospect.text(),
-        RecapFormat::Json => prospect.json(),
+    let text = match settings.reports.recap {
+        Form::Text => prospect.text(),
+        Form::Json => prospect.json(),
     };
-    print(text.as_bytes())?;
-    Ok(if prospect.skipped > 0 { exit::FAILED } else { exit::COMPLETE })
+    Ok(Prepared { text, exit_code: if prospect.skipped > 0 { exit::FAILED } else { exit::COMPLETE } })
 }
 
 impl<'a> Prospect<'a> {
     /// Of a run that is gone on with: all that it needs is in the ledger.
     fn of_rest(
-        args: &'a RunArgs,
+        settings: &'a RunSettings,
         job: &'a NewRun,
         unfinished: Unfinished,
         ledger: &Ledger,
-    ) -> Result<Self, CommandError> {
+    ) -> Result<Self, Refusal> {
         let racks = ledger.left(&unfinished.run)?;
         let rack = |Left { rack_id, vms, known }| (rack_id, Rack { selected: vms, known });
         let racks = racks.into_iter().map(rack).collect();
         let (selected, course) = (unfinished.left, Course::GoOn(unfinished));
-        Ok(Self { args, job, course, selected, skipped: 0, racks, warnings: Vec::new() })
+        Ok(Self { settings, job, course, selected, skipped: 0, racks, warnings: Vec::new() })
     }
 
     fn of_new(
-        args: &'a RunArgs,
+        settings: &'a RunSettings,
         job: &'a NewRun,
         course: Course,
         ledger: Option<&Ledger>,
         wanted: &Wanted<'_>,
         inputs: &mut Inputs,
-    ) -> Result<Self, CommandError> {
-        let only_failed = match (ledger, &args.only_failed) {
+    ) -> Result<Self, Refusal> {
+        let only_failed = match (ledger, &settings.only_failed) {
             (Some(ledger), Some(run)) => Some(ledger.find_run(run)?),
             (None, Some(run)) => return Err(LedgerError::UnknownRun(run.clone()).into()),
             (_, None) => None,
         };
-        let shrink = guard(args, ledger, job)?;
+        let shrink = guard(settings.max_shrink, ledger, job)?;
         let past = Past { ledger, base_url: &job.base_url, only_failed, shrink };
         let mut counting = Counting { past: &past, racks: BTreeMap::new() };
         let Staged { selected, skipped, warnings, .. } = stage(wanted, &past, inputs, &mut counting)?;
         let warnings = course.warning().into_iter().chain(warnings).collect();
-        Ok(Self { args, job, course, selected, skipped, racks: counting.racks, warnings })
+        Ok(Self { settings, job, course, selected, skipped, racks: counting.racks, warnings })
     }
 }
 
@@ -122,7 +127,7 @@ struct Counting<'a> {
 }
 
 impl Stage for Counting<'_> {
-    fn select(&mut self, selected: &Selected<'_>) -> Result<(), CommandError> {
+    fn select(&mut self, selected: &Selected<'_>) -> Result<(), Refusal> {
         let known = match self.past.ledger {
             Some(ledger) => ledger.last_rack(self.past.base_url, &selected.vm.id)?.is_some(),
             None => false,
@@ -133,7 +138,7 @@ impl Stage for Counting<'_> {
         Ok(())
     }
 
-    fn skip(&mut self, _: &InvalidRow) -> Result<(), CommandError> {
+    fn skip(&mut self, _: &InvalidRow) -> Result<(), Refusal> {
         Ok(())
     }
 
@@ -144,13 +149,13 @@ impl Prospect<'_> {
     /// Seconds that the calls take at the typed rate, each VM called once; `None` without a rate.
     #[expect(clippy::cast_precision_loss, reason = "no fleet has 2^53 VMs")]
     fn at_least(&self) -> Option<f64> {
-        self.args.pace.rate.per_second().map(|rate| self.selected as f64 / rate)
+        self.settings.calls.rate.per_second().map(|rate| self.selected as f64 / rate)
     }
 
     fn text(&self) -> String {
-        let Self { args, job, course, selected, skipped, racks, warnings } = self;
+        let Self { settings, job, course, selected, skipped, racks, warnings } = self;
         let mut out = format!("{NOTHING_CALLED}\n\n");
-        if args.resume {
+        if settings.resume {
             out.extend([&*resumed(course), "\n"]);
         }
         let action = job.action.map_or("each row's own action", |action| action.as_str());
@@ -170,7 +175,8 @@ impl Prospect<'_> {
         }
         match self.at_least() {
             Some(seconds) => {
-                let _ = writeln!(out, "At {}, that takes {} at least.", args.pace.rate, duration(seconds));
+                let _ =
+                    writeln!(out, "At {}, that takes {} at least.", settings.calls.rate, duration(seconds));
             }
             None => out.push_str("Without a rate limit, that takes as long as the API makes it.\n"),
         }
@@ -198,7 +204,7 @@ impl Prospect<'_> {
             "at_least_s": self.at_least(),
             "warnings": self.warnings,
         });
-        if self.args.resume {
+        if self.settings.resume {
             object["goes_on_with"] = match &self.course {
                 Course::GoOn(unfinished) => unfinished.run.id.as_str().into(),
                 Course::Begin | Course::Supersede(_) => Value::Null,

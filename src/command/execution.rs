@@ -1,50 +1,135 @@
-//! A run that is in the ledger, carried out: calls, outcome, reports, recap, exit code.
+//! A run that is in the ledger: calls, outcome, reports, recap, exit code.
+//!
+//! Prepared, it has all that it needs; from then on whatever breaks is no fault of what was asked for.
 
 use std::io::{self, IsTerminal};
-use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
-use serde_json::Value;
 use tracing::{info, warn};
 
+use super::exit;
+use super::failure::{Broken, Refusal};
 use super::outputs::{all_written, list_skipped, outputs, write_reports};
-use super::ping::Ended;
+use super::recap::print_recap;
+use super::rehearsal::Callee;
 use super::signals::signals;
-use super::{BeforeTheFirstCall, CommandError, exit, print};
-use crate::api::Api;
-use crate::brake::{Brake, Canary, Limits};
-use crate::cli::{BrakeArgs, PaceArgs, RecapFormat, ReportingArgs};
-use crate::inventory::READING;
-use crate::ledger::{Counts, Ledger, LedgerError, Reply, RunInfo, RunKey, SANDBOX, Summary};
+use crate::brake::Brake;
+use crate::config::{CallSettings, ReportingSettings};
+use crate::ledger::{Counts, Ledger, LedgerError, Reply, RunKey, Summary, Writer};
 use crate::pace::Pace;
 use crate::progress::{Progress, Screen};
-use crate::reconcile::{Ending, Parts, Settings, reconcile};
-use crate::report::recap;
-use crate::retry::Policy;
+use crate::reconcile::{Ending, Parts, reconcile};
 use crate::stop::Stop;
-use crate::text::{colored, quoted};
 
-/// How a run is to be carried out.
-pub(super) struct Execution<'a> {
-    pub(super) pace: &'a PaceArgs,
-    pub(super) brakes: &'a BrakeArgs,
-    pub(super) reports: &'a ReportingArgs,
-    pub(super) screen: &'a Screen,
-    /// Arguments that name the ledger in commands shown to the user.
-    pub(super) common_args: &'a str,
+/// A job that came to its end.
+pub(super) struct Ended {
+    pub(super) exit_code: u8,
+    /// `None` where it had to be out at once.
+    pub(super) recap: Option<String>,
 }
 
-impl Execution<'_> {
-    /// Carries out `run`.
-    pub(super) fn carry_out(&self, ledger: Ledger, run: &RunKey, api: &Api) -> Result<Ended, CommandError> {
-        let (ledger, ending) = self.call_all(ledger, run, api)?;
-        let stop = match ending {
-            Ending::Complete => None,
-            Ending::Stopped(stop) => Some(stop),
+/// How a run is to be carried out.
+#[derive(Clone, Copy)]
+pub(super) struct Plan<'a> {
+    pub(super) calls: &'a CallSettings,
+    pub(super) reports: &'a ReportingSettings,
+    pub(super) screen: &'a Screen,
+    /// Arguments that name the ledger in commands shown to the user.
+    pub(super) ledger_args: &'a str,
+}
+
+/// A run with all that it needs to be carried out.
+pub(super) struct Execution<'a> {
+    plan: Plan<'a>,
+    run: RunKey,
+    callee: Callee,
+    writer: Writer,
+    counts: Counts,
+    /// Pending VMs by rack.
+    pending: Vec<u64>,
+    racks: Vec<Option<Arc<str>>>,
+    /// Calls a second that the API was last found to take.
+    remembered_rate: Option<f64>,
+}
+
+impl<'a> Execution<'a> {
+    pub(super) fn prepare(
+        plan: Plan<'a>,
+        ledger: Ledger,
+        run: RunKey,
+        callee: Callee,
+    ) -> Result<Self, Refusal> {
+        let sums = ledger.sums(&run)?;
+        let remembered_rate = remembered_rate(&ledger, &run, plan.calls.forget_rate)?;
+        let racks = ledger.racks(&run)?;
+        let writer = ledger.write(&run)?;
+        let (counts, pending) = (sums.counts(), sums.pending);
+        Ok(Self { plan, run, callee, writer, counts, pending, racks, remembered_rate })
+    }
+
+    pub(super) fn carry_out(self) -> Result<Ended, Broken> {
+        let (plan, run) = (self.plan, self.run.clone());
+        let (ledger, ending) = self.call_all()?;
+        match ending {
+            Ending::Complete => plan.conclude(ledger, &run, None),
+            Ending::Stopped(stop) => plan.conclude(ledger, &run, Some(stop)),
             // Nothing is noted and nothing lost: the run is as a crash would have left it.
-            Ending::Abandoned(stop) => return Ok(Ended { exit_code: stop.exit_code(), recap: None }),
+            Ending::Abandoned(stop) => Ok(Ended { exit_code: stop.exit_code(), recap: None }),
+        }
+    }
+
+    fn call_all(self) -> Result<(Ledger, Ending), Broken> {
+        let Self { plan, run, callee, mut writer, counts, pending, racks, remembered_rate } = self;
+        let now = Instant::now();
+        // What is pending counts as failed in a summary, and is not done for the progress.
+        let begun = Counts { failed: counts.failed - pending.iter().sum::<u64>(), ..counts };
+        let terminal = io::stderr().is_terminal();
+        let mut progress = Progress::new(plan.reports.progress, begun, terminal, plan.screen, now);
+        let mut pace = Pace::new(plan.calls.rate, remembered_rate, now);
+        if let Some(per_second) = pace.tests() {
+            info!(per_second, "testing whether the API's limit is still what an earlier run found");
+        }
+        let parts = Parts {
+            api: &callee.api,
+            pace: &mut pace,
+            brake: Brake::new(plan.calls.limits, counts.selected),
+            progress: &mut progress,
+            pending,
+            racks,
         };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(Broken::new)?;
+        let mut signals = signals().map_err(Broken::new)?;
+        let ending = runtime.block_on(reconcile(&plan.calls.reconcile, parts, &mut writer, &mut signals));
+        // A call or a name look-up that still hangs must not keep us.
+        runtime.shutdown_background();
+        progress.finish();
+        let (ledger, rest) = writer.close();
+        let whole = ending.and_then(|ending| {
+            rest.into_iter().try_for_each(|reply| match reply {
+                Reply::Failed(error) => Err(error),
+                _ => Ok(()),
+            })?;
+            let ledger = ledger.ok_or(LedgerError::WriterGone)?;
+            ledger.remember_rate(&run, pace.to_remember())?;
+            Ok((ledger, ending))
+        });
+        whole.map_err(|error| plan.broken_off(&run, &error))
+    }
+}
+
+/// The rate that an earlier run found, unless it is to be forgotten.
+fn remembered_rate(ledger: &Ledger, run: &RunKey, forget: bool) -> Result<Option<f64>, LedgerError> {
+    if forget {
+        ledger.remember_rate(run, None)?;
+    }
+    ledger.remembered_rate(run)
+}
+
+impl Plan<'_> {
+    /// Notes the end of the run, and says what came of it.
+    fn conclude(&self, ledger: Ledger, run: &RunKey, stop: Option<Stop>) -> Result<Ended, Broken> {
         let summary = ledger.end(run, stop, |summary| self.exit_code(stop, summary));
         let summary = summary.map_err(|error| self.broken_off(run, &error))?;
         let info = ledger.run_info(run)?;
@@ -54,81 +139,15 @@ impl Execution<'_> {
         if summary.skipped > 0 {
             list_skipped(&ledger, run, self.reports, &mut written)?;
         }
-        let recap = print_recap(self.reports.format, &info, &summary, &written.paths, self.common_args)?;
+        let recap = print_recap(self.reports.recap, &info, &summary, &written.paths, self.ledger_args)?;
         self.prune(&ledger);
         ledger.close()?;
-        all_written(written, &outputs, run, self.common_args)?;
+        all_written(written, &outputs, run, self.ledger_args)?;
         Ok(Ended { exit_code: summary.exit_code, recap: Some(recap) })
     }
 
-    /// What it means that the ledger failed in mid-run, and what to do next.
-    fn broken_off(&self, run: &RunKey, error: &LedgerError) -> CommandError {
-        let kept = match error {
-            LedgerError::Replaced { .. } => {
-                "what was settled is in the ledger that it began with: put that back, if it is gone"
-            }
-            _ => "what was settled is on disk",
-        };
-        CommandError::internal(anyhow::anyhow!(
-            "{error}\nThe run was broken off, and calls no more: {kept}; what was in flight counts as unanswered.\n\
-             Once that is mended, go on: v6fleet resume {id}{args}\nWhat is known so far: v6fleet report {id}{args}",
-            id = run.id,
-            args = self.common_args,
-        ))
-    }
-
-    fn call_all(&self, ledger: Ledger, run: &RunKey, api: &Api) -> Result<(Ledger, Ending), CommandError> {
-        let now = Instant::now();
-        let sums = ledger.sums(run).before_the_first_call()?;
-        let (counts, pending) = (sums.counts(), sums.pending);
-        let terminal = io::stderr().is_terminal();
-        // What is pending counts as failed in a summary, and is not done for the progress.
-        let begun = Counts { failed: counts.failed - pending.iter().sum::<u64>(), ..counts };
-        let mut progress = Progress::new(self.reports.progress, begun, terminal, self.screen, now);
-        let remembered = self.remembered_rate(&ledger, run).before_the_first_call()?;
-        let mut pace = Pace::new(self.pace.rate, remembered, now);
-        if let Some(per_second) = pace.tests() {
-            info!(per_second, "testing whether the API's limit is still what an earlier run found");
-        }
-        let parts = Parts {
-            api,
-            pace: &mut pace,
-            brake: Brake::new(limits(self.brakes), counts.selected),
-            progress: &mut progress,
-            pending,
-            racks: ledger.racks(run).before_the_first_call()?,
-        };
-        let settings = settings(self.pace);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(CommandError::internal)?;
-        let mut writer = ledger.write(run).before_the_first_call()?;
-        let mut signals = signals().map_err(CommandError::internal)?;
-        let ending = runtime.block_on(reconcile(&settings, parts, &mut writer, &mut signals));
-        // A call or a name look-up that still hangs must not keep us.
-        runtime.shutdown_background();
-        progress.finish();
-        let (ledger, rest) = writer.close();
-        let ending = ending.map_err(|error| self.broken_off(run, &error))?;
-        for reply in rest {
-            if let Reply::Failed(error) = reply {
-                return Err(self.broken_off(run, &error));
-            }
-        }
-        let ledger = ledger.ok_or_else(|| self.broken_off(run, &LedgerError::WriterGone))?;
-        let remembered = ledger.remember_rate(run, pace.to_remember());
-        remembered.map_err(|error| self.broken_off(run, &error))?;
-        Ok((ledger, ending))
-    }
-
-    fn remembered_rate(&self, ledger: &Ledger, run: &RunKey) -> Result<Option<f64>, LedgerError> {
-        if self.pace.forget_rate {
-            ledger.remember_rate(run, None)?;
-        }
-        ledger.remembered_rate(run)
-    }
-
     fn exit_code(&self, stop: Option<Stop>, summary: &Summary) -> u8 {
-        let detailed = self.reports.detailed_exitcode;
+        let detailed = self.reports.detailed_exit_code;
         match stop {
             Some(stop) => stop.exit_code(),
             None if summary.counts.failed > 0 || summary.skipped > 0 => exit::FAILED,
@@ -146,97 +165,20 @@ impl Execution<'_> {
             Err(error) => warn!(%error, "old runs could not be deleted from the ledger"),
         }
     }
-}
 
-/// The options that the command repeats: without them the inventory would be read otherwise, or another API called.
-/// Beside those of [`READING`].
-const REPEATED: [&str; 5] = ["skip-invalid", "base-url", "api-key-file", "ca-file", "world"];
-
-/// The command that calls the failed VMs of a run again; `None` where standard input was part of it.
-pub(super) fn rerun(info: &RunInfo, common_args: &str) -> Option<String> {
-    if info.inventory.iter().any(|file| file.path == "-") {
-        return None;
-    }
-    let files = info.inventory.iter().map(|file| quoted(&file.path));
-    let action = info.action.map(|action| format!("--action {action}"));
-    let options =
-        READING.iter().chain(&REPEATED).filter(|name| !(info.base_url == SANDBOX && **name == "base-url"));
-    let options = options.flat_map(|name| {
-        let values =
-            info.options.get(*name).map(|value| value.as_array().cloned().unwrap_or(vec![value.clone()]));
-        let typed = |value: &Value| match value.as_str() {
-            Some("true") | None => format!("--{name}"),
-            Some(text) => format!("--{name} {}", quoted(text)),
+    /// What it means that the ledger failed in mid-run, and what to do next.
+    fn broken_off(&self, run: &RunKey, error: &LedgerError) -> Broken {
+        let kept = match error {
+            LedgerError::Replaced { .. } => {
+                "what was settled is in the ledger that it began with: put that back, if it is gone"
+            }
+            _ => "what was settled is on disk",
         };
-        values.unwrap_or_default().iter().map(typed).collect::<Vec<_>>()
-    });
-    let begin = std::iter::once("v6fleet run".to_owned());
-    let words: Vec<String> = begin.chain(files).chain(options).chain(action).collect();
-    Some(format!("{}{common_args} --only-failed={}", words.join(" "), info.id))
-}
-
-/// Returns the recap for people, uncoloured.
-pub(super) fn print_recap(
-    format: RecapFormat,
-    info: &RunInfo,
-    summary: &Summary,
-    reports: &[PathBuf],
-    common_args: &str,
-) -> Result<String, CommandError> {
-    let rerun = rerun(info, common_args);
-    let resume = format!("v6fleet resume {}{common_args}", info.id);
-    let resume = (summary.pending > 0).then_some(resume.as_str());
-    let next = match summary.running {
-        true => recap::Next::default(),
-        false => recap::Next { rerun: rerun.as_deref(), resume },
-    };
-    let text = |colored| recap::text(info, summary, reports, next, colored);
-    let printed = match format {
-        RecapFormat::Text => text(colored(io::stdout().is_terminal())),
-        RecapFormat::Json => recap::json(info, summary, reports).map_err(CommandError::internal)?,
-    };
-    print(printed.as_bytes())?;
-    Ok(text(false))
-}
-
-fn settings(pace: &PaceArgs) -> Settings {
-    Settings {
-        concurrency: pace.concurrency,
-        rack_concurrency: pace.rack_concurrency,
-        policy: Policy { max_attempts: pace.max_attempts, max_wait: pace.max_wait },
-        timeout: pace.timeout,
-        deadline: pace.deadline,
-    }
-}
-
-fn limits(brakes: &BrakeArgs) -> Limits {
-    let canary = match brakes.canary.map(NonZeroU32::new) {
-        None => Canary::Default,
-        Some(None) => Canary::Off,
-        Some(Some(vms)) => Canary::Vms(vms),
-    };
-    Limits {
-        canary,
-        max_failed: brakes.max_failed,
-        max_changed: brakes.max_changed,
-        max_drift: brakes.max_drift,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_are_quoted_as_a_shell_needs_them() {
-        for (word, expected) in [
-            ("fleet.csv", "fleet.csv"),
-            ("my fleet.csv", "'my fleet.csv'"),
-            ("it's", r"'it'\''s'"),
-            ("", "''"),
-            ("$(x)", "'$(x)'"),
-        ] {
-            assert_eq!(quoted(word), expected);
-        }
+        Broken::new(anyhow::anyhow!(
+            "{error}\nThe run was broken off, and calls no more: {kept}; what was in flight counts as unanswered.\n\
+             Once that is mended, go on: v6fleet resume {id}{args}\nWhat is known so far: v6fleet report {id}{args}",
+            id = run.id,
+            args = self.ledger_args,
+        ))
     }
 }

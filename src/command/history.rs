@@ -1,23 +1,40 @@
 //! `v6fleet history`: all that was ever done to one VM.
 
-use super::target::ledger_to_read;
-use super::{CommandError, print};
-use crate::cli::{CommonArgs, HistoryArgs, RecapFormat};
-use crate::ledger::LedgerError;
+use super::exit;
+use super::failure::{Broken, Refusal};
+use super::ledger::to_read;
+use super::stdout::print;
+use crate::config::{Form, HistorySettings};
+use crate::ledger::{Entry, LastKnown, LedgerError};
 use crate::report::history;
 
-/// Does what `args` say. Returns the exit code.
-pub(super) fn history(common: &CommonArgs, args: &HistoryArgs) -> Result<u8, CommandError> {
-    let ledger = ledger_to_read(common, args.reading.sandbox)?;
-    let vm = &args.vmid;
+/// What the ledger knows of a VM.
+pub(super) struct Prepared<'a> {
+    settings: &'a HistorySettings,
+    known: Vec<LastKnown>,
+    entries: Vec<Entry>,
+}
+
+pub(super) fn prepare(settings: &HistorySettings) -> Result<Prepared<'_>, Refusal> {
+    let ledger = to_read(&settings.ledger)?;
+    let vm = &settings.vm;
     let (known, entries) =
         ledger.as_of_now(|ledger| Ok::<_, LedgerError>((ledger.last_known(vm)?, ledger.entries(vm)?)))?;
     if known.is_empty() && entries.is_empty() {
-        return Err(CommandError::nothing(format!("VM {vm} is in no run of the ledger")));
+        return Err(Refusal::nothing(format!("VM {vm} is in no run of the ledger")));
     }
-    let text = match args.reading.format {
-        RecapFormat::Text => history::text(vm, &known, &entries),
-        RecapFormat::Json => history::json(vm, &known, &entries).map_err(CommandError::internal)?,
-    };
-    print(text.as_bytes())
+    Ok(Prepared { settings, known, entries })
+}
+
+impl Prepared<'_> {
+    /// Returns the exit code.
+    pub(super) fn carry_out(self) -> Result<u8, Broken> {
+        let Self { settings: HistorySettings { vm, form, .. }, known, entries } = self;
+        let text = match form {
+            Form::Text => history::text(vm, &known, &entries),
+            Form::Json => history::json(vm, &known, &entries).map_err(Broken::new)?,
+        };
+        print(text.as_bytes())?;
+        Ok(exit::COMPLETE)
+    }
 }

@@ -5,9 +5,8 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::{BeforeTheFirstCall, CommandError, exit};
-use crate::cli::RunArgs;
-use crate::config::Config;
+use super::failure::Refusal;
+use crate::config::RunSettings;
 use crate::inventory::{Inputs, Selection, identity};
 use crate::ledger::{Ledger, NewRun, SANDBOX, Unfinished};
 use crate::resumption::{Origin, Resumption};
@@ -15,21 +14,16 @@ use crate::stop::Stop;
 use crate::text::{counted, quoted};
 
 /// The job, as it is known before its inventory is read.
-pub(super) fn job(
-    config: &Config,
-    args: &RunArgs,
-    selection: &Selection,
-    fingerprint: Option<String>,
-) -> NewRun {
-    let base_url = if args.rehearsal.sandbox { SANDBOX } else { args.base_url.as_str() };
+pub(super) fn job(settings: &RunSettings, selection: &Selection, fingerprint: Option<&str>) -> NewRun {
+    let base_url = if settings.ledger.sandbox { SANDBOX } else { settings.base_url.as_str() };
     NewRun {
         base_url: base_url.to_owned(),
-        action: args.action,
-        files: args.inventory.iter().map(|file| identity(file)).collect(),
+        action: settings.action,
+        files: settings.inventory.files.iter().map(|file| identity(file)).collect(),
         id_files: selection.files().to_vec(),
-        options: with_id_files_known(config.options.clone()),
-        key_fingerprint: fingerprint,
-        timeout: args.pace.timeout,
+        options: with_id_files_known(settings.options.clone()),
+        key_fingerprint: fingerprint.map(str::to_owned),
+        timeout: settings.api.timeout,
     }
 }
 
@@ -72,39 +66,36 @@ impl Course {
     }
 }
 
-/// Decides how the job goes on. `typed` is the whole command line, `common_args` names the ledger.
+/// Decides how the job goes on.
 pub(super) fn course(
     ledger: Option<&Ledger>,
     job: &NewRun,
-    args: &RunArgs,
+    settings: &RunSettings,
     inputs: &mut Inputs,
-    typed: &[OsString],
-    common_args: &str,
-) -> Result<Course, CommandError> {
-    let (true, Some(ledger)) = (args.resume, ledger) else { return Ok(Course::Begin) };
-    let mut files = inputs.digests(&args.inventory)?;
-    let last = ledger.unfinished(job, &files).before_the_first_call()?;
-    let Some(last) = last else { return Ok(Course::Begin) };
+) -> Result<Course, Refusal> {
+    let (true, Some(ledger)) = (settings.resume, ledger) else { return Ok(Course::Begin) };
+    let mut files = inputs.digests(&settings.inventory.files)?;
+    let Some(last) = ledger.unfinished(job, &files)? else { return Ok(Course::Begin) };
     files.extend_from_slice(&job.id_files);
     let then = Origin { files: &last.files, options: &last.options };
     match Resumption::of(last.stopped_by, then, Origin { files: &files, options: &job.options }) {
         Resumption::GoOn => Ok(Course::GoOn(last)),
         Resumption::Anew => Ok(Course::Supersede(last)),
-        Resumption::Braked(stop) => Err(braked(&last, stop, typed, common_args)),
+        Resumption::Braked(stop) => Err(braked(&last, stop, settings)),
     }
 }
 
-fn braked(last: &Unfinished, stop: Stop, typed: &[OsString], common_args: &str) -> CommandError {
+fn braked(last: &Unfinished, stop: Stop, settings: &RunSettings) -> Refusal {
     let Unfinished { run, left, vms, .. } = last;
-    let id = &run.id;
+    let (id, ledger_args) = (&run.id, settings.ledger.args(settings.ledger.sandbox));
     let error = anyhow::anyhow!(
         "the job's last run, {id}, was stopped by a brake ({stop}), with {left} of {} left; --resume does not go on \
-         with it by itself, and nothing was called.\nWhat it did: v6fleet report {id}{common_args}\nGo on with it: v6fleet \
-         resume {id}{common_args}\nOr begin anew, without --resume: {}",
+         with it by itself, and nothing was called.\nWhat it did: v6fleet report {id}{ledger_args}\nGo on with it: v6fleet \
+         resume {id}{ledger_args}\nOr begin anew, without --resume: {}",
         counted(*vms, "VM", "VMs"),
-        without_resume(typed),
+        without_resume(&settings.typed),
     );
-    CommandError { exit_code: exit::BRAKED, error }
+    Refusal::braked(error)
 }
 
 /// The options whose values may be secret: where one was typed, the command does without.

@@ -8,30 +8,30 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::cli::{CommonArgs, LogFormat};
+use crate::config::{LogForm, LogLevel, LogSettings};
 use crate::progress::Screen;
 use crate::text::{colored, is_deceptive};
 
 /// Our own log lines only: other crates log what they please, headers included.
-pub(super) fn log_to(screen: &Screen, common: &CommonArgs) {
-    let level = match i16::from(common.verbose) - i16::from(common.quiet) {
-        ..=-2 => LevelFilter::ERROR,
-        -1 => LevelFilter::WARN,
-        0 => LevelFilter::INFO,
-        1 => LevelFilter::DEBUG,
-        2.. => LevelFilter::TRACE,
+pub(super) fn log_to(screen: &Screen, settings: LogSettings) {
+    let level = match settings.level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
     };
     let ours = Targets::new().with_target(env!("CARGO_PKG_NAME"), level);
-    let escape = match common.log_format {
-        LogFormat::Text => text_escape,
-        LogFormat::Json => json_escape,
+    let escape = match settings.form {
+        LogForm::Text => text_escape,
+        LogForm::Json => json_escape,
     };
     let lines = Lines { screen: screen.clone(), escape };
     let lines = tracing_subscriber::fmt::layer().with_writer(lines).with_target(false);
     let registry = tracing_subscriber::registry().with(ours);
-    match common.log_format {
-        LogFormat::Text => registry.with(lines.with_ansi(colored(io::stderr().is_terminal()))).init(),
-        LogFormat::Json => registry.with(lines.json().with_ansi(false)).init(),
+    match settings.form {
+        LogForm::Text => registry.with(lines.with_ansi(colored(io::stderr().is_terminal()))).init(),
+        LogForm::Json => registry.with(lines.json().with_ansi(false)).init(),
     }
 }
 

@@ -5,23 +5,45 @@ use std::path::{Path, PathBuf};
 
 use tracing::info;
 
+use super::failure::{Broken, Refusal, in_words};
 use super::spared::Spared;
-use super::{BeforeTheFirstCall, CommandError, in_words};
-use crate::cli::ReportingArgs;
-use crate::config::output_dir;
+use crate::config::ReportingSettings;
 use crate::ledger::{Ledger, LedgerError, RunInfo, RunKey, Summary};
-use crate::report::{ReportError, Reports, SkippedList, Written, check_skipped};
+use crate::report::{Format, ReportError, ReportFile, Reports, SkippedList, Written, check_skipped, sweep};
 use crate::text::quoted;
 
 /// The list of skipped rows.
 const SKIPPED: &str = "skipped.csv";
 
+/// What a run has in a directory of its own.
+const OWN: [(&str, Format); 3] =
+    [("report.csv", Format::Csv), ("report.json", Format::Json), ("report.html", Format::Html)];
+
 /// The files to write: those named, and a run's own in the output directory.
-pub(super) fn outputs(reports: &ReportingArgs, run: &str) -> Vec<PathBuf> {
-    let own = output_dir(&reports.output_dir).map(|dir| dir.join(run));
-    let own =
-        own.iter().flat_map(|dir| ["report.csv", "report.json", "report.html"].map(|name| dir.join(name)));
-    reports.output.iter().cloned().chain(own).collect()
+pub(super) fn outputs(reports: &ReportingSettings, run: &str) -> Vec<ReportFile<Format>> {
+    let own = reports.directory.iter().flat_map(|dir| own(&dir.join(run)));
+    reports.files.iter().cloned().chain(own).collect()
+}
+
+fn own(directory: &Path) -> [ReportFile<Format>; 3] {
+    OWN.map(|(name, format)| ReportFile { path: directory.join(name), format })
+}
+
+/// Finds now what would keep the reports from being written at the end.
+pub(super) fn check(reports: &ReportingSettings) -> Result<(), Refusal> {
+    if let Some(dir) = &reports.directory {
+        fs::create_dir_all(dir).map_err(|error| Refusal::unusable("--output-dir", dir, error))?;
+        sweep_runs(dir);
+        let [report, ..] = own(dir);
+        report.check().map_err(|error| Refusal::unusable("--output-dir", dir, error))?;
+    }
+    Ok(reports.files.iter().try_for_each(ReportFile::check)?)
+}
+
+/// Removes what processes that were killed left beside the reports of their runs.
+fn sweep_runs(dir: &Path) {
+    let runs = fs::read_dir(dir).into_iter().flatten().filter_map(Result::ok);
+    runs.for_each(|run| sweep(&run.path()));
 }
 
 /// Writes all reports in one pass over the ledger, as far as they can be written.
@@ -30,11 +52,11 @@ pub(super) fn write_reports(
     run: &RunKey,
     info: &RunInfo,
     summary: &Summary,
-    outputs: &[PathBuf],
-) -> Result<Written, CommandError> {
+    outputs: &[ReportFile<Format>],
+) -> Result<Written, Broken> {
     let (mut ready, mut failed) = (Vec::new(), Vec::new());
     for output in outputs {
-        match make_own_directory(output, run) {
+        match make_own_directory(&output.path, run) {
             Ok(()) => ready.push(output.clone()),
             Err(error) => failed.push(error),
         }
@@ -61,27 +83,27 @@ pub(super) fn make_own_directory(output: &Path, run: &RunKey) -> Result<(), Repo
 }
 
 /// Refuses outputs that would take the place of what is not ours: inputs, and where rows are skipped their list too.
-pub(super) fn spare(spared: &Spared, reports: &ReportingArgs, skips: bool) -> Result<(), CommandError> {
+pub(super) fn spare(spared: &Spared, reports: &ReportingSettings, skips: bool) -> Result<(), Refusal> {
     let list = skipped_beside(reports).filter(|_| skips);
-    let outputs: Vec<PathBuf> = reports.output.iter().cloned().chain(list.clone()).collect();
-    spared.check(&outputs)?;
-    list.map_or(Ok(()), |list| check_skipped(&list)).before_the_first_call()
+    let outputs = reports.files.iter().map(|file| &file.path);
+    spared.check(outputs.chain(&list))?;
+    Ok(list.map_or(Ok(()), |list| check_skipped(&list))?)
 }
 
 /// Where the skipped rows are listed, unless it is in a directory of the run's own.
-fn skipped_beside(reports: &ReportingArgs) -> Option<PathBuf> {
-    let beside = reports.output.first().filter(|_| output_dir(&reports.output_dir).is_none());
-    beside.map(|report| report.with_file_name(SKIPPED))
+fn skipped_beside(reports: &ReportingSettings) -> Option<PathBuf> {
+    let beside = reports.files.first().filter(|_| reports.directory.is_none());
+    beside.map(|report| report.path.with_file_name(SKIPPED))
 }
 
 /// Lists the rows that were skipped beside the first report. Without a report, the log has named the first ones.
 pub(super) fn list_skipped(
     ledger: &Ledger,
     run: &RunKey,
-    reports: &ReportingArgs,
+    reports: &ReportingSettings,
     written: &mut Written,
 ) -> Result<(), LedgerError> {
-    let own = output_dir(&reports.output_dir).map(|dir| dir.join(&run.id).join(SKIPPED));
+    let own = reports.directory.as_ref().map(|dir| dir.join(&run.id).join(SKIPPED));
     let Some(path) = own.or_else(|| skipped_beside(reports)) else { return Ok(()) };
     let mut list = match SkippedList::create(&path) {
         Ok(list) => list,
@@ -104,19 +126,19 @@ pub(super) fn list_skipped(
 /// An error if a report could not be written: which, and how to write it after all.
 pub(super) fn all_written(
     written: Written,
-    outputs: &[PathBuf],
+    outputs: &[ReportFile<Format>],
     run: &RunKey,
-    common_args: &str,
-) -> Result<(), CommandError> {
+    ledger_args: &str,
+) -> Result<(), Broken> {
     if written.failed.is_empty() {
         return Ok(());
     }
-    let missing = outputs.iter().filter(|output| !written.paths.contains(output));
+    let missing = outputs.iter().map(|output| &output.path).filter(|path| !written.paths.contains(path));
     let missing: Vec<String> =
         missing.map(|path| format!(" -o {}", quoted(&path.display().to_string()))).collect();
     let failed: Vec<String> = written.failed.into_iter().map(|error| in_words(&error.into())).collect();
-    Err(CommandError::internal(anyhow::anyhow!(
-        "{}\nEvery outcome is in the ledger all the same. Once that is mended: v6fleet report {}{common_args}{}",
+    Err(Broken::new(anyhow::anyhow!(
+        "{}\nEvery outcome is in the ledger all the same. Once that is mended: v6fleet report {}{ledger_args}{}",
         failed.join("\n"),
         run.id,
         missing.concat(),

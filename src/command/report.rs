@@ -1,34 +1,74 @@
 //! `v6fleet report`: a run's reports and recap again, from the ledger.
 
-use super::execution::print_recap;
+use super::exit;
+use super::failure::{Broken, Failure, Refusal};
+use super::ledger::{to_read, view};
 use super::outputs::{all_written, make_own_directory, write_reports};
+use super::recap::print_recap;
 use super::spared::Spared;
-use super::target::{common_args, ledger_to_read};
-use super::{BeforeTheFirstCall, CommandError, exit};
-use crate::cli::{CommonArgs, ReportArgs};
-use crate::ledger::{SANDBOX, Summary};
-use crate::report::check_outputs;
+use crate::config::ReportSettings;
+use crate::ledger::{Ledger, RunInfo, RunKey, SANDBOX, Summary};
+use crate::report::{ReportFile, Written};
 
-/// Does what `args` say. Returns the exit code.
-pub(super) fn report(common: &CommonArgs, args: &ReportArgs) -> Result<u8, CommandError> {
-    let ledger = ledger_to_read(common, args.sandbox)?;
-    // One view for all of it: a run that is on goes on meanwhile, and another may begin or delete this one.
-    let running = ledger.under_way(None)?;
-    let (run, info, summary, written) = ledger.as_of_now(|ledger| {
-        let run = ledger.find_run(&args.run)?;
+/// Does what was asked for. Returns the exit code.
+pub(super) fn report(settings: &ReportSettings) -> Result<u8, Failure> {
+    let ledger = to_read(&settings.ledger)?;
+    let running = ledger.under_way(None).map_err(Refusal::from)?;
+    let told = view(&ledger, |ledger| Ok(Prepared::prepare(settings, ledger, running)?.write()?))?;
+    Ok(told.tell(settings)?)
+}
+
+/// A run of which all is known but its rows.
+struct Prepared<'a> {
+    settings: &'a ReportSettings,
+    ledger: &'a Ledger,
+    run: RunKey,
+    info: RunInfo,
+    summary: Summary,
+}
+
+impl<'a> Prepared<'a> {
+    /// `running` is the run that was under way before the ledger was held still.
+    fn prepare(
+        settings: &'a ReportSettings,
+        ledger: &'a Ledger,
+        running: Option<String>,
+    ) -> Result<Self, Refusal> {
+        let run = ledger.find_run(&settings.run)?;
         let info = ledger.run_info(&run)?;
-        Spared::new(common, args.sandbox)?.recorded(&info).check(&args.output)?;
-        args.output.iter().try_for_each(|output| make_own_directory(output, &run)).before_the_first_call()?;
-        check_outputs(&args.output).before_the_first_call()?;
+        let outputs = settings.files.iter().map(|file| &file.path);
+        Spared::new(&settings.ledger).recorded(&info).check(outputs.clone())?;
+        outputs.clone().try_for_each(|output| make_own_directory(output, &run))?;
+        settings.files.iter().try_for_each(ReportFile::check)?;
         let summary = Summary { since: ledger.since(&run)?, ..ledger.summary(&run)? };
         let running = ledger.under_way(running)?.is_some_and(|id| id == run.id);
         let summary = Summary { running: running && info.ended_at.is_none(), ..summary };
-        let written = write_reports(ledger, &run, &info, &summary, &args.output)?;
-        Ok::<_, CommandError>((run, info, summary, written))
-    })?;
-    // Also where --ledger named a rehearsal's: what is told to be typed must not call the real API.
-    let common_args = common_args(common, args.sandbox || info.base_url == SANDBOX);
-    print_recap(args.format, &info, &summary, &written.paths, &common_args)?;
-    all_written(written, &args.output, &run, &common_args)?;
-    Ok(exit::COMPLETE)
+        Ok(Self { settings, ledger, run, info, summary })
+    }
+
+    fn write(self) -> Result<Told, Broken> {
+        let Self { settings, ledger, run, info, summary } = self;
+        let written = write_reports(ledger, &run, &info, &summary, &settings.files)?;
+        Ok(Told { run, info, summary, written })
+    }
+}
+
+/// A run whose reports are written.
+struct Told {
+    run: RunKey,
+    info: RunInfo,
+    summary: Summary,
+    written: Written,
+}
+
+impl Told {
+    fn tell(self, settings: &ReportSettings) -> Result<u8, Broken> {
+        let Self { run, info, summary, written } = self;
+        let ReportSettings { ledger, files, recap, .. } = settings;
+        // Also where --ledger named a rehearsal's: what is told to be typed must not call the real API.
+        let ledger_args = ledger.args(ledger.sandbox || info.base_url == SANDBOX);
+        print_recap(*recap, &info, &summary, &written.paths, &ledger_args)?;
+        all_written(written, files, &run, &ledger_args)?;
+        Ok(exit::COMPLETE)
+    }
 }

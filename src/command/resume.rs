@@ -1,73 +1,56 @@
 //! `v6fleet resume`: a run goes on where it stopped, from the ledger alone.
 
+use std::path::Path;
+
 use tracing::{info, warn};
 
+use super::access::Access;
 use super::descriptors;
-use super::execution::Execution;
-use super::outputs::spare;
-use super::ping::Ended;
+use super::execution::{Ended, Execution, Plan};
+use super::failure::{Failure, Refusal};
+use super::ledger::to_change;
+use super::outputs;
+use super::rehearsal::{Callee, world};
 use super::spared::Spared;
-use super::target::{Target, api_key, check_reports, common_args, ledger_to_change, world};
-use super::{BeforeTheFirstCall, CommandError};
 use crate::api::BaseUrl;
-use crate::cli::{Command, RehearsalArgs, ResumeArgs};
-use crate::config::Config;
-use crate::ledger::{Ledger, NewRun, RunKey, SANDBOX, Unfinished};
+use crate::config::{ResumeRequest, ResumeSettings};
+use crate::ledger::{Ledger, NewRun, RunInfo, RunKey, SANDBOX, Unfinished};
 use crate::progress::Screen;
 use crate::text::counted;
 
-/// Does what the command line says.
-pub(super) fn resume(config: &Config, typed: &ResumeArgs, screen: &Screen) -> Result<Ended, CommandError> {
-    let (sandbox, wait) = (typed.rehearsal.sandbox, typed.connection.lock_timeout);
-    let ledger = ledger_to_change(&config.cli.common, sandbox, wait).before_the_first_call()?;
-    let run = find(&ledger, typed, &common_args(&config.cli.common, sandbox))?;
-    let info = ledger.run_info(&run).before_the_first_call()?;
-    let config = config.with_recorded(&info.options)?;
-    let Command::Resume(args) = &config.cli.command else {
-        return Err(CommandError::nothing("not a resume"));
-    };
-    let sandbox = info.base_url == SANDBOX;
-    let spared = Spared::new(&config.cli.common, sandbox)?.recorded(&info);
-    let skips = ledger.course(&run).before_the_first_call()?.skipped > 0;
-    spare(&spared.connection(&args.connection, &args.rehearsal), &args.reports, skips)?;
-    descriptors::make_room(args.pace.concurrency.get(), info.base_url == SANDBOX)?;
-    check_reports(&args.reports)?;
-    let key = api_key(&args.connection, sandbox)?;
-    let fingerprint = (!sandbox).then(|| key.fingerprint());
-    if fingerprint != info.key_fingerprint {
-        warn!("this is not the API key that the run began with");
-    }
-    let job = NewRun {
-        base_url: info.base_url,
-        action: info.action,
-        files: vec![],
-        id_files: vec![],
-        options: config.options.clone(),
-        key_fingerprint: fingerprint,
-        timeout: args.pace.timeout,
-    };
-    let execution = Execution {
-        pace: &args.pace,
-        brakes: &args.brakes,
-        reports: &args.reports,
-        screen,
-        common_args: &common_args(&config.cli.common, sandbox),
-    };
-    let target = Target { connection: &args.connection, pace: &args.pace, key: &key };
-    go_on(ledger, &run, &job, &target, &args.rehearsal, &execution)
+/// Does what was asked for.
+pub(super) fn resume(request: &ResumeRequest, screen: &Screen) -> Result<Ended, Failure> {
+    let (ledger, run) = find(request)?;
+    let info = ledger.run_info(&run).map_err(Refusal::from)?;
+    let settings = request.over_recorded(&info.options).map_err(Refusal::from)?;
+    let ledger_args = request.ledger.args(info.base_url == SANDBOX);
+    let ResumeSettings { calls, reports, .. } = &settings;
+    let plan = Plan { calls, reports, screen, ledger_args: &ledger_args };
+    let spared = Spared::new(&request.ledger).recorded(&info).api(&settings.api);
+    Ok(prepare(Found { ledger, run, info }, &settings, &spared, plan)?.carry_out()?)
 }
 
-fn find(ledger: &Ledger, args: &ResumeArgs, common_args: &str) -> Result<RunKey, CommandError> {
-    let Some(named) = &args.run else {
-        return match ledger.latest_unfinished().before_the_first_call()? {
-            Some(latest) => Ok(latest),
-            None => Err(nothing(&ledger.superseded().before_the_first_call()?, common_args)),
-        };
+/// Finds the run that is meant.
+fn find(request: &ResumeRequest) -> Result<(Ledger, RunKey), Refusal> {
+    let ledger = to_change(&request.ledger, request.lock_timeout)?;
+    let run = match &request.run {
+        Some(named) => unfinished(&ledger, named)?,
+        None => match ledger.latest_unfinished()? {
+            Some(latest) => latest,
+            None => {
+                let ledger_args = request.ledger.args(request.ledger.sandbox);
+                return Err(nothing(&ledger.superseded()?, &ledger_args));
+            }
+        },
     };
-    let run = ledger.find_run(named).before_the_first_call()?;
-    match ledger.is_unfinished(&run).before_the_first_call()? {
+    Ok((ledger, run))
+}
+
+fn unfinished(ledger: &Ledger, named: &str) -> Result<RunKey, Refusal> {
+    let run = ledger.find_run(named)?;
+    match ledger.is_unfinished(&run)? {
         true => Ok(run),
-        false => Err(CommandError::nothing(format!("nothing to resume: run {} is finished", run.id))),
+        false => Err(Refusal::nothing(format!("nothing to resume: run {} is finished", run.id))),
     }
 }
 
@@ -75,12 +58,12 @@ fn find(ledger: &Ledger, args: &ResumeArgs, common_args: &str) -> Result<RunKey,
 const NAMED: usize = 10;
 
 /// There is nothing to resume but runs that were superseded: with which commands these are gone on with.
-fn nothing(superseded: &[Unfinished], common_args: &str) -> CommandError {
+fn nothing(superseded: &[Unfinished], ledger_args: &str) -> Refusal {
     if superseded.is_empty() {
-        return CommandError::nothing("nothing to resume: every run is finished");
+        return Refusal::nothing("nothing to resume: every run is finished");
     }
     let command = |Unfinished { run, left, vms, .. }: &Unfinished| {
-        format!("{left} of {} left: v6fleet resume {}{common_args}", counted(*vms, "VM", "VMs"), run.id)
+        format!("{left} of {} left: v6fleet resume {}{ledger_args}", counted(*vms, "VM", "VMs"), run.id)
     };
     let begin =
         "nothing to resume: every run is finished, or superseded by a newer one of the same job. Superseded:";
@@ -89,34 +72,73 @@ fn nothing(superseded: &[Unfinished], common_args: &str) -> CommandError {
         .then(|| format!("and {} (v6fleet runs lists all)", counted(more, "older run", "older runs")));
     let commands = superseded.iter().take(NAMED).map(command);
     let lines: Vec<String> = std::iter::once(begin.to_owned()).chain(commands).chain(more).collect();
-    CommandError::nothing(lines.join("\n"))
+    Refusal::nothing(lines.join("\n"))
 }
 
-/// Goes on with `run`; what `job` has of it that may change is noted.
-pub(super) fn go_on(
+/// A run that is unfinished.
+struct Found {
     ledger: Ledger,
-    run: &RunKey,
-    job: &NewRun,
-    target: &Target<'_>,
-    rehearsal: &RehearsalArgs,
-    execution: &Execution<'_>,
-) -> Result<Ended, CommandError> {
-    let begin = |ledger: &Ledger| {
-        ledger.resume(run, job).before_the_first_call()?;
-        info!(run = run.id, "run goes on");
-        Ok::<_, CommandError>(())
+    run: RunKey,
+    info: RunInfo,
+}
+
+fn prepare<'a>(
+    found: Found,
+    settings: &ResumeSettings,
+    spared: &Spared,
+    plan: Plan<'a>,
+) -> Result<Execution<'a>, Refusal> {
+    let Found { ledger, run, info } = found;
+    let sandbox = info.base_url == SANDBOX;
+    let skips = ledger.course(&run)?.skipped > 0;
+    outputs::spare(spared, plan.reports, skips)?;
+    descriptors::make_room(plan.calls.reconcile.concurrency.get(), sandbox)?;
+    outputs::check(plan.reports)?;
+    let access = Access::find(&settings.api, sandbox)?;
+    if access.fingerprint() != info.key_fingerprint.as_deref() {
+        warn!("this is not the API key that the run began with");
+    }
+    let job = NewRun {
+        base_url: info.base_url,
+        action: info.action,
+        files: vec![],
+        id_files: vec![],
+        options: settings.options.clone(),
+        key_fingerprint: access.fingerprint().map(str::to_owned),
+        timeout: settings.api.timeout,
     };
-    if job.base_url != SANDBOX {
-        let base_url: BaseUrl = job.base_url.parse().map_err(CommandError::usage)?;
-        let api = target.api(&base_url)?;
-        begin(&ledger)?;
-        return execution.carry_out(ledger, run, &api);
-    }
-    let mut world = world(rehearsal)?;
-    if rehearsal.world.is_none() {
-        ledger.each_vm(run, &mut |vmid, rack| world.take_in(vmid, rack)).before_the_first_call()?;
-    }
-    let rehearsal = target.rehearse(ledger.path(), world)?;
-    begin(&ledger)?;
-    execution.carry_out(ledger, run, &rehearsal.api)
+    go_on(Continued { ledger, run, job }, &access, settings.api.world.as_deref(), plan)
+}
+
+/// A run that is gone on with; what `job` has of it that may change is noted.
+pub(super) struct Continued {
+    pub(super) ledger: Ledger,
+    pub(super) run: RunKey,
+    pub(super) job: NewRun,
+}
+
+/// `world_file` is for a rehearsal; without one the built-in world takes in the run's VMs.
+pub(super) fn go_on<'a>(
+    continued: Continued,
+    access: &Access<'_>,
+    world_file: Option<&Path>,
+    plan: Plan<'a>,
+) -> Result<Execution<'a>, Refusal> {
+    let Continued { ledger, run, job } = continued;
+    let callee = match job.base_url == SANDBOX {
+        false => {
+            let base_url: BaseUrl = job.base_url.parse().map_err(Refusal::usage)?;
+            Callee::real(access.api(&base_url)?)
+        }
+        true => {
+            let mut world = world(world_file)?;
+            if world_file.is_none() {
+                ledger.each_vm(&run, &mut |vmid, rack| world.take_in(vmid, rack))?;
+            }
+            Callee::embedded(access, ledger.path(), world)?
+        }
+    };
+    ledger.resume(&run, &job)?;
+    info!(run = run.id, "run goes on");
+    Execution::prepare(plan, ledger, run, callee)
 }

@@ -1,28 +1,58 @@
 //! `v6fleet runs`: the runs in the ledger; `--pin` and `--unpin`.
 
-use super::target::{ledger_to_change, ledger_to_read};
-use super::{CommandError, print};
-use crate::cli::{CommonArgs, RecapFormat, RunsArgs};
-use crate::ledger::{Ledger, LedgerError, Overview};
+use super::exit;
+use super::failure::{Broken, Refusal};
+use super::ledger::{to_change, to_read};
+use super::stdout::print;
+use crate::config::{Form, RunsSettings, Show};
+use crate::ledger::{Ledger, LedgerError, Overview, RunKey};
 use crate::report::runs;
 
-/// Does what `args` say. Returns the exit code.
-pub(super) fn runs(common: &CommonArgs, args: &RunsArgs) -> Result<u8, CommandError> {
-    let sandbox = args.reading.sandbox;
-    let list = match (&args.pin, &args.unpin) {
-        (None, None) => overviews(&ledger_to_read(common, sandbox)?, args.limit)?,
-        (pin, unpin) => {
-            let ledger = ledger_to_change(common, sandbox, args.lock_timeout)?;
-            let set = |run: &String, pinned| set_pin(&ledger, run, pinned);
-            let pinned = pin.iter().map(|run| set(run, true)).chain(unpin.iter().map(|run| set(run, false)));
-            pinned.collect::<Result<_, _>>()?
+/// The ledger, and what it is asked for.
+pub(super) struct Prepared {
+    ledger: Ledger,
+    asked: Asked,
+    form: Form,
+}
+
+enum Asked {
+    Newest(Option<u32>),
+    /// Whether each run is pinned from now on.
+    Pinned(Vec<(RunKey, bool)>),
+}
+
+pub(super) fn prepare(settings: RunsSettings) -> Result<Prepared, Refusal> {
+    let RunsSettings { ledger, show, form } = settings;
+    let (ledger, asked) = match show {
+        Show::Newest(limit) => (to_read(&ledger)?, Asked::Newest(limit)),
+        Show::Pinned { pins, wait } => {
+            let ledger = to_change(&ledger, wait)?;
+            let found = pins.iter().map(|(run, pinned)| Ok((ledger.find_run(run)?, *pinned)));
+            let found = found.collect::<Result<_, LedgerError>>()?;
+            (ledger, Asked::Pinned(found))
         }
     };
-    let text = match args.reading.format {
-        RecapFormat::Text => runs::text(&list),
-        RecapFormat::Json => runs::json(&list).map_err(CommandError::internal)?,
-    };
-    print(text.as_bytes())
+    Ok(Prepared { ledger, asked, form })
+}
+
+impl Prepared {
+    /// Returns the exit code.
+    pub(super) fn carry_out(self) -> Result<u8, Broken> {
+        let Self { ledger, asked, form } = self;
+        let list = match asked {
+            Asked::Newest(limit) => overviews(&ledger, limit)?,
+            Asked::Pinned(runs) => {
+                let pinned = runs.iter().map(|(run, pinned)| set_pin(&ledger, run, *pinned));
+                pinned.collect::<Result<_, _>>()?
+            }
+        };
+        let text = match form {
+            Form::Text => runs::text(&list),
+            Form::Json => runs::json(&list).map_err(Broken::new)?,
+        };
+        print(text.as_bytes())?;
+        Ok(exit::COMPLETE)
+    }
 }
 
 fn overviews(ledger: &Ledger, limit: Option<u32>) -> Result<Vec<Overview>, LedgerError> {
@@ -37,8 +67,7 @@ fn overviews(ledger: &Ledger, limit: Option<u32>) -> Result<Vec<Overview>, Ledge
     })
 }
 
-fn set_pin(ledger: &Ledger, run: &str, pinned: bool) -> Result<Overview, CommandError> {
-    let run = ledger.find_run(run)?;
-    ledger.pin(&run, pinned)?;
-    Ok(ledger.overview(&run)?)
+fn set_pin(ledger: &Ledger, run: &RunKey, pinned: bool) -> Result<Overview, LedgerError> {
+    ledger.pin(run, pinned)?;
+    ledger.overview(run)
 }

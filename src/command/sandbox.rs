@@ -1,126 +1,82 @@
 //! `v6fleet sandbox`: serves the documented API until it is told to stop.
 
+use std::fs;
+use std::future::Future;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use secrecy::SecretString;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cli::{
-    SandboxArgs, TypedLimitKind, TypedRateLimitForm, TypedRateLimitHeaders, TypedRetryAfter, TypedTimestamps,
-};
-use crate::sandbox::{
-    InvalidWorld, Keys, Latency, Limit, LimitKind, Quota, RateLimitForm, RateLimitHeaders, RetryAfter,
-    Sandbox, Settings, StartError, Timestamps, TlsSettings, World,
-};
+use super::exit;
+use super::failure::{Broken, Refusal};
+use super::rehearsal::world;
+use super::stdout::Stdout;
+use crate::config::SandboxSettings;
+use crate::sandbox::{Keys, Running, Sandbox, Settings};
 
-/// Why the sandbox did not come up, or did not end well.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum SandboxError {
-    #[error("--limit-burst is for --limit-kind token-bucket only")]
-    BurstWithoutBucket,
-    #[error("cannot read the key file {path}", path = path.display())]
-    UnreadableKeys { path: PathBuf, source: io::Error },
-    #[error("there is no key in {path}", path = path.display())]
-    NoKeys { path: PathBuf },
-    #[error(transparent)]
-    World(#[from] InvalidWorld),
-    #[error(transparent)]
-    Start(#[from] StartError),
-    #[error("cannot wait for signals")]
-    Signals(#[source] io::Error),
-    #[error("cannot say where the sandbox listens")]
-    Announce(#[source] io::Error),
-    #[error("the sandbox ended badly")]
-    End(#[source] io::Error),
+/// The API, which listens already.
+pub(super) struct Prepared(Running);
+
+pub(super) fn prepare(settings: SandboxSettings) -> Result<Prepared, Refusal> {
+    let world = world(settings.world.as_deref())?;
+    let keys = settings.key_file.as_deref().map_or(Ok(Keys::Any), read_keys)?;
+    let running = Sandbox::start(Settings { keys, ..settings.server }, world);
+    running.map(Prepared).map_err(Refusal::usage)
 }
 
-/// Serves until SIGINT or SIGTERM; says on `stdout` where, once it does.
-pub(super) fn serve(args: &SandboxArgs, stdout: &mut dyn Write) -> Result<(), SandboxError> {
-    let world = args.world.as_deref().map_or_else(|| Ok(World::built_in()), World::read)?;
-    let settings = settings(args)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(SandboxError::Signals)?;
-    let told_to_stop = {
+impl Prepared {
+    /// Says on standard output where it listens, and serves until SIGINT or SIGTERM.
+    pub(super) fn carry_out(self) -> Result<u8, Broken> {
+        let Self(running) = self;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(unwaited)?;
         // Caught from before the line is printed: whoever reads it may send one at once.
-        let _inside = runtime.enter();
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(SandboxError::Signals)?;
-        let mut terminate = signal(SignalKind::terminate()).map_err(SandboxError::Signals)?;
-        async move {
-            tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
-        }
-    };
-    let running = Sandbox::start(settings, world)?;
-    let ca_file = running.ca_file().map(|path| format!("CA certificate in {}\n", path.display()));
-    write!(stdout, "listening on {}\n{}", running.base_url(), ca_file.unwrap_or_default())
-        .and_then(|()| stdout.flush())
-        .map_err(SandboxError::Announce)?;
-    runtime.block_on(told_to_stop);
-    running.stop().map_err(SandboxError::End)
-}
-
-fn settings(args: &SandboxArgs) -> Result<Settings, SandboxError> {
-    let limit = args.limit.map(|quota| limit(args, quota)).transpose()?;
-    let retry_after = match args.retry_after {
-        TypedRetryAfter::Seconds => RetryAfter::Seconds,
-        TypedRetryAfter::Date => RetryAfter::Date,
-        TypedRetryAfter::None => RetryAfter::None,
-    };
-    let rate_limit_headers = match args.rate_limit_headers {
-        TypedRateLimitHeaders::Never => RateLimitHeaders::Never,
-        TypedRateLimitHeaders::On429 => RateLimitHeaders::On429,
-        TypedRateLimitHeaders::Always => RateLimitHeaders::Always,
-    };
-    let rate_limit_form = match args.rate_limit_form {
-        TypedRateLimitForm::XIso => RateLimitForm::XIso,
-        TypedRateLimitForm::XEpoch => RateLimitForm::XEpoch,
-        TypedRateLimitForm::XDelta => RateLimitForm::XDelta,
-        TypedRateLimitForm::Ietf => RateLimitForm::Ietf,
-    };
-    let timestamps = match args.timestamps {
-        TypedTimestamps::Answer => Timestamps::Answer,
-        TypedTimestamps::Arrival => Timestamps::Arrival,
-        TypedTimestamps::Never => Timestamps::Never,
-    };
-    Ok(Settings {
-        clock: args.clock,
-        timestamps,
-        listen: args.listen,
-        keys: args.key_file.as_deref().map_or(Ok(Keys::Any), read_keys)?,
-        latency: args.latency.unwrap_or(Latency::NONE),
-        seed: args.seed,
-        limit,
-        retry_after,
-        rate_limit_headers,
-        rate_limit_form,
-        faults: args.faults.clone(),
-        late: args.late,
-        first_fault: args.first_fault,
-        rack_faults: args.rack_faults.clone(),
-        vm_faults: args.vm_faults.clone(),
-        phases: args.phases.clone(),
-        state: args.state.clone(),
-        tls: args.tls.then(|| TlsSettings {
-            ca_file: args.ca_out.clone(),
-            faults: args.tls_faults.clone(),
-            max_streams: args.max_streams,
-        }),
-    })
-}
-
-fn limit(args: &SandboxArgs, quota: Quota) -> Result<Limit, SandboxError> {
-    match (args.limit_kind, args.limit_burst) {
-        (TypedLimitKind::TokenBucket, burst) => Ok(Limit::token_bucket(quota, burst)),
-        (_, Some(_)) => Err(SandboxError::BurstWithoutBucket),
-        (TypedLimitKind::FixedWindow, None) => Ok(Limit::new(quota, LimitKind::FixedWindow)),
-        (TypedLimitKind::SlidingWindow, None) => Ok(Limit::new(quota, LimitKind::SlidingWindow)),
+        let told_to_stop = {
+            let _inside = runtime.enter();
+            told_to_stop().map_err(unwaited)?
+        };
+        announce(&running).map_err(|error| broken(error, "cannot say where the sandbox listens"))?;
+        runtime.block_on(told_to_stop);
+        running.stop().map_err(|error| broken(error, "the sandbox ended badly"))?;
+        Ok(exit::COMPLETE)
     }
 }
 
-fn read_keys(path: &Path) -> Result<Keys, SandboxError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| SandboxError::UnreadableKeys { path: path.into(), source })?;
+fn told_to_stop() -> io::Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+    })
+}
+
+fn announce(running: &Running) -> io::Result<()> {
+    let mut stdout = Stdout::lock();
+    writeln!(stdout, "listening on {}", running.base_url())?;
+    if let Some(ca_file) = running.ca_file() {
+        writeln!(stdout, "CA certificate in {}", ca_file.display())?;
+    }
+    stdout.flush()
+}
+
+fn unwaited(error: io::Error) -> Broken {
+    broken(error, "cannot wait for signals")
+}
+
+fn broken(error: io::Error, what: &'static str) -> Broken {
+    Broken::new(anyhow::Error::new(error).context(what))
+}
+
+fn read_keys(path: &Path) -> Result<Keys, Refusal> {
+    let named = path.display();
+    let text = fs::read_to_string(path).map_err(|error| {
+        Refusal::usage(anyhow::Error::new(error).context(format!("cannot read the key file {named}")))
+    })?;
     let keys: Vec<SecretString> =
         text.lines().map(str::trim).filter(|key| !key.is_empty()).map(Into::into).collect();
-    if keys.is_empty() { Err(SandboxError::NoKeys { path: path.into() }) } else { Ok(Keys::Only(keys)) }
+    match keys.is_empty() {
+        true => Err(Refusal::usage(anyhow::anyhow!("there is no key in {named}"))),
+        false => Ok(Keys::Only(keys)),
+    }
 }

@@ -1,14 +1,12 @@
 //! The files that a command reads, or keeps its state in: no report takes the place of one, by whatever name.
 
-use std::env;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use super::CommandError;
-use crate::cli::{CommonArgs, ConnectionArgs, RehearsalArgs, SelectionArgs};
-use crate::config::{self, ledger_path};
+use super::failure::Refusal;
+use crate::config::{ApiSettings, InventorySettings, LedgerSettings, SelectionSettings};
 use crate::ledger::{RunInfo, beside};
 use crate::report::destination;
 use crate::text::shown_path;
@@ -28,23 +26,22 @@ pub(super) struct Spared(Vec<PathBuf>);
 impl Spared {
     /// What every command reads: the configuration, and the ledgers (its own, the usual one, the rehearsals') with what
     /// lies beside them.
-    pub(super) fn new(common: &CommonArgs, sandbox: bool) -> Result<Self, CommandError> {
-        let ledgers = config::usual_ledgers().chain([ledger_path(common, sandbox)?]);
-        Ok(Self(config::file(common).into_iter().chain(ledgers.flat_map(with_neighbours)).collect()))
+    pub(super) fn new(ledger: &LedgerSettings) -> Self {
+        let ledgers = ledger.all.iter().cloned().flat_map(with_neighbours);
+        Self(ledger.config_file.iter().cloned().chain(ledgers).collect())
     }
 
-    pub(super) fn inventory(self, files: &[PathBuf]) -> Self {
-        self.with(files.iter().filter(|file| *file != Path::new("-")).cloned())
+    pub(super) fn inventory(self, inventory: &InventorySettings) -> Self {
+        let files = inventory.files.iter().filter(|file| *file != Path::new("-")).cloned();
+        self.with(files).selection(&inventory.selection)
     }
 
-    pub(super) fn selection(self, flags: &SelectionArgs) -> Self {
-        self.with(flags.vmid.iter().filter_map(|pattern| pattern.file().map(Path::to_owned)))
+    pub(super) fn selection(self, selection: &SelectionSettings) -> Self {
+        self.with(selection.files())
     }
 
-    pub(super) fn connection(self, flags: &ConnectionArgs, rehearsal: &RehearsalArgs) -> Self {
-        let credential = env::var_os("CREDENTIALS_DIRECTORY").map(|dir| Path::new(&dir).join("api-key"));
-        let named = [&flags.api_key_file, &flags.ca_file, &rehearsal.world].into_iter().flatten().cloned();
-        self.with(named.chain(credential))
+    pub(super) fn api(self, api: &ApiSettings) -> Self {
+        self.with(api.files())
     }
 
     /// What a recorded run was made from: it is not read again, but somebody keeps it.
@@ -62,19 +59,19 @@ impl Spared {
     }
 
     /// Refuses an output that is one of these files, or another output.
-    pub(super) fn check(&self, outputs: &[PathBuf]) -> Result<(), CommandError> {
+    pub(super) fn check<'o>(&self, outputs: impl Iterator<Item = &'o PathBuf>) -> Result<(), Refusal> {
         let spared: Vec<Identity> = self.0.iter().filter_map(|path| Identity::of(path)).collect();
         let mut seen: Vec<(Identity, &PathBuf)> = Vec::new();
         for output in outputs {
             let Some(identity) = Identity::of(output) else { continue };
             if spared.contains(&identity) {
-                return Err(CommandError::usage(anyhow::anyhow!(
+                return Err(Refusal::usage(anyhow::anyhow!(
                     "{}: the run reads this file, and the report would take its place; name another one",
                     shown_path(output)
                 )));
             }
             if let Some((_, other)) = seen.iter().find(|(other, _)| *other == identity) {
-                return Err(CommandError::usage(anyhow::anyhow!(
+                return Err(Refusal::usage(anyhow::anyhow!(
                     "{} and {} are one file; each report needs one of its own",
                     shown_path(other),
                     shown_path(output)
@@ -123,7 +120,7 @@ mod tests {
     /// Whether the outputs are refused where these are the inputs, all in one directory.
     fn refused(dir: &Path, inputs: &[&str], outputs: &[&str]) -> bool {
         let paths = |names: &[&str]| names.iter().map(|name| dir.join(name)).collect::<Vec<_>>();
-        Spared(paths(inputs)).check(&paths(outputs)).is_err()
+        Spared(paths(inputs)).check(paths(outputs).iter()).is_err()
     }
 
     #[test]

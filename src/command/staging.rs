@@ -2,57 +2,29 @@
 
 use std::path::PathBuf;
 
-use super::{CommandError, exit};
-use crate::cli::{InventoryArgs, RunArgs, SelectionArgs};
-use crate::inventory::{
-    Action, ColumnMap, Event, Inputs, InvalidRow, InventoryError, ReadOptions, Reading, Selection, Unmatched,
-    Vm, read,
-};
+use super::failure::Refusal;
+use crate::config::{InventorySettings, RunSettings};
+use crate::inventory::{Action, Event, Inputs, InvalidRow, Reading, Selection, Unmatched, Vm, read};
 use crate::ledger::{LastInventory, Ledger, LedgerError, NewRun, RunKey};
-use crate::shrink::{Guard, Shrunk};
+use crate::shrink::{Guard, Share};
 use crate::text::{counted, escape};
 
 /// How many invalid rows are shown before they are only counted.
 const SHOWN: usize = 20;
 
-impl From<InventoryError> for CommandError {
-    fn from(error: InventoryError) -> Self {
-        Self::usage(error)
-    }
-}
-
-impl From<Shrunk> for CommandError {
-    fn from(error: Shrunk) -> Self {
-        Self { exit_code: exit::BRAKED, error: error.into() }
-    }
-}
-
 /// What is read, and which VMs of it are taken.
 pub(super) struct Wanted<'a> {
-    pub(super) files: &'a [PathBuf],
-    pub(super) options: &'a InventoryArgs,
+    pub(super) inventory: &'a InventorySettings,
     pub(super) selection: &'a Selection,
-    /// The first so many of the selected VMs only.
-    pub(super) limit: Option<u64>,
     /// The one typed for all VMs.
     pub(super) action: Option<Action>,
-    /// Whether each VM needs an action, typed or of its own.
-    pub(super) needs_action: bool,
     /// Whether the stage asks for each VM's rack.
     pub(super) needs_rack: bool,
 }
 
 impl<'a> Wanted<'a> {
-    pub(super) fn by_run(args: &'a RunArgs, selection: &'a Selection) -> Self {
-        Self {
-            files: &args.inventory,
-            options: &args.inventory_options,
-            selection,
-            limit: args.selection.limit,
-            action: args.action,
-            needs_action: true,
-            needs_rack: true,
-        }
+    pub(super) fn by_run(settings: &'a RunSettings, selection: &'a Selection) -> Self {
+        Self { inventory: &settings.inventory, selection, action: settings.action, needs_rack: true }
     }
 }
 
@@ -65,8 +37,8 @@ pub(super) struct Selected<'a> {
 
 /// Where selected VMs go.
 pub(super) trait Stage {
-    fn select(&mut self, selected: &Selected<'_>) -> Result<(), CommandError>;
-    fn skip(&mut self, row: &InvalidRow) -> Result<(), CommandError>;
+    fn select(&mut self, selected: &Selected<'_>) -> Result<(), Refusal>;
+    fn skip(&mut self, row: &InvalidRow) -> Result<(), Refusal>;
     /// Every valid VM, selected or not.
     fn see(&mut self, vm: &Vm);
 }
@@ -106,11 +78,11 @@ impl Past<'_> {
 
 /// What `--max-shrink` asks of the inventory, where it was run before.
 pub(super) fn guard(
-    args: &RunArgs,
+    most: Option<Share>,
     ledger: Option<&Ledger>,
     job: &NewRun,
 ) -> Result<Option<Guard>, LedgerError> {
-    let (Some(most), Some(ledger)) = (args.max_shrink, ledger) else { return Ok(None) };
+    let (Some(most), Some(ledger)) = (most, ledger) else { return Ok(None) };
     let last = ledger.last_inventory(job)?;
     Ok(last.map(|LastInventory { run, vms }| Guard { most, run, vms }))
 }
@@ -122,25 +94,16 @@ pub(super) fn stage(
     past: &Past<'_>,
     inputs: &mut Inputs,
     stage: &mut impl Stage,
-) -> Result<Staged, CommandError> {
-    let columns = ColumnMap::new(wanted.options.column.iter().cloned()).map_err(CommandError::usage)?;
-    let InventoryArgs { inventory_format, delimiter, encoding, ref items, .. } = *wanted.options;
-    let options = ReadOptions {
-        format: inventory_format,
-        delimiter: delimiter.unwrap_or_default(),
-        encoding,
-        items: items.clone(),
-        columns,
-        action_given: wanted.action.is_some() || !wanted.needs_action,
-    };
+) -> Result<Staged, Refusal> {
+    let InventorySettings { files, reading, skip_invalid, .. } = wanted.inventory;
     let unmatched = Unmatched::new(wanted.selection);
     let mut selecting = Selecting { wanted, past, unmatched, stage, tally: Tally::default() };
-    let reading = read(wanted.files, inputs, &options, &mut |event| selecting.take(event))?;
+    let reading = read(files, inputs, reading, &mut |event| selecting.take(event))?;
     let Selecting { unmatched, tally, .. } = selecting;
     if reading.rows() == 0 {
-        return Err(empty(wanted.files));
+        return Err(empty(files));
     }
-    if reading.invalid > 0 && !wanted.options.skip_invalid {
+    if reading.invalid > 0 && !skip_invalid {
         return Err(refuse(&tally.shown, reading.invalid));
     }
     if let Some(guard) = &past.shrink {
@@ -150,7 +113,7 @@ pub(super) fn stage(
     if tally.selected == 0 {
         let nothing = "nothing selected: no VM of the inventory matches; nothing was called".to_owned();
         let lines: Vec<String> = std::iter::once(nothing).chain(warnings).collect();
-        return Err(CommandError::nothing(lines.join("\n")));
+        return Err(Refusal::nothing(lines.join("\n")));
     }
     let (selected, skipped, shown) = (tally.selected, reading.invalid, tally.shown);
     Ok(Staged { reading, selected, skipped, shown, warnings })
@@ -175,20 +138,15 @@ fn warnings(tally: &Tally, reading: &Reading, unmatched: &Unmatched<'_>) -> Vec<
     counts.chain(unknown).collect()
 }
 
-pub(super) fn selection(flags: &SelectionArgs) -> Result<Selection, CommandError> {
-    let (racks, vmids, wheres) = (flags.rack.clone(), flags.vmid.clone(), flags.r#where.clone());
-    Selection::new(racks, vmids, wheres).map_err(CommandError::usage)
-}
-
 /// An export that failed is no fleet without VMs.
-fn empty(files: &[PathBuf]) -> CommandError {
+fn empty(files: &[PathBuf]) -> Refusal {
     let names: Vec<String> =
         files.iter().map(|file| escape(&file.display().to_string()).into_owned()).collect();
     let (names, verb) = (names.join(", "), if files.len() == 1 { "is" } else { "are" });
-    CommandError::usage(anyhow::anyhow!("{names} {verb} empty: not a single row; nothing was called"))
+    Refusal::usage(anyhow::anyhow!("{names} {verb} empty: not a single row; nothing was called"))
 }
 
-fn refuse(shown: &[InvalidRow], invalid: u64) -> CommandError {
+fn refuse(shown: &[InvalidRow], invalid: u64) -> Refusal {
     let mut lines: Vec<String> = shown.iter().map(ToString::to_string).collect();
     let more = invalid - shown.len() as u64;
     if more > 0 {
@@ -199,7 +157,7 @@ fn refuse(shown: &[InvalidRow], invalid: u64) -> CommandError {
         "{rows}; nothing was called. Mend the inventory, or go on without them: --skip-invalid\n{}",
         lines.join("\n")
     );
-    CommandError { exit_code: exit::USAGE, error }
+    Refusal::usage(error)
 }
 
 struct Selecting<'a, S> {
@@ -219,7 +177,7 @@ struct Tally {
 }
 
 impl<S: Stage> Selecting<'_, S> {
-    fn take(&mut self, event: Event) -> Result<(), CommandError> {
+    fn take(&mut self, event: Event) -> Result<(), Refusal> {
         match event {
             Event::Vm(vm) => self.vm(&vm),
             Event::Repeat { .. } => Ok(()),
@@ -233,7 +191,7 @@ impl<S: Stage> Selecting<'_, S> {
         }
     }
 
-    fn vm(&mut self, vm: &Vm) -> Result<(), CommandError> {
+    fn vm(&mut self, vm: &Vm) -> Result<(), Refusal> {
         self.stage.see(vm);
         let own_rack = vm.expected.rack_id.as_deref();
         let asked = match own_rack {
@@ -248,7 +206,7 @@ impl<S: Stage> Selecting<'_, S> {
             self.tally.elsewhere += u64::from(elsewhere);
             return Ok(());
         }
-        let full = self.wanted.limit.is_some_and(|limit| self.tally.selected >= limit);
+        let full = self.wanted.inventory.selection.limit.is_some_and(|limit| self.tally.selected >= limit);
         if full || !self.past.admits(vm)? {
             return Ok(());
         }

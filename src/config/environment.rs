@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 
+use super::error::did_you_mean;
 use crate::cli::{self, ENV};
 use crate::text::{escape, nearest};
 
@@ -28,7 +29,7 @@ pub(super) fn not_utf8(variables: impl IntoIterator<Item = (OsString, OsString)>
 
 fn stranger(name: &str, known: &BTreeSet<String>) -> String {
     let near = nearest(name, known.iter().map(String::as_str));
-    let hint = super::did_you_mean(near.map(str::to_owned));
+    let hint = did_you_mean(near);
     format!("{} is no option of v6fleet, and is ignored{hint}", escape(name))
 }
 

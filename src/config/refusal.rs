@@ -1,32 +1,12 @@
-//! A value that was refused, told with the place that it came from: a variable, the configuration file, or an
-//! earlier run's own options. What was typed is told by clap itself.
+//! A value that clap refuses: which, and why, with no more of it than may be told.
 
 use std::ffi::OsString;
 use std::fmt;
-use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue};
 
 use crate::cli;
-use crate::text::{escape, shown_path};
-
-/// Where an option's value came from, other than the command line.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Origin {
-    Variable(String),
-    File { path: PathBuf, key: String },
-    Run,
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Variable(name) => f.write_str(name),
-            Self::File { path, key } => write!(f, "{}: {key}", shown_path(path)),
-            Self::Run => f.write_str("the run's own options"),
-        }
-    }
-}
+use crate::text::escape;
 
 /// What clap refused: an option, its value and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,7 +73,7 @@ pub(crate) fn discreet(mut error: clap::Error) -> clap::Error {
 }
 
 /// Of a URL, scheme and host; `***` stands for all that may be a token or a password, and that may be all of it.
-fn without_secrets(url: &str) -> String {
+pub(super) fn without_secrets(url: &str) -> String {
     let is_scheme =
         |text: &str| (1..8).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric());
     let Some((scheme, rest)) = url.split_once("://").filter(|(scheme, _)| is_scheme(scheme)) else {

@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::audit::{Finding, Kind, Severity};
 use crate::inventory::InventoryFile;
 
-pub use files::{AuditFiles, JsonAudit};
+pub use files::{AuditFiles, Format, JsonAudit};
 pub use text::AuditText;
 
 /// What was audited, and when.

@@ -9,7 +9,7 @@ use crate::allocation::Change;
 use crate::difference::{Difference, Standing};
 use crate::ledger::Pair;
 
-pub use files::{DiffFiles, JsonDiff};
+pub use files::{DiffFiles, Format, JsonDiff};
 pub use text::DiffText;
 
 /// How many VMs differ in which way.

@@ -1,80 +1,143 @@
-//! Files that are filled row by row, each in the format that its name says, and put in their places together.
+//! Files that are filled row by row, each in a format that is known beforehand, and put in their places together.
+//!
+//! One that cannot be written is given up, and the others go on: whether they are worth anything without it is the
+//! caller's to say.
 
-use std::ffi::OsStr;
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::ReportError;
+use super::error::ReportError;
 use super::output::{Output, Place};
 
-/// What is written to such files, and in which forms.
-#[derive(Debug)]
-pub(super) struct Forms<F: 'static> {
-    /// With its verb, for an error.
-    pub(super) what: &'static str,
-    /// By the end of a file's name.
-    pub(super) by_extension: &'static [(&'static str, F)],
+/// The formats of one kind of document, told apart by the end of a file's name where none is named.
+pub trait FileFormat: fmt::Debug + Copy + 'static {
+    const ALL: &'static [Self];
+
+    /// The end of such a file's name, with its dot.
+    fn extension(self) -> &'static str;
+
+    /// Why a name is none of these, where it ends in none of `extensions`.
+    fn unknown(name: &Path, extensions: &str) -> String;
+
+    /// The format that a name says, in upper or lower case.
+    fn of_name(name: &Path) -> Option<Self> {
+        let name = name.to_string_lossy().to_ascii_lowercase();
+        Self::ALL.iter().copied().find(|format| name.ends_with(format.extension()))
+    }
+}
+
+/// A file that is to be written, and in which format.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReportFile<F> {
+    pub path: PathBuf,
+    pub format: F,
+}
+
+impl<F: FileFormat> ReportFile<F> {
+    /// The file of that name, in the format that the name says.
+    pub fn named(path: PathBuf) -> Result<Self, ReportError> {
+        match F::of_name(&path) {
+            Some(format) => Ok(Self { path, format }),
+            None => {
+                let extensions: Vec<_> = F::ALL.iter().map(|format| format.extension()).collect();
+                let reason = F::unknown(&path, &extensions.join(", "));
+                Err(ReportError::UnknownFormat { path, reason })
+            }
+        }
+    }
+
+    /// Finds, before there is anything to write, what would keep the file from being written then.
+    ///
+    /// Leaves nothing behind, and does not open pipes and devices.
+    pub fn check(&self) -> Result<(), ReportError> {
+        Place::of(&self.path)?.check().map_err(ReportError::write(&self.path))
+    }
+}
+
+/// What became of files that were to be written.
+#[derive(Debug, Default)]
+pub struct Written {
+    pub paths: Vec<PathBuf>,
+    pub failed: Vec<ReportError>,
+}
+
+impl Written {
+    /// The files, if none of them failed.
+    pub(super) fn all(self) -> Result<Vec<PathBuf>, ReportError> {
+        self.failed.into_iter().next().map_or(Ok(self.paths), Err)
+    }
 }
 
 /// Files while they are being written, each through a `B`.
 ///
-/// Dropped before [`Self::finish`], it takes its temporary files with it and old ones stay as they are.
+/// Dropped before [`Self::publish`], it takes its temporary files with it and old ones stay as they are.
 #[derive(Debug)]
 pub(super) struct Files<B> {
     open: Vec<(PathBuf, B)>,
-}
-
-impl<F: Copy> Forms<F> {
-    /// Finds out beforehand what would keep the files from being written.
-    pub(super) fn check(&self, outputs: &[PathBuf]) -> Result<(), ReportError> {
-        outputs.iter().try_for_each(|path| {
-            let (_, place) = self.place(path)?;
-            place.check().map_err(ReportError::write(path))
-        })
-    }
-
-    fn place(&self, path: &Path) -> Result<(F, Place), ReportError> {
-        let extension = path.extension().and_then(OsStr::to_str).unwrap_or_default();
-        let form = self.by_extension.iter().find(|(name, _)| name.eq_ignore_ascii_case(extension));
-        let Some((_, form)) = form else {
-            let extensions = self.by_extension.iter().map(|(name, _)| format!(".{name}"));
-            let extensions = extensions.collect::<Vec<_>>().join(", ");
-            return Err(ReportError::UnknownForm { path: path.into(), what: self.what, extensions });
-        };
-        Ok((*form, Place::at(path)?))
-    }
+    failed: Vec<ReportError>,
 }
 
 impl<B> Files<B> {
-    pub(super) fn create<F: Copy>(
-        outputs: &[PathBuf],
-        forms: &Forms<F>,
+    /// Opens every file; `begin` writes what stands before the rows.
+    pub(super) fn create<F: FileFormat>(
+        files: &[ReportFile<F>],
         begin: impl Fn(F, Output) -> io::Result<B>,
-    ) -> Result<Self, ReportError> {
-        let open = |path: &PathBuf| {
-            let (form, place) = forms.place(path)?;
-            let body = place.open().and_then(|output| begin(form, output));
+    ) -> Self {
+        Self::of(files.iter().map(|ReportFile { path, format }| {
+            let body = Place::of(path)?.open().and_then(|output| begin(*format, output));
             Ok((path.clone(), body.map_err(ReportError::write(path))?))
-        };
-        Ok(Self { open: outputs.iter().map(open).collect::<Result<_, ReportError>>()? })
+        }))
+    }
+
+    fn of(all: impl Iterator<Item = Result<(PathBuf, B), ReportError>>) -> Self {
+        let (mut open, mut failed) = (Vec::new(), Vec::new());
+        for file in all {
+            match file {
+                Ok(file) => open.push(file),
+                Err(error) => failed.push(error),
+            }
+        }
+        Self { open, failed }
+    }
+
+    /// These files, if none of them had to be given up.
+    pub(super) fn all(self) -> Result<Self, ReportError> {
+        match self.failed.into_iter().next() {
+            Some(error) => Err(error),
+            None => Ok(Self { failed: Vec::new(), ..self }),
+        }
     }
 
     /// Writes to every file.
-    pub(super) fn each(&mut self, write: impl Fn(&mut B) -> io::Result<()>) -> Result<(), ReportError> {
-        self.open.iter_mut().try_for_each(|(path, body)| write(body).map_err(ReportError::write(path)))
+    pub(super) fn each(&mut self, write: impl Fn(&mut B) -> io::Result<()>) {
+        let failed = &mut self.failed;
+        self.open.retain_mut(|(path, body)| {
+            write(body).map_err(|error| failed.push(ReportError::write(path)(error))).is_ok()
+        });
     }
 
-    /// Puts every file in its place, none of them before all of them are on disk, and says where they are.
-    pub(super) fn finish(self, end: impl Fn(B) -> io::Result<Output>) -> Result<Vec<PathBuf>, ReportError> {
-        let sync = |(path, body): (PathBuf, B)| match end(body).and_then(Output::sync) {
+    /// `end` writes what stands after the rows; then all of it is on disk.
+    pub(super) fn end(self, end: impl Fn(B) -> io::Result<Output>) -> Files<Output> {
+        let synced = self.open.into_iter().map(|(path, body)| match end(body).and_then(Output::sync) {
             Ok(output) => Ok((path, output)),
             Err(error) => Err(ReportError::write(&path)(error)),
-        };
-        let publish = |(path, output): (PathBuf, Output)| {
-            output.publish().map_err(ReportError::write(&path))?;
-            Ok(path)
-        };
-        let whole: Vec<_> = self.open.into_iter().map(sync).collect::<Result<_, _>>()?;
-        whole.into_iter().map(publish).collect()
+        });
+        let ended = Files::of(synced);
+        Files { open: ended.open, failed: self.failed.into_iter().chain(ended.failed).collect() }
+    }
+}
+
+impl Files<Output> {
+    /// Puts every file in its place, and says where they are.
+    pub(super) fn publish(self) -> Written {
+        let mut written = Written { paths: vec![], failed: self.failed };
+        for (path, output) in self.open {
+            match output.publish() {
+                Ok(()) => written.paths.push(path),
+                Err(error) => written.failed.push(ReportError::write(&path)(error)),
+            }
+        }
+        written
     }
 }

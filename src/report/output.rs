@@ -13,7 +13,7 @@ use rustix::fs::{Access, OFlags, access};
 use tempfile::NamedTempFile;
 use tracing::warn;
 
-use super::{Format, ReportError};
+use super::error::ReportError;
 use crate::text::shown_path;
 
 /// Around the random part of a temporary file's name.
@@ -33,17 +33,7 @@ pub(super) enum Place {
 
 impl Place {
     /// Looks at the path of a report, without touching it.
-    pub(super) fn of(path: &Path) -> Result<(Format, Self), ReportError> {
-        if path == "-" {
-            return Err(ReportError::StandardOutput);
-        }
-        let format = path.to_string_lossy().parse();
-        let format = format.map_err(|reason| ReportError::UnknownFormat { path: path.into(), reason })?;
-        Ok((format, Self::at(path)?))
-    }
-
-    /// Looks at a path whose format is known.
-    pub(super) fn at(path: &Path) -> Result<Self, ReportError> {
+    pub(super) fn of(path: &Path) -> Result<Self, ReportError> {
         let destination = match fs::metadata(path) {
             Ok(found) if found.is_dir() => return Err(ReportError::IsDirectory { path: path.into() }),
             Ok(found) if !found.is_file() => return Ok(Self::Direct { path: path.into() }),

@@ -12,9 +12,10 @@ use crate::ledger::{Counts, FailureCount, Named, RackCounts, RunInfo, Since, Sum
 use crate::text::{count, counted, duration, escape, shortened};
 
 use super::advice::{MAY_HAVE_CHANGED, advice, by_weight};
+use super::counts::failed;
 use super::racks::{self, Racks, total};
 use super::verdict::{Tone, Verdict};
-use super::{failed, json, selection};
+use super::{json, selection};
 
 /// Racks in the table; of more, those with the most failures and changes.
 const RACKS: usize = 20;

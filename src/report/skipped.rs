@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::ReportError;
+use super::error::ReportError;
 use super::output::{Output, Place};
 use crate::ledger::Skipped;
 use crate::text::cell;
@@ -34,8 +34,7 @@ impl SkippedList {
     /// Begins to write `path`, whose directory exists.
     pub fn create(path: &Path) -> Result<Self, ReportError> {
         check_skipped(path)?;
-        let (_, place) = Place::of(path)?;
-        let mut csv = csv::Writer::from_writer(place.open().map_err(ReportError::write(path))?);
+        let mut csv = csv::Writer::from_writer(Place::of(path)?.open().map_err(ReportError::write(path))?);
         let failed = csv.write_record(HEADER.trim_end().split(',')).err();
         Ok(Self { path: path.to_owned(), csv, failed })
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus};
 use serde_json::{Value, json};
 use v6fleet::outcome::{Failure, Outcome};
-use v6fleet::report::Format;
+use v6fleet::report::{FileFormat, Format};
 
 use crate::answers::{found, made, problem, refused, success_updated_now};
 use crate::fixture::{self, Fixture};
@@ -231,7 +231,7 @@ fn accounts(format: Format, report: &str) -> Vec<(&'static str, Account)> {
 
 /// Runs `args` with every format for output, and compares all that they and the recaps say, each with each.
 fn told_by_all(fixture: &Fixture, args: &[&str], exit_code: i32) -> Account {
-    let files = Format::ALL.map(|format| format!("all{}", format.extension()));
+    let files = Format::ALL.iter().map(|format| format!("all{}", format.extension())).collect::<Vec<_>>();
     let outputs = files.iter().flat_map(|file| ["-o", file]);
     let outcome = fixture.run(&args.iter().copied().chain(outputs).collect::<Vec<_>>()).exits(exit_code);
     let recap = fixture.run(&["report", "--format", "json"]).exits(0);

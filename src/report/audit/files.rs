@@ -1,14 +1,15 @@
 //! Findings in files: JSON, JSON Lines and CSV for programs, written as they come, and HTML for people.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::html::HtmlAudit;
 use super::{AuditInfo, AuditSummary};
 use crate::audit::{Finding, Other};
-use crate::report::files::{Files, Forms};
+use crate::report::error::ReportError;
+use crate::report::files::{FileFormat, Files, ReportFile};
+use crate::report::json;
 use crate::report::output::Output;
-use crate::report::{ReportError, json};
 use crate::text::cell;
 
 /// What the object's `schema` says.
@@ -116,46 +117,56 @@ impl Body {
     }
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Form {
+/// The formats of findings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
     Csv,
     Json,
     JsonLines,
     Html,
 }
 
-const FORMS: Forms<Form> = Forms {
-    what: "findings are",
-    by_extension: &[
-        ("csv", Form::Csv),
-        ("json", Form::Json),
-        ("jsonl", Form::JsonLines),
-        ("html", Form::Html),
-    ],
-};
+impl FileFormat for Format {
+    const ALL: &'static [Self] = &[Self::Csv, Self::Json, Self::JsonLines, Self::Html];
+
+    fn extension(self) -> &'static str {
+        match self {
+            Self::Csv => ".csv",
+            Self::Json => ".json",
+            Self::JsonLines => ".jsonl",
+            Self::Html => ".html",
+        }
+    }
+
+    fn unknown(_: &Path, extensions: &str) -> String {
+        format!("findings are written to a file whose name ends in one of {extensions}")
+    }
+}
 
 /// The files of an audit while they are being written.
 #[derive(Debug)]
 pub struct AuditFiles(Files<Body>);
 
 impl AuditFiles {
-    pub fn create(outputs: &[PathBuf], info: &AuditInfo) -> Result<Self, ReportError> {
-        let begin = |form, output| match form {
-            Form::Csv => Ok(Body::Csv(CsvAudit::begin(output)?.into())),
-            Form::Json => Ok(Body::Json(JsonAudit::begin(output, info)?)),
-            Form::JsonLines => Ok(Body::JsonLines(output)),
-            Form::Html => Ok(Body::Html(HtmlAudit::begin(output, info))),
+    /// Opens every file. An error if one of them cannot be written.
+    pub fn create(files: &[ReportFile<Format>], info: &AuditInfo) -> Result<Self, ReportError> {
+        let begin = |format, output| match format {
+            Format::Csv => Ok(Body::Csv(CsvAudit::begin(output)?.into())),
+            Format::Json => Ok(Body::Json(JsonAudit::begin(output, info)?)),
+            Format::JsonLines => Ok(Body::JsonLines(output)),
+            Format::Html => Ok(Body::Html(HtmlAudit::begin(output, info))),
         };
-        Ok(Self(Files::create(outputs, &FORMS, begin)?))
+        Files::create(files, begin).all().map(Self)
     }
 
-    pub fn finding(&mut self, finding: &Finding) -> Result<(), ReportError> {
-        self.0.each(|body| body.finding(finding))
+    /// Appends one finding to every file; what goes wrong here is told at the end.
+    pub fn finding(&mut self, finding: &Finding) {
+        self.0.each(|body| body.finding(finding));
     }
 
-    /// Puts every file in its place, and says where they are.
+    /// Puts every file in its place, none of them unless all of them are on disk, and says where they are.
     pub fn finish(self, summary: &AuditSummary) -> Result<Vec<PathBuf>, ReportError> {
-        self.0.finish(|body| body.finish(summary))
+        self.0.end(|body| body.finish(summary)).all()?.publish().all()
     }
 }
 
@@ -254,10 +265,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let files =
             ["audit.csv", "audit.json", "audit.jsonl", "audit.html"].map(|name| dir.path().join(name));
+        let named = files.clone().map(|file| ReportFile::named(file).unwrap());
         for finished in [false, true] {
-            let mut open = AuditFiles::create(&files, &info()).unwrap();
+            let mut open = AuditFiles::create(&named, &info()).unwrap();
             for finding in findings() {
-                open.finding(&finding).unwrap();
+                open.finding(&finding);
             }
             if finished {
                 assert_eq!(open.finish(&summary(&findings())).unwrap(), files);
@@ -270,7 +282,7 @@ mod tests {
         let kinds = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["kind"].clone());
         assert_eq!(kinds.collect::<Vec<_>>(), findings().iter().map(|f| f.kind.as_str()).collect::<Vec<_>>());
         for name in ["audit.xml", "audit", "-"] {
-            let error = AuditFiles::create(&[name.into()], &info()).unwrap_err().to_string();
+            let error = ReportFile::<Format>::named(name.into()).unwrap_err().to_string();
             assert!(error.starts_with(&format!("{name}: findings are written to a file")), "{error}");
         }
     }

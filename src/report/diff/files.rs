@@ -1,15 +1,16 @@
 //! The comparison for programs: JSON, JSON Lines and CSV, written as the differences come.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{DiffRow, Differences};
 use crate::difference::Standing;
 use crate::ledger::Overview;
 use crate::outcome::Failure;
-use crate::report::files::{Files, Forms};
+use crate::report::error::ReportError;
+use crate::report::files::{FileFormat, Files, ReportFile};
 use crate::report::output::Output;
-use crate::report::{ReportError, csv, json};
+use crate::report::{csv, json};
 use crate::text::cell;
 
 /// What the object's `schema` says.
@@ -122,44 +123,53 @@ impl Body {
     }
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Form {
+/// The formats of a comparison.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
     Csv,
     Json,
     JsonLines,
 }
 
-const FORMS: Forms<Form> = Forms {
-    what: "a comparison is",
-    by_extension: &[("csv", Form::Csv), ("json", Form::Json), ("jsonl", Form::JsonLines)],
-};
+impl FileFormat for Format {
+    const ALL: &'static [Self] = &[Self::Csv, Self::Json, Self::JsonLines];
+
+    fn extension(self) -> &'static str {
+        match self {
+            Self::Csv => ".csv",
+            Self::Json => ".json",
+            Self::JsonLines => ".jsonl",
+        }
+    }
+
+    fn unknown(_: &Path, extensions: &str) -> String {
+        format!("a comparison is written to a file whose name ends in one of {extensions}")
+    }
+}
 
 /// The files of a comparison while they are being written.
 #[derive(Debug)]
 pub struct DiffFiles(Files<Body>);
 
 impl DiffFiles {
-    /// Finds out before the comparison what would keep it from being written.
-    pub fn check(outputs: &[PathBuf]) -> Result<(), ReportError> {
-        FORMS.check(outputs)
-    }
-
-    pub fn create(outputs: &[PathBuf], from: &Overview, to: &Overview) -> Result<Self, ReportError> {
-        let begin = |form, output| match form {
-            Form::Csv => Ok(Body::Csv(CsvDiff::begin(output)?.into())),
-            Form::Json => Ok(Body::Json(JsonDiff::begin(output, from, to)?)),
-            Form::JsonLines => Ok(Body::JsonLines(output)),
+    /// Opens every file. An error if one of them cannot be written.
+    pub fn create(files: &[ReportFile<Format>], from: &Overview, to: &Overview) -> Result<Self, ReportError> {
+        let begin = |format, output| match format {
+            Format::Csv => Ok(Body::Csv(CsvDiff::begin(output)?.into())),
+            Format::Json => Ok(Body::Json(JsonDiff::begin(output, from, to)?)),
+            Format::JsonLines => Ok(Body::JsonLines(output)),
         };
-        Ok(Self(Files::create(outputs, &FORMS, begin)?))
+        Files::create(files, begin).all().map(Self)
     }
 
-    pub fn row(&mut self, row: &DiffRow<'_>) -> Result<(), ReportError> {
-        self.0.each(|body| body.row(row))
+    /// Appends one VM to every file; what goes wrong here is told at the end.
+    pub fn row(&mut self, row: &DiffRow<'_>) {
+        self.0.each(|body| body.row(row));
     }
 
-    /// Puts every file in its place, and says where they are.
+    /// Puts every file in its place, none of them unless all of them are on disk, and says where they are.
     pub fn finish(self, counts: &Differences) -> Result<Vec<PathBuf>, ReportError> {
-        self.0.finish(|body| body.finish(counts))
+        self.0.end(|body| body.finish(counts)).all()?.publish().all()
     }
 }
 
@@ -203,10 +213,11 @@ mod tests {
     fn files_are_whole_or_not_there_and_others_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         let files = ["diff.csv", "diff.json", "diff.jsonl"].map(|name| dir.path().join(name));
+        let named = files.clone().map(|file| ReportFile::named(file).unwrap());
         let (from, to) = runs();
         for finished in [false, true] {
-            let mut open = DiffFiles::create(&files, &from, &to).unwrap();
-            let counts = compare(&pairs(), |row| open.row(row).unwrap());
+            let mut open = DiffFiles::create(&named, &from, &to).unwrap();
+            let counts = compare(&pairs(), |row| open.row(row));
             if finished {
                 assert_eq!(open.finish(&counts).unwrap(), files);
             } else {
@@ -218,7 +229,7 @@ mod tests {
         let changes = &serde_json::from_str::<Value>(lines.lines().nth(2).unwrap()).unwrap()["changes"];
         assert_eq!(changes[0]["after"], "2001:db8:1000::2");
         for name in ["diff.html", "diff", "-"] {
-            let error = DiffFiles::check(&[name.into()]).unwrap_err().to_string();
+            let error = ReportFile::<Format>::named(name.into()).unwrap_err().to_string();
             assert!(error.starts_with(&format!("{name}: a comparison is written to a file")), "{error}");
         }
     }

@@ -1,0 +1,138 @@
+//! Why a command did not get to its end: refused while it was prepared, or broken while it was carried out.
+//!
+//! Which of the two it is, and with it the exit code, is said by the type, where the trouble is.
+
+use std::fmt::Display;
+use std::path::Path;
+
+use super::exit;
+use crate::api::ClientError;
+use crate::config::ConfigError;
+use crate::inventory::{InventoryError, SelectionError};
+use crate::ledger::LedgerError;
+use crate::report::ReportError;
+use crate::shrink::Shrunk;
+use crate::text::{escape, escape_lines};
+
+/// Found while a command was prepared: nothing was called, and nothing is written in its place.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    exit_code: u8,
+    error: anyhow::Error,
+}
+
+impl Refusal {
+    /// What was asked for cannot be done.
+    pub(super) fn usage(error: impl Into<anyhow::Error>) -> Self {
+        Self { exit_code: exit::USAGE, error: error.into() }
+    }
+
+    /// What an option names cannot be used: which option, what it names, and why.
+    pub(super) fn unusable(option: &str, path: &Path, error: impl Into<anyhow::Error>) -> Self {
+        let named = format!("{option} {}", escape(&path.display().to_string()));
+        Self::usage(error.into().context(named))
+    }
+
+    /// There is nothing to be done.
+    pub(super) fn nothing(message: impl Display) -> Self {
+        Self { exit_code: exit::NOTHING, error: anyhow::anyhow!("{message}") }
+    }
+
+    /// A brake is on before anything is called.
+    pub(super) fn braked(error: impl Into<anyhow::Error>) -> Self {
+        Self { exit_code: exit::BRAKED, error: error.into() }
+    }
+}
+
+impl From<LedgerError> for Refusal {
+    fn from(error: LedgerError) -> Self {
+        let is_locked = matches!(error, LedgerError::Locked { .. });
+        Self { exit_code: if is_locked { exit::LOCKED } else { exit::USAGE }, error: error.into() }
+    }
+}
+
+impl From<Shrunk> for Refusal {
+    fn from(error: Shrunk) -> Self {
+        Self::braked(error)
+    }
+}
+
+/// Errors that say what is wrong with what was asked for.
+macro_rules! usage {
+    ($($error:ty),* $(,)?) => {
+        $(impl From<$error> for Refusal {
+            fn from(error: $error) -> Self {
+                Self::usage(error)
+            }
+        })*
+    };
+}
+
+usage! { ClientError, ConfigError, InventoryError, ReportError, SelectionError }
+
+/// Met while a command was carried out: exit code 1.
+#[derive(Debug)]
+pub(super) struct Broken(anyhow::Error);
+
+impl Broken {
+    pub(super) fn new(error: impl Into<anyhow::Error>) -> Self {
+        Self(error.into())
+    }
+}
+
+impl From<LedgerError> for Broken {
+    fn from(error: LedgerError) -> Self {
+        Self::new(error)
+    }
+}
+
+impl From<ReportError> for Broken {
+    fn from(error: ReportError) -> Self {
+        Self::new(error)
+    }
+}
+
+/// Either of the two.
+#[derive(Debug)]
+pub(super) enum Failure {
+    Refused(Refusal),
+    Broken(Broken),
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<Broken> for Failure {
+    fn from(broken: Broken) -> Self {
+        Self::Broken(broken)
+    }
+}
+
+impl Failure {
+    pub(super) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Refused(refusal) => refusal.exit_code,
+            Self::Broken(_) => exit::INTERNAL,
+        }
+    }
+
+    pub(super) fn in_words(&self) -> String {
+        match self {
+            Self::Refused(Refusal { error, .. }) | Self::Broken(Broken(error)) => in_words(error),
+        }
+    }
+}
+
+/// An error and its causes, each once: some errors tell their cause themselves. What they quote is escaped.
+pub(super) fn in_words(error: &anyhow::Error) -> String {
+    let words =
+        error.chain().map(ToString::to_string).fold(String::new(), |told, cause| match told.as_str() {
+            "" => cause,
+            _ if told.ends_with(&cause) => told,
+            _ => format!("{told}: {cause}"),
+        });
+    escape_lines(&words)
+}

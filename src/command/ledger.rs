@@ -1,0 +1,30 @@
+//! The ledger of a command: opened for reading or for writing, and looked at as it is at one moment.
+
+use std::time::Duration;
+
+use super::failure::{Broken, Failure, Refusal};
+use crate::config::LedgerSettings;
+use crate::ledger::{Ledger, SANDBOX};
+
+/// Opens the ledger for reading. `--sandbox` asks for a rehearsal's, and is given no other.
+pub(super) fn to_read(settings: &LedgerSettings) -> Result<Ledger, Refusal> {
+    let ledger = Ledger::open_read_only(&settings.path)?;
+    if settings.sandbox {
+        ledger.check_kind(SANDBOX)?;
+    }
+    Ok(ledger)
+}
+
+/// Opens that ledger for writing, waiting so long for another process; where there is none, none is made.
+pub(super) fn to_change(settings: &LedgerSettings, wait: Duration) -> Result<Ledger, Refusal> {
+    let path = to_read(settings)?.path().to_owned();
+    Ok(Ledger::open(&path, wait)?)
+}
+
+/// Lets `look` see one state of the ledger: a run that is on goes on meanwhile, and another may begin or be deleted.
+pub(super) fn view<T>(
+    ledger: &Ledger,
+    look: impl FnOnce(&Ledger) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    ledger.as_of_now(|ledger| Ok::<_, Broken>(look(ledger)))?
+}

@@ -1,0 +1,83 @@
+//! The recap of a run on standard output, with the commands that a person may want to type next.
+
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use super::failure::Broken;
+use super::stdout::print;
+use crate::config::Form;
+use crate::inventory::READING;
+use crate::ledger::{RunInfo, SANDBOX, Summary};
+use crate::report::recap;
+use crate::text::{colored, quoted};
+
+/// The options that the command repeats: without them the inventory would be read otherwise, or another API called.
+/// Beside those of [`READING`].
+const REPEATED: [&str; 5] = ["skip-invalid", "base-url", "api-key-file", "ca-file", "world"];
+
+/// The command that calls the failed VMs of a run again; `None` where standard input was part of it.
+fn rerun(info: &RunInfo, ledger_args: &str) -> Option<String> {
+    if info.inventory.iter().any(|file| file.path == "-") {
+        return None;
+    }
+    let files = info.inventory.iter().map(|file| quoted(&file.path));
+    let action = info.action.map(|action| format!("--action {action}"));
+    let options =
+        READING.iter().chain(&REPEATED).filter(|name| !(info.base_url == SANDBOX && **name == "base-url"));
+    let options = options.flat_map(|name| {
+        let values =
+            info.options.get(*name).map(|value| value.as_array().cloned().unwrap_or(vec![value.clone()]));
+        let typed = |value: &Value| match value.as_str() {
+            Some("true") | None => format!("--{name}"),
+            Some(text) => format!("--{name} {}", quoted(text)),
+        };
+        values.unwrap_or_default().iter().map(typed).collect::<Vec<_>>()
+    });
+    let begin = std::iter::once("v6fleet run".to_owned());
+    let words: Vec<String> = begin.chain(files).chain(options).chain(action).collect();
+    Some(format!("{}{ledger_args} --only-failed={}", words.join(" "), info.id))
+}
+
+/// Returns the recap for people, uncoloured.
+pub(super) fn print_recap(
+    form: Form,
+    info: &RunInfo,
+    summary: &Summary,
+    reports: &[PathBuf],
+    ledger_args: &str,
+) -> Result<String, Broken> {
+    let rerun = rerun(info, ledger_args);
+    let resume = format!("v6fleet resume {}{ledger_args}", info.id);
+    let resume = (summary.pending > 0).then_some(resume.as_str());
+    let next = match summary.running {
+        true => recap::Next::default(),
+        false => recap::Next { rerun: rerun.as_deref(), resume },
+    };
+    let text = |colored| recap::text(info, summary, reports, next, colored);
+    let printed = match form {
+        Form::Text => text(colored(io::stdout().is_terminal())),
+        Form::Json => recap::json(info, summary, reports).map_err(Broken::new)?,
+    };
+    print(printed.as_bytes())?;
+    Ok(text(false))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_quoted_as_a_shell_needs_them() {
+        for (word, expected) in [
+            ("fleet.csv", "fleet.csv"),
+            ("my fleet.csv", "'my fleet.csv'"),
+            ("it's", r"'it'\''s'"),
+            ("", "''"),
+            ("$(x)", "'$(x)'"),
+        ] {
+            assert_eq!(quoted(word), expected);
+        }
+    }
+}

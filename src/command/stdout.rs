@@ -1,0 +1,50 @@
+//! Standard output. A reader that has gone away is no error: what nobody reads is dropped.
+
+use std::io::{self, BufWriter, StdoutLock, Write};
+
+use super::failure::Broken;
+
+/// Prints all that there is to say.
+pub(super) fn print(text: &[u8]) -> Result<(), Broken> {
+    let mut stdout = Stdout::lock();
+    stdout.write_all(text).and_then(|()| stdout.flush()).map_err(Stdout::failed)
+}
+
+/// Standard output while it is written to.
+#[derive(Debug)]
+pub(super) struct Stdout(Option<BufWriter<StdoutLock<'static>>>);
+
+impl Stdout {
+    pub(super) fn lock() -> Self {
+        Self(Some(BufWriter::new(io::stdout().lock())))
+    }
+
+    pub(super) fn failed(error: io::Error) -> Broken {
+        Broken::new(anyhow::Error::new(error).context("standard output"))
+    }
+
+    fn unless_gone<T>(
+        &mut self,
+        nothing: T,
+        write: impl FnOnce(&mut BufWriter<StdoutLock<'static>>) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let Some(stdout) = &mut self.0 else { return Ok(nothing) };
+        match write(stdout) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.0 = None;
+                Ok(nothing)
+            }
+            result => result,
+        }
+    }
+}
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.unless_gone(bytes.len(), |stdout| stdout.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.unless_gone((), Write::flush)
+    }
+}

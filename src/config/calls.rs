@@ -1,0 +1,45 @@
+//! How VMs are called: pace, attempts and brakes.
+
+use std::num::NonZeroU32;
+
+use crate::brake::{Canary, Limits};
+use crate::cli::{BrakeArgs, PaceArgs};
+use crate::pace::Ceiling;
+use crate::reconcile::Settings;
+use crate::retry::Policy;
+
+#[derive(Debug, Clone)]
+pub(crate) struct CallSettings {
+    pub(crate) rate: Ceiling,
+    /// Begin as if no earlier run had found a limit of the API's.
+    pub(crate) forget_rate: bool,
+    pub(crate) reconcile: Settings,
+    pub(crate) limits: Limits,
+}
+
+impl CallSettings {
+    pub(super) fn of(pace: &PaceArgs, brakes: &BrakeArgs) -> Self {
+        let reconcile = Settings {
+            concurrency: pace.concurrency,
+            rack_concurrency: pace.rack_concurrency,
+            policy: Policy { max_attempts: pace.max_attempts, max_wait: pace.max_wait },
+            timeout: pace.timeout,
+            deadline: pace.deadline,
+        };
+        Self { rate: pace.rate, forget_rate: pace.forget_rate, reconcile, limits: limits(brakes) }
+    }
+}
+
+fn limits(brakes: &BrakeArgs) -> Limits {
+    let canary = match brakes.canary.map(NonZeroU32::new) {
+        None => Canary::Default,
+        Some(None) => Canary::Off,
+        Some(Some(vms)) => Canary::Vms(vms),
+    };
+    Limits {
+        canary,
+        max_failed: brakes.max_failed,
+        max_changed: brakes.max_changed,
+        max_drift: brakes.max_drift,
+    }
+}

@@ -1,0 +1,52 @@
+//! What is to be done: one command, with its settings.
+
+use super::audit::AuditSettings;
+use super::diff::DiffSettings;
+use super::error::ConfigError;
+use super::history::HistorySettings;
+use super::layers::{Layers, Parsed};
+use super::report::ReportSettings;
+use super::resume::ResumeRequest;
+use super::run::RunSettings;
+use super::runs::RunsSettings;
+use super::sandbox::SandboxSettings;
+use crate::cli::{self, Cli};
+
+#[derive(Debug)]
+pub(crate) enum Command {
+    Run(Box<RunSettings>),
+    DryRun(Box<RunSettings>),
+    Resume(Box<ResumeRequest>),
+    Report(ReportSettings),
+    Runs(RunsSettings),
+    History(HistorySettings),
+    Diff(Box<DiffSettings>),
+    Audit(Box<AuditSettings>),
+    Sandbox(Box<SandboxSettings>),
+    /// For the shell of this name.
+    Completions(String),
+    /// Of one command, or of the whole program.
+    Man(Option<String>),
+}
+
+impl Command {
+    pub(super) fn of(parsed: Parsed, layers: Layers) -> Result<Self, ConfigError> {
+        let Parsed { cli: Cli { common, command }, in_force } = parsed;
+        Ok(match command {
+            cli::Command::Run(typed) => {
+                let is_dry = typed.dry_run;
+                let settings = RunSettings::of(&common, *typed, &in_force, layers)?.into();
+                if is_dry { Self::DryRun(settings) } else { Self::Run(settings) }
+            }
+            cli::Command::Resume(typed) => Self::Resume(ResumeRequest::of(&common, *typed, layers)?.into()),
+            cli::Command::Report(typed) => Self::Report(ReportSettings::of(&common, typed)?),
+            cli::Command::Runs(typed) => Self::Runs(RunsSettings::of(&common, typed)?),
+            cli::Command::History(typed) => Self::History(HistorySettings::of(&common, typed)?),
+            cli::Command::Diff(typed) => Self::Diff(DiffSettings::of(&common, typed)?.into()),
+            cli::Command::Audit(typed) => Self::Audit(AuditSettings::of(&common, *typed)?.into()),
+            cli::Command::Sandbox(typed) => Self::Sandbox(SandboxSettings::of(*typed)?.into()),
+            cli::Command::Completions { shell } => Self::Completions(shell.to_string()),
+            cli::Command::Man { command } => Self::Man(command),
+        })
+    }
+}

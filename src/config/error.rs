@@ -1,0 +1,57 @@
+//! What is wrong with a configuration.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::refusal::Refused;
+use super::setting::Source;
+use crate::cli;
+use crate::inventory::InvalidColumnMap;
+use crate::report::ReportError;
+use crate::text::shown_path;
+
+/// Why a command line, with what stands behind it, is no command.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    /// Clap's own words; asking for help is one of them.
+    #[error(transparent)]
+    Arguments(#[from] clap::Error),
+    #[error("{}{}: {source}", option.map(|option| format!("{option} ")).unwrap_or_default(), shown_path(path))]
+    File { option: Option<&'static str>, path: PathBuf, source: io::Error },
+    #[error("{}: {reason}", shown_path(path))]
+    Syntax { path: PathBuf, reason: String },
+    #[error("{}: there is no option {key:?}{}", shown_path(path), did_you_mean(cli::near_option(key).as_deref()))]
+    UnknownKey { path: PathBuf, key: String },
+    #[error("{}: {key} must be a text, a number, true or false, or a list of such", shown_path(path))]
+    UnfitValue { path: PathBuf, key: String },
+    #[error("{origin}: {refused}")]
+    Refused { origin: Source, refused: Refused },
+    #[error("{0} is not UTF-8 text")]
+    UnreadableVariable(String),
+    #[error(
+        "no API key: name a file with --api-key-file, or set HOSTUP_API_KEY (or rehearse with --sandbox)"
+    )]
+    NoKey,
+    #[error("the API key from {0} is empty")]
+    EmptyKey(String),
+    #[error("the API key from {0} is not UTF-8 text")]
+    UnreadableKey(String),
+    #[error("the API key from {0} has a character that no HTTP header can carry")]
+    UnfitKey(String),
+    #[error("neither XDG_STATE_HOME nor HOME is set: name a ledger with --ledger")]
+    NoHome,
+    #[error(transparent)]
+    Columns(#[from] InvalidColumnMap),
+    #[error(transparent)]
+    Output(#[from] ReportError),
+    /// What was typed after it made another command of it.
+    #[error("not a resume")]
+    NotAResume,
+    #[error("--limit-burst is for --limit-kind token-bucket only")]
+    BurstWithoutBucket,
+}
+
+/// A hint behind a word that is not known.
+pub(super) fn did_you_mean(near: Option<&str>) -> String {
+    near.map(|near| format!("; did you mean {near}?")).unwrap_or_default()
+}

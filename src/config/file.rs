@@ -1,0 +1,87 @@
+//! The configuration file: an option a key, as TOML.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use toml::{Table, Value};
+
+use super::error::ConfigError;
+use super::places::{home, named_by};
+
+/// A configuration file that was read.
+#[derive(Debug, Clone)]
+pub(super) struct ConfigFile {
+    pub(super) path: PathBuf,
+    table: Table,
+}
+
+impl ConfigFile {
+    /// The file that was named, by an option or a variable, or the one in its usual place if there is one.
+    pub(super) fn find(named: Option<PathBuf>) -> Result<Option<Self>, ConfigError> {
+        let (path, must_exist) = match named.or_else(|| named_by("V6FLEET_CONFIG")) {
+            Some(path) => (path, true),
+            None => match usual_place() {
+                Some(path) => (path, false),
+                None => return Ok(None),
+            },
+        };
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !must_exist => return Ok(None),
+            Err(source) => {
+                return Err(ConfigError::File { option: must_exist.then_some("--config"), path, source });
+            }
+        };
+        match text.parse() {
+            Ok(table) => Ok(Some(Self { path, table })),
+            Err(error) => Err(ConfigError::Syntax { path, reason: unquoted(&text, &error) }),
+        }
+    }
+
+    /// Every option that it names, with its values as they would have been typed.
+    pub(super) fn options(&self) -> impl Iterator<Item = Result<(String, Vec<String>), ConfigError>> {
+        self.table.iter().map(|(key, value)| {
+            let option = option(key);
+            match texts(value) {
+                Some(values) => Ok((option, values)),
+                None => Err(ConfigError::UnfitValue { path: self.path.clone(), key: option }),
+            }
+        })
+    }
+
+    /// The key that sets an option, in its own spelling.
+    pub(super) fn key_of(&self, name: &str) -> Option<String> {
+        self.table.keys().find(|key| option(key) == name).cloned()
+    }
+}
+
+/// The usual place of the file, whether or not it is there.
+pub(super) fn usual_place() -> Option<PathBuf> {
+    home("XDG_CONFIG_HOME", ".config").map(|dir| dir.join("v6fleet/config.toml"))
+}
+
+/// The option that a key stands for: either spelling will do.
+fn option(key: &str) -> String {
+    key.replace('_', "-")
+}
+
+/// What is wrong with a file, without the line that is wrong: it may hold a secret.
+fn unquoted(text: &str, error: &toml::de::Error) -> String {
+    let before = &text[..error.span().map_or(0, |span| span.start)];
+    format!("line {}: {}", before.matches('\n').count() + 1, error.message())
+}
+
+/// An option's values as they would have been typed.
+fn texts(value: &Value) -> Option<Vec<String>> {
+    let scalar = |value: &Value| match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Integer(number) => Some(number.to_string()),
+        Value::Boolean(flag) => Some(flag.to_string()),
+        Value::Float(_) | Value::Datetime(_) | Value::Array(_) | Value::Table(_) => None,
+    };
+    match value {
+        Value::Array(list) => list.iter().map(scalar).collect(),
+        value => scalar(value).map(|text| vec![text]),
+    }
+}

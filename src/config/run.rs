@@ -1,0 +1,71 @@
+//! `v6fleet run`, and `run --dry-run`.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use super::api::ApiSettings;
+use super::calls::CallSettings;
+use super::error::ConfigError;
+use super::inventory::InventorySettings;
+use super::layers::Layers;
+use super::ledger::LedgerSettings;
+use super::monitor::MonitorSettings;
+use super::reporting::ReportingSettings;
+use super::setting::{Setting, recorded};
+use crate::api::BaseUrl;
+use crate::cli::{CommonArgs, RunArgs};
+use crate::inventory::Action;
+use crate::shrink::Share;
+
+#[derive(Debug)]
+pub(crate) struct RunSettings {
+    pub(crate) ledger: LedgerSettings,
+    /// How long to wait for another run to end.
+    pub(crate) lock_timeout: Duration,
+    pub(crate) base_url: BaseUrl,
+    pub(crate) api: ApiSettings,
+    pub(crate) inventory: InventorySettings,
+    /// For every VM; `None` is each row's own.
+    pub(crate) action: Option<Action>,
+    /// Go on with the job's unfinished run, if there is one.
+    pub(crate) resume: bool,
+    pub(crate) max_shrink: Option<Share>,
+    /// The run whose failed VMs are meant.
+    pub(crate) only_failed: Option<String>,
+    pub(crate) calls: CallSettings,
+    pub(crate) reports: ReportingSettings,
+    pub(crate) monitor: MonitorSettings,
+    /// The options in force, by name, as the run records them.
+    pub(crate) options: Map<String, Value>,
+    /// The command line, word by word.
+    pub(crate) typed: Vec<OsString>,
+}
+
+impl RunSettings {
+    pub(super) fn of(
+        common: &CommonArgs,
+        typed: RunArgs,
+        in_force: &[Setting],
+        layers: Layers,
+    ) -> Result<Self, ConfigError> {
+        let RunArgs { inventory, action, inventory_options, selection, connection, rehearsal, .. } = &typed;
+        Ok(Self {
+            ledger: LedgerSettings::of(common, rehearsal.sandbox)?,
+            lock_timeout: connection.lock_timeout,
+            api: ApiSettings::of(connection, &typed.pace, rehearsal),
+            inventory: InventorySettings::of(inventory, inventory_options, selection, action.is_some())?,
+            action: *action,
+            resume: typed.resume,
+            max_shrink: typed.max_shrink,
+            calls: CallSettings::of(&typed.pace, &typed.brakes),
+            reports: ReportingSettings::of(&typed.reports)?,
+            monitor: MonitorSettings::of(&typed.reports, connection, rehearsal),
+            options: recorded(in_force),
+            typed: layers.args,
+            base_url: typed.base_url,
+            only_failed: typed.only_failed,
+        })
+    }
+}
