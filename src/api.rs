@@ -6,7 +6,9 @@
 
 mod announced;
 mod attempt;
+mod base_url;
 mod body;
+mod client_error;
 mod departure;
 mod error_body;
 mod fault;
@@ -21,7 +23,6 @@ mod transport;
 mod v1;
 mod wait;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,8 @@ use secrecy::{ExposeSecret, SecretString};
 
 pub use announced::Announced;
 pub use attempt::{Attempt, Fault};
+pub use base_url::{BaseUrl, InvalidBaseUrl};
+pub use client_error::ClientError;
 pub use meaning::{Admission, Credential, Meaning};
 pub use proxy::{InvalidProxy, ProxyUrl};
 pub use server_clock::ServerClock;
@@ -62,93 +65,6 @@ pub struct Endpoint {
     pub extra_roots: Option<Vec<u8>>,
     /// `None`: as the environment says.
     pub proxy: Option<ProxyUrl>,
-}
-
-/// Why no client could be made.
-#[derive(Debug, thiserror::Error)]
-pub enum ClientError {
-    #[error("the API key has a character that no HTTP header can carry")]
-    Key,
-    #[error("the API key cannot be searched for in answers: {0}")]
-    Mask(#[source] aho_corasick::BuildError),
-    #[error("the CA file holds no usable PEM certificate: {0}")]
-    Pem(#[source] rustls::pki_types::pem::Error),
-    #[error("the CA file holds a certificate that cannot be used: {0}")]
-    Root(#[source] rustls::Error),
-    #[error("the CA file holds no PEM certificate")]
-    NoRoots,
-    /// One of the environment's.
-    #[error("{variable}: {error}")]
-    Proxy { variable: &'static str, error: InvalidProxy },
-    #[error("the proxy cannot be used: {0}")]
-    UnfitProxy(#[source] reqwest::Error),
-    #[error("cannot set up TLS (are CA certificates installed? see --ca-file): {0}")]
-    Verifier(#[source] rustls::Error),
-    #[error("cannot set up HTTP: {0}")]
-    Client(#[source] reqwest::Error),
-}
-
-/// Where the API is: `https`, or plain `http` to a literal loopback address.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BaseUrl(Url);
-
-/// Why a text is not a [`BaseUrl`].
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidBaseUrl {
-    #[error("not a URL such as https://cloud.hostup.se")]
-    NotAUrl,
-    #[error(
-        "plain http is for a literal loopback address only (http://127.0.0.1:PORT): others could read along"
-    )]
-    PlainHttp,
-    #[error("must hold no user name, password, query or fragment")]
-    Surplus,
-}
-
-impl BaseUrl {
-    /// Whether the host is a literal loopback address; proxies are never used for those.
-    pub fn is_loopback(&self) -> bool {
-        self.host().parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
-    }
-
-    /// Without the brackets of an address.
-    fn host(&self) -> &str {
-        self.0.host_str().unwrap_or_default().trim_matches(['[', ']'])
-    }
-
-    fn is_plain(&self) -> bool {
-        self.0.scheme() == "http"
-    }
-
-    pub fn as_str(&self) -> &str {
-        self.0.as_str().trim_end_matches('/')
-    }
-}
-
-impl std::str::FromStr for BaseUrl {
-    type Err = InvalidBaseUrl;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let url = Url::parse(text).map_err(|_| InvalidBaseUrl::NotAUrl)?;
-        if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-            return Err(InvalidBaseUrl::NotAUrl);
-        }
-        let credentials = !url.username().is_empty() || url.password().is_some();
-        if credentials || url.query().is_some() || url.fragment().is_some() {
-            return Err(InvalidBaseUrl::Surplus);
-        }
-        let base = Self(url);
-        match base.is_plain() && !base.is_loopback() {
-            true => Err(InvalidBaseUrl::PlainHttp),
-            false => Ok(base),
-        }
-    }
-}
-
-impl std::fmt::Display for BaseUrl {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
-    }
 }
 
 /// A client of v1's routed-IPv6 endpoint.
@@ -345,35 +261,6 @@ fn encodings(headers: &HeaderMap) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn plain_http_is_refused_except_to_a_literal_loopback_address() {
-        for text in
-            ["https://cloud.hostup.se", "http://127.0.0.1:8080", "http://[::1]:8080/", "http://127.9.9.9"]
-        {
-            assert!(text.parse::<BaseUrl>().is_ok(), "{text}");
-        }
-        for text in
-            ["http://cloud.hostup.se", "http://localhost:8080", "http://10.0.0.1", "http://127.0.0.1.nip.io"]
-        {
-            assert_eq!(text.parse::<BaseUrl>(), Err(InvalidBaseUrl::PlainHttp), "{text}");
-        }
-        for text in ["", "cloud.hostup.se", "ftp://cloud.hostup.se", "file:///etc/passwd"] {
-            assert_eq!(text.parse::<BaseUrl>(), Err(InvalidBaseUrl::NotAUrl), "{text}");
-        }
-        for text in
-            ["https://user:pw@cloud.hostup.se", "https://cloud.hostup.se/?a=b", "https://cloud.hostup.se/#a"]
-        {
-            assert_eq!(text.parse::<BaseUrl>(), Err(InvalidBaseUrl::Surplus), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_base_url_is_one_text_however_its_end_is_written() {
-        let text = |url: &str| url.parse::<BaseUrl>().unwrap().as_str().to_owned();
-        assert_eq!(text("https://cloud.hostup.se/"), text("https://CLOUD.hostup.se:443"));
-        assert_eq!(text("https://example.com/proxy/"), "https://example.com/proxy");
-    }
 
     #[test]
     fn a_key_that_no_header_can_carry_is_refused() {

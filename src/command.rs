@@ -6,6 +6,7 @@
 mod access;
 mod audit;
 mod completion;
+mod continuation;
 mod descriptors;
 mod diff;
 mod dry_run;

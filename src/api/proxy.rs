@@ -8,7 +8,7 @@ use std::str::FromStr;
 use ipnet::IpNet;
 use reqwest::Url;
 
-use super::{BaseUrl, ClientError};
+use super::base_url::BaseUrl;
 
 /// The variables that name one for `https`, the first that is not empty.
 const VARIABLES: [&str; 4] = ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
@@ -29,9 +29,17 @@ pub enum InvalidProxy {
     Scheme,
 }
 
+/// Why a variable of the environment names no proxy.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{variable}: {error}")]
+pub struct InvalidVariable {
+    variable: &'static str,
+    error: InvalidProxy,
+}
+
 impl ProxyUrl {
     /// The one for a host that is no loopback address; `typed` goes before the environment.
-    pub(super) fn for_host(url: &BaseUrl, typed: Option<&Self>) -> Result<Option<Self>, ClientError> {
+    pub(super) fn for_host(url: &BaseUrl, typed: Option<&Self>) -> Result<Option<Self>, InvalidVariable> {
         let variable = |name: &str| env::var_os(name).map(|value| value.to_string_lossy().into_owned());
         Self::chosen(url, typed, variable)
     }
@@ -40,7 +48,7 @@ impl ProxyUrl {
         url: &BaseUrl,
         typed: Option<&Self>,
         variable: impl Fn(&str) -> Option<String>,
-    ) -> Result<Option<Self>, ClientError> {
+    ) -> Result<Option<Self>, InvalidVariable> {
         let first = |names: &[&'static str]| {
             names.iter().find_map(|&name| Some((name, variable(name).filter(|value| !value.is_empty())?)))
         };
@@ -50,7 +58,7 @@ impl ProxyUrl {
         match (typed, first(&VARIABLES)) {
             (Some(typed), _) => Ok(Some(typed.clone())),
             (None, Some((name, value))) => {
-                value.parse().map(Some).map_err(|error| ClientError::Proxy { variable: name, error })
+                value.parse().map(Some).map_err(|error| InvalidVariable { variable: name, error })
             }
             (None, None) => Ok(None),
         }
@@ -111,7 +119,11 @@ mod tests {
     use super::*;
 
     /// The proxy's host, given these variables.
-    fn chosen(url: &str, typed: Option<&str>, env: &[(&str, &str)]) -> Result<Option<String>, ClientError> {
+    fn chosen(
+        url: &str,
+        typed: Option<&str>,
+        env: &[(&str, &str)],
+    ) -> Result<Option<String>, InvalidVariable> {
         let env: HashMap<&str, &str> = env.iter().copied().collect();
         let typed = typed.map(|typed| typed.parse().unwrap());
         let variable = |name: &str| env.get(name).map(|&value| value.to_owned());

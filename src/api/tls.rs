@@ -16,7 +16,8 @@ use rustls::{
 };
 use rustls_platform_verifier::Verifier as Platform;
 
-use super::{BaseUrl, ClientError};
+use super::base_url::BaseUrl;
+use super::client_error::ClientError;
 
 /// How TLS is spoken.
 #[derive(Debug, Clone)]

@@ -107,16 +107,22 @@ impl<'a> Execution<'a> {
         progress.finish();
         let (ledger, rest) = writer.close();
         let whole = ending.and_then(|ending| {
-            rest.into_iter().try_for_each(|reply| match reply {
-                Reply::Failed(error) => Err(error),
-                _ => Ok(()),
-            })?;
-            let ledger = ledger.ok_or(LedgerError::WriterGone)?;
+            let ledger = handed_back(ledger, rest)?;
             ledger.remember_rate(&run, pace.to_remember())?;
             Ok((ledger, ending))
         });
         whole.map_err(|error| plan.broken_off(&run, &error))
     }
+}
+
+/// The ledger, if its writer has written all that it was given.
+fn handed_back(ledger: Option<Ledger>, rest: Vec<Reply>) -> Result<Ledger, LedgerError> {
+    for reply in rest {
+        if let Reply::Failed(error) = reply {
+            return Err(error);
+        }
+    }
+    ledger.ok_or(LedgerError::WriterGone)
 }
 
 /// The rate that an earlier run found, unless it is to be forgotten.

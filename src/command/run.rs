@@ -3,12 +3,12 @@
 use tracing::{info, warn};
 
 use super::access::Access;
+use super::continuation::{Continued, go_on};
 use super::execution::{Ended, Execution, Plan};
 use super::failure::{Failure, Refusal};
 use super::job::{Course, course, job};
 use super::outputs;
 use super::rehearsal::{Callee, world};
-use super::resume::{Continued, go_on};
 use super::spared::Spared;
 use super::staging::{Past, Selected, Stage, Staged, Wanted, guard, stage};
 use crate::config::RunSettings;

@@ -1,0 +1,45 @@
+//! A run of the ledger that is gone on with, by `resume` or by `run --resume`.
+
+use std::path::Path;
+
+use tracing::info;
+
+use super::access::Access;
+use super::execution::{Execution, Plan};
+use super::failure::Refusal;
+use super::rehearsal::{Callee, world};
+use crate::api::BaseUrl;
+use crate::ledger::{Ledger, NewRun, RunKey, SANDBOX};
+
+/// A run that is gone on with; what `job` has of it that may change is noted.
+pub(super) struct Continued {
+    pub(super) ledger: Ledger,
+    pub(super) run: RunKey,
+    pub(super) job: NewRun,
+}
+
+/// `world_file` is for a rehearsal; without one the built-in world takes in the run's VMs.
+pub(super) fn go_on<'a>(
+    continued: Continued,
+    access: &Access<'_>,
+    world_file: Option<&Path>,
+    plan: Plan<'a>,
+) -> Result<Execution<'a>, Refusal> {
+    let Continued { ledger, run, job } = continued;
+    let callee = match job.base_url == SANDBOX {
+        false => {
+            let base_url: BaseUrl = job.base_url.parse().map_err(Refusal::usage)?;
+            Callee::real(access.api(&base_url)?)
+        }
+        true => {
+            let mut world = world(world_file)?;
+            if world_file.is_none() {
+                ledger.each_vm(&run, &mut |vmid, rack| world.take_in(vmid, rack))?;
+            }
+            Callee::embedded(access, ledger.path(), world)?
+        }
+    };
+    ledger.resume(&run, &job)?;
+    info!(run = run.id, "run goes on");
+    Execution::prepare(plan, ledger, run, callee)
+}
