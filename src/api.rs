@@ -9,6 +9,7 @@ mod attempt;
 mod base_url;
 mod body;
 mod client_error;
+mod clip;
 mod departure;
 mod error_body;
 mod fault;
@@ -44,6 +45,7 @@ pub(crate) use v1::tests::attempt as answered;
 use crate::clock;
 use crate::inventory::{Action, VmId};
 use announced::Stated;
+use clip::clip;
 use departure::Departure;
 use fault::Head;
 use line::{Line, Lines};
@@ -177,12 +179,11 @@ impl Api {
             response.chunk().await.map_err(|error| self.masked(transport::of_body(&error)))?
         {
             if body.len() + chunk.len() > body::CAP {
-                return Err(fault::malformed(body::too_large()));
+                return Err(Fault::malformed(body::too_large()));
             }
             body.extend_from_slice(&chunk);
         }
-        body::unpack(body, &encodings(response.headers()))
-            .map_err(|reason| fault::malformed(fault::clip(&reason)))
+        body::unpack(body, &encodings(response.headers())).map_err(|reason| Fault::malformed(clip(&reason)))
     }
 
     /// A certificate's names are text from the server too, and so are the last words of HTTP/2.

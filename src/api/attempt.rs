@@ -5,8 +5,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::announced::Announced;
-use super::fault::malformed;
-use super::meaning::{Admission, Meaning};
+use super::meaning::{Admission, Meaning, Sense};
 use crate::outcome::{Answer, Failure, Offset};
 
 /// A `Date` is cut to whole seconds.
@@ -45,6 +44,19 @@ pub struct Fault {
     pub message: String,
 }
 
+impl Fault {
+    /// A fault that asks for no wait.
+    pub(super) fn of(sense: Sense, message: String) -> Self {
+        let Sense { failure, meaning, may_have_applied } = sense;
+        Self { failure, meaning, may_have_applied, retry_after: None, message }
+    }
+
+    /// A success that cannot be understood: it may well have acted.
+    pub(super) fn malformed(message: String) -> Self {
+        Self::of(Sense::MALFORMED, message)
+    }
+}
+
 impl Attempt {
     /// An attempt of which nothing has come back yet.
     pub(crate) fn unanswered(sent_at: Timestamp) -> Self {
@@ -56,7 +68,7 @@ impl Attempt {
             timestamp: None,
             date: None,
             announced: Announced::default(),
-            result: Err(malformed("no answer yet".into())),
+            result: Err(Fault::malformed("no answer yet".into())),
         }
     }
 

@@ -68,8 +68,7 @@ pub(super) fn decode(body: &[u8]) -> Cow<'_, str> {
 
 /// A text that is to be read as JSON, which allows no bare control character in a string: some servers write them.
 pub(super) fn spaced(text: &str) -> Cow<'_, str> {
-    // To the end, whatever is found: many bytes at a time.
-    match text.bytes().fold(false, |found, byte| found | (byte < b' ')) {
+    match text.bytes().min().is_some_and(|least| least < b' ') {
         true => text.replace(|c: char| c < ' ', " ").into(),
         false => text.into(),
     }

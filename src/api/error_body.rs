@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use jiff::Timestamp;
 
 use super::body;
-use super::fault::clip;
+use super::clip::clip;
 use super::object::{Object, Raw};
 use super::wait::Wait;
 use crate::allocation::Moment;

@@ -7,13 +7,11 @@ use reqwest::Response;
 use reqwest::header::{AGE, CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER};
 
 use super::attempt::Fault;
+use super::clip::clip;
 use super::error_body::ErrorBody;
 use super::meaning::Sense;
 use super::wait::{Wait, http_date};
 use crate::clock;
-
-/// How much of a server's text is kept, in characters.
-const TEXT_CAP: usize = 300;
 
 /// What is read from an answer before its body.
 #[derive(Debug, Clone, Default)]
@@ -57,13 +55,7 @@ fn text(headers: &HeaderMap, name: &str) -> Option<String> {
 
 /// The fault of an answer whose status is not 2xx, or that is no valid success.
 pub(super) fn of_answer(head: &Head, body: &ErrorBody, sense: Sense) -> Fault {
-    Fault { retry_after: longest(head, body), ..of_sense(sense, line(head, body)) }
-}
-
-/// A fault that asks for no wait.
-pub(super) fn of_sense(sense: Sense, message: String) -> Fault {
-    let Sense { failure, meaning, may_have_applied } = sense;
-    Fault { failure, meaning, may_have_applied, retry_after: None, message }
+    Fault { retry_after: longest(head, body), ..Fault::of(sense, line(head, body)) }
 }
 
 /// Of all the waits that an answer asks for, the longest. Moments are those of its own `Date`.
@@ -87,20 +79,6 @@ fn line(head: &Head, body: &ErrorBody) -> String {
     match &body.line {
         Some(line) => clip(&format!("{status}: {line}")),
         None => format!("{status} ({kind})"),
-    }
-}
-
-/// A success that cannot be understood: it may well have acted.
-pub(super) fn malformed(message: String) -> Fault {
-    of_sense(Sense::MALFORMED, message)
-}
-
-/// A server's text, no longer than is useful.
-pub(super) fn clip(text: &str) -> String {
-    match text.trim() {
-        // No text has more characters than bytes.
-        short if short.len() <= TEXT_CAP => short.to_owned(),
-        long => long.chars().take(TEXT_CAP).collect(),
     }
 }
 
@@ -155,11 +133,5 @@ mod tests {
     fn a_conflict_is_unanswered_by_its_code() {
         assert!(fault(409, r#"{"code":"upstream_failed"}"#).may_have_applied);
         assert!(!fault(409, r#"{"code":"vps_not_ready"}"#).may_have_applied);
-    }
-
-    #[test]
-    fn a_servers_text_is_clipped() {
-        let long = format!(r#"{{"message":"{}"}}"#, "å".repeat(5000));
-        assert_eq!(fault(500, &long).message.chars().count(), TEXT_CAP);
     }
 }

@@ -12,7 +12,7 @@ use rustls::AlertDescription::{
 use rustls::{AlertDescription, InvalidMessage};
 
 use super::attempt::Fault;
-use super::fault::{clip, of_sense};
+use super::clip::clip;
 use super::meaning::{Credential, Meaning, Sense};
 use super::tls::is_an_authoritys;
 use crate::outcome::Failure;
@@ -74,13 +74,13 @@ pub(super) fn of_body(error: &reqwest::Error) -> Fault {
 
 /// The fault of a call that left and had no answer in time.
 pub(super) fn late() -> Fault {
-    of_sense(Sense::lost(Failure::Timeout), "no answer within the timeout".into())
+    Fault::of(Sense::lost(Failure::Timeout), "no answer within the timeout".into())
 }
 
 /// The fault of a call that found no connection, or no room on it, while nothing else was answered either.
 pub(super) fn stuck() -> Fault {
     let message = "no connection, or no room on it, within the timeout".into();
-    of_sense(Sense::idle(Failure::Connect, Meaning::Unreachable), message)
+    Fault::of(Sense::idle(Failure::Connect, Meaning::Unreachable), message)
 }
 
 fn of_breach(breach: Breach, error: &(dyn Error + 'static), told: Told) -> Fault {
@@ -94,7 +94,7 @@ fn of_breach(breach: Breach, error: &(dyn Error + 'static), told: Told) -> Fault
         Breach::Silence => Sense::lost(Failure::Timeout),
         Breach::Cut => Sense::MALFORMED,
     };
-    of_sense(sense, clip(&message(breach, error, told)))
+    Fault::of(sense, clip(&message(breach, error, told)))
 }
 
 fn breach(error: &(dyn Error + 'static), told: Told, known: Known) -> Breach {

@@ -5,10 +5,11 @@ use std::str::FromStr;
 
 use reqwest::Url;
 
-use super::attempt::Attempt;
+use super::attempt::{Attempt, Fault};
 use super::body::spaced;
+use super::clip::clip;
 use super::error_body::ErrorBody;
-use super::fault::{self, Head, clip};
+use super::fault::{self, Head};
 use super::meaning::Sense;
 use super::object::{Object, Raw};
 use crate::allocation::{Allocation, Moment};
@@ -53,7 +54,7 @@ fn accept(head: &Head, envelope: &Object<'_>, attempt: &mut Attempt) {
     attempt.timestamp = rest.moment("timestamp", Absence::Fine).and_then(|at| at.at());
     attempt.request_id = rest.id("requestId", Absence::Fine).or(attempt.request_id.take());
     attempt.result = answer(head.status, envelope, rest.warnings)
-        .map_err(|reason| fault::malformed(undocumented(&reason)));
+        .map_err(|reason| Fault::malformed(undocumented(&reason)));
 }
 
 fn refuse(head: &Head, text: &str, sense: impl FnOnce(&ErrorBody) -> Sense, attempt: &mut Attempt) {

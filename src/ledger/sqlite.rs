@@ -6,21 +6,26 @@ mod burial;
 mod claims;
 mod column;
 mod draft;
+mod engine;
 mod file;
 mod fold;
 mod known;
 mod lock;
+mod log;
+mod path;
 mod pending;
 mod prune;
 mod rates;
 mod runs;
+mod schema;
 mod statements;
 mod steps;
 mod store;
+mod told;
 mod vms;
 
 pub(super) use file::Sqlite;
-pub use store::beside;
+pub use path::beside;
 
 /// A run by the numbers that its rows have.
 #[derive(Debug, Clone, Copy)]

@@ -32,13 +32,11 @@ impl Begin for Sqlite {
 
     fn resume(&self, run: &RunKey, job: &NewRun) -> Result<(), LedgerError> {
         let run = self.run(run)?;
-        let sql = format!(
-            "UPDATE runs SET resumes = resumes + 1, resumed_at = ?2, ended_at = NULL, stopped_by = NULL, braked = NULL,
+        let sql = "UPDATE runs SET resumes = resumes + 1, resumed_at = ?2, ended_at = NULL, stopped_by = NULL, braked = NULL,
                 exit_code = NULL, counts = NULL, options = json_patch(options, ?3), key_fingerprint = ?4,
                 timeout_us = ?5, calls_before = (SELECT coalesce(sum(attempts + throttled), 0)
                     FROM listed i WHERE i.no BETWEEN ?6 AND ?7)
-             WHERE no = ?1"
-        );
+             WHERE no = ?1";
         let [first, last] = span(run.no);
         let values = params![
             run.no,
@@ -49,7 +47,7 @@ impl Begin for Sqlite {
             first,
             last,
         ];
-        self.ask(|db| db.execute(&sql, values)).map(drop)
+        self.ask(|db| db.execute(sql, values)).map(drop)
     }
 
     fn open_book(mut self: Box<Self>, run: &RunKey) -> Result<Box<dyn engine::Book>, LedgerError> {

@@ -11,7 +11,8 @@ use super::claims::Claims;
 use super::column::{self, calls, time};
 use super::pending::Pending;
 use super::statements::Statements;
-use super::{Run, Sqlite, fold, number, position, span, store};
+use super::told::told;
+use super::{Run, Sqlite, fold, log, number, position, span};
 use crate::allocation::Expected;
 use crate::clock::{self, Clock};
 use crate::ledger::dating::Dating;
@@ -119,7 +120,7 @@ impl engine::Book for Book {
     fn write(&mut self, batch: &mut dyn Iterator<Item = Request>) -> Result<Vec<Reply>, LedgerError> {
         self.sqlite.check()?;
         self.page.write(&mut self.sqlite.db, batch).map_err(|error| match error {
-            WriteError::Sqlite(error) => store::told(&self.sqlite.path)(error),
+            WriteError::Sqlite(error) => told(&self.sqlite.path)(error),
             WriteError::SettledTwice(position) => LedgerError::SettledTwice(position),
         })
     }
@@ -162,7 +163,7 @@ impl Page {
         self.last_event = statements.last_event();
         drop(statements);
         commit.commit()?;
-        store::checkpoint_when_long(db)?;
+        log::checkpoint_when_long(db)?;
         if !counted.is_empty() {
             replies.push(Reply::Settled(counted));
         }

@@ -10,7 +10,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 use tracing::info;
 
-use super::store::{beside, io_error};
+use super::path::{beside, io_error};
 use crate::ledger::error::LedgerError;
 
 /// How often a waiting run looks whether the lock is free.
@@ -198,7 +198,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
-    use crate::ledger::sqlite::store::create;
+    use crate::ledger::sqlite::path::create;
 
     fn at(dir: &tempfile::TempDir) -> PathBuf {
         dir.path().join("state/ledger.db")

@@ -4,7 +4,7 @@ use rusqlite::{Connection, Error};
 
 use super::runs::{NEWEST_OF_ITS_JOB, UNFINISHED};
 use super::steps::STEP;
-use super::{span, store};
+use super::{log, span};
 
 /// That there is an older run of a run `r`'s job which stays, pinned and unfinished.
 const SUPERSEDES: &str = "EXISTS (SELECT 1 FROM runs p WHERE p.pinned AND p.no < r.no
@@ -43,7 +43,7 @@ fn delete(db: &Connection, run: i64) -> Result<(), Error> {
     rest.execute("DELETE FROM racks WHERE run = ?1", [run])?;
     rest.execute("DELETE FROM runs WHERE no = ?1", [run])?;
     rest.commit()?;
-    store::checkpoint_when_long(db)
+    log::checkpoint_when_long(db)
 }
 
 fn delete_all(db: &Connection, table: &str, key: &str, run: i64) -> Result<(), Error> {
@@ -53,7 +53,7 @@ fn delete_all(db: &Connection, table: &str, key: &str, run: i64) -> Result<(), E
     let vms = i64::try_from(STEP).unwrap_or(i64::MAX);
     let [first, last] = span(run);
     while db.execute(&step, [first, last, vms - 1])? > 0 {
-        store::checkpoint_when_long(db)?;
+        log::checkpoint_when_long(db)?;
     }
     Ok(())
 }

@@ -196,11 +196,10 @@ fn newest(db: &Connection, condition: &str, values: impl Params) -> Result<Optio
 
 fn unfinished(db: &Connection, run: RunKey) -> Result<Unfinished, Error> {
     let sql = "SELECT no, coalesce(braked, stopped_by), inventory, id_files, options FROM runs WHERE id = ?1";
-    let vms =
-        format!("SELECT count(*), count(*) - count(outcome) FROM listed i WHERE i.no BETWEEN ?1 AND ?2");
+    let vms = "SELECT count(*), count(*) - count(outcome) FROM listed i WHERE i.no BETWEEN ?1 AND ?2";
     db.query_row(sql, [run.id.clone()], |row| {
         let of_vms = |vms: &Row<'_>| Ok((count(vms, 0)?, count(vms, 1)?));
-        let (vms, left) = db.query_row(&vms, span(row.get(0)?), of_vms)?;
+        let (vms, left) = db.query_row(vms, span(row.get(0)?), of_vms)?;
         let mut files = column::list(row, 2)?;
         files.extend(column::list(row, 3)?);
         let options = column::json(row, 4)?.unwrap_or_default();

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, Error, Transaction};
 
-use super::store;
+use super::log;
 
 /// VMs in one transaction.
 pub(super) const STEP: usize = 10_000;
@@ -36,6 +36,6 @@ impl<'c> Steps<'c> {
 
     fn commit(&mut self) -> Result<(), Error> {
         self.step.take().map_or(Ok(()), Transaction::commit)?;
-        store::checkpoint_when_long(self.db)
+        log::checkpoint_when_long(self.db)
     }
 }

@@ -104,11 +104,9 @@ impl Vms for Sqlite {
 
     fn each_prefix(&self, run: &RunKey, each: &mut dyn FnMut(&str, &str)) -> Result<(), LedgerError> {
         let run = self.run(run)?;
-        let sql = format!(
-            "SELECT vmid, prefix FROM listed i WHERE i.no BETWEEN ?1 AND ?2 AND prefix IS NOT NULL ORDER BY i.no"
-        );
+        let sql = "SELECT vmid, prefix FROM listed i WHERE i.no BETWEEN ?1 AND ?2 AND prefix IS NOT NULL ORDER BY i.no";
         self.ask(|db| {
-            let mut items = db.prepare(&sql)?;
+            let mut items = db.prepare(sql)?;
             let mut items = items.query(span(run.no))?;
             while let Some(item) = items.next()? {
                 each(item.get_ref(0)?.as_str()?, item.get_ref(1)?.as_str()?);
@@ -119,24 +117,20 @@ impl Vms for Sqlite {
 
     fn left(&self, run: &RunKey) -> Result<Vec<Left>, LedgerError> {
         let run = self.run(run)?;
-        let sql = format!(
-            "SELECT r.rack_id, count(*), count((SELECT k.rack_id FROM known k WHERE k.base = ?3 AND k.vmid = i.vmid))
+        let sql = "SELECT r.rack_id, count(*), count((SELECT k.rack_id FROM known k WHERE k.base = ?3 AND k.vmid = i.vmid))
              FROM listed i JOIN racks r ON r.run = i.run AND r.no = i.rack
-             WHERE i.no BETWEEN ?1 AND ?2 AND outcome IS NULL GROUP BY i.rack"
-        );
+             WHERE i.no BETWEEN ?1 AND ?2 AND outcome IS NULL GROUP BY i.rack";
         let left =
             |row: &SqlRow<'_>| Ok(Left { rack_id: row.get(0)?, vms: count(row, 1)?, known: count(row, 2)? });
         let [first, last] = span(run.no);
-        self.ask(|db| db.prepare(&sql)?.query_map([first, last, run.base], left)?.collect())
+        self.ask(|db| db.prepare(sql)?.query_map([first, last, run.base], left)?.collect())
     }
 
     fn failed_in(&self, run: &RunKey, vm: &VmId) -> Result<bool, LedgerError> {
         let run = self.run(run)?;
-        let sql = format!(
-            "SELECT coalesce(outcome, 'failed') = 'failed' FROM listed i WHERE vmid = ?1 AND run = ?2"
-        );
+        let sql = "SELECT coalesce(outcome, 'failed') = 'failed' FROM listed i WHERE vmid = ?1 AND run = ?2";
         let failed = self.ask(|db| {
-            db.prepare_cached(&sql)?.query_row(params![vm.as_str(), run.no], |row| row.get(0)).optional()
+            db.prepare_cached(sql)?.query_row(params![vm.as_str(), run.no], |row| row.get(0)).optional()
         });
         failed.map(|failed| failed.unwrap_or(false))
     }

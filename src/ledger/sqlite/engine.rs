@@ -1,0 +1,66 @@
+//! What an open file does as a whole: it holds still for a reader, settles up for a writer, and is closed.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use super::lock::Lock;
+use super::steps::Steps;
+use super::{Sqlite, burial, fold, prune, schema, store};
+use crate::ledger::engine::Engine;
+use crate::ledger::error::LedgerError;
+
+impl Sqlite {
+    /// What is not folded yet counts for a reader all the same.
+    fn fold_aside(&self, db: &Connection) -> rusqlite::Result<()> {
+        match self.lock.is_none() && !schema::is_old(db)? {
+            true => fold::fold_aside(db),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Engine for Sqlite {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn under_way(&self, before: Option<String>) -> Result<Option<String>, LedgerError> {
+        before.map_or_else(|| Lock::held_for(&self.path), |run| Ok(Some(run)))
+    }
+
+    fn hold_still(&self) -> Result<(), LedgerError> {
+        self.ask(|db| {
+            db.execute_batch("BEGIN")?;
+            let held = self.fold_aside(db);
+            held.inspect_err(|_| drop(db.execute_batch("ROLLBACK")))
+        })
+    }
+
+    fn let_go(&self) -> Result<(), LedgerError> {
+        self.ask(|db| db.execute_batch("COMMIT"))
+    }
+
+    fn check(&self) -> Result<(), LedgerError> {
+        self.lock.as_ref().map_or(Ok(()), Lock::check)
+    }
+
+    fn settle_up(&self) -> Result<(), LedgerError> {
+        self.ask(|db| {
+            let mut steps = Steps::begin(db)?;
+            fold::fold(db, &mut steps)?;
+            burial::bury(db)?;
+            fold::fold(db, &mut steps)?;
+            fold::drop_events(db)?;
+            steps.end()
+        })
+    }
+
+    fn prune(&self, keep: u32) -> Result<usize, LedgerError> {
+        self.ask(|db| prune::prune(db, keep))
+    }
+
+    fn close(self: Box<Self>) -> Result<(), LedgerError> {
+        store::close(self.db, &self.path)
+    }
+}
