@@ -207,3 +207,95 @@ fn no_two_files_import_each_other_by_whatever_way() {
     }
     assert!(circles.is_empty(), "{} imports run in circles:\n{}", circles.len(), circles.join("\n"));
 }
+
+const DOCUMENT: &str = include_str!("../ARCHITECTURE.md");
+
+/// The words in backticks of a text.
+fn named(text: &str) -> BTreeSet<String> {
+    text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+/// The cells of the rows of the table below a heading.
+fn table(heading: &str) -> Vec<Vec<&'static str>> {
+    let section = DOCUMENT.split(&format!("\n## {heading}\n")).nth(1).unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let rows = section.lines().filter(|line| line.starts_with("| `"));
+    rows.map(|row| row.trim_matches('|').split('|').map(str::trim).collect()).collect()
+}
+
+/// What each room imports of the others.
+fn rooms(house: &House) -> BTreeMap<String, BTreeSet<String>> {
+    let mut rooms: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (from, targets) in house.arrows() {
+        let Some(room) = from.first() else { continue };
+        let others = targets.iter().filter_map(|to| to.first()).filter(|to| *to != room);
+        rooms.entry(room.clone()).or_default().extend(others.cloned());
+    }
+    rooms
+}
+
+#[test]
+fn each_room_imports_what_the_document_says_and_nothing_else() {
+    let documented: BTreeMap<String, BTreeSet<String>> =
+        table("Rooms").iter().map(|row| (row[0].trim_matches('`').to_owned(), named(row[2]))).collect();
+    let actual = rooms(&House::read());
+    let names = |rooms: &BTreeMap<String, _>| rooms.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&documented), names(&actual), "rooms in ARCHITECTURE.md, and in src");
+    for (room, imports) in &actual {
+        assert_eq!(&documented[room], imports, "imports of {room}: in ARCHITECTURE.md, and in src");
+    }
+}
+
+/// A row of the nevers: `thing` outside `place`, `place`.
+struct Never {
+    things: BTreeSet<String>,
+    places: BTreeSet<String>,
+}
+
+impl Never {
+    fn read(row: &[&str]) -> Self {
+        let (things, places) = row[0].split_once(" outside ").unwrap();
+        Self { things: named(things), places: named(places) }
+    }
+
+    /// A crate, or a place of ours.
+    fn breaks(&self, thing: &str, file: &str) -> bool {
+        let within = |place: &String| file == place || file.starts_with(&format!("{place}/"));
+        let is_meant = |name: &String| thing == name || thing.starts_with(&format!("{name}/"));
+        self.things.iter().any(is_meant) && !self.places.iter().any(within) && !self.things.iter().any(within)
+    }
+}
+
+#[test]
+fn what_must_never_be_is_not() {
+    let house = House::read();
+    let arrows = house.arrows();
+    let nevers: Vec<Never> = table("Nevers").iter().map(|row| Never::read(row)).collect();
+    let mut broken = Vec::new();
+    for (module, source) in &house.files {
+        let crates = source.paths.iter().filter_map(|path| path.first().cloned());
+        let ours = arrows[module].iter().map(|target| shown(target));
+        let used: BTreeSet<String> = crates.chain(ours).collect();
+        for thing in
+            used.iter().filter(|thing| nevers.iter().any(|never| never.breaks(thing, &shown(module))))
+        {
+            broken.push(format!("{} uses {thing}", shown(module)));
+        }
+    }
+    assert!(
+        !nevers.is_empty() && broken.is_empty(),
+        "against the nevers of ARCHITECTURE.md:\n{}",
+        broken.join("\n")
+    );
+}
+
+#[test]
+fn a_never_that_is_broken_is_told() {
+    let never = Never::read(&["`rusqlite` outside `ledger/sqlite`, `bench`", "why"]);
+    for (file, is_broken) in
+        [("ledger/sqlite", false), ("ledger/sqlite/vms", false), ("ledger/sqlite2", true), ("report", true)]
+    {
+        assert_eq!(never.breaks("rusqlite", file), is_broken, "{file}");
+        assert!(!never.breaks("rusqlite3", file));
+    }
+}
