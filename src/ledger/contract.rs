@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::*;
 use crate::allocation::{Expected, tests::example};
-use crate::inventory::{Action, InventoryFile, PIPE, Reading, Vm};
+use crate::inventory::{Action, InventoryFile, PIPE, Reading, Vm, VmId};
 use crate::outcome::{Basis, Failure, FirstCall, Offset, Outcome, Unanswered, Verdict};
 
 pub(super) const BASE: &str = "https://cloud.hostup.se";
@@ -70,6 +70,7 @@ held! {
     racks_are_claimed_in_inventory_order_and_each_vm_once,
     what_is_settled_is_counted_remembered_and_reported_in_inventory_order,
     the_next_run_knows_what_was_there_before,
+    what_was_seen_last_counts_whatever_our_clock_was_set_to,
     a_vm_is_settled_once_and_only_after_its_claim,
     what_a_dead_process_left_claimed_is_pending_with_an_unanswered_attempt,
     what_a_dead_process_left_claimed_keeps_what_was_told_of_the_servers_clock,
@@ -141,7 +142,7 @@ pub(super) fn setback() -> Setback {
     Setback { failure: Failure::ServerError, error: "boom".into() }
 }
 
-fn rows(ledger: &Ledger, run: &RunKey) -> Vec<Row> {
+pub(super) fn rows(ledger: &Ledger, run: &RunKey) -> Vec<Row> {
     let mut rows = Vec::new();
     let each = |row| {
         rows.push(row);
@@ -219,6 +220,35 @@ fn the_next_run_knows_what_was_there_before<P: Place>() {
         writer.settle(success(item, Outcome::Created, Basis::CreatedFlag));
         writer.close();
     }
+}
+
+fn what_was_seen_last_counts_whatever_our_clock_was_set_to<P: Place>() {
+    let fixture = P::new();
+    let vm: VmId = "1".parse().unwrap();
+    let night = |second: i64, next_hop: &str| {
+        let run = begin(&fixture.open(), &[None]);
+        let mut writer = fixture.open().write(&run).unwrap();
+        let item = claim(&mut writer, take(0, 1)).remove(0);
+        let mut settled = success(item, Outcome::Unchanged, Basis::Ledger);
+        settled.at = Timestamp::from_second(second).unwrap();
+        if let Settlement::Success { allocation, .. } = &mut settled.settlement {
+            allocation.next_hop = next_hop.parse().unwrap();
+        }
+        writer.settle(settled);
+        let ledger = writer.close().0.unwrap();
+        let seen = |ledger: &Ledger| {
+            let last = ledger.sighting(BASE, &vm).unwrap().unwrap();
+            (last.seen_at.as_second(), last.allocation.next_hop.as_str().to_owned())
+        };
+        let expected = (second, next_hop.to_owned());
+        assert_eq!(seen(&fixture.read()), expected, "while it is on");
+        ledger.end(&run, None, |_| 0).unwrap();
+        assert_eq!(seen(&ledger), expected, "once it has ended");
+    };
+    night(10, "2001:db8::1");
+    night(20, "2001:db8::1");
+    night(5, "2001:db8::2");
+    night(7, "2001:db8::2");
 }
 
 fn a_vm_is_settled_once_and_only_after_its_claim<P: Place>() {

@@ -48,9 +48,9 @@ impl Engine for Sqlite {
     fn settle_up(&self) -> Result<(), LedgerError> {
         self.ask(|db| {
             let mut steps = Steps::begin(db)?;
-            fold::fold(db, &mut steps)?;
+            fold::fold(db, |vms| steps.took(vms))?;
             burial::bury(db)?;
-            fold::fold(db, &mut steps)?;
+            fold::fold(db, |vms| steps.took(vms))?;
             fold::drop_events(db)?;
             steps.end()
         })

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use rusqlite::{Connection, Error, Statement, params};
 
-use super::steps::{STEP, Steps};
+use super::steps::STEP;
 use super::{column, number, position, span};
 
 /// Runs with events beyond those that are folded.
@@ -67,12 +67,13 @@ enum News {
     Unanswered,
 }
 
-/// For a writer: into the ledger, step by step. Killed half-way, it is done again by the next one.
-pub(super) fn fold(db: &Connection, steps: &mut Steps<'_>) -> Result<(), Error> {
+/// For a writer: into the ledger, in transactions of the caller's, who hears of each part that is written. Killed half-way,
+/// it is done again by the next one.
+pub(super) fn fold(db: &Connection, mut took: impl FnMut(usize) -> Result<(), Error>) -> Result<(), Error> {
     for unfolded in unfolded(db)? {
         let latest = unfolded.latest(db)?;
-        unfolded.keep(db, &latest, steps)?;
-        unfolded.know_all(db, &latest, Into::Ledger, |vms| steps.took(vms))?;
+        unfolded.keep(db, &latest, &mut took)?;
+        unfolded.know_all(db, &latest, Into::Ledger, &mut took)?;
         db.execute("UPDATE runs SET folded = ?2 WHERE no = ?1", [unfolded.run, latest.last])?;
     }
     Ok(())
@@ -137,13 +138,18 @@ impl Unfolded {
     }
 
     /// Keeps what the latest events say, in the inventory's order.
-    fn keep(&self, db: &Connection, latest: &Latest, steps: &mut Steps<'_>) -> Result<(), Error> {
+    fn keep(
+        &self,
+        db: &Connection,
+        latest: &Latest,
+        mut took: impl FnMut(usize) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let keep = "INSERT OR REPLACE INTO latest";
         let mut keep =
             db.prepare(&format!("{keep} ({COLUMNS}) SELECT {COLUMNS} FROM events WHERE no = ?1"))?;
         for [_, event] in self.events(latest) {
             keep.execute([event])?;
-            steps.took(1)?;
+            took(1)?;
         }
         Ok(())
     }
@@ -255,6 +261,12 @@ impl Into {
         }
     }
 
+    /// Whether the ledger has VMs that were seen again, and is what is written.
+    fn has_seen(self, db: &Connection) -> Result<bool, Error> {
+        let has_seen = "SELECT EXISTS (SELECT 1 FROM seen)";
+        Ok(self == Self::Ledger && db.query_row(has_seen, [], |row| row.get(0))?)
+    }
+
     fn seen_as(self, item: i64, event: i64) -> i64 {
         match self {
             Self::Ledger => item,
@@ -270,6 +282,8 @@ struct Known<'c> {
     /// `None` where what was known is there already.
     copy: Option<Statement<'c>>,
     know: Statement<'c>,
+    /// What was seen again is another now. `None` where nothing ever was.
+    forget: Option<Statement<'c>>,
     see: Statement<'c>,
     remember: Statement<'c>,
 }
@@ -278,7 +292,7 @@ impl<'c> Known<'c> {
     fn prepare(db: &'c Connection, into: Into, base: i64) -> Result<Self, Error> {
         let (vms, seen, seen_at) = (into.vms(), into.seen(), into.seen_at());
         let copy =
-            "INSERT OR IGNORE INTO unfolded_vms SELECT base, vmid, rack_id, allocation, seen_at, unanswered FROM vms
+            "INSERT OR IGNORE INTO unfolded_vms SELECT base, vmid, rack_id, allocation, seen_at, unanswered FROM known
             WHERE base = ?1 AND vmid = ?2";
         // A rack that the answer left unknown is as it was known.
         let know = format!(
@@ -300,6 +314,10 @@ impl<'c> Known<'c> {
             base,
             copy: (into == Into::Connection).then(|| db.prepare(copy)).transpose()?,
             know: db.prepare(&know)?,
+            forget: into
+                .has_seen(db)?
+                .then(|| db.prepare("DELETE FROM seen WHERE base = ?1 AND vmid = ?2"))
+                .transpose()?,
             see: db.prepare(&see)?,
             remember: db.prepare(&remember)?,
         })
@@ -309,7 +327,12 @@ impl<'c> Known<'c> {
         match news {
             News::Nothing => Ok(0),
             News::Same => self.see.execute(params![self.base, vmid, self.into.seen_as(item, event)]),
-            News::Other => self.know.execute(params![self.base, vmid, event]),
+            News::Other => {
+                if let Some(forget) = &mut self.forget {
+                    forget.execute(params![self.base, vmid])?;
+                }
+                self.know.execute(params![self.base, vmid, event])
+            }
             News::Unanswered => {
                 if let Some(copy) = &mut self.copy {
                     copy.execute(params![self.base, vmid])?;
@@ -361,4 +384,63 @@ pub(super) struct InFlight {
     pub(super) run: i64,
     /// Microseconds since 1970.
     pub(super) claimed_at: i64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::store;
+    use super::*;
+    use crate::ledger::contract::{BASE, Disk, Place, begin, claim, rows, setback, success, take};
+    use crate::ledger::{Ledger, Row, RunKey, Settled, Settlement};
+    use crate::outcome::{Basis, Outcome};
+
+    /// A run of five VMs whose process died: one failed, one in flight, two seen, one untouched.
+    fn unfolded_run(disk: &Disk) -> RunKey {
+        let run = begin(&disk.open(), &[Some("a"), Some("b"), Some("a"), Some("b"), Some("c")]);
+        let mut writer = disk.open().write(&run).unwrap();
+        let mut items = [claim(&mut writer, take(1, 2)), claim(&mut writer, take(0, 2))].concat();
+        drop(items.pop());
+        let failed = success(items.pop().unwrap(), Outcome::Unchanged, Basis::Ledger);
+        writer.settle(Settled { settlement: Settlement::Failed(setback()), ..failed });
+        for item in items {
+            writer.settle(success(item, Outcome::Created, Basis::CreatedFlag));
+        }
+        drop(writer.close());
+        run
+    }
+
+    /// What the ledger says of the run, and of all VMs.
+    fn said(ledger: &Ledger, run: &RunKey) -> (Vec<Row>, Vec<String>) {
+        let mut known = Vec::new();
+        ledger.each_sighting(BASE, &mut |vm, last| known.push(format!("{vm} {last:?}"))).unwrap();
+        (rows(ledger, run), known)
+    }
+
+    #[test]
+    fn a_fold_that_is_killed_between_any_two_of_its_parts_loses_nothing() {
+        let disk = Disk::new();
+        let run = unfolded_run(&disk);
+        let before = said(&disk.read(), &run);
+        let mut parts = 0;
+        loop {
+            parts += 1;
+            let mut left = parts;
+            let db = store::open(&disk.path()).unwrap();
+            db.execute_batch("BEGIN").unwrap();
+            let part = |_| {
+                left -= 1;
+                db.execute_batch("COMMIT; BEGIN")?;
+                if left == 0 { Err(Error::InvalidQuery) } else { Ok(()) }
+            };
+            if fold(&db, part).is_ok() {
+                break;
+            }
+            drop(db);
+            assert_eq!(said(&disk.read(), &run), before, "killed after {parts} parts");
+        }
+        assert_eq!(parts, 5, "an item each, then what is known of the VMs");
+        let (rows, known) = said(&disk.open(), &run);
+        assert_eq!((&rows[..2], &rows[3..], known), (&before.0[..2], &before.0[3..], before.1));
+        assert_eq!(said(&disk.read(), &run).0, rows, "buried, and folded to the end");
+    }
 }

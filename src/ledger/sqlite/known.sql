@@ -1,9 +1,8 @@
 -- What was last seen of each VM at each base URL.
 CREATE TEMP VIEW known AS
     SELECT base, vmid, rack_id, allocation, unanswered,
-        coalesce((SELECT seen_at FROM unfolded_seen s WHERE (s.base, s.vmid) = (v.base, v.vmid)),
-            (SELECT seen_at FROM seen s WHERE (s.base, s.vmid) = (v.base, v.vmid) AND s.seen_at > v.seen_at),
-            seen_at) AS seen_at
+        coalesce((SELECT seen_at FROM unfolded_seen s WHERE (s.base, s.vmid) = (v.base, v.vmid)), seen_at) AS seen_at
     FROM (SELECT base, vmid, rack_id, allocation, seen_at, unanswered FROM unfolded_vms
-        UNION ALL SELECT base, vmid, rack_id, allocation, seen_at, unanswered FROM vms m
-        WHERE NOT EXISTS (SELECT 1 FROM unfolded_vms u WHERE (u.base, u.vmid) = (m.base, m.vmid))) v;
+        UNION ALL SELECT base, vmid, rack_id, allocation,
+            coalesce((SELECT seen_at FROM seen s WHERE (s.base, s.vmid) = (m.base, m.vmid)), seen_at) AS seen_at, unanswered
+        FROM vms m WHERE NOT EXISTS (SELECT 1 FROM unfolded_vms u WHERE (u.base, u.vmid) = (m.base, m.vmid))) v;

@@ -92,8 +92,8 @@ DROP TABLE items_4;
 
 ALTER TABLE runs ADD COLUMN folded INTEGER NOT NULL DEFAULT 0; -- up to this event
 
--- When each VM was last seen changes every night, what was seen does not: where it was the same again, this is later than
--- vms.seen_at.
+-- When each VM was last seen changes every night, what was seen does not: where it was the same again, it was so then, and
+-- not only at vms.seen_at.
 CREATE TABLE seen (
     base    INTEGER NOT NULL REFERENCES bases,
     vmid    TEXT NOT NULL,
