@@ -1,8 +1,8 @@
 //! Flags, environment and file → the settings of one command, in which nothing can be wrong; and the API key.
 //!
 //! What was typed comes in, and goes no further: whoever carries a command out sees what is meant, in types of the
-//! program's own. Each option in force is known with its [`Source`]. Nothing is opened here but the configuration file,
-//! and the file of the key when it is asked for.
+//! program's own. Each option in force is known with where it was written. Nothing is opened here but the configuration
+//! file, and on demand the files of the key and of ids.
 
 mod api;
 mod audit;

@@ -1,24 +1,23 @@
 //! `v6fleet audit`: what is not as it should be, from the ledger and the inventory. Calls nothing.
 
-use std::fs::File;
-use std::io::{self, BufWriter, Seek, Write};
+mod listing;
+
 use std::mem;
 
 use jiff::{SignedDuration, Timestamp};
 use tracing::warn;
 
-use super::exit;
-use super::failure::{Broken, Failure, Refusal};
+use super::failure::{Failure, Refusal};
 use super::ledger::view;
 use super::spared::Spared;
 use super::staging::{Past, Selected, Stage, Staged, Wanted, stage};
-use super::stdout::{Stdout, print};
 use crate::allocation::Expected;
-use crate::audit::{Census, Finding, Fleet, Standard, examine, missing};
-use crate::config::{AuditSettings, Form};
+use crate::audit::{Census, Fleet, Standard, examine, missing};
+use crate::config::AuditSettings;
 use crate::inventory::{Inputs, InvalidRow, Selection, Vm};
 use crate::ledger::{Ledger, SANDBOX};
-use crate::report::audit::{AuditFiles, AuditInfo, AuditSummary, AuditText, JsonAudit};
+use crate::report::audit::AuditInfo;
+use listing::Listing;
 
 const SECONDS_OF_A_DAY: i64 = 24 * 60 * 60;
 
@@ -48,65 +47,6 @@ fn prepare<'a>(
     info: &'a AuditInfo,
 ) -> Result<Listing<'a>, Refusal> {
     Auditing::begin(ledger, settings, info)?.all(settings)
-}
-
-/// Standard output, in either form. JSON is kept in a file until it is whole: a bad row may still turn up.
-enum Shown {
-    Text(AuditText),
-    Json(JsonAudit<BufWriter<File>>),
-}
-
-/// Findings on their way to all outputs.
-struct Listing<'a> {
-    info: &'a AuditInfo,
-    shown: Shown,
-    files: AuditFiles,
-    summary: AuditSummary,
-}
-
-impl<'a> Listing<'a> {
-    fn begin(settings: &AuditSettings, info: &'a AuditInfo) -> Result<Self, Refusal> {
-        let files = AuditFiles::create(&settings.files, info)?;
-        let shown = match settings.form {
-            Form::Text => Shown::Text(AuditText::default()),
-            Form::Json => {
-                let spool = tempfile::tempfile().map_err(unspoolable)?;
-                Shown::Json(JsonAudit::begin(BufWriter::new(spool), info).map_err(unspoolable)?)
-            }
-        };
-        Ok(Self { info, shown, files, summary: AuditSummary::default() })
-    }
-
-    /// Takes in all findings about one VM.
-    fn add(&mut self, mut findings: Vec<Finding>) -> Result<(), Refusal> {
-        findings.retain(|finding| finding.severity >= self.info.min_severity);
-        self.summary.add(&findings);
-        for finding in &findings {
-            self.files.finding(finding);
-            match &mut self.shown {
-                Shown::Text(text) => text.finding(finding),
-                Shown::Json(json) => json.finding(finding).map_err(unspoolable)?,
-            }
-        }
-        Ok(())
-    }
-
-    /// Puts the files in their places, and says what was found. Returns the exit code.
-    fn carry_out(self) -> Result<u8, Broken> {
-        let Self { info, shown, files, summary } = self;
-        let written = files.finish(&summary)?;
-        match shown {
-            Shown::Text(text) => {
-                print(text.finish(info, &summary, &written).as_bytes())?;
-            }
-            Shown::Json(json) => show(json.finish(&summary).map_err(unspooled)?)?,
-        }
-        Ok(match (summary.skipped, summary.findings) {
-            (0, 0) => exit::COMPLETE,
-            (0, _) => exit::DRIFT,
-            (_, _) => exit::FAILED,
-        })
-    }
 }
 
 /// An audit while it is being made.
@@ -149,9 +89,7 @@ impl<'a> Auditing<'a> {
         if self.fleet.is_empty() {
             warnings.push(format!("the ledger has seen no VM at {}", self.base_url));
         }
-        let inventory = reading.files;
-        let summary = AuditSummary { inventory, selected, skipped, warnings, ..self.listing.summary };
-        Ok(Listing { summary, ..self.listing })
+        Ok(self.listing.of(reading.files, selected, skipped, warnings))
     }
 
     /// Looks VMs up in the order of the ledger, and lists what is found in that of the inventory.
@@ -164,7 +102,10 @@ impl<'a> Auditing<'a> {
             let last = self.ledger.sighting(self.base_url, &vms[at].id)?;
             findings[at] = examine(&vms[at], last.as_ref(), &self.fleet, self.standard);
         }
-        findings.into_iter().try_for_each(|findings| self.listing.add(findings))
+        for findings in findings {
+            self.listing.add(findings);
+        }
+        Ok(())
     }
 
     /// The VMs that the inventory has not, as far as they are selected.
@@ -178,7 +119,7 @@ impl<'a> Auditing<'a> {
             let Some(last) = self.ledger.sighting(self.base_url, &id)? else { continue };
             let vm = Vm { id, name: None, action: None, expected: Expected::default(), labels: vec![] };
             if selection.matches(&vm, last.allocation.rack_id.as_deref()) {
-                self.listing.add(vec![missing(&vm, &last)])?;
+                self.listing.add(vec![missing(&vm, &last)]);
             }
         }
         Ok(())
@@ -208,24 +149,4 @@ impl Stage for Auditing<'_> {
             self.fleet.note(&vm.id);
         }
     }
-}
-
-fn unspoolable(error: io::Error) -> Refusal {
-    Refusal::usage(spool_error(error))
-}
-
-fn unspooled(error: io::Error) -> Broken {
-    Broken::new(spool_error(error))
-}
-
-fn spool_error(error: io::Error) -> anyhow::Error {
-    anyhow::Error::new(error).context("temporary file")
-}
-
-/// Copies all that was kept to standard output.
-fn show(spool: BufWriter<File>) -> Result<(), Broken> {
-    let mut spool = spool.into_inner().map_err(|error| unspooled(error.into_error()))?;
-    spool.rewind().map_err(unspooled)?;
-    let mut stdout = Stdout::lock();
-    io::copy(&mut spool, &mut stdout).and_then(|_| stdout.flush()).map_err(Stdout::failed)
 }

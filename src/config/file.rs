@@ -8,6 +8,7 @@ use toml::{Table, Value};
 
 use super::error::ConfigError;
 use super::places::{home, named_by};
+use crate::cli;
 
 /// A configuration file that was read.
 #[derive(Debug, Clone)]
@@ -39,13 +40,15 @@ impl ConfigFile {
         }
     }
 
-    /// Every option that it names, with its values as they would have been typed.
-    pub(super) fn options(&self) -> impl Iterator<Item = Result<(String, Vec<String>), ConfigError>> {
-        self.table.iter().map(|(key, value)| {
-            let option = option(key);
+    /// Makes its values the defaults of the options that it names.
+    pub(super) fn defaults_of(&self, command: clap::Command) -> Result<clap::Command, ConfigError> {
+        self.table.iter().try_fold(command, |command, (key, value)| {
+            let (path, key) = (self.path.clone(), option(key));
             match texts(value) {
-                Some(values) => Ok((option, values)),
-                None => Err(ConfigError::UnfitValue { path: self.path.clone(), key: option }),
+                None => Err(ConfigError::UnfitValue { path, key }),
+                Some(values) => {
+                    cli::with_default(command, &key, &values).ok_or(ConfigError::UnknownKey { path, key })
+                }
             }
         })
     }

@@ -64,20 +64,14 @@ impl Layers {
 
     fn parse(&self) -> Result<Parsed, ConfigError> {
         let mut command = cli::command();
-        for option in self.file.iter().flat_map(ConfigFile::options) {
-            let (key, values) = option?;
-            command = cli::with_default(command, &key, &values).ok_or_else(|| self.unknown(key))?;
+        if let Some(file) = &self.file {
+            command = file.defaults_of(command)?;
         }
         for (key, value) in &self.recorded {
             command = cli::with_recorded(command, key, &values(value));
         }
         let matches = command.try_get_matches_from_mut(&self.args).map_err(|error| self.blame(error))?;
         self.parsed(&command, &matches)
-    }
-
-    fn unknown(&self, key: String) -> ConfigError {
-        let path = self.file.as_ref().map(|file| file.path.clone()).unwrap_or_default();
-        ConfigError::UnknownKey { path, key }
     }
 
     fn parsed(&self, command: &clap::Command, matches: &ArgMatches) -> Result<Parsed, ConfigError> {

@@ -334,6 +334,18 @@ fn invalid_rows_end_an_audit_before_anything_is_shown_unless_they_are_skipped() 
 }
 
 #[test]
+fn findings_that_cannot_be_kept_until_all_are_there_are_no_fault_of_what_was_asked_for() {
+    let sandbox = Sandbox::start(&[]);
+    let fixture = Fixture::at(&sandbox);
+    fixture.write("fleet.csv", "vmid\n10001\n");
+    allocate(&fixture, "fleet.csv");
+    let fixture = fixture.env("TMPDIR", "/nosuch");
+    let lost = fixture.run(&AUDIT).exits(1);
+    assert!(lost.stderr.contains("temporary file") && lost.stdout.is_empty(), "{}", lost.stderr);
+    fixture.run(&AUDIT[..2]).exits(0);
+}
+
+#[test]
 fn an_audit_works_while_a_run_is_on() {
     let sandbox = Sandbox::start(&[]);
     let fixture = Fixture::at(&sandbox);

@@ -1,0 +1,109 @@
+//! The findings of an audit on their way to files and to standard output, where they are shown once all are there.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Seek, Write};
+
+use crate::audit::Finding;
+use crate::command::exit;
+use crate::command::failure::Broken;
+use crate::command::stdout::{Stdout, print};
+use crate::config::{AuditSettings, Form};
+use crate::inventory::InventoryFile;
+use crate::report::ReportError;
+use crate::report::audit::{AuditFiles, AuditInfo, AuditSummary, AuditText, JsonAudit};
+
+/// Standard output, in either form. JSON is kept in a file until it is whole: a bad row may still turn up.
+enum Shown {
+    Text(AuditText),
+    Json(JsonAudit<BufWriter<File>>),
+    /// It cannot be kept.
+    Lost(io::Error),
+}
+
+impl Shown {
+    fn begin(form: Form, info: &AuditInfo) -> Self {
+        let json = || JsonAudit::begin(BufWriter::new(tempfile::tempfile()?), info);
+        match form {
+            Form::Text => Self::Text(AuditText::default()),
+            Form::Json => json().map_or_else(Self::Lost, Self::Json),
+        }
+    }
+
+    /// What goes wrong here is told at the end.
+    fn finding(&mut self, finding: &Finding) {
+        let kept = match self {
+            Self::Text(text) => return text.finding(finding),
+            Self::Json(json) => json.finding(finding),
+            Self::Lost(_) => return,
+        };
+        if let Err(error) = kept {
+            *self = Self::Lost(error);
+        }
+    }
+}
+
+/// Findings on their way to all outputs.
+pub(super) struct Listing<'a> {
+    pub(super) info: &'a AuditInfo,
+    shown: Shown,
+    files: AuditFiles,
+    summary: AuditSummary,
+}
+
+impl<'a> Listing<'a> {
+    pub(super) fn begin(settings: &AuditSettings, info: &'a AuditInfo) -> Result<Self, ReportError> {
+        let files = AuditFiles::create(&settings.files, info)?;
+        Ok(Self { info, shown: Shown::begin(settings.form, info), files, summary: AuditSummary::default() })
+    }
+
+    /// Takes in all findings about one VM.
+    pub(super) fn add(&mut self, mut findings: Vec<Finding>) {
+        findings.retain(|finding| finding.severity >= self.info.min_severity);
+        self.summary.add(&findings);
+        for finding in &findings {
+            self.files.finding(finding);
+            self.shown.finding(finding);
+        }
+    }
+
+    /// Once all findings are there: what they are about.
+    pub(super) fn of(
+        self,
+        inventory: Vec<InventoryFile>,
+        selected: u64,
+        skipped: u64,
+        warnings: Vec<String>,
+    ) -> Self {
+        Self { summary: AuditSummary { inventory, selected, skipped, warnings, ..self.summary }, ..self }
+    }
+
+    /// Puts the files in their places, and says what was found. Returns the exit code.
+    pub(super) fn carry_out(self) -> Result<u8, Broken> {
+        let Self { info, shown, files, summary } = self;
+        let written = files.finish(&summary)?;
+        match shown {
+            Shown::Text(text) => {
+                print(text.finish(info, &summary, &written).as_bytes())?;
+            }
+            Shown::Json(json) => show(json.finish(&summary).map_err(unspooled)?)?,
+            Shown::Lost(error) => return Err(unspooled(error)),
+        }
+        Ok(match (summary.skipped, summary.findings) {
+            (0, 0) => exit::COMPLETE,
+            (0, _) => exit::DRIFT,
+            (_, _) => exit::FAILED,
+        })
+    }
+}
+
+fn unspooled(error: io::Error) -> Broken {
+    Broken::new(anyhow::Error::new(error).context("temporary file"))
+}
+
+/// Copies all that was kept to standard output.
+fn show(spool: BufWriter<File>) -> Result<(), Broken> {
+    let mut spool = spool.into_inner().map_err(|error| unspooled(error.into_error()))?;
+    spool.rewind().map_err(unspooled)?;
+    let mut stdout = Stdout::lock();
+    io::copy(&mut spool, &mut stdout).and_then(|_| stdout.flush()).map_err(Stdout::failed)
+}
