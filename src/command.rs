@@ -40,7 +40,8 @@ use tracing::warn;
 use crate::cli;
 use crate::config::{Command, Config, ConfigError};
 use crate::progress::Screen;
-use failure::{Failure, Refusal};
+use execution::Ended;
+use failure::{Broken, Failure, Refusal};
 use log::log_to;
 use monitor::monitored;
 use stdout::print;
@@ -51,7 +52,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if let Some(exit_code) = completion::answer(&args, cli::command) {
         return ExitCode::from(exit_code);
     }
-    let Config { log, warnings, command } = match Config::read(args) {
+    let Config { log, warnings, monitor, command } = match Config::read(args) {
         Ok(config) => config,
         Err(ConfigError::Arguments(error)) => {
             // Nobody is left to be told that the terminal is gone.
@@ -65,7 +66,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     for warning in warnings {
         warn!("{warning}");
     }
-    match dispatch(command, &screen) {
+    match monitored(monitor.as_ref(), || dispatch(command.map_err(Refusal::from)?, &screen)) {
         Ok(exit_code) => ExitCode::from(exit_code),
         Err(failure) => complain(&failure, &screen),
     }
@@ -77,34 +78,25 @@ fn complain(failure: &Failure, mut screen: &Screen) -> ExitCode {
     ExitCode::from(failure.exit_code())
 }
 
-/// Prepares a command and carries it out. Returns the exit code.
-fn dispatch(command: Command, screen: &Screen) -> Result<u8, Failure> {
-    Ok(match command {
-        Command::Run(settings) => {
-            descriptors::make_room(settings.calls.reconcile.concurrency.get(), settings.ledger.sandbox)?;
-            monitored(&settings.monitor, || run::run(&settings, screen))?
-        }
+/// Prepares a command and carries it out.
+fn dispatch(command: Command, screen: &Screen) -> Result<Ended, Failure> {
+    let exit_code = match command {
+        Command::Run(settings) => return run::run(&settings, screen),
+        Command::Resume(request) => return resume::resume(&request, screen),
         Command::DryRun(settings) => dry_run::prepare(&settings)?.carry_out()?,
-        Command::Resume(request) => {
-            // How many calls the run makes at once is known when its options are.
-            descriptors::make_room(1, request.ledger.sandbox)?;
-            monitored(&request.monitor, || resume::resume(&request, screen))?
-        }
         Command::Report(settings) => report::report(&settings)?,
         Command::Runs(settings) => runs::prepare(settings)?.carry_out()?,
         Command::History(settings) => history::prepare(&settings)?.carry_out()?,
         Command::Diff(settings) => diff::diff(&settings)?,
         Command::Audit(settings) => audit::audit(&settings)?,
-        Command::Sandbox(settings) => {
-            descriptors::make_room(1, false)?;
-            sandbox::prepare(*settings)?.carry_out()?
-        }
+        Command::Sandbox(settings) => sandbox::prepare(*settings)?.carry_out()?,
         Command::Completions(shell) => shown(&completion::script(&shell)?)?,
         Command::Man(verb) => shown(&cli::manual(verb.as_deref()).map_err(Refusal::usage)?)?,
-    })
+    };
+    Ok(Ended { exit_code, recap: None })
 }
 
-fn shown(text: &[u8]) -> Result<u8, Failure> {
+fn shown(text: &[u8]) -> Result<u8, Broken> {
     print(text)?;
     Ok(exit::COMPLETE)
 }

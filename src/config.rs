@@ -60,7 +60,9 @@ pub(crate) struct Config {
     pub(crate) log: LogSettings,
     /// What is to be said of the environment before anything else.
     pub(crate) warnings: Vec<String>,
-    pub(crate) command: Command,
+    /// Who is told of the job, also where its settings are refused.
+    pub(crate) monitor: Option<MonitorSettings>,
+    pub(crate) command: Result<Command, ConfigError>,
 }
 
 impl Config {
@@ -69,7 +71,8 @@ impl Config {
         let (layers, parsed) = Layers::read(args.into_iter().collect())?;
         let log = LogSettings::of(&parsed.cli.common);
         let warnings = environment::strangers(std::env::vars_os().map(|(name, _)| name));
-        Ok(Self { log, warnings, command: Command::of(parsed, layers)? })
+        let monitor = MonitorSettings::of(&parsed.cli.command);
+        Ok(Self { log, warnings, monitor, command: Command::of(parsed, layers) })
     }
 }
 
@@ -89,7 +92,7 @@ mod tests {
     }
 
     fn run(config: Config) -> Box<RunSettings> {
-        let Command::Run(run) = config.command else { panic!("not a run") };
+        let Ok(Command::Run(run)) = config.command else { panic!("not a run") };
         run
     }
 

@@ -98,7 +98,9 @@ fn known(
     candidates: fn(&Ledger) -> Result<Vec<CompletionCandidate>, LedgerError>,
 ) -> Vec<CompletionCandidate> {
     let ledger = || {
-        let Command::Runs(runs) = Config::read(reading.iter().cloned()).ok()?.command else { return None };
+        let Command::Runs(runs) = Config::read(reading.iter().cloned()).ok()?.command.ok()? else {
+            return None;
+        };
         Ledger::open_read_only(&runs.ledger.path).ok()
     };
     ledger().and_then(|ledger| candidates(&ledger).ok()).unwrap_or_default()

@@ -22,10 +22,10 @@ use crate::progress::{Progress, Screen};
 use crate::reconcile::{Ending, Parts, reconcile};
 use crate::stop::Stop;
 
-/// A job that came to its end.
+/// A command that came to its end.
 pub(super) struct Ended {
     pub(super) exit_code: u8,
-    /// `None` where it had to be out at once.
+    /// For whoever is told how it ended; `None` where it had to be out at once, or is no job.
     pub(super) recap: Option<String>,
 }
 

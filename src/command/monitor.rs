@@ -8,12 +8,12 @@ use super::failure::{Failure, Refusal};
 use crate::config::MonitorSettings;
 use crate::ping::{Ping, Route};
 
-/// Does the job, and tells the monitor when it begins and how it ended. Returns the exit code.
+/// Does the job, and tells the monitor, if there is one, when it begins and how it ended. Returns the exit code.
 pub(super) fn monitored(
-    monitor: &MonitorSettings,
+    monitor: Option<&MonitorSettings>,
     job: impl FnOnce() -> Result<Ended, Failure>,
 ) -> Result<u8, Failure> {
-    let ping = begin(monitor);
+    let ping = monitor.and_then(begin);
     let ended = job();
     let told = match &ended {
         Ok(Ended { exit_code, recap }) => recap.clone().map(|recap| (*exit_code, recap)),
@@ -27,7 +27,6 @@ pub(super) fn monitored(
 
 fn begin(monitor: &MonitorSettings) -> Option<Ping> {
     let MonitorSettings { url, ca_file, proxy, sandbox } = monitor;
-    let url = url.as_ref()?;
     if *sandbox {
         info!("rehearsal: the monitor is not told");
         return None;

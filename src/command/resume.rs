@@ -4,7 +4,7 @@ use tracing::warn;
 
 use super::access::Access;
 use super::continuation::{Continued, go_on};
-use super::descriptors;
+use super::descriptors::make_room;
 use super::execution::{Ended, Execution, Plan};
 use super::failure::{Failure, Refusal};
 use super::ledger::to_change;
@@ -17,6 +17,8 @@ use crate::text::counted;
 
 /// Does what was asked for.
 pub(super) fn resume(request: &ResumeRequest, screen: &Screen) -> Result<Ended, Failure> {
+    // How many calls the run makes at once is known when its options are.
+    make_room(1, request.ledger.sandbox)?;
     let (ledger, run) = find(request)?;
     let info = ledger.run_info(&run).map_err(Refusal::from)?;
     let settings = request.over_recorded(&info.options).map_err(Refusal::from)?;
@@ -89,7 +91,7 @@ fn prepare<'a>(
     let sandbox = info.base_url == SANDBOX;
     let skips = ledger.course(&run)?.skipped > 0;
     outputs::spare(spared, plan.reports, skips)?;
-    descriptors::make_room(plan.calls.reconcile.concurrency.get(), sandbox)?;
+    make_room(plan.calls.reconcile.concurrency.get(), sandbox)?;
     outputs::check(plan.reports)?;
     let access = Access::find(&settings.api, sandbox)?;
     if access.fingerprint() != info.key_fingerprint.as_deref() {

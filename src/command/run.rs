@@ -4,6 +4,7 @@ use tracing::{info, warn};
 
 use super::access::Access;
 use super::continuation::{Continued, go_on};
+use super::descriptors::make_room;
 use super::execution::{Ended, Execution, Plan};
 use super::failure::{Failure, Refusal};
 use super::job::{Course, course, job};
@@ -27,6 +28,7 @@ pub(super) fn run(settings: &RunSettings, screen: &Screen) -> Result<Ended, Fail
 /// Writes the run into the ledger, or finds the one that is gone on with.
 fn prepare<'a>(settings: &RunSettings, plan: Plan<'a>) -> Result<Execution<'a>, Refusal> {
     let RunSettings { ledger, api, inventory, reports, .. } = settings;
+    make_room(plan.calls.reconcile.concurrency.get(), ledger.sandbox)?;
     let spared = Spared::new(ledger).inventory(inventory).api(api);
     outputs::spare(&spared, reports, inventory.skip_invalid)?;
     outputs::check(reports)?;

@@ -8,6 +8,7 @@ use std::path::Path;
 use secrecy::SecretString;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::descriptors::make_room;
 use super::exit;
 use super::failure::{Broken, Refusal};
 use super::rehearsal::world;
@@ -19,6 +20,7 @@ use crate::sandbox::{Keys, Running, Sandbox, Settings};
 pub(super) struct Prepared(Running);
 
 pub(super) fn prepare(settings: SandboxSettings) -> Result<Prepared, Refusal> {
+    make_room(1, false)?;
     let world = world(settings.world.as_deref())?;
     let keys = settings.key_file.as_deref().map_or(Ok(Keys::Any), read_keys)?;
     let running = Sandbox::start(Settings { keys, ..settings.server }, world);

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use crate::api::{BaseUrl, ProxyUrl};
-use crate::cli::{ConnectionArgs, RehearsalArgs, ReportingArgs};
+use crate::cli::Command;
 
 /// The monitor, and the way to it: that of the API.
 #[derive(Debug, Clone)]
 pub(crate) struct MonitorSettings {
-    pub(crate) url: Option<BaseUrl>,
+    pub(crate) url: BaseUrl,
     pub(crate) ca_file: Option<PathBuf>,
     pub(crate) proxy: Option<ProxyUrl>,
     /// A rehearsal is no news for a monitor.
@@ -16,16 +16,26 @@ pub(crate) struct MonitorSettings {
 }
 
 impl MonitorSettings {
-    pub(super) fn of(
-        reports: &ReportingArgs,
-        connection: &ConnectionArgs,
-        rehearsal: &RehearsalArgs,
-    ) -> Self {
-        Self {
-            url: reports.ping_url.clone(),
+    /// `None` where nobody is to be told: none was named, or the command calls nothing.
+    pub(super) fn of(command: &Command) -> Option<Self> {
+        let (reports, connection, rehearsal) = match command {
+            Command::Run(run) if !run.dry_run => (&run.reports, &run.connection, &run.rehearsal),
+            Command::Resume(resume) => (&resume.reports, &resume.connection, &resume.rehearsal),
+            Command::Run(_)
+            | Command::Report(_)
+            | Command::Runs(_)
+            | Command::History(_)
+            | Command::Diff(_)
+            | Command::Audit(_)
+            | Command::Sandbox(_)
+            | Command::Completions { .. }
+            | Command::Man { .. } => return None,
+        };
+        Some(Self {
+            url: reports.ping_url.clone()?,
             ca_file: connection.ca_file.clone(),
             proxy: connection.proxy.clone(),
             sandbox: rehearsal.sandbox,
-        }
+        })
     }
 }

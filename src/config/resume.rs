@@ -9,7 +9,6 @@ use super::calls::CallSettings;
 use super::error::ConfigError;
 use super::layers::{Layers, Parsed};
 use super::ledger::LedgerSettings;
-use super::monitor::MonitorSettings;
 use super::reporting::ReportingSettings;
 use super::setting::recorded;
 use crate::cli::{Command, CommonArgs, ResumeArgs};
@@ -22,7 +21,6 @@ pub(crate) struct ResumeRequest {
     pub(crate) ledger: LedgerSettings,
     /// How long to wait for another run to end.
     pub(crate) lock_timeout: Duration,
-    pub(crate) monitor: MonitorSettings,
     layers: Layers,
 }
 
@@ -41,7 +39,6 @@ impl ResumeRequest {
         Ok(Self {
             ledger: LedgerSettings::of(common, typed.rehearsal.sandbox)?,
             lock_timeout: typed.connection.lock_timeout,
-            monitor: MonitorSettings::of(&typed.reports, &typed.connection, &typed.rehearsal),
             run: typed.run,
             layers,
         })

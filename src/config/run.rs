@@ -11,7 +11,6 @@ use super::error::ConfigError;
 use super::inventory::InventorySettings;
 use super::layers::Layers;
 use super::ledger::LedgerSettings;
-use super::monitor::MonitorSettings;
 use super::reporting::ReportingSettings;
 use super::setting::{Setting, recorded};
 use crate::api::BaseUrl;
@@ -36,7 +35,6 @@ pub(crate) struct RunSettings {
     pub(crate) only_failed: Option<String>,
     pub(crate) calls: CallSettings,
     pub(crate) reports: ReportingSettings,
-    pub(crate) monitor: MonitorSettings,
     /// The options in force, by name, as the run records them.
     pub(crate) options: Map<String, Value>,
     /// The command line, word by word.
@@ -61,7 +59,6 @@ impl RunSettings {
             max_shrink: typed.max_shrink,
             calls: CallSettings::of(&typed.pace, &typed.brakes),
             reports: ReportingSettings::of(&typed.reports)?,
-            monitor: MonitorSettings::of(&typed.reports, connection, rehearsal),
             options: recorded(in_force),
             typed: layers.args,
             base_url: typed.base_url,

@@ -92,6 +92,21 @@ fn a_monitor_is_told_of_every_failure_by_its_exit_code() {
 }
 
 #[test]
+fn a_monitor_is_told_also_where_the_settings_of_a_run_are_refused() {
+    let (api, monitor) = (api(), monitor(ok));
+    let fixture = fixture(&api, &monitor);
+    for (word, args) in [
+        ("no known kind of report", &["-o", "report.xlsx"][..]),
+        ("name", &["--column", "name=a", "--column", "name=b"]),
+    ] {
+        let refused = fixture.run(&[&RUN[..], args].concat()).exits(2);
+        let (address, body) = told(&monitor).pop().unwrap();
+        assert_eq!(address, "POST /hc/2");
+        assert!(body.contains(word) && refused.stderr.ends_with(&body), "{body}");
+    }
+}
+
+#[test]
 fn a_monitor_that_fails_is_tried_once_more_and_changes_nothing_about_the_run() {
     let api = api();
     let elsewhere = monitor(ok);
