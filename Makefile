@@ -31,10 +31,10 @@ torture: ## run the long loops under faults, kills and signals with all their co
 check: fmt clippy deny ## check the form of the code (fmt), its lints (clippy) and its dependencies (deny)
 
 fmt:
-	$(CARGO) fmt --check
+	$(CARGO) fmt --all --check
 
 clippy:
-	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 
 deny:
 	@$(CARGO) deny --version >/dev/null 2>&1 || { echo "cargo-deny is not installed: make tools" >&2; exit 1; }

@@ -11,26 +11,15 @@
 #![expect(clippy::unwrap_used, reason = "what cannot be measured is no measurement")]
 #![expect(clippy::print_stdout, reason = "a benchmark shows its table")]
 
-#[expect(dead_code, reason = "shared with the tests")]
-#[path = "../tests/e2e/fixture.rs"]
-mod fixture;
-#[expect(dead_code, reason = "shared with the tests")]
-#[path = "../tests/e2e/fleet.rs"]
-mod fleet;
-#[expect(dead_code, reason = "shared with the tests")]
-#[path = "../tests/e2e/ledger.rs"]
-mod ledger;
-#[expect(dead_code, reason = "shared with the tests")]
-#[path = "../tests/e2e/sandbox.rs"]
-mod sandbox;
-
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fixture::Fixture;
-use sandbox::Sandbox;
+use support::fixture::Fixture;
+use support::fleet;
+use support::sandbox::Sandbox;
+use v6fleet::ledger::Ledger;
 
 struct Case {
     name: &'static str,
@@ -215,9 +204,18 @@ fn start(case: &Case) -> (Sandbox, Fixture) {
     let fixture = Fixture::at(&sandbox);
     fixture.write("fleet.csv", fleet::csv(case.vms));
     if let Some(per_second) = case.remembered {
-        fixture.remember(per_second);
+        remember(&fixture, per_second);
     }
     (sandbox, fixture)
+}
+
+/// As an earlier run would have left it.
+fn remember(fixture: &Fixture, per_second: f64) {
+    fixture.run(&["run", "fleet.csv", "--action", "allocate", "--limit", "1"]).exits(0);
+    let ledger = Ledger::open(&fixture.ledger(), Duration::ZERO).unwrap();
+    let run = ledger.find_run("latest").unwrap();
+    ledger.remember_rate(&run, Some(per_second)).unwrap();
+    ledger.close().unwrap();
 }
 
 fn measure(case: &'static Case) -> Vec<Figures> {

@@ -400,7 +400,7 @@ struct Process {
 
 impl Process {
     fn start(arguments: &[&str]) -> Self {
-        let mut child = Command::new(assert_cmd::cargo::cargo_bin!("v6fleet"))
+        let mut child = Command::new(support::fixture::binary())
             .args(["sandbox", "--listen", "127.0.0.1:0"])
             .args(arguments)
             .stdout(Stdio::piped())
@@ -477,7 +477,7 @@ fn what_it_cannot_start_with_is_named() {
             "--limit-burst is for --limit-kind token-bucket only",
         ),
     ] {
-        let output = Command::new(assert_cmd::cargo::cargo_bin!("v6fleet"))
+        let output = Command::new(support::fixture::binary())
             .arg("sandbox")
             .args(&arguments)
             .env("V6FLEET_LISTEN", "127.0.0.1:0")

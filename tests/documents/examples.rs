@@ -1,17 +1,18 @@
 //! Every example with a prompt is typed, and the program has to say what the document says.
 //!
-//! A document is one session, in a directory with the example inventories and a `fleet.csv`. When a run was, its id and how
-//! fast it went differ each time; so does where an interrupted one was stopped. A line `…` stands for any number of lines.
+//! A document is one session, in a directory with the example inventories and the demo fleet as `fleet.csv`. When a run was,
+//! its id and how fast it went differ each time; so does where an interrupted one was stopped. A line `…` stands for any
+//! number of lines.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 
 use regex::{Captures, Regex};
-use tempfile::TempDir;
+use support::fixture::{Fixture, binary};
+use support::sandbox::Sandbox;
+use support::skip::has;
 
 use crate::{FENCE, documents, is_being_updated, read};
 
@@ -20,8 +21,8 @@ const ELLIPSIS: &str = "…";
 /// A run's id, or the start of one.
 const RUN: &str = r"\d{8}T\d{6}Z(-[0-9a-f]{4})?";
 const RUN_ID_LENGTH: usize = "20261124T214049Z-a38c".len();
-/// The sandbox's own port; another one is taken here, lest two meet.
-const PORT: &str = ":8646";
+/// Where a sandbox is; here it takes any free port, lest two meet.
+const SANDBOX: &str = "http://127.0.0.1:8646";
 
 /// What `make` runs in cargo's place: the program is built.
 const CARGO: &str = "#!/bin/sh
@@ -33,74 +34,54 @@ exec v6fleet \"$@\"
 
 /// A shell as a reader has it.
 struct Terminal {
-    dir: TempDir,
-    env: Vec<(String, String)>,
-    sandbox: Option<Child>,
-    port: String,
+    fixture: Fixture,
+    sandbox: Option<Sandbox>,
     /// The run ids of the document, and those that they are here.
     runs: BTreeMap<String, String>,
 }
 
 impl Terminal {
     fn open() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-        for name in ["inventories", "Makefile"] {
-            symlink(here.join(name), dir.path().join(name)).unwrap();
-        }
-        fs::copy("inventories/demo.csv", dir.path().join("fleet.csv")).unwrap();
-        let cargo = dir.path().join("cargo");
-        fs::write(&cargo, CARGO).unwrap();
-        fs::set_permissions(&cargo, fs::Permissions::from_mode(0o755)).unwrap();
-        let bin = Path::new(env!("CARGO_BIN_EXE_v6fleet")).parent().unwrap().display();
-        let mut env = vec![
-            ("PATH".to_owned(), format!("{bin}:/usr/bin:/bin")),
-            ("HOME".to_owned(), dir.path().display().to_string()),
-            ("CARGO".to_owned(), cargo.display().to_string()),
-        ];
+        let mut fixture = Fixture::new();
+        symlink(Path::new(env!("CARGO_MANIFEST_DIR")).join("Makefile"), fixture.path("Makefile")).unwrap();
+        fixture.write("fleet.csv", read("inventories/demo.csv"));
+        fixture.write("cargo", CARGO);
+        fs::set_permissions(fixture.path("cargo"), fs::Permissions::from_mode(0o755)).unwrap();
+        fixture.set("CARGO", "./cargo");
+        fixture.set("PATH", &format!("{}:/usr/bin:/bin", binary().parent().unwrap().display()));
         if !is_being_updated() {
-            env.push(("V6FLEET_RATE".to_owned(), "100/s".to_owned()));
+            fixture.set("V6FLEET_RATE", "100/s");
         }
-        Self { dir, env, sandbox: None, port: PORT.to_owned(), runs: BTreeMap::new() }
-    }
-
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        command.current_dir(&self.dir).env_clear().envs(self.env.iter().cloned()).stdin(Stdio::null());
-        command
+        Self { fixture, sandbox: None, runs: BTreeMap::new() }
     }
 
     /// What a line leads to on the screen.
     fn types(&mut self, line: &str) -> String {
         // Of the whole id: two runs may begin in the same second here.
-        let line = self.with_runs(line, |_| RUN_ID_LENGTH).replace(PORT, &self.port);
+        let line = self.with_runs(line, |_| RUN_ID_LENGTH);
         let shown = match line.split_once(' ') {
             Some(("export", variables)) => self.exports(variables),
             Some(("v6fleet", "sandbox")) => self.serves(),
             _ => self.runs(&line),
         };
-        shown.replace(&self.port, PORT)
+        self.sandbox.iter().fold(shown, |shown, sandbox| shown.replace(&sandbox.base_url(), SANDBOX))
     }
 
     fn exports(&mut self, variables: &str) -> String {
-        let pairs = variables.split(' ').map(|pair| pair.split_once('=').unwrap());
-        self.env.extend(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        for (name, value) in variables.split(' ').map(|pair| pair.split_once('=').unwrap()) {
+            let here = self.sandbox.as_ref().map(Sandbox::base_url);
+            self.fixture.set(name, &value.replace(SANDBOX, &here.unwrap_or_default()));
+        }
         String::new()
     }
 
     fn serves(&mut self) -> String {
-        let mut sandbox = self.command(env!("CARGO_BIN_EXE_v6fleet"));
-        sandbox.args(["sandbox", "--listen", "127.0.0.1:0"]).stdout(Stdio::piped());
-        let sandbox = self.sandbox.insert(sandbox.spawn().unwrap());
-        let mut line = String::new();
-        BufReader::new(sandbox.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        self.port = format!(":{}", line.trim_end().rsplit(':').next().unwrap());
-        line
+        format!("listening on {}", self.sandbox.insert(Sandbox::start(&[])).base_url())
     }
 
     fn runs(&self, line: &str) -> String {
         let both = format!("{{ {line}\n}} 2>&1");
-        let output = self.command("/bin/sh").args(["-c", &both]).output().unwrap();
+        let output = self.fixture.beside("/bin/sh").args(["-c", &both]).output().unwrap();
         String::from_utf8(output.stdout).unwrap()
     }
 
@@ -119,15 +100,6 @@ impl Terminal {
         let run = Regex::new(RUN).unwrap();
         let [told, ours] = [told, shown].map(|text| run.find_iter(text).map(|id| id.as_str().to_owned()));
         self.runs.extend(told.zip(ours));
-    }
-}
-
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        if let Some(sandbox) = &mut self.sandbox {
-            let _ = sandbox.kill();
-            let _ = sandbox.wait();
-        }
     }
 }
 
@@ -218,9 +190,8 @@ fn stays_so(path: &Path) {
 
 #[test]
 fn every_example_is_what_the_program_says() {
-    if Command::new("curl").arg("--version").output().is_err() {
-        assert!(std::env::var("CI").as_deref() != Ok("true"), "curl is not installed");
-        return eprintln!("SKIPPED, NOTHING WAS TESTED: curl is not installed");
+    if !has("curl") {
+        return;
     }
     let has_examples = |path: &Path| read(path).lines().any(|line| line.trim_start().starts_with(PROMPT));
     let documents: Vec<_> = documents().into_iter().filter(|path| has_examples(path)).collect();

@@ -416,7 +416,7 @@ fn what_an_answer_leaves_unknown_is_no_change_no_drift_and_not_forgotten() {
         assert!(warnings.contains(word), "{warnings}");
     }
     let history = fixture.run(&["history", "10000"]).exits(0);
-    assert!(history.stdout.contains("active, on dc1r28"), "{}", history.stdout);
+    history.assert_in_stdout("active, on dc1r28");
     let third = fixture.run(&[&run[..], &["--rack", "dc1r28"]].concat()).exits(0);
     assert_eq!(verdict(third.row("10000")), "unchanged ledger 1 false 200");
     assert_eq!(third.row("10000")["warnings"], json!([]));
@@ -686,7 +686,7 @@ fn vms_that_are_answered_with_one_and_the_same_allocation_are_told_in_recap_and_
     let outcome = fixture.run(&["run", "fleet.csv", "--action", "allocate"]).exits(0);
     let told = "4 VMs were answered with one and the same prefix, 2001:db8::/48: 10000, 10001, 10002, …";
     assert_eq!(outcome.summary()["warnings"], json!([told]));
-    assert!(outcome.stdout.contains(&format!("Warning: {told}")), "{}", outcome.stdout);
+    outcome.assert_in_stdout(&format!("Warning: {told}"));
     assert!(fixture.run(&["report"]).exits(0).stdout.contains(told));
     fixture.run(&["audit", "fleet.csv"]).exits(11);
 

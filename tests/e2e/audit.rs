@@ -8,6 +8,7 @@ use v6fleet::audit::Kind;
 
 use crate::fixture::{Fixture, Outcome};
 use crate::fleet;
+use crate::ledger::settle_pending;
 use crate::sandbox::Sandbox;
 use crate::script::{Api, json_answer, success_body};
 
@@ -60,7 +61,7 @@ fn seen_days_ago(fixture: &Fixture, vmid: u64, days: i64) {
     // Not a call can leave: the run is left as it began.
     fixture.run(&[&ALLOCATE[..], &["old.csv", "--deadline", "1ns"]].concat()).exits(5);
     let at = Timestamp::now() - SignedDuration::from_hours(24 * days);
-    fixture.settle_pending(at, |vmid| allocation(vmid.parse().unwrap()));
+    settle_pending(fixture, at, |vmid| allocation(vmid.parse().unwrap()));
 }
 
 fn prefix_of(fixture: &Fixture, vmid: u64) -> String {
@@ -307,7 +308,7 @@ fn only_what_was_seen_at_the_same_base_url_is_known() {
     fixture.run(&AUDIT).exits(0);
     // The rehearsals' ledger is another, and there is none yet.
     let rehearsal = fixture.run(&[&AUDIT[..], &["--sandbox"]].concat()).exits(2);
-    assert!(rehearsal.stderr.contains("there is no ledger yet"), "{}", rehearsal.stderr);
+    rehearsal.assert_in_stderr("there is no ledger yet");
 }
 
 #[test]
@@ -318,18 +319,18 @@ fn invalid_rows_end_an_audit_before_anything_is_shown_unless_they_are_skipped() 
     allocate(&fixture, "fleet.csv");
     fixture.write("fleet.csv", "vmid,prefix\n10001,2001:db8:bad::/48\n10003,no prefix\n");
     let refused = fixture.run(&[&AUDIT[..], &["-o", "audit.csv"]].concat()).exits(2);
-    assert!(refused.stderr.contains("fleet.csv:3: prefix: "), "{}", refused.stderr);
+    refused.assert_in_stderr("fleet.csv:3: prefix: ");
     assert!(refused.stdout.is_empty() && !fixture.path("audit.csv").exists(), "{}", refused.stdout);
     let skipped = fixture.run(&[&AUDIT[..], &["--skip-invalid"]].concat()).exits(3);
     assert_eq!(told(&skipped), ["10001 prefix_differs"]);
-    assert!(skipped.stderr.contains("skipped fleet.csv:3"), "{}", skipped.stderr);
+    skipped.assert_in_stderr("skipped fleet.csv:3");
     let whole = fixture.run(&[&AUDIT[..], &["--skip-invalid", "--whole-fleet"]].concat()).exits(2);
-    assert!(whole.stderr.contains("--whole-fleet needs every row"), "{}", whole.stderr);
+    whole.assert_in_stderr("--whole-fleet needs every row");
     for (output, why) in
         [("audit.xml", "findings are written to a file whose name"), ("fleet.csv", "fleet.csv")]
     {
         let refused = fixture.run(&["audit", "fleet.csv", "--skip-invalid", "-o", output]).exits(2);
-        assert!(refused.stderr.contains(why), "{}", refused.stderr);
+        refused.assert_in_stderr(why);
     }
 }
 
@@ -370,6 +371,6 @@ fn the_files_columns_hold_for_an_audit_too_but_not_what_narrows_or_writes_a_runs
     let all = ["--rack", "*", "--vmid", "1-99999", "-o", "ran.csv"];
     fixture.run(&[&ALLOCATE[..], &["fleet.csv"], &all].concat()).exits(0);
     let audit = fixture.run(&["audit", "fleet.csv"]).exits(0);
-    assert!(audit.stdout.contains("\n2 VMs of the inventory"), "{}", audit.stdout);
+    audit.assert_in_stdout("\n2 VMs of the inventory");
     assert!(!fixture.path("run.csv").exists());
 }

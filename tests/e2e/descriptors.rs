@@ -81,7 +81,7 @@ fn descriptors_that_run_out_in_mid_run_cost_speed_and_are_not_the_apis_fault() {
     let (_fixture, process) = start(&sandbox, &[]);
     limit_descriptors(&process, open_descriptors(&process));
     let outcome = process.end().exits(0);
-    assert!(outcome.stderr.contains("no file descriptor was left"), "{}", outcome.stderr);
+    outcome.assert_in_stderr("no file descriptor was left");
     assert_true(&outcome, &sandbox);
 }
 
@@ -91,7 +91,7 @@ fn a_run_that_no_descriptor_is_left_for_ends_as_max_wait_says_and_goes_on_where_
     let (fixture, process) = start(&sandbox, &["--max-wait", "2s", "--output-dir", "none"]);
     limit_descriptors(&process, 3);
     let stopped = process.end().exits(5);
-    assert!(stopped.stderr.contains("no file descriptor is left"), "{}", stopped.stderr);
+    stopped.assert_in_stderr("no file descriptor is left");
     let outcome = fixture.resume(&["--max-wait", "1m", "--output-dir", "reports"]).exits(0);
     assert_true(&outcome, &sandbox);
 }

@@ -37,7 +37,7 @@ fn calls(sandbox: &Sandbox) -> HashMap<String, usize> {
 
 /// A run whose ledger failed: nothing was called unrecorded, and going on leads to the truth.
 fn assert_broken_off(fixture: &Fixture, sandbox: &Sandbox, outcome: &Outcome) {
-    assert!(outcome.stderr.contains("ledger.db: "), "{}", outcome.stderr);
+    outcome.assert_in_stderr("ledger.db: ");
     assert_whole(fixture);
     let settled = settled(fixture);
     let report = fixture.report_of("latest");
@@ -134,7 +134,7 @@ fn a_log_that_cannot_be_folded_into_the_ledger_stops_the_run() {
     let options = ["-P", ledger.to_str().unwrap(), "-e", "inject=fsync:error=EIO"];
     let run = ["run", "more.csv", "--action", "allocate", "--rate", "none", "--output-dir", "none"];
     let outcome = fixture.spawn(traced(&options, &fixture, &run)).end().exits(1);
-    assert!(outcome.stderr.contains("ledger.db: disk I/O error"), "{}", outcome.stderr);
+    outcome.assert_in_stderr("ledger.db: disk I/O error");
     assert_whole(&fixture);
     fixture.run(&["resume"]).exits(0);
     assert_eq!(creations(&fixture), made(&sandbox.calls()));
@@ -153,7 +153,7 @@ fn a_ledger_on_read_only_media_is_read_if_it_was_closed() {
     closed.protect();
     assert_eq!(told(&closed), before);
     let refused = fixture.spawn(closed.command(&fixture, &RUN)).end().exits(2);
-    assert!(refused.stderr.contains("ledger.db"), "{}", refused.stderr);
+    refused.assert_in_stderr("ledger.db");
     drop(closed);
 
     let Some(killed) = Tmpfs::mount("size=8m", &fixture.path("state")) else { return };
@@ -163,11 +163,7 @@ fn a_ledger_on_read_only_media_is_read_if_it_was_closed() {
     run.kill();
     killed.protect();
     let refused = fixture.spawn(killed.command(&fixture, &["runs"])).end().exits(2);
-    assert!(
-        refused.stderr.contains("was not closed, and lies on a read-only file system"),
-        "{}",
-        refused.stderr
-    );
+    refused.assert_in_stderr("was not closed, and lies on a read-only file system");
 }
 
 #[test]
@@ -181,7 +177,7 @@ fn a_disk_that_fills_up_in_mid_run_stops_it_and_with_room_it_goes_on() {
     sandbox.await_calls(10);
     let filler = disk.fill();
     let outcome = run.end().exits(1);
-    assert!(outcome.stderr.contains("make room on the ledger's disk"), "{}", outcome.stderr);
+    outcome.assert_in_stderr("make room on the ledger's disk");
     let calls = sandbox.calls().len();
     assert!(calls < VMS, "{calls} calls");
     disk.copy("v6fleet", &state.join("v6fleet"));
@@ -189,7 +185,7 @@ fn a_disk_that_fills_up_in_mid_run_stops_it_and_with_room_it_goes_on() {
     let settled = settled(&fixture);
 
     let full = fixture.spawn(disk.command(&fixture, &["resume"])).end().exits(2);
-    assert!(full.stderr.contains("ledger.db"), "{}", full.stderr);
+    full.assert_in_stderr("ledger.db");
     assert_eq!(sandbox.calls().len(), calls, "nothing is called while nothing can be recorded");
     fs::remove_file(filler).unwrap();
     fixture.spawn(disk.command(&fixture, &["resume"])).end().exits(0);
@@ -218,11 +214,7 @@ fn a_report_that_cannot_be_written_is_named_and_the_command_that_writes_it_is_to
     symlink("/dev/full", fixture.path("full.jsonl")).unwrap();
     let outcome = fixture.run(&[&RUN[..], &["-o", "full.jsonl", "-o", "good.csv"]].concat()).exits(1);
     assert!(outcome.stdout.starts_with("Complete: 100 VMs, "), "{}", outcome.stdout);
-    assert!(
-        outcome.stderr.contains("error: full.jsonl: cannot be written: No space left"),
-        "{}",
-        outcome.stderr
-    );
+    outcome.assert_in_stderr("error: full.jsonl: cannot be written: No space left");
     assert_eq!((outcome.rows().len(), fixture.read("good.csv").lines().count()), (VMS, VMS + 1));
 
     fs::remove_file(fixture.path("full.jsonl")).unwrap();
@@ -288,7 +280,7 @@ fn a_damaged_ledger_is_told_from_a_sound_one_before_the_first_call() {
     fixture.write(LEDGER, &bytes);
     for command in [&RUN[..], &["resume"]] {
         let outcome = fixture.run(command).exits(2);
-        assert!(outcome.stderr.contains("the ledger is damaged"), "{}", outcome.stderr);
+        outcome.assert_in_stderr("the ledger is damaged");
     }
     assert_eq!(sandbox.calls().len(), calls);
     assert!(fs::read(fixture.path(LEDGER)).unwrap() == bytes, "a damaged ledger is left as it is");

@@ -133,7 +133,7 @@ fn a_dead_rack_is_named_and_resume_finishes_it_once_it_lives() {
     let fixture = Fixture::at(&sandbox);
     fixture.write("fleet.csv", csv(400));
     let outcome = fixture.run(&[&RUN[..], &["--max-wait", "1500ms"]].concat()).exits(5);
-    assert!(outcome.stderr.contains("rack dc1r28 fails: probing"), "{}", outcome.stderr);
+    outcome.assert_in_stderr("rack dc1r28 fails: probing");
     let unsettled = outcome.vms_that_are("failed");
     assert!(unsettled.len() >= 90 && unsettled.iter().all(|id| outcome.row(id)["rack_id"] == "dc1r28"));
     sandbox.set_fault("dc1r28", None);

@@ -6,7 +6,8 @@ use std::process::Command;
 
 use crate::fixture::{Fixture, eventually};
 use crate::sandbox::Sandbox;
-use crate::strace::{can, skipped, traced, wrapped};
+use crate::skip::skipped;
+use crate::strace::{can, traced, wrapped};
 
 const RUN: [&str; 6] = ["run", "fleet.csv", "--action", "allocate", "--rate", "none"];
 
@@ -112,11 +113,11 @@ fn a_skipped_csv_that_is_not_ours_stays_and_nothing_is_called() {
     for (name, output) in [("skipped.csv", "report.csv"), ("out/skipped.csv", "out/report.csv")] {
         fixture.write(name, "vmid\n10000\n");
         let refused = fixture.run(&[&run[..], &["-o", output]].concat()).exits(2);
-        assert!(refused.stderr.contains("this file is no such list"), "{}", refused.stderr);
+        refused.assert_in_stderr("this file is no such list");
         assert_eq!(fixture.read(name), "vmid\n10000\n");
     }
     let own = fixture.run(&[&run[..], &["-o", "skipped.csv"]].concat()).exits(2);
-    assert!(own.stderr.contains("are one file"), "{}", own.stderr);
+    own.assert_in_stderr("are one file");
     fixture.write("list/skipped.csv", "vmid\n10000\nten\n");
     let of_that_name =
         ["run", "list/skipped.csv", "--action", "allocate", "--skip-invalid", "--output-dir", "none"];
@@ -179,8 +180,8 @@ fn whatever_keeps_a_report_from_taking_its_place_it_is_written_there_all_the_sam
         let injection = format!("inject=rename,renameat,renameat2:error={error}");
         let run = [&RUN[..], &["-o", "report.csv", "-o", "new.jsonl", "--output-dir", "none"]].concat();
         let outcome = fixture.spawn(traced(&["-e", &injection], &fixture, &run)).end().exits(1);
-        assert!(outcome.stderr.contains("written in place"), "{}", outcome.stderr);
-        assert!(outcome.stderr.contains("new.jsonl: cannot be written"), "{}", outcome.stderr);
+        outcome.assert_in_stderr("written in place");
+        outcome.assert_in_stderr("new.jsonl: cannot be written");
         assert_eq!(fixture.read("report.csv").lines().count(), 3);
     }
 }

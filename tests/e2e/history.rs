@@ -128,7 +128,7 @@ fn the_history_of_a_vm_is_every_run_that_had_it_and_what_it_changed() {
     let failed = fixture.run(&["history", "10099"]).exits(0).stdout;
     assert_eq!(failed.matches("    not_found: ").count(), 3, "{failed}");
     let unknown = fixture.run(&["history", "424242"]).exits(7);
-    assert!(unknown.stderr.contains("VM 424242 is in no run"), "{}", unknown.stderr);
+    unknown.assert_in_stderr("VM 424242 is in no run");
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn a_run_ends_with_what_fails_newly_and_what_has_recovered_since_the_last_comple
 
     let second = fixture.run(&run("allocate", &[])).exits(3);
     let lines = format!("\nNewly failing since {first}: 1 VM: 1\nRecovered since {first}: 1 VM: 2\n");
-    assert!(second.stdout.contains(&lines), "{}", second.stdout);
+    second.assert_in_stdout(&lines);
     let since = json!({"run": first, "newly_failing": {"vms": 1, "examples": ["1"]},
         "recovered": {"vms": 1, "examples": ["2"]}});
     assert_eq!(second.summary()["since"], since);
@@ -205,7 +205,7 @@ fn old_runs_go_but_for_pinned_and_resumable_ones_and_what_was_last_seen_stays() 
     let (fixture, [first, second, stopped]) = nights(&sandbox);
     let night = |options: &[&str]| fixture.run(&run("allocate", options)).exits(3);
     let pinned = fixture.run(&["runs", "--pin", &first]).exits(0);
-    assert!(pinned.stdout.contains("complete, pinned"), "{}", pinned.stdout);
+    pinned.assert_in_stdout("complete, pinned");
     let last = night(&["--keep-runs", "1"]);
     assert_eq!(last.vms_that_are("unchanged").len(), 4);
     let last = id(&last);

@@ -65,8 +65,8 @@ fn without_the_bad_rows_a_run_goes_on_and_lists_them_beside_its_report() {
         listed
     });
     assert_eq!(listed, BAD_ROWS);
-    assert!(outcome.stdout.contains("skipped.csv"), "{}", outcome.stdout);
-    assert!(outcome.stdout.contains("15 invalid rows of the inventory were skipped"), "{}", outcome.stdout);
+    outcome.assert_in_stdout("skipped.csv");
+    outcome.assert_in_stdout("15 invalid rows of the inventory were skipped");
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn a_vm_named_in_two_files_is_one_vm_where_they_agree_and_a_bad_row_where_not() 
     assert!(warnings.contains("2 VMs named more than once"), "{warnings}");
     let outcome = run("other.csv").exits(2);
     let row = "other.csv:2: vmid: 10001 is in a.csv:3 already, with other contents";
-    assert!(outcome.stderr.contains(row), "{}", outcome.stderr);
+    outcome.assert_in_stderr(row);
 }
 
 #[test]
@@ -284,7 +284,7 @@ fn a_file_is_read_as_people_have_it_whatever_its_delimiter_encoding_and_packing(
         assert_eq!(outcome.report()["run"]["inventory"][0]["sha256"], sha256, "{file}: of its bytes on disk");
     }
     let outcome = fixture.run(&["run", "a.csv", "--action", "allocate", "--sandbox"]).exits(2);
-    assert!(outcome.stderr.contains("add --encoding LABEL, such as windows-1252"), "{}", outcome.stderr);
+    outcome.assert_in_stderr("add --encoding LABEL, such as windows-1252");
 }
 
 #[test]
@@ -299,7 +299,7 @@ fn how_a_file_is_read_may_be_set_once_and_for_all_and_is_repeated_where_its_fail
     let outcome = fixture.run(&run).exits(3);
     assert_eq!(outcome.row("99999")["labels"]["name;a,b"], "växjö");
     let again = "run fleet.csv --delimiter '|' --encoding latin1 --items x.y --world inventories/world.toml";
-    assert!(outcome.stdout.contains(again), "{}", outcome.stdout);
+    outcome.assert_in_stdout(again);
     fixture.run(&["audit", "fleet.csv", "--sandbox"]).exits(11);
 }
 
@@ -325,12 +325,8 @@ fn an_empty_inventory_is_told_from_one_of_which_nothing_is_selected() {
     fixture.write("one.csv", "vmid,role\n1,web\n");
     let run = ["run", "one.csv", "--action", "allocate", "--sandbox", "--where", "rol=web"];
     let outcome = fixture.run(&run).exits(7);
-    assert!(outcome.stderr.contains("nothing selected"), "{}", outcome.stderr);
-    assert!(
-        outcome.stderr.contains("--where rol: no VM has such a column; the nearest: role"),
-        "{}",
-        outcome.stderr
-    );
+    outcome.assert_in_stderr("nothing selected");
+    outcome.assert_in_stderr("--where rol: no VM has such a column; the nearest: role");
 }
 
 #[test]
@@ -339,11 +335,7 @@ fn without_an_action_anywhere_one_line_says_what_to_add() {
     fixture.write("fleet.csv", fleet::csv(5_000));
     let outcome = fixture.run(&["run", "fleet.csv", "--sandbox", "-q"]).exits(2);
     assert_eq!(outcome.stderr.lines().count(), 1, "{}", outcome.stderr);
-    assert!(
-        outcome.stderr.contains("add --action allocate or --action refresh_next_hop"),
-        "{}",
-        outcome.stderr
-    );
+    outcome.assert_in_stderr("add --action allocate or --action refresh_next_hop");
 }
 
 #[test]
@@ -353,11 +345,7 @@ fn a_rack_is_never_so_long_that_it_breaks_a_table() {
     fixture.write("fleet.csv", format!("vmid,rack_id\n10000,{long}\n10001,{}\n", &long[..255]));
     let run = ["run", "fleet.csv", "--action", "allocate", "--sandbox"];
     let outcome = fixture.run(&[&run[..], &["--dry-run"]].concat()).exits(2);
-    assert!(
-        outcome.stderr.contains("fleet.csv:2: rack_id: longer than 255 characters"),
-        "{}",
-        outcome.stderr
-    );
+    outcome.assert_in_stderr("fleet.csv:2: rack_id: longer than 255 characters");
     for more in [&["--dry-run"][..], &[]] {
         let outcome = fixture.run(&[&run[..], &["--skip-invalid"], more].concat()).exits(3);
         assert!(outcome.stdout.lines().all(|line| line.chars().count() < 250), "{}", outcome.stdout);

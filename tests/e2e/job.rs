@@ -261,7 +261,7 @@ fn a_file_whose_directory_is_mounted_anew_is_the_same_file() {
     assert_ne!(success, "0.0");
     mount("..three", "vmid\n1\n2\n");
     let shrunk = fixture.run(&night).exits(4);
-    assert!(shrunk.stderr.contains("had 5 at its last complete run"), "{}", shrunk.stderr);
+    shrunk.assert_in_stderr("had 5 at its last complete run");
     mount("..four", fleet);
     metered.interrupted(1, || fixture.run(&night));
     assert_eq!(last_success(&fixture, "night.prom"), success);
@@ -285,8 +285,8 @@ fn what_a_brake_stopped_is_for_a_person_to_go_on_with_or_to_begin_anew() {
                 let refused = fixture.run(&[&night[..], more].concat()).exits(4);
                 let go_on = format!("v6fleet resume {}", id(&stopped));
                 let anew = format!("{} {}", NIGHT[..BY_HAND].join(" "), brake.join(" "));
-                assert!(refused.stderr.contains(&go_on), "{}", refused.stderr);
-                assert!(refused.stderr.contains(&format!("v6fleet {anew}\n")), "{}", refused.stderr);
+                refused.assert_in_stderr(&go_on);
+                refused.assert_in_stderr(&format!("v6fleet {anew}\n"));
                 assert_eq!((api.received().len(), refused.dir.is_none()), (calls, true));
             }
         }
@@ -316,7 +316,7 @@ fn a_brake_is_not_forgotten_where_a_signal_or_a_kill_ends_the_run_before_it_has_
         eventually("the run is over", || !process.is_running());
         let calls = api.received().len();
         let refused = fixture.run(&night).exits(4);
-        assert!(refused.stderr.contains("was stopped by a brake (max_changed)"), "{}", refused.stderr);
+        refused.assert_in_stderr("was stopped by a brake (max_changed)");
         assert_eq!(api.received().len(), calls, "{signal}");
     }
 }
@@ -332,7 +332,7 @@ fn a_run_that_a_brake_stopped_is_done_with_once_another_was_begun_anew() {
     let stopped = fixture.run(&[by_hand, &["--max-changed", "1"]].concat()).exits(4);
     let refused = fixture.run(by_hand).exits(4);
     let anew = format!("\nOr begin anew, without --resume: V6FLEET_RESUME=0 v6fleet {}\n", by_hand.join(" "));
-    assert!(refused.stderr.contains(&anew), "{}", refused.stderr);
+    refused.assert_in_stderr(&anew);
     fixture.set("V6FLEET_RESUME", "0");
     let (called, anew) = metered.called_in(|| fixture.run(by_hand).exits(0));
     let (left, done): (Vec<&Value>, Vec<&Value>) =

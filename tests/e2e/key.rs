@@ -172,11 +172,7 @@ fn a_key_with_a_byte_order_mark_is_sent_without_it_and_one_that_no_header_can_ca
     let keys = |request: &crate::script::Received| request.headers.iter().any(|(_, value)| value == MARKER);
     assert!(api.received().iter().all(keys));
     let refused = fixture.run(&[&run[..], &["unfit"]].concat()).exits(2);
-    assert!(
-        refused.stderr.contains("from unfit has a character that no HTTP header can carry"),
-        "{}",
-        refused.stderr
-    );
+    refused.assert_in_stderr("from unfit has a character that no HTTP header can carry");
     assert!(!refused.stderr.contains(&MARKER[..6]) && api.received().len() == 1);
 }
 

@@ -1,128 +1,45 @@
-//! What a fixture's ledger says: the program is asked, as its users would, and the library where they could not.
+//! What the ledger of a fixture remembers, and what is done to it that no command does: the library is asked.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::process::Output;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
 use v6fleet::allocation::Allocation;
 use v6fleet::ledger::{LastCall, Ledger, RackNo, Reply, RunKey, Settled, Settlement, Take};
 use v6fleet::outcome::{Basis, Verdict};
 
-use crate::fixture::{Fixture, Outcome, report};
+use crate::fixture::Fixture;
 
-/// What a report says of a VM whose call is in flight, or was when the process died.
-const IN_FLIGHT: &str = "a call for this VM is in flight, or was when the process died";
-
-impl Fixture {
-    pub(crate) fn ledger(&self) -> PathBuf {
-        self.path("state/v6fleet/ledger.db")
-    }
-
-    /// Also while a run is on, whose reports are its own.
-    fn ask(&self, args: &[&str]) -> Output {
-        self.command(args).output().unwrap()
-    }
-
-    /// Every run, the newest first; none where there is no ledger yet.
-    #[track_caller]
-    pub(crate) fn runs(&self) -> Vec<Value> {
-        let output = self.ask(&["runs", "--format", "json"]);
-        if String::from_utf8_lossy(&output.stderr).contains("there is no ledger yet") {
-            return vec![];
-        }
-        parsed(&output)["runs"].as_array().unwrap().clone()
-    }
-
-    /// The id of the newest run.
-    pub(crate) fn latest_run(&self) -> String {
-        self.runs()[0]["id"].as_str().unwrap().to_owned()
-    }
-
-    /// A run's report as it is now; `latest` is that of the newest run.
-    #[track_caller]
-    pub(crate) fn report_of(&self, run: &str) -> Outcome {
-        let dir = tempfile::tempdir().unwrap();
-        let file = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
-        let output = self.ask(&["report", run, "-o", &file("report.json"), "-o", &file("report.csv")]);
-        let [stdout, stderr] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
-        let outcome =
-            Outcome { code: output.status.code(), stdout, stderr, dir: None, report: None }.exits(0);
-        Outcome { report: Some(report(dir.path())), ..outcome }
-    }
-
-    /// The reports of all runs, the newest first.
-    pub(crate) fn reports_of_all(&self) -> Vec<Outcome> {
-        self.runs().iter().map(|run| self.report_of(run["id"].as_str().unwrap())).collect()
-    }
-
-    /// How often each VM came out like this, over all runs.
-    pub(crate) fn times_that_vms_were(&self, outcome: &str) -> BTreeMap<String, usize> {
-        let reports = self.reports_of_all();
-        let vmids = reports.iter().flat_map(|report| report.vms_that_are(outcome));
-        vmids.fold(BTreeMap::new(), |mut times, vmid| {
-            *times.entry(vmid.to_owned()).or_default() += 1;
-            times
-        })
-    }
-
-    /// What was last seen of a VM at the one base URL that knows it, and when.
-    pub(crate) fn last_known(&self, vmid: u64) -> Value {
-        let history = parsed(&self.ask(&["history", &vmid.to_string(), "--format", "json"]));
-        let known = history["last_known"].as_array().unwrap();
-        assert_eq!(known.len(), 1, "{history}");
-        known[0].clone()
-    }
-
-    /// The API's limit, as the newest run's successor would begin with it.
-    pub(crate) fn remembered_rate(&self) -> Option<f64> {
-        let ledger = Ledger::open_read_only(&self.ledger()).unwrap();
-        ledger.remembered_rate(&newest(&ledger)).unwrap()
-    }
-
-    /// Lets the ledger remember a rate, as an earlier run over `fleet.csv` would have.
-    pub(crate) fn remember(&self, per_second: f64) {
-        self.run(&["run", "fleet.csv", "--action", "allocate", "--limit", "1"]).exits(0);
-        let ledger = Ledger::open(&self.ledger(), Duration::ZERO).unwrap();
-        ledger.remember_rate(&newest(&ledger), Some(per_second)).unwrap();
-        ledger.close().unwrap();
-    }
-
-    /// Settles what the newest run left pending, as if each VM had been answered with its allocation at that moment.
-    /// The run's end is not noted.
-    pub(crate) fn settle_pending(&self, at: Timestamp, allocation: impl Fn(&str) -> Value) {
-        let ledger = Ledger::open(&self.ledger(), Duration::ZERO).unwrap();
-        let run = newest(&ledger);
-        let take =
-            |(rack, pending): (u32, u64)| Take { rack: RackNo(rack), vms: pending.try_into().unwrap() };
-        let pending = (0..).zip(ledger.sums(&run).unwrap().pending).map(take).collect();
-        let mut writer = ledger.write(&run).unwrap();
-        writer.claim(vec![], pending, None);
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let Some(Reply::Claimed(claimed)) = runtime.block_on(writer.reply()) else { panic!("not claimed") };
-        for item in claimed.items {
-            let allocation = serde_json::from_value(allocation(item.vm.as_str())).unwrap();
-            writer.settle(Settled { settlement: created(allocation), last: LastCall::default(), at, item });
-        }
-        writer.close().0.unwrap().close().unwrap();
-    }
-
-    /// What the database itself says of its file: of its pages and indexes, not of what they hold.
-    #[track_caller]
-    pub(crate) fn assert_file_is_sound(&self) {
-        let file = Connection::open_with_flags(self.ledger(), OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
-        let check: String = file.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
-        assert_eq!(check, "ok");
-    }
+/// The API's limit, as the newest run's successor would begin with it.
+pub(crate) fn remembered_rate(fixture: &Fixture) -> Option<f64> {
+    let ledger = Ledger::open_read_only(&fixture.ledger()).unwrap();
+    ledger.remembered_rate(&newest(&ledger)).unwrap()
 }
 
-#[track_caller]
-fn parsed(output: &Output) -> Value {
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
+/// Lets the ledger remember a rate, as an earlier run over `fleet.csv` would have.
+pub(crate) fn remember(fixture: &Fixture, per_second: f64) {
+    fixture.run(&["run", "fleet.csv", "--action", "allocate", "--limit", "1"]).exits(0);
+    let ledger = Ledger::open(&fixture.ledger(), Duration::ZERO).unwrap();
+    ledger.remember_rate(&newest(&ledger), Some(per_second)).unwrap();
+    ledger.close().unwrap();
+}
+
+/// Settles what the newest run left pending, as if each VM had been answered with its allocation at that moment.
+/// The run's end is not noted.
+pub(crate) fn settle_pending(fixture: &Fixture, at: Timestamp, allocation: impl Fn(&str) -> Value) {
+    let ledger = Ledger::open(&fixture.ledger(), Duration::ZERO).unwrap();
+    let run = newest(&ledger);
+    let take = |(rack, pending): (u32, u64)| Take { rack: RackNo(rack), vms: pending.try_into().unwrap() };
+    let pending = (0..).zip(ledger.sums(&run).unwrap().pending).map(take).collect();
+    let mut writer = ledger.write(&run).unwrap();
+    writer.claim(vec![], pending, None);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let Some(Reply::Claimed(claimed)) = runtime.block_on(writer.reply()) else { panic!("not claimed") };
+    for item in claimed.items {
+        let allocation = serde_json::from_value(allocation(item.vm.as_str())).unwrap();
+        writer.settle(Settled { settlement: created(allocation), last: LastCall::default(), at, item });
+    }
+    writer.close().0.unwrap().close().unwrap();
 }
 
 fn created(allocation: Allocation) -> Settlement {
@@ -133,18 +50,4 @@ fn created(allocation: Allocation) -> Settlement {
 
 fn newest(ledger: &Ledger) -> RunKey {
     ledger.find_run("latest").unwrap()
-}
-
-impl Outcome {
-    /// The VMs that have come to their outcome: no other will follow.
-    pub(crate) fn settled(&self) -> impl Iterator<Item = &Value> {
-        self.rows().iter().filter(|row| !row["settled_at"].is_null())
-    }
-
-    /// The VMs whose call may have left, and whose outcome is not on disk: in flight, about to be, or answered since
-    /// the last commit.
-    pub(crate) fn in_flight(&self) -> Vec<&str> {
-        let rows = self.rows().iter().filter(|row| row["error"] == IN_FLIGHT);
-        rows.map(|row| row["vmid"].as_str().unwrap()).collect()
-    }
 }

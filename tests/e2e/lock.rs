@@ -6,6 +6,7 @@ use serde_json::json;
 use crate::crash::{creations, made};
 use crate::fixture::{Fixture, Process, eventually};
 use crate::fleet;
+use crate::ledger::settle_pending;
 use crate::sandbox::Sandbox;
 use crate::script::{Api, Step, success};
 use crate::strace::{can, traced};
@@ -30,7 +31,7 @@ fn a_second_run_on_a_ledger_is_told_who_holds_it_and_calls_nothing() {
     assert!(since[..20].parse::<jiff::Timestamp>().is_ok(), "{}", second.stderr);
     for command in [&["resume"][..], &[&other_job[..], &["--lock-timeout", "200ms"]].concat()] {
         let outcome = fixture.run(command).exits(6);
-        assert!(outcome.stderr.contains("in use by another run"), "{}", outcome.stderr);
+        outcome.assert_in_stderr("in use by another run");
     }
     assert_eq!((second.stdout.as_str(), fixture.runs().len()), ("", 1));
     assert!(sandbox.called_vmids().iter().all(|vmid| vmid.len() == 6), "the demo's ids have five digits");
@@ -144,8 +145,8 @@ fn a_file_system_that_cannot_lock_or_is_a_networks_is_refused_with_the_reason() 
         let run = ["run", "inventories/demo.csv", "--ledger", "ledger.db"];
         let outcome =
             fixture.spawn(traced(&["-e", &format!("inject={injection}")], &fixture, &run)).end().exits(2);
-        assert!(outcome.stderr.contains(reason), "{}", outcome.stderr);
-        assert!(outcome.stderr.contains("keep the ledger on a local disk"), "{}", outcome.stderr);
+        outcome.assert_in_stderr(reason);
+        outcome.assert_in_stderr("keep the ledger on a local disk");
     }
     assert_eq!(sandbox.called_vmids(), [""; 0]);
 }
@@ -180,8 +181,8 @@ fn a_run_stops_before_its_next_claim_when_its_lock_or_its_ledger_is_taken_away_f
         let run = under_way(&fixture, &sandbox);
         take_away(&fixture.path(ledger));
         let outcome = run.end().exits(1);
-        assert!(outcome.stderr.contains("was removed, renamed or replaced"), "{}", outcome.stderr);
-        assert!(outcome.stderr.contains("v6fleet resume "), "{}", outcome.stderr);
+        outcome.assert_in_stderr("was removed, renamed or replaced");
+        outcome.assert_in_stderr("v6fleet resume ");
         assert!(!outcome.stdout.contains("Complete") && outcome.dir.is_none(), "{}", outcome.stdout);
         assert!(sandbox.calls().len() < 100, "{} calls", sandbox.calls().len());
     }
@@ -232,7 +233,7 @@ fn a_ledger_that_others_may_read_or_put_files_beside_is_a_warning_and_one_with_t
     std::fs::hard_link(&file, fixture.path("mine/other.db")).unwrap();
     for ledger in ["mine/ledger.db", "mine/other.db"] {
         let refused = run(ledger).exits(2);
-        assert!(refused.stderr.contains("it has 2 names (hard links)"), "{}", refused.stderr);
+        refused.assert_in_stderr("it has 2 names (hard links)");
     }
 }
 
@@ -243,7 +244,7 @@ fn a_link_planted_in_the_locks_place_is_refused_and_its_target_stays() {
     std::os::unix::fs::symlink(fixture.path("precious"), fixture.path("ledger.db.lock")).unwrap();
     let run = ["run", "inventories/demo.csv", "--sandbox", "--ledger", "ledger.db"];
     let refused = fixture.run(&run).exits(2);
-    assert!(refused.stderr.contains("ledger.db.lock: is a link"), "{}", refused.stderr);
+    refused.assert_in_stderr("ledger.db.lock: is a link");
     assert_eq!(fixture.read("precious"), "precious");
 }
 
@@ -258,8 +259,11 @@ fn without_an_end() -> (Api, Fixture) {
     let run = fixture.start(&RUN);
     eventually("both calls are in flight", || api.received().len() == 2);
     run.kill();
-    fixture
-        .settle_pending(Timestamp::now(), |_| json!({"prefix": "2001:db8::/48", "next_hop": "2001:db8::1"}));
+    settle_pending(
+        &fixture,
+        Timestamp::now(),
+        |_| json!({"prefix": "2001:db8::/48", "next_hop": "2001:db8::1"}),
+    );
     assert!(fixture.run(&["runs"]).exits(0).stdout.contains("not finished"));
     (api, fixture)
 }

@@ -145,7 +145,7 @@ fn a_monitor_that_nobody_may_overhear_is_refused_otherwise() {
     let fixture = fixture(&api, &monitor);
     for url in ["http://hc.example/uuid", "ftp://127.0.0.1/uuid", "hc.example"] {
         let outcome = fixture.run(&[&RUN[..], &["--ping-url", url]].concat()).exits(2);
-        assert!(outcome.stderr.contains("--ping-url"), "{}", outcome.stderr);
+        outcome.assert_in_stderr("--ping-url");
     }
     assert_eq!(api.received().len() + monitor.received().len(), 0);
 }

@@ -50,7 +50,7 @@ fn a_nights_cycle_tells_by_words_and_exit_codes_what_happened() {
     assert!(first.stdout.starts_with("Complete: 120 VMs, 73 created, 47 unchanged"), "{}", first.stdout);
     let second = cron(&fixture, &nightly).exits(0);
     assert!(second.stdout.starts_with("Complete: 120 VMs, 0 created, 120 unchanged"), "{}", second.stdout);
-    assert!(second.stdout.contains("Newly failing since"), "{}", second.stdout);
+    second.assert_in_stdout("Newly failing since");
     assert_eq!(second.stderr, "", "a quiet night mails nothing but the recap");
 
     sandbox.set_next_hop("dc1r28", "2001:db8:2000::3");

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use crate::fixture::{Fixture, Outcome};
 use crate::fleet;
+use crate::ledger::{remember, remembered_rate};
 use crate::sandbox::Sandbox;
 
 const TRIES: usize = 3;
@@ -49,66 +50,71 @@ impl Moments {
     }
 }
 
+/// The run that is made everywhere here, with these options more.
+fn run(fixture: &Fixture, options: &[&str]) -> Outcome {
+    fixture.run(&[&["run", "fleet.csv", "--action", "allocate"], options].concat()).exits(0)
+}
+
+/// A sandbox with these options, and a fleet of so many VMs to run against it.
+fn fleet_at(options: &[&str], vms: usize) -> (Sandbox, Fixture) {
+    let sandbox = Sandbox::start(options);
+    let fixture = Fixture::at(&sandbox);
+    fixture.write("fleet.csv", fleet::csv(vms));
+    (sandbox, fixture)
+}
+
 /// A run of so many VMs at so many a second: what left, and what arrived.
 fn measure(fixture: &mut Fixture, vms: usize, rate: u32) -> (Moments, Moments) {
     let sandbox = Sandbox::start(&[]);
     fixture.set("V6FLEET_BASE_URL", &sandbox.base_url());
     fixture.write("fleet.csv", fleet::csv(vms));
-    let rate = format!("{rate}/s");
-    let run = ["run", "fleet.csv", "--action", "allocate", "--rate", &rate, "--concurrency", "64"];
-    let outcome = fixture.run(&run).exits(0);
+    let outcome = run(fixture, &["--rate", &format!("{rate}/s"), "--concurrency", "64"]);
     assert_eq!(outcome.summary()["calls"], vms);
     let (sent, arrived) = (Moments::sent(&outcome), Moments::arrived(&sandbox));
     assert_eq!((sent.0.len(), arrived.0.len()), (vms, vms));
     (sent, arrived)
 }
 
-/// The bounds of a rate from 200/s up.
-fn assert_paced(vms: usize, rate: u32) {
+/// The mean is this share of the rate at the least, and hardly more than it; `check` has what else holds each time, of what
+/// left and what arrived.
+fn assert_paced(vms: usize, rate: u32, least: f64, check: impl Fn(&Moments, &Moments)) {
     let mut fixture = Fixture::alone().env("HOSTUP_API_KEY", "a-key");
-    let per_second = f64::from(rate);
     let mut means = Vec::new();
     for _ in 0..TRIES {
         let (sent, arrived) = measure(&mut fixture, vms, rate);
-        let (second, tenth) = (sent.most_within(1.0), sent.most_within(0.1));
-        assert!(second <= 1.02 * per_second, "{second} calls left within a second at {rate}/s");
-        assert!(tenth <= 1.15 * per_second / 10.0, "{tenth} calls left within 100 ms at {rate}/s");
-        let (left, came) = (sent.per_second() / per_second, arrived.per_second() / per_second);
-        assert!(left <= 1.005, "{left} of {rate}/s on average");
-        assert!((came / left - 1.0).abs() <= 0.01, "{left} of {rate}/s left, {came} arrived");
-        if left >= 0.99 {
+        check(&sent, &arrived);
+        let mean = sent.per_second() / f64::from(rate);
+        assert!(mean <= 1.005, "{mean} of {rate}/s on average");
+        if mean >= least {
             return;
         }
-        means.push(left);
+        means.push(mean);
     }
     panic!("{rate}/s was missed {TRIES} times: {means:?} of it on average");
 }
 
 #[test]
-fn ten_thousand_vms_at_1000_a_second_leave_evenly() {
-    assert_paced(10_000, 1_000);
-}
-
-#[test]
-fn two_thousand_vms_at_200_a_second_leave_evenly() {
-    assert_paced(2_000, 200);
+fn thousands_of_vms_at_200_a_second_and_more_leave_evenly() {
+    for (vms, rate) in [(10_000, 1_000), (2_000, 200)] {
+        let per_second = f64::from(rate);
+        assert_paced(vms, rate, 0.99, |sent, arrived| {
+            let (second, tenth) = (sent.most_within(1.0), sent.most_within(0.1));
+            assert!(second <= 1.02 * per_second, "{second} calls left within a second at {rate}/s");
+            assert!(tenth <= 1.15 * per_second / 10.0, "{tenth} calls left within 100 ms at {rate}/s");
+            let (left, came) = (sent.per_second(), arrived.per_second());
+            assert!((came / left - 1.0).abs() <= 0.01, "{left}/s left, {came}/s arrived");
+        });
+    }
 }
 
 #[test]
 fn at_ten_a_second_no_second_has_more_than_two_calls_over_it() {
-    let mut fixture = Fixture::alone().env("HOSTUP_API_KEY", "a-key");
-    let mut means = Vec::new();
-    for _ in 0..TRIES {
-        let (sent, arrived) = measure(&mut fixture, 40, 10);
-        let (mean, second) = (sent.per_second() / 10.0, sent.most_within(1.0));
-        assert!(second <= 12.0 && arrived.most_within(1.0) <= 12.0, "{second} calls left within a second");
-        assert!(mean <= 1.005, "{mean} of 10/s on average");
-        if mean >= 0.98 {
-            return;
+    assert_paced(40, 10, 0.98, |sent, arrived| {
+        for moments in [sent, arrived] {
+            let second = moments.most_within(1.0);
+            assert!(second <= 12.0, "{second} calls within a second");
         }
-        means.push(mean);
-    }
-    panic!("10/s was missed {TRIES} times: {means:?} of it on average");
+    });
 }
 
 #[test]
@@ -117,8 +123,7 @@ fn at_the_apis_own_limit_no_call_is_answered_429() {
     let mut fixture = Fixture::alone().env("HOSTUP_API_KEY", "a-key");
     fixture.set("V6FLEET_BASE_URL", &sandbox.base_url());
     fixture.write("fleet.csv", fleet::csv(500));
-    let run = ["run", "fleet.csv", "--action", "allocate", "--rate", "100/s", "--concurrency", "64"];
-    let outcome = fixture.run(&run).exits(0);
+    let outcome = run(&fixture, &["--rate", "100/s", "--concurrency", "64"]);
     assert!(sandbox.calls().iter().all(|call| call.status != 429));
     assert_eq!((&outcome.summary()["throttled"], sandbox.calls().len()), (&0.into(), 500));
 }
@@ -127,10 +132,8 @@ fn at_the_apis_own_limit_no_call_is_answered_429() {
 fn a_limit_that_the_api_announces_in_whatever_form_costs_hardly_a_call() {
     for form in ["x-iso", "x-epoch", "x-delta", "ietf"] {
         let limit = ["--limit", "200/s", "--rate-limit-headers", "always", "--rate-limit-form", form];
-        let sandbox = Sandbox::start(&[&limit[..], &["--latency", "5ms"]].concat());
-        let fixture = Fixture::at(&sandbox);
-        fixture.write("fleet.csv", fleet::csv(500));
-        let outcome = fixture.run(&["run", "fleet.csv", "--action", "allocate", "--rate", "none"]).exits(0);
+        let (_sandbox, fixture) = fleet_at(&[&limit[..], &["--latency", "5ms"]].concat(), 500);
+        let outcome = run(&fixture, &["--rate", "none"]);
         // Calls may overtake each other on their way: then one too many is thought to be free.
         let throttled = outcome.summary()["throttled"].as_u64().unwrap();
         assert!(throttled <= 5, "{throttled} calls answered 429 with {form}");
@@ -139,24 +142,20 @@ fn a_limit_that_the_api_announces_in_whatever_form_costs_hardly_a_call() {
 
 #[test]
 fn a_limit_that_an_earlier_run_found_is_tested_early_and_kept_where_it_still_holds() {
-    let sandbox = Sandbox::start(&["--limit", "50/s", "--latency", "40ms"]);
-    let fixture = Fixture::at(&sandbox);
-    fixture.write("fleet.csv", fleet::csv(300));
-    fixture.remember(50.0);
-    let outcome = fixture.run(&["run", "fleet.csv", "--action", "allocate", "--rate", "500/s"]).exits(0);
+    let (_sandbox, fixture) = fleet_at(&["--limit", "50/s", "--latency", "40ms"], 300);
+    remember(&fixture, 50.0);
+    let outcome = run(&fixture, &["--rate", "500/s"]);
     let throttled = outcome.summary()["throttled"].as_u64().unwrap();
     assert!((1..=20).contains(&throttled), "{throttled} calls answered 429");
-    assert_eq!(fixture.remembered_rate(), Some(50.0));
+    assert_eq!(remembered_rate(&fixture), Some(50.0));
 }
 
 #[test]
 fn a_remembered_rate_that_is_wrong_slows_no_run_down_and_is_forgotten() {
     for (rate, vms, per_second, seconds) in [("50/s", 100, 0.416, 2.0), ("10/s", 20, 0.416, 2.0)] {
-        let sandbox = Sandbox::start(&[]);
-        let fixture = Fixture::at(&sandbox);
-        fixture.write("fleet.csv", fleet::csv(vms));
-        fixture.remember(per_second);
-        let outcome = fixture.run(&["run", "fleet.csv", "--action", "allocate", "--rate", rate]).exits(0);
+        let (_sandbox, fixture) = fleet_at(&[], vms);
+        remember(&fixture, per_second);
+        let outcome = run(&fixture, &["--rate", rate]);
         let took = vms as f64 / Moments::sent(&outcome).per_second();
         assert!(took <= 4.0 * seconds, "{took} s for {vms} VMs at {rate}");
     }
@@ -164,35 +163,26 @@ fn a_remembered_rate_that_is_wrong_slows_no_run_down_and_is_forgotten() {
 
 #[test]
 fn forget_rate_begins_as_if_nothing_had_been_found() {
-    let sandbox = Sandbox::start(&[]);
-    let fixture = Fixture::at(&sandbox);
-    fixture.write("fleet.csv", fleet::csv(10));
-    let run = ["run", "fleet.csv", "--action", "allocate", "--rate", "5/s"];
-    fixture.remember(0.5);
-    fixture.run(&run).exits(0);
-    assert_eq!(fixture.remembered_rate(), Some(0.5), "ten calls do not show that it is wrong");
-    fixture.run(&[&run[..], &["--forget-rate"]].concat()).exits(0);
-    assert_eq!(fixture.remembered_rate(), None);
+    let (_sandbox, fixture) = fleet_at(&[], 10);
+    remember(&fixture, 0.5);
+    run(&fixture, &["--rate", "5/s"]);
+    assert_eq!(remembered_rate(&fixture), Some(0.5), "ten calls do not show that it is wrong");
+    run(&fixture, &["--rate", "5/s", "--forget-rate"]);
+    assert_eq!(remembered_rate(&fixture), None);
 }
 
 #[test]
 fn an_outage_is_remembered_as_no_rate() {
     let phases = ["--phase", "20..23=throttle=2s", "--phase", "40..43=throttle=2s", "--latency", "300ms"];
-    let sandbox = Sandbox::start(&phases);
-    let fixture = Fixture::at(&sandbox);
-    fixture.write("fleet.csv", fleet::csv(60));
-    let run = ["run", "fleet.csv", "--action", "allocate", "--rate", "10/s", "--concurrency", "4"];
-    fixture.run(&run).exits(0);
-    assert_eq!(fixture.remembered_rate(), None);
+    let (_sandbox, fixture) = fleet_at(&phases, 60);
+    run(&fixture, &["--rate", "10/s", "--concurrency", "4"]);
+    assert_eq!(remembered_rate(&fixture), None);
 }
 
 #[test]
 fn after_a_first_call_that_is_refused_the_next_leaves_at_the_end_of_the_pause() {
-    let sandbox = Sandbox::start(&["--phase", "0..1=throttle=3s"]);
-    let fixture = Fixture::at(&sandbox);
-    fixture.write("fleet.csv", fleet::csv(20));
-    let run = ["run", "fleet.csv", "--action", "allocate", "--rate", "10/s", "--max-wait", "5s"];
-    let outcome = fixture.run(&run).exits(0);
+    let (sandbox, fixture) = fleet_at(&["--phase", "0..1=throttle=3s"], 20);
+    let outcome = run(&fixture, &["--rate", "10/s", "--max-wait", "5s"]);
     let calls = sandbox.calls();
     let seconds = |index: usize| calls[index].at.duration_since(calls[0].at).as_secs_f64();
     assert!((2.95..4.5).contains(&seconds(1)), "the next call came after {} s", seconds(1));
@@ -202,21 +192,15 @@ fn after_a_first_call_that_is_refused_the_next_leaves_at_the_end_of_the_pause() 
 
 #[test]
 fn our_own_pace_is_no_wait_that_the_api_imposes() {
-    let sandbox = Sandbox::start(&["--phase", "0..1=fail=100%"]);
-    let fixture = Fixture::at(&sandbox);
-    fixture.write("fleet.csv", fleet::csv(2));
-    let run = ["run", "fleet.csv", "--action", "allocate", "--rate", "20/m", "--max-wait", "2s"];
-    let outcome = fixture.run(&run).exits(0);
+    let (_sandbox, fixture) = fleet_at(&["--phase", "0..1=fail=100%"], 2);
+    let outcome = run(&fixture, &["--rate", "20/m", "--max-wait", "2s"]);
     assert_eq!(outcome.summary()["stopped_by"], serde_json::Value::Null);
 }
 
 #[test]
 fn while_a_breaker_is_open_vms_that_wait_for_their_retry_are_the_first_to_be_tried() {
-    let sandbox = Sandbox::start(&["--first-fault", "reset-after"]);
-    let fixture = Fixture::at(&sandbox);
-    fixture.write("fleet.csv", fleet::csv(60));
-    let run = ["run", "fleet.csv", "--action", "allocate", "--rate", "none"];
-    let outcome = fixture.run(&run).exits(0);
+    let (sandbox, fixture) = fleet_at(&["--first-fault", "reset-after"], 60);
+    let outcome = run(&fixture, &["--rate", "none"]);
     let calls = sandbox.calls();
     let took = calls[calls.len() - 1].at.duration_since(calls[0].at).as_secs_f64();
     assert_eq!((outcome.summary()["failed"].as_u64(), calls.len()), (Some(0), 120));

@@ -12,6 +12,7 @@ use v6fleet::ledger::{Ledger, NewRun, beside};
 
 use crate::fixture::Fixture;
 use crate::fleet;
+use crate::ledger::settle_pending;
 
 const RUNS: usize = 60;
 const VMS: usize = 2_000;
@@ -49,7 +50,7 @@ fn night(fixture: &Fixture) {
         "prefix": "2001:db8::/48", "next_hop": "2001:db8::1", "prefix_length": 48, "status": "active",
         "metadata": {},
     });
-    fixture.settle_pending(Timestamp::now(), |_| allocation.clone());
+    settle_pending(fixture, Timestamp::now(), |_| allocation.clone());
 }
 
 #[test]

@@ -74,7 +74,7 @@ fn plain_http_to_anything_but_loopback_is_refused_before_a_ledger_is_made() {
         Fixture::new().env("HOSTUP_API_KEY", "a-key").env("V6FLEET_BASE_URL", "http://cloud.hostup.se");
     fixture.write("fleet.csv", "vmid\n10000\n");
     let outcome = fixture.run(&["run", "fleet.csv", "--action", "allocate"]).exits(2);
-    assert!(outcome.stderr.contains("http://cloud.hostup.se"), "{}", outcome.stderr);
+    outcome.assert_in_stderr("http://cloud.hostup.se");
     assert!(!fixture.path("state").exists() && !fixture.path("reports").exists());
 }
 
@@ -93,7 +93,7 @@ fn without_a_key_nothing_is_called() {
     let fixture = Fixture::new().env("V6FLEET_BASE_URL", &sandbox.base_url()).env("HOSTUP_API_KEY", "a\nb");
     fixture.write("fleet.csv", "vmid\n10000\n");
     let outcome = fixture.run(&["run", "fleet.csv", "--action", "allocate"]).exits(2);
-    assert!(outcome.stderr.contains("no HTTP header can carry"), "{}", outcome.stderr);
+    outcome.assert_in_stderr("no HTTP header can carry");
     assert_eq!(sandbox.called_vmids(), [""; 0]);
 }
 

@@ -144,7 +144,7 @@ fn a_part_of_the_fleet_is_never_told_as_the_whole_of_it() {
     let outcome = fixture.run(&run).exits(0);
     assert!(outcome.stdout.starts_with("Complete: 3 of 60 VMs, "), "{}", outcome.stdout);
     let selection = "3 of 60 VMs: --rack dc1r27 --limit 3";
-    assert!(outcome.stdout.contains(selection), "{}", outcome.stdout);
+    outcome.assert_in_stdout(selection);
     assert_eq!(outcome.report()["run"]["inventory_vms"], 60);
     let page = std::fs::read_to_string(outcome.dir.as_ref().unwrap().join("report.html")).unwrap();
     assert!(page.contains("<title>Complete: 3 of 60 VMs, ") && page.contains(selection), "{page}");

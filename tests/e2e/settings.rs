@@ -103,17 +103,13 @@ fn a_dry_run_says_first_and_last_that_nothing_is_called() {
         "{}",
         outcome.stdout
     );
-    assert!(outcome.stdout.contains("At 20/s, that takes 3.0 s at least."), "{}", outcome.stdout);
+    outcome.assert_in_stdout("At 20/s, that takes 3.0 s at least.");
     for rack in ["dc1r27", "dc1r28", "dc1r29", "dc2r01"] {
-        assert!(
-            outcome.stdout.contains(&format!("{rack}         15  (0 seen before, 15 never)")),
-            "{}",
-            outcome.stdout
-        );
+        outcome.assert_in_stdout(&format!("{rack}         15  (0 seen before, 15 never)"));
     }
     fixture.run(&[&RUN[..], &["--rate", "none"]].concat()).exits(3);
     let outcome = fixture.run(&[&RUN[..], &["--dry-run", "--rack", "dc1r27"]].concat()).exits(0);
-    assert!(outcome.stdout.contains("15  (15 seen before, 0 never)"), "{}", outcome.stdout);
+    outcome.assert_in_stdout("15  (15 seen before, 0 never)");
 }
 
 #[test]
@@ -122,7 +118,7 @@ fn rehearsals_and_real_runs_never_share_a_ledger() {
     fixture.run(&[&RUN[..], &["--rate", "none"]].concat()).exits(3);
     let real = ["run", "inventories/demo.csv", "--base-url", "http://127.0.0.1:1"];
     let outcome = fixture.run(&real).exits(2);
-    assert!(outcome.stderr.contains("this ledger holds rehearsals"), "{}", outcome.stderr);
+    outcome.assert_in_stderr("this ledger holds rehearsals");
 }
 
 #[test]
@@ -157,7 +153,7 @@ fn a_rehearsal_that_cannot_begin_leaves_no_run() {
     let runs = fixture.run(&["runs", "--sandbox"]).exits(0).stdout;
     let world = format!("{}/inventories/world.toml", env!("CARGO_MANIFEST_DIR"));
     let outcome = fixture.run(&[&RUN[..], &["--world", &world]].concat()).exits(2);
-    assert!(outcome.stderr.contains("is not in this world"), "{}", outcome.stderr);
+    outcome.assert_in_stderr("is not in this world");
     assert_eq!(fixture.run(&["runs", "--sandbox"]).exits(0).stdout, runs);
 }
 

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use crate::fixture::Fixture;
+use crate::fixture::{Fixture, binary};
 
 /// `v6fleet` is the program itself in the shell, which has nothing of the user's.
 const SOURCED: &str = r#"
@@ -12,6 +12,9 @@ const SOURCED: &str = r#"
 "#;
 
 const RUN: [&str; 7] = ["run", "fleet.csv", "--action", "allocate", "--sandbox", "--rate", "none"];
+
+/// Where rehearsals keep theirs.
+const LEDGER: &str = "state/v6fleet/sandbox.db";
 
 /// Racks that can be typed, and some that a shell would not take for a word.
 const FLEET: &str =
@@ -46,13 +49,10 @@ fn tabbed(fixture: &Fixture, line: &str) -> String {
     line.unwrap_or_else(|| panic!("{screen}")).trim_end().to_owned()
 }
 
-/// Another program, where the program would run and with its environment.
-fn beside(fixture: &Fixture, other: &str) -> Command {
-    let program = fixture.command(&[]);
-    let mut command = Command::new(other);
-    command.current_dir(program.get_current_dir().unwrap()).env_clear();
-    command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    command.env("PROGRAM", program.get_program());
+/// A shell that knows where the program is.
+fn beside(fixture: &Fixture, shell: &str) -> Command {
+    let mut command = fixture.beside(shell);
+    command.env("PROGRAM", binary());
     command
 }
 
@@ -64,62 +64,78 @@ fn lines(command: &mut Command) -> Vec<String> {
     stdout.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
 }
 
-#[test]
-fn racks_and_runs_are_offered_from_the_ledger_that_is_meant() {
+/// A fixture with the fleet in the rehearsals' ledger, and the id of its one run.
+fn rehearsed() -> (Fixture, String) {
     let fixture = Fixture::new();
     fixture.write("fleet.csv", FLEET);
     let dir = fixture.run(&RUN).exits(0).dir.unwrap();
-    let run = dir.file_name().unwrap().to_str().unwrap();
-    assert_eq!(bash(&fixture, &["run", "--sandbox", "--rack", "dc1"]), ["dc1r28", "dc1r29"]);
-    assert_eq!(bash(&fixture, &["diff", "--sandbox", "--rack", ""]), ["dc1r28", "dc1r29", "dc2r01"]);
-    for words in [
-        &["report", "--sandbox", "2"][..],
-        &["diff", "--sandbox", "latest", "2"],
-        &["resume", "--sandbox", "2"],
-    ] {
-        assert_eq!(bash(&fixture, words), [run], "{words:?}");
+    let run = dir.file_name().unwrap().to_str().unwrap().to_owned();
+    (fixture, run)
+}
+
+/// Of each line of words, what is offered for the last of them.
+fn assert_offered(fixture: &Fixture, table: &[(&[&str], &[&str])]) {
+    for (words, offered) in table {
+        assert_eq!(bash(fixture, words), *offered, "{words:?}");
     }
-    assert_eq!(bash(&fixture, &["runs", "--sandbox", "--pin", "l"]), ["latest"]);
-    let named = ["--ledger", "state/v6fleet/sandbox.db", "run", "--rack", "dc2"];
-    assert_eq!(bash(&fixture, &named), ["dc2r01"]);
-    assert_eq!(bash(&fixture, &["run", "--rack", "dc"]), Vec::<String>::new(), "there is no other ledger");
+}
+
+#[test]
+fn racks_and_runs_are_offered_from_the_ledger_that_is_meant() {
+    let (fixture, run) = rehearsed();
+    assert_offered(
+        &fixture,
+        &[
+            (&["run", "--sandbox", "--rack", "dc1"], &["dc1r28", "dc1r29"]),
+            (&["diff", "--sandbox", "--rack", ""], &["dc1r28", "dc1r29", "dc2r01"]),
+            (&["report", "--sandbox", "2"], &[&run]),
+            (&["diff", "--sandbox", "latest", "2"], &[&run]),
+            (&["resume", "--sandbox", "2"], &[&run]),
+            (&["runs", "--sandbox", "--pin", "l"], &["latest"]),
+            (&["--ledger", LEDGER, "run", "--rack", "dc2"], &["dc2r01"]),
+            // There is no other ledger.
+            (&["run", "--rack", "dc"], &[]),
+        ],
+    );
 }
 
 #[test]
 fn commands_options_values_and_files_are_offered_without_a_ledger() {
     let fixture = Fixture::new();
     fixture.write("fleet.csv", FLEET);
-    assert_eq!(bash(&fixture, &["ru"]), ["run", "runs"]);
-    assert_eq!(bash(&fixture, &["run", "--max-f"]), ["--max-failed"]);
-    assert_eq!(bash(&fixture, &["run", "--action", "ref"]), ["refresh_next_hop"]);
-    assert_eq!(bash(&fixture, &["run", "--format", ""]), ["text", "json"]);
-    assert_eq!(bash(&fixture, &["run", "--delimiter", "t"]), ["tab"]);
-    assert_eq!(bash(&fixture, &["run", "fl"]), ["fleet.csv"]);
+    assert_offered(
+        &fixture,
+        &[
+            (&["ru"], &["run", "runs"]),
+            (&["run", "--max-f"], &["--max-failed"]),
+            (&["run", "--action", "ref"], &["refresh_next_hop"]),
+            (&["run", "--format", ""], &["text", "json"]),
+            (&["run", "--delimiter", "t"], &["tab"]),
+            (&["run", "fl"], &["fleet.csv"]),
+        ],
+    );
 }
 
 #[test]
 fn a_value_behind_an_equals_sign_is_completed_as_bash_sees_it() {
-    let fixture = Fixture::new();
-    fixture.write("fleet.csv", FLEET);
-    let dir = fixture.run(&RUN).exits(0).dir.unwrap();
-    let run = dir.file_name().unwrap().to_str().unwrap();
-    let failed = ["run", "fleet.csv", "--sandbox", "--only-failed"];
-    assert_eq!(bash(&fixture, &[&failed[..], &["=", "2"]].concat()), [run]);
-    assert_eq!(bash(&fixture, &[&failed[..], &["="]].concat()), ["latest", run]);
-    assert_eq!(bash(&fixture, &[&failed[..], &["2"]].concat()), Vec::<String>::new(), "an inventory");
-    assert_eq!(bash(&fixture, &["run", "--action", "=", "ref"]), ["refresh_next_hop"]);
-    let named = ["--ledger", "=", "state/v6fleet/sandbox.db", "run", "--rack", "=", "dc2"];
-    assert_eq!(bash(&fixture, &named), ["dc2r01"]);
-    let url = ["history", "--base-url", "http", ":", "//[", ":", ":", "1]", "--led"];
-    assert_eq!(bash(&fixture, &url), ["--ledger"]);
+    let (fixture, run) = rehearsed();
+    assert_offered(
+        &fixture,
+        &[
+            (&["run", "fleet.csv", "--sandbox", "--only-failed", "=", "2"], &[&run]),
+            (&["run", "fleet.csv", "--sandbox", "--only-failed", "="], &["latest", &run]),
+            // That is an inventory.
+            (&["run", "fleet.csv", "--sandbox", "--only-failed", "2"], &[]),
+            (&["run", "--action", "=", "ref"], &["refresh_next_hop"]),
+            (&["--ledger", "=", LEDGER, "run", "--rack", "=", "dc2"], &["dc2r01"]),
+            (&["history", "--base-url", "http", ":", "//[", ":", ":", "1]", "--led"], &["--ledger"]),
+        ],
+    );
 }
 
 #[test]
 fn tab_completes_what_is_typed_at_a_prompt() {
-    let fixture = Fixture::new();
-    fixture.write("fleet.csv", FLEET);
-    let dir = fixture.run(&RUN).exits(0).dir.unwrap();
-    let run = dir.file_name().unwrap().to_str().unwrap();
+    let (fixture, run) = rehearsed();
     for (typed, completed) in [
         ("run --sandbox --only-failed=2", format!("run --sandbox --only-failed={run}")),
         ("run --sandbox --only-failed=la", "run --sandbox --only-failed=latest".to_owned()),
@@ -133,9 +149,7 @@ fn tab_completes_what_is_typed_at_a_prompt() {
 
 #[test]
 fn other_shells_are_answered_too() {
-    let fixture = Fixture::new();
-    fixture.write("fleet.csv", FLEET);
-    fixture.run(&RUN).exits(0);
+    let (fixture, _) = rehearsed();
     for shell in ["zsh", "fish", "elvish"] {
         let offered = |words: &[&str]| {
             let mut command = fixture.command(&[&["--", "v6fleet", "run", "--sandbox"], words].concat());

@@ -40,10 +40,10 @@ fn a_signal_ends_a_run_with_a_true_report_and_its_own_exit_code() {
         }
         let report = fixture.report_of("latest");
         assert_eq!((report.settled().count(), report.in_flight()), (called.len(), vec![]));
-        assert!(outcome.stdout.contains("v6fleet resume "), "{}", outcome.stdout);
+        outcome.assert_in_stdout("v6fleet resume ");
         let spared = 300 - called.len();
         let told = format!(" {spared} failed, {spared} of them not attempted\n");
-        assert!(outcome.stdout.contains(&told), "{}", outcome.stdout);
+        outcome.assert_in_stdout(&told);
         let runs = fixture.run(&["runs"]).exits(0).stdout;
         assert!(runs.contains("not attempted"), "{runs}");
     }

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use crate::fixture::Fixture;
-use crate::strace::{skipped, wrapped};
+use crate::skip::skipped;
+use crate::strace::wrapped;
 
 /// Holds the namespace until its standard input is closed.
 const HOLD: &str = "mount -t tmpfs -o \"$1\" tmpfs \"$2\" && echo mounted && exec cat";

@@ -76,6 +76,6 @@ fn while_half_of_the_calls_fail_the_api_sees_at_most_a_fifth_of_the_rate() {
 fn a_run_outlives_half_a_minute_of_refused_connections() {
     let trouble = Trouble::new("refuse", 30);
     let (outcome, _) = trouble.befalls(&fleet::csv(trouble.vms));
-    assert!(outcome.stderr.contains("leaving the API alone"), "{}", outcome.stderr);
+    outcome.assert_in_stderr("leaving the API alone");
     assert_eq!(outcome.exits(0).vms_that_are("failed").len(), 0);
 }

@@ -8,27 +8,13 @@
 
 mod clocks;
 mod exact;
-#[path = "../e2e/faketime.rs"]
-mod faketime;
-#[path = "../e2e/fixture.rs"]
-#[expect(dead_code, reason = "the end-to-end tests use the rest")]
-mod fixture;
-#[path = "../e2e/fleet.rs"]
-mod fleet;
 mod gentle;
 mod killed;
-#[path = "../e2e/ledger.rs"]
-#[expect(dead_code, reason = "the end-to-end tests use the rest")]
-mod ledger;
 mod mutated;
 mod racks;
 mod rfc4180;
-#[path = "../e2e/sandbox.rs"]
-#[expect(dead_code, reason = "the end-to-end tests use the rest")]
-mod sandbox;
 mod stopped;
-#[path = "../e2e/strace.rs"]
-#[expect(dead_code, reason = "the end-to-end tests use the rest")]
-mod strace;
 mod trouble;
 mod truth;
+
+use support::{faketime, fixture, fleet, sandbox};

@@ -62,7 +62,7 @@ fn with_a_dead_rack(fixture: &mut Fixture, fault: &str) -> f64 {
     let sandbox = sandbox(fixture, &["--rack-fault", &format!("{rack}={fault}")]);
     let outcome = run(fixture).exits(5);
     assert_eq!(outcome.summary()["stopped_by"], "max_wait");
-    assert!(outcome.stderr.contains("rack r3 fails: probing"), "{}", outcome.stderr);
+    outcome.assert_in_stderr("rack r3 fails: probing");
     assert!(!outcome.stderr.contains("leaving the API alone"), "{}", outcome.stderr);
     assert_true(&outcome, &sandbox, &[]);
     let (took, unsettled) = (nine_took(&sandbox), outcome.vms_that_are("failed").len());

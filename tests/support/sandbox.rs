@@ -12,7 +12,7 @@ use crate::fixture::{binary, eventually};
 
 /// What the program and the sandbox speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Transport {
+pub enum Transport {
     /// HTTP/1.1 without TLS.
     Plain,
     /// HTTP/2 over TLS.
@@ -20,7 +20,7 @@ pub(crate) enum Transport {
 }
 
 /// Killed with the test.
-pub(crate) struct Sandbox {
+pub struct Sandbox {
     child: Child,
     address: SocketAddr,
     /// Where the certificate is that vouches for it, if it speaks TLS.
@@ -29,28 +29,28 @@ pub(crate) struct Sandbox {
 
 /// One line of the sandbox's record.
 #[derive(Debug, Clone)]
-pub(crate) struct Call {
-    pub(crate) at: Timestamp,
-    pub(crate) vmid: String,
-    pub(crate) action: String,
+pub struct Call {
+    pub at: Timestamp,
+    pub vmid: String,
+    pub action: String,
     /// The protocol's version: `1` or `2`.
-    pub(crate) http: String,
+    pub http: String,
     /// 0 where the call was not to be answered.
-    pub(crate) status: u64,
-    pub(crate) took_effect: bool,
-    pub(crate) created: bool,
+    pub status: u64,
+    pub took_effect: bool,
+    pub created: bool,
     /// What went wrong with it.
-    pub(crate) fault: Option<String>,
+    pub fault: Option<String>,
     /// An answer left, or its beginning.
-    pub(crate) answered: bool,
+    pub answered: bool,
 }
 
 impl Sandbox {
-    pub(crate) fn start(args: &[&str]) -> Self {
+    pub fn start(args: &[&str]) -> Self {
         Self::speaking(Transport::Plain, args)
     }
 
-    pub(crate) fn speaking(transport: Transport, args: &[&str]) -> Self {
+    pub fn speaking(transport: Transport, args: &[&str]) -> Self {
         let mut command = Command::new(binary());
         command.args(["sandbox", "--listen", "127.0.0.1:0"]).args(args).env_clear().stdout(Stdio::piped());
         if transport == Transport::Http2 {
@@ -69,17 +69,17 @@ impl Sandbox {
         Self { child, address, ca_file }
     }
 
-    pub(crate) fn base_url(&self) -> String {
+    pub fn base_url(&self) -> String {
         let scheme = if self.ca_file.is_some() { "https" } else { "http" };
         format!("{scheme}://{}", self.address)
     }
 
-    pub(crate) fn ca_file(&self) -> Option<&Path> {
+    pub fn ca_file(&self) -> Option<&Path> {
         self.ca_file.as_deref()
     }
 
     /// Every call so far, in order of arrival.
-    pub(crate) fn calls(&self) -> Vec<Call> {
+    pub fn calls(&self) -> Vec<Call> {
         self.lines("/_sandbox/calls")
             .iter()
             .map(|line| Call {
@@ -96,36 +96,36 @@ impl Sandbox {
             .collect()
     }
 
-    pub(crate) fn called_vmids(&self) -> Vec<String> {
+    pub fn called_vmids(&self) -> Vec<String> {
         self.calls().into_iter().map(|call| call.vmid).collect()
     }
 
     /// Waits until so many calls have arrived.
-    pub(crate) fn await_calls(&self, calls: usize) {
+    pub fn await_calls(&self, calls: usize) {
         eventually("enough calls arrive", || self.calls().len() >= calls);
     }
 
-    pub(crate) fn allocations(&self) -> Vec<Value> {
+    pub fn allocations(&self) -> Vec<Value> {
         self.lines("/_sandbox/allocations")
     }
 
     /// Maintenance of a rack.
-    pub(crate) fn set_next_hop(&self, rack: &str, next_hop: &str) {
+    pub fn set_next_hop(&self, rack: &str, next_hop: &str) {
         self.change_rack(rack, &json!({ "next_hop": next_hop }));
     }
 
     /// Puts VMs on a rack, before they are called.
-    pub(crate) fn place(&self, rack: &str, vmids: &[&str]) {
+    pub fn place(&self, rack: &str, vmids: &[&str]) {
         self.change_rack(rack, &json!({ "vmids": vmids }));
     }
 
     /// What goes wrong with every call for a rack's VMs from now on; `None` mends it.
-    pub(crate) fn set_fault(&self, rack: &str, fault: Option<&str>) {
+    pub fn set_fault(&self, rack: &str, fault: Option<&str>) {
         self.change("/_sandbox/faults", &json!({ "rack": rack, "fault": fault }));
     }
 
     /// Sets the clock that it shows by so much, such as `-5s`.
-    pub(crate) fn step_clock(&self, by: &str) {
+    pub fn step_clock(&self, by: &str) {
         self.change("/_sandbox/clock", &json!({ "step": by }));
     }
 

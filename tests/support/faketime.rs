@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::fixture::Fixture;
-use crate::strace::skipped;
+use crate::skip::skipped_but_on_ci;
 
 /// Named by `LD_PRELOAD` as the wrapper would.
 fn library() -> Result<String, String> {
@@ -15,11 +15,10 @@ fn library() -> Result<String, String> {
 
 /// From now on every command of the fixture has a time of day that [`set`] sets, and no other clock is touched.
 /// Returns whether that is possible; where not, the test says that it was skipped, and in CI it fails.
-pub(crate) fn can_set_the_time(fixture: &mut Fixture) -> bool {
+pub fn can_set_the_time(fixture: &mut Fixture) -> bool {
     let library = match library() {
         Ok(library) => library,
-        Err(why) if std::env::var("CI").as_deref() == Ok("true") => panic!("{why}"),
-        Err(why) => return skipped(&why),
+        Err(why) => return skipped_but_on_ci(&why),
     };
     set(fixture, 0);
     fixture.set("LD_PRELOAD", &library);
@@ -31,7 +30,7 @@ pub(crate) fn can_set_the_time(fixture: &mut Fixture) -> bool {
 }
 
 /// Sets the time of day to so many seconds after the true one, also of programs that are under way.
-pub(crate) fn set(fixture: &Fixture, seconds: i64) {
+pub fn set(fixture: &Fixture, seconds: i64) {
     // Renamed into place: a program that reads it meanwhile finds one or the other.
     fixture.write("time-of-day.new", format!("{seconds:+}\n"));
     std::fs::rename(fixture.path("time-of-day.new"), fixture.path("time-of-day")).unwrap();

@@ -2,6 +2,7 @@
 //! of this machine's environment.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -27,7 +28,7 @@ enum Share {
 }
 
 /// Waits until `done` says so.
-pub(crate) fn eventually(what: &str, done: impl FnMut() -> bool) {
+pub fn eventually(what: &str, done: impl FnMut() -> bool) {
     within(PATIENCE, what, done);
 }
 
@@ -39,12 +40,18 @@ fn within(patience: Duration, what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-pub(crate) fn binary() -> &'static Path {
-    assert_cmd::cargo::cargo_bin!("v6fleet")
+/// The program, as cargo has built it for the test or the benchmark that asks.
+pub fn binary() -> PathBuf {
+    assert_cmd::cargo::cargo_bin("v6fleet")
+}
+
+/// Where the project lies.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
 
 /// One for each test, made first.
-pub(crate) struct Fixture {
+pub struct Fixture {
     dir: TempDir,
     env: Vec<(String, String)>,
     #[expect(dead_code, reason = "held as long as the test runs")]
@@ -52,24 +59,24 @@ pub(crate) struct Fixture {
 }
 
 impl Fixture {
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         Self::with(Share::Shared(MACHINE.read().unwrap_or_else(PoisonError::into_inner)))
     }
 
     /// No other test runs meanwhile.
-    pub(crate) fn alone() -> Self {
+    pub fn alone() -> Self {
         Self::with(Share::Alone(MACHINE.write().unwrap_or_else(PoisonError::into_inner)))
     }
 
     fn with(share: Share) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let inventories = Path::new(env!("CARGO_MANIFEST_DIR")).join("inventories");
+        let inventories = root().join("inventories");
         std::os::unix::fs::symlink(inventories, dir.path().join("inventories")).unwrap();
         Self { dir, env: vec![], share }
     }
 
     /// A fixture whose runs call `sandbox`, with a key that it accepts.
-    pub(crate) fn at(sandbox: &Sandbox) -> Self {
+    pub fn at(sandbox: &Sandbox) -> Self {
         let fixture = Self::new().env("V6FLEET_BASE_URL", &sandbox.base_url()).env("HOSTUP_API_KEY", "a-key");
         match sandbox.ca_file() {
             None => fixture,
@@ -78,44 +85,51 @@ impl Fixture {
     }
 
     /// Sets a variable of every command's environment.
-    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+    pub fn env(mut self, name: &str, value: &str) -> Self {
         self.set(name, value);
         self
     }
 
-    pub(crate) fn set(&mut self, name: &str, value: &str) {
+    pub fn set(&mut self, name: &str, value: &str) {
         self.env.push((name.to_owned(), value.to_owned()));
     }
 
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, content).unwrap();
     }
 
-    pub(crate) fn read(&self, name: &str) -> String {
+    pub fn read(&self, name: &str) -> String {
         fs::read_to_string(self.path(name)).unwrap()
     }
 
     /// The program in an environment with nothing but a path, the fixture's directories and its variables.
-    pub(crate) fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(binary());
-        command.args(args).current_dir(self.dir.path()).env_clear().stdin(Stdio::null());
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.beside(binary());
+        command.args(args);
+        command
+    }
+
+    /// Another program, where the program would run and with its environment.
+    pub fn beside(&self, other: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(other);
+        command.current_dir(self.dir.path()).env_clear().stdin(Stdio::null());
         command.env("PATH", "/usr/bin:/bin").env("HOME", self.path("home"));
         command.env("XDG_STATE_HOME", self.path("state")).env("XDG_CONFIG_HOME", self.path("config"));
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command
     }
 
-    pub(crate) fn start(&self, args: &[&str]) -> Process {
+    pub fn start(&self, args: &[&str]) -> Process {
         self.spawn(self.command(args))
     }
 
-    pub(crate) fn spawn(&self, mut command: Command) -> Process {
+    pub fn spawn(&self, mut command: Command) -> Process {
         let before = self.reports();
         let output = tempfile::Builder::new().prefix("output-").tempdir_in(self.dir.path()).unwrap().keep();
         let file = |name: &str| File::create(output.join(name)).unwrap();
@@ -125,12 +139,12 @@ impl Fixture {
     }
 
     /// Runs the program to its end.
-    pub(crate) fn run(&self, args: &[&str]) -> Outcome {
+    pub fn run(&self, args: &[&str]) -> Outcome {
         self.start(args).end()
     }
 
     /// Goes on with the latest run.
-    pub(crate) fn resume(&self, options: &[&str]) -> Outcome {
+    pub fn resume(&self, options: &[&str]) -> Outcome {
         self.run(&[&["resume"], options].concat())
     }
 
@@ -139,12 +153,12 @@ impl Fixture {
     }
 
     /// How many runs have a directory of reports.
-    pub(crate) fn reported_runs(&self) -> usize {
+    pub fn reported_runs(&self) -> usize {
         self.reports().len()
     }
 
     /// Every file below the fixture's directory, links aside.
-    pub(crate) fn files(&self) -> Vec<PathBuf> {
+    pub fn files(&self) -> Vec<PathBuf> {
         let mut files = Vec::new();
         let mut dirs = vec![self.dir.path().to_owned()];
         while let Some(dir) = dirs.pop() {
@@ -170,7 +184,7 @@ fn reports(home: &Path) -> BTreeSet<Written> {
 }
 
 /// The program while it runs; killed with the test.
-pub(crate) struct Process {
+pub struct Process {
     child: Child,
     output: PathBuf,
     home: PathBuf,
@@ -178,35 +192,35 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    pub(crate) fn id(&self) -> u32 {
+    pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    pub(crate) fn stderr(&self) -> String {
+    pub fn stderr(&self) -> String {
         fs::read_to_string(self.output.join("stderr")).unwrap()
     }
 
-    pub(crate) fn is_running(&mut self) -> bool {
+    pub fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }
 
-    pub(crate) fn signal(&self, name: &str) {
+    pub fn signal(&self, name: &str) {
         let sent = Command::new("kill").args(["-s", name, &self.id().to_string()]).status().unwrap();
         assert!(sent.success(), "SIG{name} could not be sent");
     }
 
     /// SIGKILL, and waits until the process is gone.
-    pub(crate) fn kill(mut self) {
+    pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
     /// Waits for the end by itself.
-    pub(crate) fn end(self) -> Outcome {
+    pub fn end(self) -> Outcome {
         self.end_within(PATIENCE)
     }
 
-    pub(crate) fn end_within(mut self, patience: Duration) -> Outcome {
+    pub fn end_within(mut self, patience: Duration) -> Outcome {
         within(patience, "the program ends", || !self.is_running());
         let code = self.child.wait().unwrap().code();
         let text = |name: &str| fs::read_to_string(self.output.join(name)).unwrap();
@@ -230,52 +244,62 @@ impl Drop for Process {
 }
 
 /// What came of one command.
-pub(crate) struct Outcome {
-    pub(crate) code: Option<i32>,
-    pub(crate) stdout: String,
-    pub(crate) stderr: String,
+pub struct Outcome {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
     /// Where the run's reports are.
-    pub(crate) dir: Option<PathBuf>,
-    pub(crate) report: Option<Value>,
+    pub dir: Option<PathBuf>,
+    pub report: Option<Value>,
 }
 
 impl Outcome {
     /// Goes on only if the exit code is this one.
     #[track_caller]
-    pub(crate) fn exits(self, code: i32) -> Self {
+    pub fn exits(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
         self
     }
 
-    pub(crate) fn report(&self) -> &Value {
+    #[track_caller]
+    pub fn assert_in_stdout(&self, text: &str) {
+        assert!(self.stdout.contains(text), "{text:?} is not in\n{}", self.stdout);
+    }
+
+    #[track_caller]
+    pub fn assert_in_stderr(&self, text: &str) {
+        assert!(self.stderr.contains(text), "{text:?} is not in\n{}", self.stderr);
+    }
+
+    pub fn report(&self) -> &Value {
         self.report.as_ref().unwrap()
     }
 
-    pub(crate) fn summary(&self) -> &Value {
+    pub fn summary(&self) -> &Value {
         &self.report()["summary"]
     }
 
-    pub(crate) fn rows(&self) -> &[Value] {
+    pub fn rows(&self) -> &[Value] {
         self.report()["vms"].as_array().unwrap()
     }
 
     #[track_caller]
-    pub(crate) fn row(&self, vmid: &str) -> &Value {
+    pub fn row(&self, vmid: &str) -> &Value {
         self.rows().iter().find(|row| row["vmid"] == vmid).unwrap()
     }
 
-    pub(crate) fn vmids(&self) -> Vec<&str> {
+    pub fn vmids(&self) -> Vec<&str> {
         self.rows().iter().map(|row| row["vmid"].as_str().unwrap()).collect()
     }
 
     /// The VMs with an outcome.
-    pub(crate) fn vms_that_are(&self, outcome: &str) -> Vec<&str> {
+    pub fn vms_that_are(&self, outcome: &str) -> Vec<&str> {
         let rows = self.rows().iter().filter(|row| row["outcome"] == outcome);
         rows.map(|row| row["vmid"].as_str().unwrap()).collect()
     }
 
     /// Each VM as `vmid outcome basis`, or `vmid failed failure`.
-    pub(crate) fn verdicts(&self) -> Vec<String> {
+    pub fn verdicts(&self) -> Vec<String> {
         let word = |row: &Value, name: &str| row[name].as_str().unwrap_or_default().to_owned();
         let verdict = |row: &Value| {
             let why = word(row, if row["outcome"] == "failed" { "failure" } else { "basis" });
@@ -285,7 +309,7 @@ impl Outcome {
     }
 
     /// The lines of report.csv, the header first.
-    pub(crate) fn csv(&self) -> Vec<csv::StringRecord> {
+    pub fn csv(&self) -> Vec<csv::StringRecord> {
         let path = self.dir.as_ref().unwrap().join("report.csv");
         let csv = csv::ReaderBuilder::new().has_headers(false).from_path(path).unwrap();
         csv.into_records().map(Result::unwrap).collect()
@@ -294,8 +318,8 @@ impl Outcome {
 
 /// Checks a report, an audit, or a row of one, against its schema in docs/.
 #[track_caller]
-pub(crate) fn assert_valid(json: &Value, schema: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(schema);
+pub fn assert_valid(json: &Value, schema: &str) {
+    let path = root().join("docs").join(schema);
     let schema = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
     let options = jsonschema::options().should_validate_formats(true);
     let schema = options.with_base_uri(format!("file://{}", path.display())).build(&schema).unwrap();
@@ -305,7 +329,7 @@ pub(crate) fn assert_valid(json: &Value, schema: &str) {
 }
 
 /// Reads a run's report, and checks what holds for every one: one row a VM, and sums that are right.
-pub(crate) fn report(dir: &Path) -> Value {
+pub fn report(dir: &Path) -> Value {
     let report: Value = serde_json::from_slice(&fs::read(dir.join("report.json")).unwrap()).unwrap();
     assert_valid(&report, "report.schema.json");
     let rows = report["vms"].as_array().unwrap();
