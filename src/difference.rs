@@ -63,7 +63,7 @@ impl Standing {
         self.failure != Some(Failure::NotAttempted)
     }
 
-    fn text(&self, field: Field) -> Option<&str> {
+    fn value(&self, field: Field) -> Option<&str> {
         let id = |of: fn(&Ids) -> &Option<String>| self.ids.as_ref().map(of)?.as_deref();
         match field {
             Field::Prefix => self.prefix.as_deref(),
@@ -80,7 +80,7 @@ impl Standing {
     /// The network fields that both know and that differ, in the order of [`Field::ALL`].
     pub fn changes_since(&self, before: &Self) -> Vec<Change> {
         let change = |field| {
-            let (before, after) = (before.text(field)?, self.text(field)?);
+            let (before, after) = (before.value(field)?, self.value(field)?);
             (!same(field, before, after)).then(|| Change {
                 field,
                 before: before.into(),

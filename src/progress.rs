@@ -149,11 +149,11 @@ impl Progress {
     /// what a narrow terminal can do without comes last.
     fn line(&self) -> String {
         let waiting = self.counts.selected.saturating_sub(self.counts.settled());
-        let left = self.rate.seconds_for(waiting);
+        let remaining = self.rate.seconds_for(waiting);
         let mut parts = vec![self.standing()];
         parts.extend(self.message.as_deref().map(|message| escape(message).into_owned()));
         parts.extend(self.rate.per_s().map(|per_s| format!("{per_s:.1}/s")));
-        parts.extend(left.map(|seconds| format!("{} left", duration(seconds))));
+        parts.extend(remaining.map(|seconds| format!("{} left", duration(seconds))));
         parts.join(" · ")
     }
 

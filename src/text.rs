@@ -34,6 +34,16 @@ pub fn escape(text: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
+/// A character as [`escape`] writes it out, for people.
+pub fn written_out(c: char) -> String {
+    c.escape_default().to_string()
+}
+
+/// A character as JSON has it written out, which reads back exactly.
+pub fn written_out_in_json(c: char) -> String {
+    c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect::<Vec<_>>().concat()
+}
+
 /// A file's name, escaped.
 pub fn shown_path(path: &Path) -> String {
     escape(&path.to_string_lossy()).into_owned()

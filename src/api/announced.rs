@@ -47,12 +47,12 @@ impl Stated {
         let families =
             |end: &'static str| FAMILIES.iter().flat_map(move |family| fields(format!("{family}-{end}")));
         let items = || fields("ratelimit".into());
-        let left = items().filter_map(|items| parameter(items, &["r", "remaining"]));
+        let remaining = items().filter_map(|items| parameter(items, &["r", "remaining"]));
         let reset = items().filter_map(|items| parameter(items, &["t", "reset"])).map(Duration::from_secs);
         let resets = families("reset").chain(families("reset-after")).filter_map(Wait::read);
         let policies = fields("ratelimit-policy".into()).chain(fields("ratelimit-limit".into()));
         Self {
-            remaining: families("remaining").filter_map(|text| text.parse().ok()).chain(left).min(),
+            remaining: families("remaining").filter_map(|text| text.parse().ok()).chain(remaining).min(),
             resets: resets.chain(reset.map(Wait::For)).collect(),
             per_second: policies.filter_map(rate).reduce(f64::min),
         }

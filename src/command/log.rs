@@ -10,7 +10,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{LogForm, LogLevel, LogSettings};
 use crate::progress::Screen;
-use crate::text::{colored, is_deceptive};
+use crate::text::{colored, is_deceptive, written_out, written_out_in_json};
 
 /// Our own log lines only: other crates log what they please, headers included.
 pub(super) fn log_to(screen: &Screen, settings: LogSettings) {
@@ -23,8 +23,8 @@ pub(super) fn log_to(screen: &Screen, settings: LogSettings) {
     };
     let ours = Targets::new().with_target(env!("CARGO_PKG_NAME"), level);
     let escape = match settings.form {
-        LogForm::Text => text_escape,
-        LogForm::Json => json_escape,
+        LogForm::Text => written_out,
+        LogForm::Json => written_out_in_json,
     };
     let lines = Lines { screen: screen.clone(), escape };
     let lines = tracing_subscriber::fmt::layer().with_writer(lines).with_target(false);
@@ -63,14 +63,6 @@ impl<'a> MakeWriter<'a> for Lines {
     }
 }
 
-fn text_escape(c: char) -> String {
-    c.escape_default().to_string()
-}
-
-fn json_escape(c: char) -> String {
-    format!("\\u{:04x}", u32::from(c))
-}
-
 fn escaped(lines: &[u8], escape: fn(char) -> String) -> Vec<u8> {
     // Colours and line ends are control characters of ASCII, and escaped before where they come from outside.
     let misleads = |c: char| c > '~' && is_deceptive(c);
@@ -85,8 +77,8 @@ mod tests {
 
     #[test]
     fn what_would_mislead_is_written_out_as_the_form_of_the_lines_has_it() {
-        let text = |line: &str| String::from_utf8(escaped(line.as_bytes(), text_escape)).unwrap();
-        let json = |line: &str| String::from_utf8(escaped(line.as_bytes(), json_escape)).unwrap();
+        let text = |line: &str| String::from_utf8(escaped(line.as_bytes(), written_out)).unwrap();
+        let json = |line: &str| String::from_utf8(escaped(line.as_bytes(), written_out_in_json)).unwrap();
         for line in ["plain\n", "\u{1b}[32m INFO\u{1b}[0m Ångström 東京 🦀\n"] {
             assert_eq!((text(line).as_str(), json(line).as_str()), (line, line));
         }

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use super::error::{listed, shown};
+use super::error::{excerpt, listed};
 use super::nearest::nearest;
 
 /// The most columns one file, or the labels of one fleet, may have.
@@ -94,7 +94,7 @@ pub enum InvalidMapping {
     #[error(
         "no such field: {} (vmid, name, rack_id, action, prefix, next_hop, proxmox_vm_id, client_id or account_id; \
          every other column is a label and needs no mapping)",
-        shown(.0)
+        excerpt(.0)
     )]
     UnknownField(String),
 }
@@ -121,9 +121,9 @@ pub struct ColumnMap(Vec<Mapping>);
 /// Why mappings do not go together.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidColumnMap {
-    #[error("{} is mapped twice: from {} and from {}", .column.as_str(), shown(.first), shown(.second))]
+    #[error("{} is mapped twice: from {} and from {}", .column.as_str(), excerpt(.first), excerpt(.second))]
     ColumnTwice { column: Column, first: String, second: String },
-    #[error("{} is mapped to {} and to {}: it can be only one of them", shown(.header), .first.as_str(), .second.as_str())]
+    #[error("{} is mapped to {} and to {}: it can be only one of them", excerpt(.header), .first.as_str(), .second.as_str())]
     HeaderTwice { header: String, first: Column, second: Column },
 }
 
@@ -181,7 +181,7 @@ impl Header {
                 return Err(format!("the name of column {} is longer than {MAX_NAME} characters", index + 1));
             }
             if names[..index].contains(name) {
-                return Err(format!("two columns are named {}", shown(name)));
+                return Err(format!("two columns are named {}", excerpt(name)));
             }
         }
         if let Some(absent) = map.mappings().iter().find(|mapping| !names.contains(&mapping.header)) {
@@ -207,7 +207,7 @@ impl Header {
 
     /// A column as it is called in messages.
     pub(super) fn name(&self, index: usize) -> String {
-        self.names.get(index).map_or_else(|| format!("column {}", index + 1), |name| shown(name))
+        self.names.get(index).map_or_else(|| format!("column {}", index + 1), |name| excerpt(name))
     }
 
     pub(super) fn columns(&self) -> impl Iterator<Item = (&str, Option<Column>)> {
@@ -238,7 +238,7 @@ pub(super) fn no_such_column<'a>(
     names: impl IntoIterator<Item = &'a str, IntoIter: Clone>,
 ) -> String {
     let names = names.into_iter();
-    let (header, column) = (shown(&mapping.header), mapping.column.as_str());
+    let (header, column) = (excerpt(&mapping.header), mapping.column.as_str());
     let nearest = nearest(&mapping.header, names.clone());
     let nearest = if nearest.is_empty() { nearest } else { format!("; the nearest: {nearest}") };
     format!(

@@ -12,7 +12,7 @@ use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqA
 use serde_json::Value;
 
 use super::encoding::Encoding;
-use super::error::{FileFault, listed, shown};
+use super::error::{FileFault, excerpt, listed};
 use super::json::{ENVELOPES, Element, message};
 use super::lines::LineEnds;
 use super::nearest::nearest;
@@ -370,7 +370,7 @@ impl<'de, E> Visitor<'de> for Part<'_, '_, '_, '_, '_, E> {
                 f.write_str("a list of VMs, or an object that holds one under vms, results or data")
             }
             Whereabouts::Expected | Whereabouts::Under(_) => {
-                write!(f, "a list of VMs at {}", shown(&self.path))
+                write!(f, "a list of VMs at {}", excerpt(&self.path))
             }
         }
     }
@@ -408,7 +408,7 @@ impl<'de, E> Visitor<'de> for Part<'_, '_, '_, '_, '_, E> {
             };
             let path = joined(&self.path, &key);
             if !entered.insert(key) {
-                return Err(de::Error::custom(format!("the key {} is there twice", shown(&path))));
+                return Err(de::Error::custom(format!("the key {} is there twice", excerpt(&path))));
             }
             map.next_value_seed(Part { document: self.document, whereabouts, path })?;
         }

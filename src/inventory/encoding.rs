@@ -11,7 +11,7 @@ use std::str::FromStr;
 use encoding_rs::{Decoder, DecoderResult, UTF_8};
 use flate2::bufread::MultiGzDecoder;
 
-use super::error::shown;
+use super::error::excerpt;
 use super::source::Source;
 
 /// A character encoding by one of the names that the WHATWG's Encoding Standard has for it.
@@ -58,7 +58,7 @@ impl fmt::Display for Encoding {
 /// The text of a file, and the encoding that it was in. `is_packed`: its name says that it is gzip's; any other may be.
 ///
 /// A byte order mark goes before `typed`; without either, it is UTF-8.
-pub(super) fn text<'a>(
+pub(super) fn decoded<'a>(
     bytes: impl Read + 'a,
     is_packed: bool,
     typed: Option<Encoding>,
@@ -126,7 +126,7 @@ impl Read for Unpacked<'_> {
             io::ErrorKind::UnexpectedEof => {
                 invalid("the gzip data break off, or something else follows them")
             }
-            kind => io::Error::new(kind, format!("gzip: {}", shown(&error.to_string()))),
+            kind => io::Error::new(kind, format!("gzip: {}", excerpt(&error.to_string()))),
         })
     }
 }
@@ -187,7 +187,7 @@ mod tests {
     fn read(bytes: &[u8], is_packed: bool, typed: Option<&str>) -> Result<(Vec<u8>, String), String> {
         let typed = typed.map(|label| label.parse().unwrap());
         let read = |bytes: Box<dyn Read + '_>| {
-            let (mut source, encoding) = text(bytes, is_packed, typed)?;
+            let (mut source, encoding) = decoded(bytes, is_packed, typed)?;
             let mut text = Vec::new();
             source.read_to_end(&mut text)?;
             Ok((text, encoding.to_string()))

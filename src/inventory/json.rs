@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::columns::{Column, ColumnMap, MAX_COLUMNS, no_such_column, no_vmid, two_names};
 use super::encoding::Encoding;
-use super::error::{Fault, FileFault, Numbered, shown};
+use super::error::{Fault, FileFault, Numbered, excerpt};
 use super::path::{Path, joined, within};
 use super::proxmox::Proxmox;
 use super::row::Cells;
@@ -270,7 +270,7 @@ fn scalars(fields: &[(String, Value)]) -> Vec<String> {
 
 fn set<'m>(cells: &mut Cells<'m>, column: Column, header: Cow<'m, str>, value: &Value) -> Result<(), Fault> {
     if value.is_object() || value.is_array() {
-        let (name, header) = (column.as_str(), shown(&header));
+        let (name, header) = (column.as_str(), excerpt(&header));
         let reason = format!(
             "an object or a list, where a text is needed: a path leads into it, --column {name}={header}.KEY"
         );

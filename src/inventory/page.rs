@@ -141,7 +141,7 @@ impl Pages {
 }
 
 fn one_of_several(path: &str, why: &str) -> String {
-    let path = super::error::shown(path);
+    let path = super::error::excerpt(path);
     format!("this is one page of several (\"{path}\" {why}): fetch all of them, as one list")
 }
 

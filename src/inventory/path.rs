@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde_json::Value;
 
-use super::error::shown;
+use super::error::excerpt;
 
 /// A path such as `data.virtual_machines` or `custom_fields."a.b"`; `.` is the document itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,7 +57,9 @@ impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.is_empty() {
             true => f.write_str("."),
-            false => f.write_str(&self.0.iter().fold(String::new(), |path, key| joined(&path, &shown(key)))),
+            false => {
+                f.write_str(&self.0.iter().fold(String::new(), |path, key| joined(&path, &excerpt(key))))
+            }
         }
     }
 }

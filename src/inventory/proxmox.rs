@@ -1,7 +1,7 @@
 //! Proxmox's own list, which is refused where its `vmid` would be taken for HostUp's: it is some other VM's there.
 
 use super::columns::{Column, ColumnMap};
-use super::error::{FileFault, shown};
+use super::error::{FileFault, excerpt};
 use super::row::Cells;
 
 /// The first row that is one of Proxmox's, as far as a message shows it.
@@ -19,7 +19,7 @@ impl Proxmox {
     pub(super) fn refuse(&self, paths: &[String]) -> Result<(), FileFault> {
         let Some(own) = &self.0 else { return Ok(()) };
         let hostups = paths.iter().find(|path| path.rsplit('.').next() == Some(Column::Vmid.as_str()));
-        let field = hostups.map_or_else(|| "FIELD".to_owned(), |path| shown(path));
+        let field = hostups.map_or_else(|| "FIELD".to_owned(), |path| excerpt(path));
         Err(FileFault::Columns(format!(
             "this is Proxmox's own list ({own}): a Proxmox vmid is some other VM's id at HostUp. Say which field holds \
              HostUp's, and what the vmid is: --column vmid={field} --column proxmox_vm_id=vmid"
@@ -33,5 +33,5 @@ fn own(cells: &Cells<'_>) -> Option<String> {
     let id = cells.under("id")?;
     let own = id.trim().to_ascii_lowercase();
     let is_own = ["qemu/", "lxc/"].iter().any(|kind| own.strip_prefix(kind) == Some(vmid));
-    is_own.then(|| format!("id {}, {} {}", shown(id), shown(key), shown(vmid)))
+    is_own.then(|| format!("id {}, {} {}", excerpt(id), excerpt(key), excerpt(vmid)))
 }

@@ -12,7 +12,7 @@ use super::csv::Table;
 use super::delimiter::Delimiter;
 use super::document::{Halt, Spot, read_document};
 use super::encoding::{self, Encoding};
-use super::error::{Fault, FileFault, InvalidRow, InventoryError, WHOLE_ROW, shown};
+use super::error::{Fault, FileFault, InvalidRow, InventoryError, WHOLE_ROW, excerpt};
 use super::file::InventoryFile;
 use super::format::{Format, is_packed};
 use super::inputs::Inputs;
@@ -160,7 +160,7 @@ impl<E: From<InventoryError>> Fleet<'_, E> {
     ) -> Result<String, E> {
         let mut bytes = Hashed::new(bytes);
         let result = self
-            .text(file, format, is_packed, &mut bytes)
+            .contents(file, format, is_packed, &mut bytes)
             .and_then(|()| Ok(bytes.finish().map_err(FileFault::from)?));
         result.map_err(|halt| match halt {
             Halt::File(fault) => fault.of(&self.names[file]).into(),
@@ -168,14 +168,14 @@ impl<E: From<InventoryError>> Fleet<'_, E> {
         })
     }
 
-    fn text(
+    fn contents(
         &mut self,
         file: usize,
         format: Option<Format>,
         is_packed: bool,
         bytes: impl Read,
     ) -> Result<(), Halt<E>> {
-        let (mut source, encoding) = encoding::text(bytes, is_packed, self.options.encoding)?;
+        let (mut source, encoding) = encoding::decoded(bytes, is_packed, self.options.encoding)?;
         let format = match format {
             Some(format) => format,
             None => self.sniffed(&mut source)?,
@@ -248,7 +248,7 @@ impl<E: From<InventoryError>> Fleet<'_, E> {
             Sight::Conflict(first) => {
                 let Place { file, line, row } = self.place(first);
                 let row = row.map(|row| format!(" (row {row})")).unwrap_or_default();
-                let file = shown(&file);
+                let file = excerpt(&file);
                 let reason = format!("{} is in {file}:{line}{row} already, with other contents", vm.id);
                 self.invalid(at, Fault::in_column("vmid", reason))
             }

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use super::columns::{Column, MAX_NAME};
-use super::error::{Fault, shown};
+use super::error::{Fault, excerpt};
 use super::vm::{Vm, VmId};
 use crate::allocation::Expected;
 use crate::text::count;
@@ -95,7 +95,7 @@ impl<'a> Cells<'a> {
 
     fn parsed<T: FromStr<Err: Display>>(&self, column: Column) -> Result<Option<T>, Fault> {
         let Some((header, text)) = self.cell(column) else { return Ok(None) };
-        let fault = |error| Fault::in_column(header, format!("\"{}\": {error}", shown(text)));
+        let fault = |error| Fault::in_column(header, format!("\"{}\": {error}", excerpt(text)));
         text.parse().map(Some).map_err(fault)
     }
 }

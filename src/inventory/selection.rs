@@ -14,7 +14,7 @@ use globset::{Glob, GlobMatcher};
 use serde_json::Value;
 
 use super::columns::Column;
-use super::error::shown;
+use super::error::excerpt;
 use super::file::{InventoryFile, identity};
 use super::json::text;
 use super::source::Hashed;
@@ -37,7 +37,7 @@ pub enum InvalidPattern {
     NoPattern { label: String },
     #[error(
         "\"{}\" is no VM id and no range of them, such as 10000,10010-10020 (or @FILE, with one or more a line)",
-        shown(.0)
+        excerpt(.0)
     )]
     NoVmId(String),
     #[error("the range {0} runs backwards")]

@@ -15,37 +15,33 @@ type Cell = for<'r> fn(&'r Row) -> Cow<'r, str>;
 /// The columns before the labels: an interface, in this order.
 const COLUMNS: [(&str, Cell); 23] = [
     ("vmid", |row| row.vmid.as_str().into()),
-    ("name", |row| text(row.name.as_ref())),
-    ("rack_id", |row| text(row.rack_id.as_ref())),
+    ("name", |row| or_empty(row.name.as_ref())),
+    ("rack_id", |row| or_empty(row.rack_id.as_ref())),
     ("action", |row| row.action.as_str().into()),
     ("outcome", |row| row.outcome.as_str().into()),
     ("basis", |row| row.basis.map_or("", Basis::as_str).into()),
-    ("prefix", |row| text(row.prefix.as_ref())),
-    ("next_hop", |row| text(row.next_hop.as_ref())),
-    ("status", |row| text(row.status.as_ref())),
-    ("previous_prefix", |row| text(row.previous_prefix.as_ref())),
-    ("previous_next_hop", |row| text(row.previous_next_hop.as_ref())),
+    ("prefix", |row| or_empty(row.prefix.as_ref())),
+    ("next_hop", |row| or_empty(row.next_hop.as_ref())),
+    ("status", |row| or_empty(row.status.as_ref())),
+    ("previous_prefix", |row| or_empty(row.previous_prefix.as_ref())),
+    ("previous_next_hop", |row| or_empty(row.previous_next_hop.as_ref())),
     ("changes", |row| joined(row.changes.iter().map(change))),
     ("drift", |row| joined(row.drift.iter().map(drift))),
     ("failure", |row| row.failure.map_or("", Failure::as_str).into()),
     ("may_have_applied", |row| if row.may_have_applied { "true" } else { "false" }.into()),
-    ("http_status", |row| shown(row.http_status.map(|status| status.to_string()))),
-    ("error", |row| text(row.error.as_ref())),
+    ("http_status", |row| or_empty(row.http_status.map(|status| status.to_string()))),
+    ("error", |row| or_empty(row.error.as_ref())),
     ("attempts", |row| row.attempts.to_string().into()),
     // To the microsecond: it is the evidence of the pace that was kept.
-    ("first_sent_at", |row| shown(row.first_sent_at.map(|at| format!("{at:.6}")))),
-    ("settled_at", |row| shown(row.settled_at.map(|at| format!("{at:.3}")))),
-    ("latency_ms", |row| shown(row.latency_ms.map(|ms| format!("{ms:.1}")))),
-    ("request_id", |row| text(row.request_id.as_ref())),
+    ("first_sent_at", |row| or_empty(row.first_sent_at.map(|at| format!("{at:.6}")))),
+    ("settled_at", |row| or_empty(row.settled_at.map(|at| format!("{at:.3}")))),
+    ("latency_ms", |row| or_empty(row.latency_ms.map(|ms| format!("{ms:.1}")))),
+    ("request_id", |row| or_empty(row.request_id.as_ref())),
     ("warnings", |row| joined(row.warnings.iter().cloned())),
 ];
 
-fn text(value: Option<&String>) -> Cow<'_, str> {
-    value.map_or(Cow::Borrowed(""), Cow::from)
-}
-
-fn shown(value: Option<String>) -> Cow<'static, str> {
-    value.unwrap_or_default().into()
+fn or_empty<'a>(value: Option<impl Into<Cow<'a, str>>>) -> Cow<'a, str> {
+    value.map_or(Cow::Borrowed(""), Into::into)
 }
 
 fn joined(parts: impl Iterator<Item = String>) -> Cow<'static, str> {

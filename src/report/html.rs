@@ -20,7 +20,7 @@ use self::findings::Findings;
 use self::timeline::Timeline;
 use self::vms::Vms;
 use super::advice::{MAY_HAVE_CHANGED, by_weight};
-use super::page::shown::{advice, count, counted, duration, examples, shown};
+use super::page::functions::{advice, count, counted, duration, examples, excerpt};
 use super::page::{STYLE, policy};
 use super::racks::{self, Racks, total};
 use super::selection;
@@ -142,7 +142,7 @@ impl Page {
 }
 
 fn rack_name(rack: &RackCounts) -> String {
-    rack.rack_id.as_deref().map_or("(unknown)".into(), shown)
+    rack.rack_id.as_deref().map_or("(unknown)".into(), excerpt)
 }
 
 fn named(Named { vms, examples: first }: &Named) -> String {
@@ -154,9 +154,9 @@ fn named(Named { vms, examples: first }: &Named) -> String {
 
 fn option(value: &Value) -> String {
     match value {
-        Value::String(text) => shown(text),
+        Value::String(text) => excerpt(text),
         Value::Array(values) => values.iter().map(option).collect::<Vec<_>>().join(", "),
-        other => shown(&other.to_string()),
+        other => excerpt(&other.to_string()),
     }
 }
 

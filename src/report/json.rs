@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::ser::Formatter;
 
 use crate::ledger::{Row, RunInfo, Summary};
-use crate::text::is_deceptive;
+use crate::text::{is_deceptive, written_out_in_json};
 
 /// What the object's `schema` says: goes up when a reader of the old form would be misled.
 pub(super) const SCHEMA: &str = "v6fleet.report/1";
@@ -64,8 +64,8 @@ impl Formatter for ForTerminals {
             let (plain, deceptive) = rest.split_at(at);
             to.write_all(plain.as_bytes())?;
             let mut chars = deceptive.chars();
-            for unit in chars.next().iter().flat_map(|c| c.encode_utf16(&mut [0; 2]).to_vec()) {
-                write!(to, "\\u{unit:04x}")?;
+            if let Some(c) = chars.next() {
+                to.write_all(written_out_in_json(c).as_bytes())?;
             }
             rest = chars.as_str();
         }

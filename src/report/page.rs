@@ -1,6 +1,6 @@
 //! What the HTML pages have in common: their style, what they may load, and the words in their templates.
 
-pub(super) mod shown;
+pub(super) mod functions;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;

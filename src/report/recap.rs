@@ -3,13 +3,13 @@
 //! The verdict comes first, what to do about it last. A pure function of the summary: two recaps of one run are equal.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 use serde::Serialize;
 
 use crate::ledger::{Counts, FailureCount, Named, RackCounts, RunInfo, Since, Summary};
-use crate::text::{count, counted, duration, escape, shortened};
+use crate::text::{count, counted, duration, escape, shortened, shown_path};
 
 use super::advice::{MAY_HAVE_CHANGED, advice, by_weight};
 use super::counts::failed;
@@ -170,12 +170,11 @@ impl Recap<'_> {
     }
 
     fn whereabouts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = |path: &Path| escape(&path.display().to_string()).into_owned();
         // A run that stopped is gone on with; that takes its failed VMs too.
         let rerun = self.next.rerun.filter(|_| self.summary.counts.failed > 0 && self.next.resume.is_none());
         let mut lines: Vec<(&str, String)> = Vec::new();
         for (i, path) in self.reports.iter().enumerate() {
-            lines.push((if i == 0 { "Reports:" } else { "" }, shown(path)));
+            lines.push((if i == 0 { "Reports:" } else { "" }, shown_path(path)));
         }
         lines.extend(self.next.resume.map(|command| ("Go on:", escape(command).into_owned())));
         lines.extend(rerun.map(|command| ("Retry failed:", escape(command).into_owned())));

@@ -26,12 +26,12 @@ impl Clock {
     }
 
     /// What is shown when the even clock says `at`.
-    pub(super) fn shown(&self, at: Timestamp) -> Timestamp {
+    pub(super) fn reading(&self, at: Timestamp) -> Timestamp {
         plus(at, *self.ahead.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(super) fn shown_now(&self) -> Timestamp {
-        self.shown(self.at(Instant::now()))
+    pub(super) fn reading_now(&self) -> Timestamp {
+        self.reading(self.at(Instant::now()))
     }
 
     /// Sets what is shown by so much. Returns how far it is ahead now.
@@ -56,9 +56,9 @@ mod tests {
         let hour = SignedDuration::from_hours(1);
         let clock = Clock::new(hour);
         let now = clock.at(Instant::now());
-        assert_eq!(clock.shown(now), now + hour);
+        assert_eq!(clock.reading(now), now + hour);
         assert_eq!(clock.step(-hour * 3), -hour * 2);
-        assert_eq!(clock.shown(now), now - hour * 2);
+        assert_eq!(clock.reading(now), now - hour * 2);
         assert!(clock.at(Instant::now()) >= now);
     }
 }

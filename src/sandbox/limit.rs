@@ -150,8 +150,8 @@ impl Limiter {
                 let (cost, old_cost) = (nanoseconds(limit.quota.window), nanoseconds(self.quota.window));
                 let calls = i128::from(self.quota.calls.get());
                 let missing = was_full_at.saturating_sub(now.as_nanosecond() * calls).max(0);
-                let left = (old_cost * i128::from(held.get()) - missing) * cost / old_cost;
-                let missing = (cost * i128::from(burst.get()) - left).max(0);
+                let remaining = (old_cost * i128::from(held.get()) - missing) * cost / old_cost;
+                let missing = (cost * i128::from(burst.get()) - remaining).max(0);
                 *full_at = now.as_nanosecond() * i128::from(limit.quota.calls.get()) + missing;
             }
             (

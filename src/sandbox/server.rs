@@ -245,7 +245,7 @@ impl Api {
         if let Some(number) = recorded {
             self.desk().state.answered(number);
         }
-        let now = self.clock.shown_now();
+        let now = self.clock.reading_now();
         let dated = match self.settings.timestamps {
             Timestamps::Answer => Some(now),
             Timestamps::Arrival => Some(arrived),
@@ -270,7 +270,7 @@ impl Api {
         let acting = tokio::spawn(async move {
             tokio::time::sleep(delay).await;
             let mut desk = api.desk();
-            let (effect, answer) = respond::act(&mut desk.state, api.clock.shown_now(), &vmid, action);
+            let (effect, answer) = respond::act(&mut desk.state, api.clock.reading_now(), &vmid, action);
             desk.state.acted(number, effect, answer.status.as_u16());
             answer
         });
@@ -308,12 +308,12 @@ impl Api {
         let latency = self.settings.latency.draw(&mut desk.latencies);
         let Some(vmid) = respond::vmid_of(request.uri().path()) else {
             let answer = Some(respond::no_such_route());
-            let arrived = self.clock.shown_now();
+            let arrived = self.clock.reading_now();
             return Decision { recorded: None, fault: None, answer, request_id, delay: latency, arrived };
         };
         let instant = Instant::now();
         let now = self.clock.at(instant);
-        let arrived = self.clock.shown(now);
+        let arrived = self.clock.reading(now);
         let weather = self.weather(&mut desk, instant);
         let reaction = self.react(&mut desk, weather, now, vmid, request);
         let Reaction { action, effect, fault, answer } = reaction;
@@ -363,13 +363,13 @@ impl Api {
         let mut reaction = match respond::admit(&mut desk.state, keys, now, request) {
             Ok(admitted) => {
                 let fault = self.fault(desk, vmid);
-                respond(&mut desk.state, self.clock.shown(now), vmid, &admitted, fault)
+                respond(&mut desk.state, self.clock.reading(now), vmid, &admitted, fault)
             }
             Err(refusal) => refusal,
         };
         let standing = reaction.answer.as_mut().and_then(|answer| answer.standing.as_mut());
         if let Some(standing) = standing {
-            standing.reset_at = self.clock.shown(standing.reset_at);
+            standing.reset_at = self.clock.reading(standing.reset_at);
         }
         reaction
     }

@@ -13,7 +13,7 @@ use super::advice::advice;
 use super::evidence::{actual, company};
 use super::{AuditInfo, AuditSummary};
 use crate::audit::{Finding, Kind, Severity};
-use crate::report::page::shown::{TEXT, count, counted, shown};
+use crate::report::page::functions::{TEXT, count, counted, excerpt};
 use crate::report::page::{STYLE, policy};
 
 /// Rows for each kind of finding: more are for programs.
@@ -93,7 +93,7 @@ impl<W: Write> HtmlAudit<W> {
 impl Row {
     fn of(finding: &Finding) -> Self {
         let Finding { vmid, name, rack_id, expected, seen_at, .. } = finding;
-        let text = |text: &Option<String>| text.as_deref().map(shown).unwrap_or_default();
+        let text = |text: &Option<String>| text.as_deref().map(excerpt).unwrap_or_default();
         let cells = [
             text(name),
             text(rack_id),
@@ -102,7 +102,7 @@ impl Row {
             company(finding).unwrap_or_default(),
             seen_at.map(|at| at.strftime("%F %T").to_string()).unwrap_or_default(),
         ];
-        Self { vmid: shown(vmid), cells }
+        Self { vmid: excerpt(vmid), cells }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 
-use crate::report::page::shown::{examples, shown};
+use crate::report::page::functions::{examples, excerpt};
 
 /// Different texts that are kept for one subject; of the others only the number.
 const KEPT: usize = 50;
@@ -40,7 +40,7 @@ impl Finding {
 
 impl Findings {
     pub(super) fn add(&mut self, subject: &'static str, said: [&str; 2], vmid: &str) {
-        self.subjects.entry(subject).or_default().add(said.map(shown), vmid);
+        self.subjects.entry(subject).or_default().add(said.map(excerpt), vmid);
     }
 
     pub(super) fn is_empty(&self) -> bool {

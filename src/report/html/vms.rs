@@ -8,7 +8,7 @@ use crate::allocation::{Change, Drift};
 use crate::ledger::Row;
 use crate::outcome::Failure;
 
-use crate::report::page::shown::shown;
+use crate::report::page::functions::excerpt;
 
 /// What a browser filters and sorts at once.
 const ROWS: u64 = 50_000;
@@ -79,8 +79,8 @@ fn needs_attention(row: &Row) -> bool {
     row.failure.is_some() || !row.drift.is_empty() || !row.warnings.is_empty()
 }
 
-fn text(text: Option<&String>) -> String {
-    text.map_or_else(String::new, |text| shown(text))
+fn optional(text: Option<&String>) -> String {
+    text.map_or_else(String::new, |text| excerpt(text))
 }
 
 fn milliseconds(row: &Row) -> String {
@@ -89,7 +89,7 @@ fn milliseconds(row: &Row) -> String {
 
 fn labels(row: &Row) -> String {
     let labels: Vec<_> = row.labels.iter().map(|(column, value)| format!("{column}: {value}")).collect();
-    shown(&labels.join("; "))
+    excerpt(&labels.join("; "))
 }
 
 /// Everything that is to be said of the VM, a sentence each.
@@ -104,7 +104,7 @@ fn notes(row: &Row) -> Vec<String> {
     });
     let warnings = row.warnings.iter().map(|warning| format!("warning: {warning}"));
     let notes = failure.into_iter().chain(changes).chain(drift).chain(warnings);
-    notes.map(|note| shown(&note)).collect()
+    notes.map(|note| excerpt(&note)).collect()
 }
 
 fn failed(row: &Row, failure: Failure) -> String {

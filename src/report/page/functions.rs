@@ -1,4 +1,4 @@
-//! The words for numbers and texts, as the templates call them: those hand over values and references alike.
+//! What the templates call to put numbers and texts into words: they hand over values and references alike.
 
 use std::borrow::Borrow;
 
@@ -9,7 +9,7 @@ use crate::text;
 /// Characters of one text from outside.
 pub(in crate::report) const TEXT: usize = 200;
 
-pub(in crate::report) fn shown(text: &str) -> String {
+pub(in crate::report) fn excerpt(text: &str) -> String {
     text::shortened(text, TEXT)
 }
 
@@ -32,5 +32,5 @@ pub(in crate::report) fn advice(failure: impl Borrow<Failure>) -> &'static str {
 /// The first of so many VMs; `…` stands for the others.
 pub(in crate::report) fn examples(vms: impl Borrow<u64>, first: &[String]) -> String {
     let more = if *vms.borrow() > first.len() as u64 { ", …" } else { "" };
-    format!("{}{more}", first.iter().map(|vm| shown(vm)).collect::<Vec<_>>().join(", "))
+    format!("{}{more}", first.iter().map(|vm| excerpt(vm)).collect::<Vec<_>>().join(", "))
 }
