@@ -1,11 +1,16 @@
 //! A VM's attempts whose answer was lost, dated as well as what was heard of the server's clock by now allows.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::api::{Attempt, ServerClock};
+use crate::inventory::VmId;
 use crate::outcome::Unanswered;
+
+/// The most VMs whose lost answers are dated after they have failed.
+const GIVEN_UP_CAP: usize = 1024;
 
 #[derive(Debug)]
 pub(super) struct Lost {
@@ -36,6 +41,24 @@ impl Lost {
             Unanswered::record(&mut attempts, attempt);
         }
         attempts
+    }
+}
+
+/// The last VMs that failed with an answer lost: what comes to be known of the server's clock dates it.
+#[derive(Debug, Default)]
+pub(super) struct GivenUp(VecDeque<(VmId, Lost)>);
+
+impl GivenUp {
+    pub(super) fn keep(&mut self, vm: VmId, lost: Lost) {
+        self.0.push_back((vm, lost));
+        if self.0.len() > GIVEN_UP_CAP {
+            self.0.pop_front();
+        }
+    }
+
+    /// All of them, as `clock` dates them now.
+    pub(super) fn dated(&self, clock: &ServerClock) -> impl Iterator<Item = (VmId, Vec<Unanswered>)> {
+        self.0.iter().map(|(vm, lost)| (vm.clone(), lost.dated(clock)))
     }
 }
 

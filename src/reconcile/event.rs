@@ -1,0 +1,72 @@
+//! What happens to a run, and what it does about it: plain data.
+
+use std::time::Instant;
+
+use jiff::Timestamp;
+
+use super::flights::FlightNo;
+use super::notice::Notice;
+use crate::api::Attempt;
+use crate::clock;
+use crate::inventory::{Action, VmId};
+use crate::ledger::{Claimed, Counted, Deferred, Settled, Take};
+use crate::outcome::{Offset, Outcome, Unanswered};
+use crate::stop::Stop;
+
+/// One moment, on both clocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Now {
+    pub(super) at: Instant,
+    pub(super) date: Timestamp,
+}
+
+impl Now {
+    pub(super) fn read() -> Self {
+        Self { at: Instant::now(), date: clock::now() }
+    }
+}
+
+/// What happens.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, and nearly all of them are answers")]
+pub(super) enum Event {
+    /// Time has passed.
+    Woken,
+    /// Somebody wants the run to end.
+    Signalled(Stop),
+    /// VMs are claimed on disk: their calls may leave.
+    Claimed(Claimed),
+    /// Outcomes are on disk.
+    Settled(Vec<Counted>),
+    /// A call has ended.
+    Answered(FlightNo, Attempt),
+}
+
+/// What is to be done, in the order in which it is said. VMs are named by their positions in the inventory.
+#[derive(Debug)]
+pub(super) enum Command {
+    Call {
+        flight: FlightNo,
+        vm: VmId,
+        action: Action,
+    },
+    /// To be claimed on disk. `told` is the server's clock minus ours.
+    Claim {
+        again: Vec<i64>,
+        take: Vec<Take>,
+        told: Option<Offset>,
+    },
+    /// Claimed, and not called after all.
+    Release(Vec<i64>),
+    Defer(Box<Deferred>),
+    Settle(Box<Settled>),
+    /// What is to be written is to wait for no more.
+    Flush,
+    /// What is known by now of a settled VM's lost answers.
+    Remember(VmId, Vec<Unanswered>),
+    /// The run has run into a brake.
+    Brake(Stop),
+    /// One more VM is done, for whoever watches.
+    Count(Outcome),
+    Tell(Notice),
+}

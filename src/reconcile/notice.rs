@@ -1,0 +1,67 @@
+//! What a run tells of itself in the log.
+
+use std::time::Duration;
+
+use tracing::{debug, info, warn};
+
+/// Something that people are to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Notice {
+    /// The first signal came: calls in flight are waited for.
+    Draining(Duration),
+    /// So many calls are still in flight, and are waited for no longer.
+    LeftBehind(usize),
+    /// By its name.
+    RackLeftAlone(String),
+    ApiLeftAlone,
+    /// So many calls at once from now on.
+    FewerSlots(usize),
+    Paused(Duration),
+    PauseTooLong(Duration),
+    /// No VM could be settled for so long.
+    Waiting {
+        hindrance: String,
+        lasts: Duration,
+    },
+    WaitedTooLong {
+        hindrance: Option<String>,
+    },
+}
+
+impl Notice {
+    pub(super) fn log(self) {
+        match self {
+            Self::Draining(longest) => info!(
+                "no new calls; waiting up to {} s for those in flight, stop again to leave at once",
+                longest.as_secs()
+            ),
+            Self::LeftBehind(calls) => {
+                warn!(calls, "stopped without waiting any longer for calls in flight");
+            }
+            Self::RackLeftAlone(rack) => {
+                warn!(rack, "most first calls to this rack fail: leaving it alone, but for single probes");
+            }
+            Self::ApiLeftAlone => warn!("most calls fail: leaving the API alone, but for single probes"),
+            Self::FewerSlots(slots) => warn!(
+                slots,
+                "no file descriptor was left for one more call (ulimit -n): keeping to fewer at once"
+            ),
+            Self::Paused(pause) => {
+                debug!(seconds = pause.as_secs_f64(), "the API asks everybody to wait");
+            }
+            Self::PauseTooLong(pause) => {
+                warn!(seconds = pause.as_secs(), "the API asks for a longer wait than --max-wait allows");
+            }
+            Self::Waiting { hindrance, lasts } => {
+                let seconds = lasts.as_secs();
+                warn!(
+                    hindrance,
+                    "waiting: no VM could be settled for {seconds} s; after --max-wait the run stops"
+                );
+            }
+            Self::WaitedTooLong { hindrance } => {
+                warn!(hindrance, "no VM could be settled for longer than --max-wait");
+            }
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! Which VMs are claimed next, and which of the claimed ones is called next. Pure.
+//!
+//! A VM is pending in the ledger, being claimed, ready to be called, or waiting for another call; with its call under
+//! way it is in flight. Few are claimed ahead of their calls: what a crash leaves claimed may have been called.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use super::breakers::{Breakers, Opened, Purposes};
+use super::event::Now;
+use super::tempo::Tempo;
+use super::turn::Turn;
+use super::waiting::Waiting;
+use super::work::Work;
+use crate::api::Attempt;
+use crate::ledger::{Claimed, RackNo, Take};
+
+/// How far ahead of their calls VMs are claimed.
+const CLAIM_AHEAD: Duration = Duration::from_millis(50);
+
+/// The most VMs claimed ahead, however fast they leave.
+const CLAIMED_CAP: u32 = 1024;
+
+/// VMs that wait for another call, per slot; beyond it no new VM is started.
+const WAITING_PER_SLOT: usize = 16;
+
+#[derive(Debug)]
+pub(super) struct Schedule {
+    pub(super) breakers: Breakers,
+    turn: Turn,
+    waiting: Waiting,
+    /// The claim on its way to the disk, with the VMs that it claims again.
+    claiming: Option<HashMap<i64, Work>>,
+    /// Claimed, and waiting for their slot.
+    ready: VecDeque<Work>,
+    tempo: Tempo,
+    /// Enough VMs are ready until so many calls have left.
+    enough_until: u64,
+    /// VMs claimed for their first call.
+    started: u64,
+    concurrency: u32,
+}
+
+/// VMs to be claimed.
+#[derive(Debug)]
+pub(super) struct Claim {
+    pub(super) again: Vec<i64>,
+    pub(super) take: Vec<Take>,
+    /// These have drawn too many 429s, and are called no more.
+    pub(super) struck_out: Vec<Work>,
+}
+
+/// What bounds a claim.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    /// Calls a second that may leave now; `None` without a limit.
+    pub(super) per_second: Option<f64>,
+    /// VMs that may be started in all; `None` without a limit.
+    pub(super) allowance: Option<u64>,
+    /// VMs that have succeeded.
+    pub(super) successes: u64,
+}
+
+impl Schedule {
+    /// `pending` is the number of VMs by rack; `rack_slots` the most slots that one rack may ever hold.
+    pub(super) fn new(concurrency: u32, rack_slots: Option<u32>, pending: &[u64], now: Instant) -> Self {
+        Self {
+            breakers: Breakers::new(pending.len()),
+            turn: Turn::new(concurrency, rack_slots, pending),
+            waiting: Waiting::default(),
+            claiming: None,
+            ready: VecDeque::new(),
+            tempo: Tempo::new(now, CLAIM_AHEAD),
+            enough_until: 0,
+            started: 0,
+            concurrency,
+        }
+    }
+
+    /// Nothing is claimed or being claimed.
+    pub(super) fn is_idle(&self) -> bool {
+        self.claiming.is_none() && self.ready.is_empty()
+    }
+
+    /// Some VMs have yet to be called, for their first time or again.
+    pub(super) fn has_more(&self) -> bool {
+        self.turn.pending() || !self.waiting.is_empty()
+    }
+
+    /// No VM has to be called again, and nobody is left alone.
+    pub(super) fn is_at_ease(&self) -> bool {
+        self.waiting.is_empty() && self.breakers.all_are_closed()
+    }
+
+    /// The next moment at which something is to be claimed.
+    pub(super) fn wake(&self, now: Instant, stopped: bool) -> Option<Instant> {
+        let retry = self.waiting.next_due().filter(|_| !stopped && self.claiming.is_none());
+        // A VM that is due but finds no room waits for whatever makes room.
+        let retry = retry.filter(|&due| due > now);
+        // Nothing is claimed before a probe may leave.
+        let probe = self.breakers.api_allows(now).err().flatten();
+        [retry, probe].into_iter().flatten().min()
+    }
+
+    /// Whether a claim is due, as far as that is known without looking at the VMs.
+    pub(super) fn may_claim(&self) -> bool {
+        self.claiming.is_none() && self.tempo.left() >= self.enough_until
+    }
+
+    /// Claims as many VMs as may leave soon: first those whose wait is over, then new ones.
+    pub(super) fn claim(&mut self, bounds: Bounds, now: Instant) -> Option<Claim> {
+        let ahead = match self.breakers.api_allows(now) {
+            Ok(()) if self.breakers.api_is_closed() => self.ahead(bounds.per_second),
+            Ok(()) => 1,
+            Err(_) => return None,
+        };
+        let leaving = self.leaving(now);
+        if leaving > ahead / 2 {
+            self.enough_until = self.tempo.left() + u64::from(leaving - ahead / 2);
+            return None;
+        }
+        let mut room = ahead - leaving;
+        let (again, struck_out) = self.claim_again(&mut room, bounds.successes, now);
+        let vms = self.startable(room, bounds.allowance);
+        let soon = self.leaving_soon();
+        let take = self.turn.take(vms, soon, |no| if self.breakers.rack_is_closed(no) { ahead } else { 1 });
+        self.started += take.iter().map(|take| u64::from(take.vms)).sum::<u64>();
+        let claim = Claim { again: again.keys().copied().collect(), take, struck_out };
+        self.claiming = (!claim.is_empty()).then_some(again);
+        Some(claim)
+    }
+
+    /// How many of the ready VMs may leave.
+    fn leaving(&self, now: Instant) -> u32 {
+        let retries = self.retries(now);
+        let leaving = self.ready.iter().filter(|work| self.may_leave(work, &retries, now).is_ok()).count();
+        u32::try_from(leaving).unwrap_or(u32::MAX)
+    }
+
+    /// Those of the waiting VMs that may be called again, and take up `room`; and those that were struck out.
+    fn claim_again(
+        &mut self,
+        room: &mut u32,
+        successes: u64,
+        now: Instant,
+    ) -> (HashMap<i64, Work>, Vec<Work>) {
+        let tried = self.ready.iter().filter(|work| !work.is_new()).map(|work| work.item.rack);
+        let mut tried: HashSet<RackNo> = tried.collect();
+        let (mut again, mut struck_out) = (HashMap::new(), Vec::new());
+        while *room > 0 {
+            // One VM at a time tries a sick rack again.
+            let may = |no: RackNo| self.breakers.rack_is_closed(no) || !tried.contains(&no);
+            let Some(mut work) = self.waiting.pop_due(now, may) else { break };
+            if work.is_struck_out(successes) {
+                struck_out.push(work);
+                continue;
+            }
+            tried.insert(work.item.rack);
+            self.turn.renewed(work.item.rack);
+            again.insert(work.item.position, work);
+            *room -= 1;
+        }
+        (again, struck_out)
+    }
+
+    /// How many of `room` may be VMs that were not called yet.
+    fn startable(&self, room: u32, allowance: Option<u64>) -> u32 {
+        let most_waiting = WAITING_PER_SLOT * self.concurrency as usize;
+        // What waits for a sick rack holds nobody else back, and single probes alone add to it.
+        let closed = |no: &RackNo| self.breakers.rack_is_closed(*no);
+        if self.waiting.len() >= most_waiting && self.waiting.racks().filter(closed).count() >= most_waiting {
+            return 0;
+        }
+        let allowance = allowance.map(|vms| vms.saturating_sub(self.started));
+        allowance.map_or(room, |vms| room.min(u32::try_from(vms).unwrap_or(u32::MAX)))
+    }
+
+    /// How many VMs to have claimed ahead of their calls.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float cast saturates")]
+    fn ahead(&self, per_second: Option<f64>) -> u32 {
+        let most = self.concurrency.saturating_mul(2).max(self.leaving_soon());
+        let soon = per_second.map(|rate| (rate * CLAIM_AHEAD.as_secs_f64()).ceil() as u32);
+        soon.unwrap_or(most).clamp(1, most)
+    }
+
+    /// How many calls leave in the time for which VMs are claimed ahead, as seen of late.
+    fn leaving_soon(&self) -> u32 {
+        self.tempo.of_late().min(CLAIMED_CAP)
+    }
+
+    /// VMs are claimed on disk.
+    pub(super) fn claimed(&mut self, Claimed { at, again, items }: Claimed) {
+        let mut waited = self.claiming.take().unwrap_or_default();
+        let renewed = again.into_iter().filter_map(|position| waited.remove(&position));
+        self.ready.extend(renewed.map(|work| work.claimed(at)));
+        self.ready.extend(items.into_iter().map(|item| Work::new(item, at)));
+    }
+
+    /// The first ready VM whose rack has room and may be called, by its place; or the earliest moment at which one may.
+    pub(super) fn next(&mut self, now: Now) -> Result<usize, Option<Instant>> {
+        loop {
+            let next = self.next_ready(now.at).inspect_err(|_| {
+                // What is ready cannot leave: others may.
+                self.enough_until = 0;
+            })?;
+            if !self.ready[next].is_stale(now.date) {
+                return Ok(next);
+            }
+            self.renew(next, now.at);
+        }
+    }
+
+    fn next_ready(&self, now: Instant) -> Result<usize, Option<Instant>> {
+        let mut earliest: Option<Instant> = None;
+        let retries = self.retries(now);
+        let next = self.ready.iter().position(|work| match self.may_leave(work, &retries, now) {
+            Ok(()) => true,
+            Err(at) => {
+                earliest = [earliest, at].into_iter().flatten().min();
+                false
+            }
+        });
+        next.ok_or(earliest)
+    }
+
+    /// Whether a ready VM has a slot and is allowed to use it, or the earliest moment at which it may be.
+    fn may_leave(&self, work: &Work, retries: &HashSet<RackNo>, now: Instant) -> Result<(), Option<Instant>> {
+        match self.turn.has_room(work.item.rack) && !self.gives_way(work, retries) {
+            true => self.breakers.allows(work.item.rack, now),
+            false => Err(None),
+        }
+    }
+
+    /// Where a breaker lets single calls through, VMs that wait for another one come before those never called.
+    fn gives_way(&self, work: &Work, retries: &HashSet<RackNo>) -> bool {
+        let rack = work.item.rack;
+        work.is_new()
+            && match self.breakers.api_is_closed() {
+                true => !self.breakers.rack_is_closed(rack) && retries.contains(&rack),
+                false => !retries.is_empty(),
+            }
+    }
+
+    /// While a breaker is open, the racks with VMs that have waited long enough and may be called again.
+    fn retries(&self, now: Instant) -> HashSet<RackNo> {
+        if self.breakers.all_are_closed() {
+            return HashSet::new();
+        }
+        let claimed = self.claiming.iter().flat_map(HashMap::values).chain(&self.ready);
+        let retries = claimed.chain(self.waiting.due(now)).filter(|work| !work.is_new());
+        let may_leave = |no: &RackNo| self.turn.has_room(*no) && self.breakers.allows(*no, now).is_ok();
+        retries.map(|work| work.item.rack).filter(may_leave).collect()
+    }
+
+    /// A claim that is too old is made again: the next claim takes this VM first.
+    fn renew(&mut self, place: usize, now: Instant) {
+        if let Some(work) = self.ready.remove(place) {
+            self.turn.given_back(work.item.rack);
+            self.waiting.push(work, now);
+        }
+    }
+
+    /// The ready VM at this place is called.
+    pub(super) fn leaves(&mut self, place: usize, now: Instant) -> Option<(Work, Purposes)> {
+        let work = self.ready.remove(place)?;
+        self.turn.left(work.item.rack);
+        self.tempo.call_left(now);
+        let purposes = self.breakers.left(work.item.rack, now);
+        Some((work, purposes))
+    }
+
+    /// A VM's call came back. Returns which breakers that opened.
+    pub(super) fn came_back(
+        &mut self,
+        work: &Work,
+        purposes: Purposes,
+        attempt: &Attempt,
+        now: Instant,
+    ) -> Opened {
+        self.turn.came_back(work.item.rack, attempt.is_answered());
+        self.breakers.came_back(work.item.rack, purposes, work.is_new(), attempt, now)
+    }
+
+    /// A VM waits for another call, which may leave at `due`.
+    pub(super) fn wait(&mut self, work: Work, due: Instant) {
+        self.waiting.push(work, due);
+    }
+
+    /// Nothing leaves any more: takes the ready VMs back. Returns which they are.
+    pub(super) fn withdraw(&mut self) -> Vec<i64> {
+        let ready = self.ready.drain(..);
+        ready.inspect(|work| self.turn.given_back(work.item.rack)).map(|work| work.item.position).collect()
+    }
+
+    pub(super) fn waiting(&self) -> impl Iterator<Item = i64> {
+        self.waiting.positions()
+    }
+}
+
+impl Claim {
+    pub(super) fn is_empty(&self) -> bool {
+        self.again.is_empty() && self.take.is_empty()
+    }
+}

@@ -1,0 +1,412 @@
+//! A run as it stands: what happens to it → what is to be done. Pure: time and chance are told.
+//!
+//! Every VM is in exactly one place: pending in the ledger, being claimed, ready, in flight, waiting for another
+//! call, in doubt, or on its way to the disk with its outcome.
+
+use std::num::NonZeroU32;
+use std::time::{Duration, Instant};
+use std::vec::Drain;
+
+use super::breakers::Opened;
+use super::doubts::Doubts;
+use super::event::{Command, Event, Now};
+use super::flights::{Flight, FlightNo, Flights};
+use super::halt::{DRAIN, Ending, Halt};
+use super::hindrance::Hindrance;
+use super::lost::GivenUp;
+use super::notice::Notice;
+use super::racks::Racks;
+use super::schedule::{Bounds, Claim, Schedule};
+use super::settings::Settings;
+use super::work::Work;
+use crate::api::{Admission, Attempt, Credential, Fault, ServerClock};
+use crate::brake::Brake;
+use crate::ledger::{Claimed, Counted, RackNo, Setback, Settled, Settlement};
+use crate::outcome::{Answer, Offset};
+use crate::pace::{Pace, Ticket};
+use crate::retry::{self, Decision};
+use crate::stop::Stop;
+use crate::trust::proves_the_key;
+
+/// Outcomes on their way to the disk; beyond it no call leaves.
+const UNSETTLED_CAP: usize = 4096;
+
+/// So often a run looks around, whatever happens.
+const LOOK: Duration = Duration::from_millis(250);
+
+#[derive(Debug)]
+pub(super) struct State<'a> {
+    settings: &'a Settings,
+    pace: &'a mut Pace,
+    brake: Brake,
+    racks: Racks,
+    clock: ServerClock,
+    schedule: Schedule,
+    flights: Flights,
+    doubts: Doubts,
+    given_up: GivenUp,
+    hindrance: Hindrance,
+    halt: Halt,
+    /// Outcomes on their way to the disk.
+    unsettled: usize,
+    successes: u64,
+    /// When the next call may leave, if it is the time that holds it.
+    next_slot: Option<Instant>,
+    ending: Option<Ending>,
+    commands: Vec<Command>,
+}
+
+impl<'a> State<'a> {
+    /// `pending` is the number of VMs by rack.
+    pub(super) fn new(
+        settings: &'a Settings,
+        pace: &'a mut Pace,
+        brake: Brake,
+        racks: Racks,
+        pending: &[u64],
+        now: Now,
+    ) -> Self {
+        let slots = settings.concurrency.get();
+        let rack_slots = settings.rack_concurrency.map(NonZeroU32::get);
+        Self {
+            settings,
+            pace,
+            brake,
+            racks,
+            clock: ServerClock::default(),
+            schedule: Schedule::new(slots, rack_slots, pending, now.at),
+            flights: Flights::new(slots as usize),
+            doubts: Doubts::default(),
+            given_up: GivenUp::default(),
+            hindrance: Hindrance::default(),
+            halt: Halt::new(settings.deadline.map(|deadline| now.at + deadline)),
+            unsettled: 0,
+            successes: 0,
+            next_slot: None,
+            ending: None,
+            commands: Vec::new(),
+        }
+    }
+
+    /// What is to be done now that this has happened. `chance` is from 0 to 1.
+    pub(super) fn on(&mut self, event: Event, now: Now, chance: f64) -> Drain<'_, Command> {
+        match event {
+            Event::Woken => {}
+            Event::Signalled(stop) => self.signalled(stop, now.at),
+            Event::Claimed(claimed) => self.claimed(claimed),
+            Event::Settled(counted) => counted.into_iter().for_each(|vm| self.count(vm, now.at)),
+            Event::Answered(flight, attempt) => self.answered(flight, attempt, now, chance),
+        }
+        if self.ending.is_none() {
+            self.go_on(now);
+        }
+        self.commands.drain(..)
+    }
+
+    /// How the run has ended, once it has.
+    pub(super) fn ending(&self) -> Option<Ending> {
+        self.ending
+    }
+
+    /// The next moment at which something is to be done without anything having happened.
+    pub(super) fn wake(&self, now: Instant) -> Instant {
+        let schedule = self.schedule.wake(now, self.halt.is_on());
+        [self.next_slot, schedule, self.halt.wake()].into_iter().flatten().fold(now + LOOK, Instant::min)
+    }
+
+    /// What keeps the run from its pace, for whoever watches.
+    pub(super) fn obstacle(&self, now: Instant) -> Option<String> {
+        if let Some(until) = self.pace.paused_until(now) {
+            let seconds = until.saturating_duration_since(now).as_secs_f64().ceil();
+            return Some(format!("paused {seconds} s: the API asked for it"));
+        }
+        if self.flights.is_hampered {
+            return Some("no file descriptor is left for a call (ulimit -n)".into());
+        }
+        let breakers = &self.schedule.breakers;
+        if !breakers.api_is_closed() {
+            return Some("the API fails: probing".into());
+        }
+        (!breakers.all_are_closed()).then(|| format!("{}: probing", self.racks.fail(breakers.open_racks())))
+    }
+
+    fn go_on(&mut self, now: Now) {
+        self.check_time(now.at);
+        self.next_slot = self.send(now);
+        self.claim(now);
+        self.ending = self.over(now);
+    }
+
+    /// Whether nothing is under way and nothing will be by itself, or what is under way is waited for no longer.
+    fn over(&mut self, now: Now) -> Option<Ending> {
+        if self.is_idle() && !self.resolve_doubts(now) {
+            return Some(self.halt.ending());
+        }
+        let is_overdue = self.halt.is_overdue(now.at);
+        if is_overdue {
+            self.tell(Notice::LeftBehind(self.flights.len()));
+        }
+        is_overdue.then(|| self.halt.ending())
+    }
+
+    fn is_idle(&self) -> bool {
+        let under_way = !self.schedule.is_idle() || !self.flights.is_empty() || self.unsettled > 0;
+        !under_way && (self.halt.is_on() || !self.schedule.has_more())
+    }
+
+    fn tell(&mut self, notice: Notice) {
+        self.commands.push(Command::Tell(notice));
+    }
+
+    fn signalled(&mut self, stop: Stop, now: Instant) {
+        if self.halt.is_on() {
+            self.ending = Some(Ending::Abandoned(stop));
+            return;
+        }
+        self.tell(Notice::Draining(DRAIN));
+        self.stop(stop, now);
+    }
+
+    fn stop(&mut self, stop: Stop, now: Instant) {
+        if self.halt.stop(stop, now) {
+            let mut released = self.schedule.withdraw();
+            released.extend(self.schedule.waiting());
+            self.commands.push(Command::Release(released));
+        }
+    }
+
+    fn check_time(&mut self, now: Instant) {
+        if self.halt.is_past_deadline(now) {
+            self.stop(Stop::Deadline, now);
+        }
+        let is_paused = self.pace.paused_until(now).is_some();
+        let lasts = self.hindrance.lasts(is_paused, now);
+        if let Some(lasts) = lasts.filter(|_| !self.halt.is_on()) {
+            self.check_hindrance(lasts, now);
+        }
+    }
+
+    /// No VM was settled for a time: says why, and stops the run where that is too long.
+    fn check_hindrance(&mut self, lasts: Duration, now: Instant) {
+        let max_wait = self.settings.policy.max_wait;
+        if !Hindrance::is_worth_telling(lasts, max_wait) {
+            return;
+        }
+        let notice = self.hindrance.told(lasts, max_wait, self.obstacle(now));
+        self.commands.extend(notice.map(Command::Tell));
+        if lasts > max_wait {
+            self.stop(Stop::MaxWait, now);
+        }
+    }
+
+    fn claim(&mut self, now: Now) {
+        if self.halt.is_on() || !self.schedule.may_claim() {
+            return;
+        }
+        let bounds = Bounds {
+            per_second: self.pace.per_second(),
+            allowance: self.brake.allowance(),
+            successes: self.successes,
+        };
+        let Some(claim) = self.schedule.claim(bounds, now.at) else { return };
+        let is_empty = claim.is_empty();
+        let Claim { again, take, struck_out } = claim;
+        for work in struck_out {
+            self.fail(work, now);
+        }
+        if !is_empty {
+            self.commands.push(Command::Claim { again, take, told: self.clock.agreed() });
+        }
+    }
+
+    fn claimed(&mut self, claimed: Claimed) {
+        self.schedule.claimed(claimed);
+        if self.halt.is_on() {
+            let released = self.schedule.withdraw();
+            self.commands.push(Command::Release(released));
+        }
+    }
+
+    /// Sends what may leave now. Returns when the next call may, if it is the time that holds it.
+    fn send(&mut self, now: Now) -> Option<Instant> {
+        while self.flights.have_room() && self.unsettled < UNSETTLED_CAP && self.doubts.allow() {
+            let place = match self.schedule.next(now) {
+                Ok(place) => place,
+                Err(at) => return at,
+            };
+            match self.pace.next(now.at) {
+                Ok(ticket) => self.call(place, ticket, now.at),
+                Err(at) => {
+                    self.held_by_pace(now.at);
+                    return Some(at);
+                }
+            }
+        }
+        None
+    }
+
+    fn held_by_pace(&mut self, now: Instant) {
+        let waits = !self.flights.is_empty() || self.flights.is_hampered;
+        self.hindrance.paced(!waits && self.pace.paused_until(now).is_none(), now);
+    }
+
+    fn call(&mut self, place: usize, ticket: Ticket, now: Instant) {
+        let Some((work, purposes)) = self.schedule.leaves(place, now) else { return };
+        self.doubts.left(now);
+        self.hindrance.begin(now);
+        let (vm, action) = (work.item.vm.clone(), work.item.action);
+        let flight = self.flights.begin(Flight { work, ticket, purposes });
+        self.commands.push(Command::Call { flight, vm, action });
+    }
+
+    /// Counts a VM whose outcome is on disk.
+    fn count(&mut self, vm: Counted, now: Instant) {
+        self.unsettled -= 1;
+        self.commands.push(Command::Count(vm.outcome));
+        let is_well = self.flights.is_empty() && self.schedule.is_at_ease();
+        self.hindrance.end(!is_well, now);
+        if let Some(brake) = self.brake.settled(vm.outcome, vm.drifted) {
+            self.commands.push(Command::Brake(brake));
+            self.stop(brake, now);
+        }
+    }
+
+    fn answered(&mut self, flight: FlightNo, attempt: Attempt, now: Now, chance: f64) {
+        let Some(Flight { mut work, ticket, purposes }) = self.flights.end(flight, &attempt) else { return };
+        self.hear_clock(&attempt);
+        let opened = self.schedule.came_back(&work, purposes, &attempt, now.at);
+        self.tell_opened(work.item.rack, opened);
+        match attempt.admission() {
+            Admission::Refused => {}
+            Admission::Accepted => self.pace.accepted(ticket, attempt.announced, now.at),
+            Admission::Unknown => self.pace.failed(ticket, attempt.announced, now.at),
+        }
+        work.note(&attempt, self.settings.timeout, &self.clock);
+        let offset = self.clock.offset(&attempt);
+        match attempt.result {
+            Ok(answer) => self.succeed(work, answer, offset, ticket, now),
+            Err(fault) => self.suffer(work, &fault, ticket, now, chance),
+        }
+    }
+
+    /// What comes to be known of the server's clock dates also those whose VMs were given up before.
+    fn hear_clock(&mut self, attempt: &Attempt) {
+        if self.clock.observe(attempt) {
+            let dated = self.given_up.dated(&self.clock);
+            self.commands.extend(dated.map(|(vm, lost)| Command::Remember(vm, lost)));
+        }
+    }
+
+    fn succeed(&mut self, work: Work, answer: Answer, offset: Option<Offset>, ticket: Ticket, now: Now) {
+        self.successes += 1;
+        self.key_is_good(ticket, now);
+        let success = work.success(answer, offset, &self.clock, now.date);
+        self.settle(work, success, now);
+    }
+
+    fn tell_opened(&mut self, no: RackNo, opened: Opened) {
+        if opened.rack {
+            self.tell(Notice::RackLeftAlone(self.racks.name(no)));
+        }
+        if opened.api {
+            self.tell(Notice::ApiLeftAlone);
+        }
+    }
+
+    fn suffer(&mut self, mut work: Work, fault: &Fault, ticket: Ticket, now: Now, chance: f64) {
+        let setback = Setback { failure: fault.failure, error: fault.message.clone() };
+        let decision = retry::decide(self.settings.policy, work.attempts, fault, chance);
+        work.setback = Some(setback.clone());
+        match decision {
+            Decision::InDoubt(credential) => return self.doubt(work, setback, credential, ticket, now.at),
+            Decision::Fail => self.fail(work, now),
+            Decision::Again(wait) => self.wait(work, setback, now.at + wait),
+            Decision::Hampered(wait) => {
+                let fewer = self.flights.keep_to_fewer().map(Notice::FewerSlots);
+                self.commands.extend(fewer.map(Command::Tell));
+                self.wait(work, setback, now.at + wait);
+            }
+            Decision::Throttled(wait) => self.throttled(work, setback, ticket, wait, now.at),
+        }
+        match proves_the_key(fault.meaning) {
+            true => self.key_is_good(ticket, now),
+            false => self.doubts.neutral(ticket.left),
+        }
+    }
+
+    fn fail(&mut self, work: Work, now: Now) {
+        let failure = work.failure();
+        self.settle(work, failure, now);
+    }
+
+    fn settle(&mut self, work: Work, settlement: Settlement, now: Now) {
+        self.unsettled += 1;
+        let is_watched = self.brake.watches(settlement.outcome(), settlement.has_drift());
+        let Work { item, last, lost, .. } = work;
+        if matches!(settlement, Settlement::Failed(_)) && !lost.is_empty() {
+            self.given_up.keep(item.vm.clone(), lost);
+        }
+        self.commands.push(Command::Settle(Box::new(Settled { item, last, at: now.date, settlement })));
+        if is_watched {
+            self.commands.push(Command::Flush);
+        }
+    }
+
+    /// The VM waits, in the ledger too: if we go, what it has been through stays.
+    fn wait(&mut self, work: Work, setback: Setback, until: Instant) {
+        self.commands.push(Command::Defer(Box::new(work.deferred(setback))));
+        self.schedule.wait(work, until);
+    }
+
+    fn throttled(
+        &mut self,
+        mut work: Work,
+        setback: Setback,
+        ticket: Ticket,
+        wait: Option<Duration>,
+        now: Instant,
+    ) {
+        work.struck(self.successes);
+        let until = self.pace.throttled(ticket, wait, now);
+        let pause = until.saturating_duration_since(now);
+        self.tell(Notice::Paused(pause));
+        if pause > self.settings.policy.max_wait {
+            self.tell(Notice::PauseTooLong(pause));
+            self.stop(Stop::MaxWait, now);
+        }
+        self.wait(work, setback, until);
+    }
+
+    fn doubt(&mut self, work: Work, setback: Setback, credential: Credential, ticket: Ticket, now: Instant) {
+        self.commands.push(Command::Defer(Box::new(work.deferred(setback))));
+        if let Some(stop) = self.doubts.refused(work, credential, ticket.left, now) {
+            self.stop(stop, now);
+        }
+    }
+
+    /// The key works: who was refused before that was refused for good.
+    fn key_is_good(&mut self, ticket: Ticket, now: Now) {
+        for work in self.doubts.proved(ticket.left) {
+            self.fail(work, now);
+        }
+    }
+
+    /// At the end, what is still in doubt is settled, unless the key may be what was refused. Returns whether it was.
+    fn resolve_doubts(&mut self, now: Now) -> bool {
+        if self.halt.is_on() || self.doubts.is_empty() {
+            return false;
+        }
+        match self.doubts.resolve() {
+            Err(stop) => {
+                self.stop(stop, now.at);
+                false
+            }
+            Ok(refused) => {
+                for work in refused {
+                    self.fail(work, now);
+                }
+                true
+            }
+        }
+    }
+}
