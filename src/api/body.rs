@@ -68,7 +68,7 @@ pub(super) fn decode(body: &[u8]) -> Cow<'_, str> {
 
 /// A text that is to be read as JSON, which allows no bare control character in a string: some servers write them.
 pub(super) fn spaced(text: &str) -> Cow<'_, str> {
-    match text.bytes().min().is_some_and(|least| least < b' ') {
+    match text.bytes().fold(u8::MAX, u8::min) < b' ' {
         true => text.replace(|c: char| c < ' ', " ").into(),
         false => text.into(),
     }

@@ -55,13 +55,11 @@ impl Writer {
     }
 
     /// Claims pending VMs, and claims `again` those that wait for another call. `told` is the server's clock minus ours,
-    /// for whoever finds the claims if we die.
+    /// for whoever finds the claims if we die. What was held shares the commit, and is written before: also what a VM has
+    /// been through that is claimed again.
     pub fn claim(&mut self, again: Vec<i64>, take: Vec<Take>, told: Option<Offset>) {
-        if !again.is_empty() {
-            // What a VM has been through is written before it is claimed again.
-            self.flush();
-        }
-        self.send(vec![Request::Claim { again, take, told }]);
+        self.held.push(Request::Claim { again, take, told });
+        self.flush();
     }
 
     /// Gives back claimed items whose call never left.
