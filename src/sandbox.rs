@@ -5,6 +5,8 @@
 //! `--sandbox` may use it.
 
 mod clock;
+mod desk;
+mod error;
 mod fault;
 mod http2;
 mod journal;
@@ -12,6 +14,7 @@ mod limit;
 mod listen;
 mod order;
 mod phase;
+mod record;
 mod respond;
 mod server;
 mod spoil;
@@ -30,6 +33,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::inventory::VmId;
 
+pub use error::StartError;
 pub use fault::{
     EdgeError, Fault, FaultShare, InvalidFault, InvalidFaultShare, InvalidShare, Lie, ServerError, Share,
     TooManyFaults, When,
@@ -37,7 +41,7 @@ pub use fault::{
 pub use journal::InvalidState;
 pub use limit::{InvalidQuota, Limit, LimitKind, Quota};
 pub use phase::{InvalidPhase, Phase};
-pub use server::{Running, Sandbox, StartError};
+pub use server::{Running, Sandbox};
 pub use tls::{InvalidTlsFault, TlsError, TlsFault, TlsFaultShare, TlsSettings};
 pub use world::{InvalidRack, InvalidWorld, World};
 
