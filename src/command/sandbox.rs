@@ -4,8 +4,10 @@ use std::fs;
 use std::future::Future;
 use std::io::{self, Write};
 use std::path::Path;
+use std::pin::Pin;
 
 use secrecy::SecretString;
+use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::descriptors::make_room;
@@ -16,28 +18,31 @@ use super::stdout::Stdout;
 use crate::config::SandboxSettings;
 use crate::sandbox::{Keys, Running, Sandbox, Settings};
 
-/// The API, which listens already.
-pub(super) struct Prepared(Running);
+/// The API, which listens already, and heeds signals.
+pub(super) struct Prepared {
+    running: Running,
+    runtime: Runtime,
+    told_to_stop: Pin<Box<dyn Future<Output = ()>>>,
+}
 
 pub(super) fn prepare(settings: SandboxSettings) -> Result<Prepared, Refusal> {
     make_room(1, false)?;
     let world = world(settings.world.as_deref())?;
     let keys = settings.key_file.as_deref().map_or(Ok(Keys::Any), read_keys)?;
-    let running = Sandbox::start(Settings { keys, ..settings.server }, world);
-    running.map(Prepared).map_err(Refusal::usage)
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(unheeded)?;
+    // Caught from before it listens: whoever reaches it may send one at once.
+    let told_to_stop = {
+        let _inside = runtime.enter();
+        Box::pin(told_to_stop().map_err(unheeded)?)
+    };
+    let running = Sandbox::start(Settings { keys, ..settings.server }, world).map_err(Refusal::usage)?;
+    Ok(Prepared { running, runtime, told_to_stop })
 }
 
 impl Prepared {
     /// Says on standard output where it listens, and serves until SIGINT or SIGTERM.
     pub(super) fn carry_out(self) -> Result<u8, Broken> {
-        let Self(running) = self;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(unwaited)?;
-        // Caught from before the line is printed: whoever reads it may send one at once.
-        let told_to_stop = {
-            let _inside = runtime.enter();
-            told_to_stop().map_err(unwaited)?
-        };
+        let Self { running, runtime, told_to_stop } = self;
         announce(&running).map_err(|error| broken(error, "cannot say where the sandbox listens"))?;
         runtime.block_on(told_to_stop);
         running.stop().map_err(|error| broken(error, "the sandbox ended badly"))?;
@@ -62,8 +67,8 @@ fn announce(running: &Running) -> io::Result<()> {
     stdout.flush()
 }
 
-fn unwaited(error: io::Error) -> Broken {
-    broken(error, "cannot wait for signals")
+fn unheeded(error: io::Error) -> Refusal {
+    Refusal::usage(anyhow::Error::new(error).context("cannot wait for signals"))
 }
 
 fn broken(error: io::Error, what: &'static str) -> Broken {
