@@ -10,7 +10,8 @@ fn main() {
     println!("cargo::rerun-if-env-changed=V6FLEET_COMMIT");
     let named = std::env::var("V6FLEET_COMMIT").ok();
     if let Some(commit) = named.or_else(commit).filter(|commit| !commit.is_empty()) {
-        println!("cargo::rustc-env=V6FLEET_COMMIT={commit}");
+        // `cargo run` hands it to the program too, which takes V6FLEET_… for options.
+        println!("cargo::rustc-env=BUILT_FROM={commit}");
     }
 }
 

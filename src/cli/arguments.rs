@@ -79,6 +79,6 @@ pub struct CommonArgs {
 
 /// The version, and the commit where it is known.
 fn version() -> String {
-    let commit = option_env!("V6FLEET_COMMIT").map(|commit| format!(" ({commit})"));
+    let commit = option_env!("BUILT_FROM").map(|commit| format!(" ({commit})"));
     format!("{}{}", env!("CARGO_PKG_VERSION"), commit.unwrap_or_default())
 }
