@@ -130,11 +130,16 @@ impl Schedule {
         Some(claim)
     }
 
-    /// How many of the ready VMs may leave.
+    /// How many of the ready VMs may leave, now or as soon as any slot is free.
     fn leaving(&self, now: Instant) -> u32 {
         let retries = self.retries(now);
-        let leaving = self.ready.iter().filter(|work| self.may_leave(work, &retries, now).is_ok()).count();
-        u32::try_from(leaving).unwrap_or(u32::MAX)
+        let may_leave = |work: &&Work| {
+            let rack = work.item.rack;
+            self.turn.has_room_soon(rack)
+                && !self.gives_way(work, &retries)
+                && self.breakers.allows(rack, now).is_ok()
+        };
+        u32::try_from(self.ready.iter().filter(may_leave).count()).unwrap_or(u32::MAX)
     }
 
     /// Those of the waiting VMs that may be called again, and take up `room`; and those that were struck out.

@@ -19,6 +19,8 @@ pub(super) struct Turn {
     order: VecDeque<RackNo>,
     /// Racks with VMs that wait for a slot.
     waiting_racks: u32,
+    /// Slots that are held.
+    flying: u32,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -46,7 +48,7 @@ impl Turn {
         let order: VecDeque<RackNo> =
             (0..).map(RackNo).zip(pending).filter(|(_, n)| **n > 0).map(|(no, _)| no).collect();
         let waiting_racks = u32::try_from(order.len()).unwrap_or(u32::MAX);
-        Self { slots, rack_slots, racks, order, waiting_racks }
+        Self { slots, rack_slots, racks, order, waiting_racks, flying: 0 }
     }
 
     pub(super) fn pending(&self) -> bool {
@@ -65,8 +67,17 @@ impl Turn {
 
     pub(super) fn has_room(&self, no: RackNo) -> bool {
         let rack = self.racks[no.0 as usize];
-        let earned = !self.others_wait(rack) || rack.flying < rack.earned.max(UNEARNED);
-        earned && rack.flying < self.share(rack)
+        self.has_earned_more(rack) && rack.flying < self.share(rack)
+    }
+
+    /// Whether a rack has room, or will have some as soon as any slot is free.
+    pub(super) fn has_room_soon(&self, no: RackNo) -> bool {
+        let is_full = self.flying >= self.slots;
+        self.has_room(no) || is_full && self.has_earned_more(self.racks[no.0 as usize])
+    }
+
+    fn has_earned_more(&self, rack: Rack) -> bool {
+        !self.others_wait(rack) || rack.flying < rack.earned.max(UNEARNED)
     }
 
     /// Picks up to `vms` pending VMs to claim, each rack in turn, so that no rack has more ready than `ahead` says, nor
@@ -105,6 +116,7 @@ impl Turn {
 
     /// A ready VM takes a slot.
     pub(super) fn left(&mut self, no: RackNo) {
+        self.flying += 1;
         self.change(no, |rack| {
             rack.ready -= 1;
             rack.flying += 1;
@@ -119,6 +131,7 @@ impl Turn {
     /// A slot is free again. A call that was `answered` earns its rack one more where it makes use of half of them;
     /// one that was not costs it half.
     pub(super) fn came_back(&mut self, no: RackNo, answered: bool) {
+        self.flying -= 1;
         self.change(no, |rack| {
             let earned = rack.earned.max(UNEARNED);
             rack.earned = match answered {
@@ -187,6 +200,22 @@ mod tests {
     fn a_rack_that_waits_alone_has_all_slots() {
         let mut turn = Turn::new(16, None, &[100]);
         assert_eq!(fill(&mut turn, RackNo(0)), 16);
+    }
+
+    #[test]
+    fn who_waits_for_any_slot_has_room_soon_and_who_waits_for_its_own_calls_has_not() {
+        let (healthy, hanging) = (RackNo(0), RackNo(1));
+        let mut turn = Turn::new(4, None, &[100, 100]);
+        assert_eq!((fill(&mut turn, hanging), fill(&mut turn, healthy)), (2, 2));
+        assert!(!turn.has_room_soon(healthy), "it has to earn more");
+        turn.came_back(healthy, true);
+        assert!(turn.has_room(healthy));
+        turn.left(healthy);
+        assert!(turn.has_room_soon(healthy) && !turn.has_room(healthy), "its share is taken");
+        assert!(!turn.has_room_soon(hanging));
+        let mut limited = Turn::new(4, Some(2), &[100]);
+        assert_eq!(fill(&mut limited, healthy), 2);
+        assert!(!limited.has_room_soon(healthy));
     }
 
     #[test]
