@@ -11,6 +11,8 @@ mod notice;
 mod racks;
 mod schedule;
 mod settings;
+#[cfg(test)]
+mod simulation;
 mod state;
 mod tempo;
 mod turn;
@@ -110,8 +112,8 @@ impl Shell<'_> {
             }
             Command::Claim { again, take, told } => self.writer.claim(again, take, told),
             Command::Release(positions) => self.writer.release(positions),
-            Command::Defer(deferred) => self.writer.defer(*deferred),
-            Command::Settle(settled) => self.writer.settle(*settled),
+            Command::Defer(deferred) => self.writer.defer(deferred),
+            Command::Settle(settled) => self.writer.settle(settled),
             Command::Flush => self.writer.flush(),
             Command::Remember(vm, unanswered) => self.writer.remember(vm, unanswered),
             Command::Brake(brake) => self.writer.brake(brake),

@@ -67,12 +67,12 @@ impl Writer {
         self.hold(Request::Release(positions));
     }
 
-    pub fn defer(&mut self, deferred: Deferred) {
-        self.hold(Request::Defer(Box::new(deferred)));
+    pub fn defer(&mut self, deferred: impl Into<Box<Deferred>>) {
+        self.hold(Request::Defer(deferred.into()));
     }
 
-    pub fn settle(&mut self, settled: Settled) {
-        self.hold(Request::Settle(Box::new(settled)));
+    pub fn settle(&mut self, settled: impl Into<Box<Settled>>) {
+        self.hold(Request::Settle(settled.into()));
     }
 
     /// Notes that the run has run into a brake, whatever else will stop it before it ends.

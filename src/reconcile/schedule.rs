@@ -3,7 +3,7 @@
 //! A VM is pending in the ledger, being claimed, ready to be called, or waiting for another call; with its call under
 //! way it is in flight. Few are claimed ahead of their calls: what a crash leaves claimed may have been called.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::breakers::{Breakers, Opened, Purposes};
@@ -30,7 +30,7 @@ pub(super) struct Schedule {
     turn: Turn,
     waiting: Waiting,
     /// The claim on its way to the disk, with the VMs that it claims again.
-    claiming: Option<HashMap<i64, Work>>,
+    claiming: Option<BTreeMap<i64, Work>>,
     /// Claimed, and waiting for their slot.
     ready: VecDeque<Work>,
     tempo: Tempo,
@@ -148,10 +148,10 @@ impl Schedule {
         room: &mut u32,
         successes: u64,
         now: Instant,
-    ) -> (HashMap<i64, Work>, Vec<Work>) {
+    ) -> (BTreeMap<i64, Work>, Vec<Work>) {
         let tried = self.ready.iter().filter(|work| !work.is_new()).map(|work| work.item.rack);
         let mut tried: HashSet<RackNo> = tried.collect();
-        let (mut again, mut struck_out) = (HashMap::new(), Vec::new());
+        let (mut again, mut struck_out) = (BTreeMap::new(), Vec::new());
         while *room > 0 {
             // One VM at a time tries a sick rack again.
             let may = |no: RackNo| self.breakers.rack_is_closed(no) || !tried.contains(&no);
@@ -251,7 +251,7 @@ impl Schedule {
         if self.breakers.all_are_closed() {
             return HashSet::new();
         }
-        let claimed = self.claiming.iter().flat_map(HashMap::values).chain(&self.ready);
+        let claimed = self.claiming.iter().flat_map(BTreeMap::values).chain(&self.ready);
         let retries = claimed.chain(self.waiting.due(now)).filter(|work| !work.is_new());
         let may_leave = |no: &RackNo| self.turn.has_room(*no) && self.breakers.allows(*no, now).is_ok();
         retries.map(|work| work.item.rack).filter(may_leave).collect()
