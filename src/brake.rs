@@ -76,7 +76,7 @@ pub struct Limits {
 }
 
 /// Counts what was settled, and says when it is too much.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Brake {
     limits: Limits,
     selected: u64,

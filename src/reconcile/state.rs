@@ -39,6 +39,10 @@ pub(super) struct State<'a> {
     settings: &'a Settings,
     pace: &'a mut Pace,
     brake: Brake,
+    /// The same once all outcomes that are on their way to the disk are there, in their order.
+    foreseen: Brake,
+    /// Those will stop the run: no call leaves any more.
+    is_doomed: bool,
     racks: Racks,
     clock: ServerClock,
     schedule: Schedule,
@@ -71,7 +75,9 @@ impl<'a> State<'a> {
         Self {
             settings,
             pace,
+            foreseen: brake.clone(),
             brake,
+            is_doomed: false,
             racks,
             clock: ServerClock::default(),
             schedule: Schedule::new(slots, rack_slots, pending, now.at),
@@ -229,7 +235,7 @@ impl<'a> State<'a> {
 
     /// Sends what may leave now. Returns when the next call may, if it is the time that holds it.
     fn send(&mut self, now: Now) -> Option<Instant> {
-        while self.flights.have_room() && self.unsettled < UNSETTLED_CAP && self.doubts.allow() {
+        while self.may_send() {
             let place = match self.schedule.next(now) {
                 Ok(place) => place,
                 Err(at) => return at,
@@ -243,6 +249,11 @@ impl<'a> State<'a> {
             }
         }
         None
+    }
+
+    fn may_send(&self) -> bool {
+        let is_written_in_time = self.unsettled < UNSETTLED_CAP && !self.is_doomed;
+        self.flights.have_room() && is_written_in_time && self.doubts.allow()
     }
 
     fn held_by_pace(&mut self, now: Instant) {
@@ -341,7 +352,9 @@ impl<'a> State<'a> {
 
     fn settle(&mut self, work: Work, settlement: Settlement, now: Now) {
         self.unsettled += 1;
-        let is_watched = self.brake.watches(settlement.outcome(), settlement.has_drift());
+        let (outcome, has_drift) = (settlement.outcome(), settlement.has_drift());
+        let is_watched = self.brake.watches(outcome, has_drift);
+        self.is_doomed |= self.foreseen.settled(outcome, has_drift).is_some();
         let Work { item, last, lost, .. } = work;
         if matches!(settlement, Settlement::Failed(_)) && !lost.is_empty() {
             self.given_up.keep(item.vm.clone(), lost);

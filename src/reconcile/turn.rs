@@ -94,9 +94,9 @@ impl Turn {
                     rack.pending -= 1;
                     rack.ready += 1;
                 });
-                match picked.iter_mut().find(|take| take.rack == no) {
-                    Some(take) => take.vms += 1,
-                    None => picked.push(Take { rack: no, vms: 1 }),
+                match picked.last_mut() {
+                    Some(take) if take.rack == no => take.vms += 1,
+                    Some(_) | None => picked.push(Take { rack: no, vms: 1 }),
                 }
                 (left, passed_over) = (left - 1, 0);
             } else {
@@ -155,8 +155,16 @@ impl Turn {
 mod tests {
     use super::*;
 
+    /// How many VMs are taken of each rack.
     fn racks(takes: &[Take]) -> Vec<(u32, u32)> {
-        takes.iter().map(|take| (take.rack.0, take.vms)).collect()
+        let mut racks: Vec<(u32, u32)> = Vec::new();
+        for Take { rack, vms } in takes {
+            match racks.iter_mut().find(|(no, _)| *no == rack.0) {
+                Some((_, all)) => *all += vms,
+                None => racks.push((rack.0, *vms)),
+            }
+        }
+        racks
     }
 
     #[test]
@@ -166,6 +174,9 @@ mod tests {
         assert_eq!(racks(&turn.take(4, 0, |_| 16)), [(2, 3), (0, 1)]);
         assert_eq!(racks(&turn.take(4, 0, |_| 16)), [(2, 1)]);
         assert!(!turn.pending());
+        let mut turn = Turn::new(16, None, &[3, 1, 5]);
+        let order: Vec<_> = turn.take(8, 0, |_| 16).iter().map(|take| (take.rack.0, take.vms)).collect();
+        assert_eq!(order, [(0, 1), (1, 1), (2, 1), (0, 1), (2, 1), (0, 1), (2, 2)]);
     }
 
     /// Fills the slots that the rack may have. Returns how many it holds then.

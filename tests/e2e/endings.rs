@@ -15,7 +15,7 @@ fn at(url: &str) -> Fixture {
     Fixture::new().env("V6FLEET_BASE_URL", url).env("HOSTUP_API_KEY", "a-key")
 }
 
-/// VMs that do not exist, then such as get an allocation, then such as have one; the last six are not where they
+/// VMs that do not exist, then such as get an allocation, then such as have one; the last seven are not where they
 /// are expected.
 fn uneven_fleet(missing: u64) -> String {
     let mut csv = "vmid,next_hop\n".to_owned();
@@ -26,7 +26,7 @@ fn uneven_fleet(missing: u64) -> String {
         .for_each(|id| writeln!(csv, "{id},").unwrap());
     let mut allocated = vmids(200_000, 100).filter(|id| is_allocated(*id));
     allocated.by_ref().take(22).for_each(|id| writeln!(csv, "{id},").unwrap());
-    allocated.take(6).for_each(|id| writeln!(csv, "{id},2001:db8::dead").unwrap());
+    allocated.take(7).for_each(|id| writeln!(csv, "{id},2001:db8::dead").unwrap());
     csv
 }
 

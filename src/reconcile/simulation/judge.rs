@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::book::{Place, index, position, rack};
 use super::plan::{Plan, Trouble};
 use crate::api::{Attempt, Meaning};
-use crate::brake::{Canary, Threshold};
+use crate::brake::{Canary, Limits, Threshold};
 use crate::ledger::{CLAIM_LIFE, Settled};
 use crate::outcome::Outcome;
 use crate::reconcile::Ending;
@@ -51,6 +51,31 @@ struct Vm {
     last: Option<bool>,
 }
 
+#[derive(Debug, Clone, Copy, Default)]
+struct Outcomes {
+    vms: u64,
+    failed: u64,
+    changed: u64,
+}
+
+impl Outcomes {
+    fn add(&mut self, outcome: Outcome) {
+        self.vms += 1;
+        self.failed += u64::from(outcome == Outcome::Failed);
+        self.changed += u64::from(matches!(outcome, Outcome::Created | Outcome::Updated));
+    }
+
+    /// Which brake these have run into.
+    fn exceed(self, limits: Limits) -> Option<&'static str> {
+        let is_exceeded = |limit, vms| matches!(limit, Some(Threshold::Vms(most)) if vms > most);
+        let brakes = [
+            (limits.max_failed, self.failed, "max_failed"),
+            (limits.max_changed, self.changed, "max_changed"),
+        ];
+        brakes.into_iter().find(|(limit, vms, _)| is_exceeded(*limit, *vms)).map(|(.., name)| name)
+    }
+}
+
 pub(super) struct Judge<'a> {
     plan: &'a Plan,
     /// Names the run.
@@ -68,9 +93,10 @@ pub(super) struct Judge<'a> {
     most: usize,
     refused: usize,
     stop: Option<(Stop, Instant)>,
-    counted: u64,
-    failed: u64,
-    changed: u64,
+    /// Outcomes on disk.
+    counted: Outcomes,
+    /// Those on their way to it too.
+    settled: Outcomes,
     silent_since: Instant,
     /// So often in a row time was told that had not passed.
     idle_turns: u32,
@@ -98,9 +124,8 @@ impl<'a> Judge<'a> {
             most: plan.settings.concurrency.get() as usize,
             refused: 0,
             stop: None,
-            counted: 0,
-            failed: 0,
-            changed: 0,
+            counted: Outcomes::default(),
+            settled: Outcomes::default(),
             silent_since: now.at,
             idle_turns: 0,
         }
@@ -130,11 +155,7 @@ impl<'a> Judge<'a> {
             }
             Event::Settled(counted) => {
                 self.silent_since = now.at;
-                for vm in counted {
-                    self.counted += 1;
-                    self.failed += u64::from(vm.outcome == Outcome::Failed);
-                    self.changed += u64::from(matches!(vm.outcome, Outcome::Created | Outcome::Updated));
-                }
+                counted.iter().for_each(|vm| self.counted.add(vm.outcome));
             }
             Event::Answered(flight, attempt) => self.answered(*flight, attempt),
         }
@@ -207,6 +228,8 @@ impl<'a> Judge<'a> {
         let deadline = self.plan.settings.deadline.map(|deadline| self.begun.at + deadline);
         self.holds(deadline.is_none_or(|at| now.at < at), "a call leaves after the deadline");
         self.holds(self.paused_until.is_none_or(|at| now.at >= at), "a call leaves in a pause of the API's");
+        let brake = self.settled.exceed(self.plan.limits);
+        self.holds(brake.is_none(), format_args!("a call leaves though {brake:?} is exceeded"));
         self.check_slots(rack);
         self.vms[index(position)].stage = Stage::InFlight(flight);
         self.check_canary();
@@ -246,7 +269,7 @@ impl<'a> Judge<'a> {
 
     fn check_canary(&self) {
         if let Canary::Vms(vms) = self.plan.limits.canary
-            && self.counted < vms.get().into()
+            && self.counted.vms < vms.get().into()
         {
             let called = self.vms.iter().filter(|vm| vm.stage != Stage::New && vm.is_called()).count();
             self.holds(called <= vms.get() as usize, "more VMs are called than the canary has");
@@ -284,6 +307,7 @@ impl<'a> Judge<'a> {
         );
         let most = self.plan.settings.policy.max_attempts.get();
         self.holds(vm.attempts <= most, format_args!("VM {position} was called {} times", vm.attempts));
+        self.settled.add(settled.settlement.outcome());
         self.vms[index(position)].stage = Stage::Settled;
     }
 
@@ -310,13 +334,10 @@ impl<'a> Judge<'a> {
     fn check_complete(&self, places: &[Place]) {
         let forgotten = places.iter().position(|place| *place != Place::Settled);
         self.holds(forgotten.is_none(), format_args!("VM {forgotten:?} is forgotten"));
-        self.holds(self.counted == self.plan.vms(), "outcomes are not counted");
+        self.holds(self.counted.vms == self.plan.vms(), "outcomes are not counted");
         self.holds(self.stop.is_none(), "it is complete after a stop");
-        let limits = self.plan.limits;
-        for (limit, vms) in [(limits.max_failed, self.failed), (limits.max_changed, self.changed)] {
-            let exceeded = matches!(limit, Some(Threshold::Vms(most)) if vms > most);
-            self.holds(!exceeded, format_args!("{vms} VMs, and no brake"));
-        }
+        let brake = self.counted.exceed(self.plan.limits);
+        self.holds(brake.is_none(), format_args!("{brake:?} is exceeded, and no brake"));
     }
 
     /// Whatever is not in flight is settled, or pending for whoever resumes the run.
