@@ -155,7 +155,9 @@ impl<'a> Judge<'a> {
             }
             Event::Settled(counted) => {
                 self.silent_since = now.at;
-                counted.iter().for_each(|vm| self.counted.add(vm.outcome));
+                for vm in counted {
+                    self.counted.add(vm.outcome);
+                }
             }
             Event::Answered(flight, attempt) => self.answered(*flight, attempt),
         }
