@@ -198,7 +198,7 @@ impl<'a> Judge<'a> {
                 for &position in again {
                     let stage = self.vms[index(position)].stage;
                     let may = matches!(stage, Stage::Back | Stage::Claimed(_));
-                    self.holds(may, format_args!("VM {position} is claimed again, and is {stage:?}"));
+                    self.holds(may, format_args!("VM {position} is claimed again, which is {stage:?}"));
                     self.vms[index(position)].stage = Stage::Again;
                 }
             }
@@ -225,8 +225,8 @@ impl<'a> Judge<'a> {
         };
         let age = now.date.duration_since(at);
         self.holds(age <= CLAIM_LIFE, format_args!("a call leaves by a claim of {age}"));
-        let stop = self.stop.map(|(stop, _)| stop);
-        self.holds(stop.is_none(), format_args!("a call leaves after {stop:?}"));
+        let stop = self.stop.map_or("", |(stop, _)| stop.as_str());
+        self.holds(stop.is_empty(), format_args!("a call leaves after {stop}"));
         let deadline = self.plan.settings.deadline.map(|deadline| self.begun.at + deadline);
         self.holds(deadline.is_none_or(|at| now.at < at), "a call leaves after the deadline");
         self.holds(self.paused_until.is_none_or(|at| now.at >= at), "a call leaves in a pause of the API's");
@@ -296,7 +296,10 @@ impl<'a> Judge<'a> {
     fn settles(&mut self, settled: &Settled) {
         let position = settled.item.position;
         let vm = self.vms[index(position)].clone();
-        self.holds(vm.stage == Stage::Back, format_args!("VM {position} is settled, and is {:?}", vm.stage));
+        self.holds(
+            vm.stage == Stage::Back,
+            format_args!("VM {position} is settled, which is {:?}", vm.stage),
+        );
         let succeeded = settled.settlement.outcome() != Outcome::Failed;
         self.holds(
             vm.last == Some(succeeded),
@@ -334,8 +337,9 @@ impl<'a> Judge<'a> {
     }
 
     fn check_complete(&self, places: &[Place]) {
-        let forgotten = places.iter().position(|place| *place != Place::Settled);
-        self.holds(forgotten.is_none(), format_args!("VM {forgotten:?} is forgotten"));
+        for (position, place) in places.iter().enumerate() {
+            self.holds(*place == Place::Settled, format_args!("VM {position} is forgotten"));
+        }
         self.holds(self.counted.vms == self.plan.vms(), "outcomes are not counted");
         self.holds(self.stop.is_none(), "it is complete after a stop");
         let brake = self.counted.exceed(self.plan.limits);
