@@ -38,11 +38,11 @@ pub enum LedgerError {
         shown_path(path)
     )]
     Io { path: PathBuf, error: io::Error },
-    /// `told` is the engine's words for it, and what to do where that is known.
-    #[error("{}: {told}", shown_path(path))]
+    /// `words` is the engine's words for it, and what to do where that is known.
+    #[error("{}: {words}", shown_path(path))]
     Engine {
         path: PathBuf,
-        told: String,
+        words: String,
         #[source]
         error: Box<dyn Error + Send + Sync>,
     },

@@ -7,6 +7,7 @@ mod claims;
 mod column;
 mod draft;
 mod engine;
+mod engine_error;
 mod file;
 mod fold;
 mod known;
@@ -21,7 +22,7 @@ mod schema;
 mod statements;
 mod steps;
 mod store;
-mod told;
+
 mod vms;
 
 pub(super) use file::Sqlite;

@@ -9,9 +9,9 @@ use rusqlite::{Connection, Error, Row, Rows};
 
 use super::claims::Claims;
 use super::column::{self, calls, time};
+use super::engine_error::engine_error;
 use super::pending::Pending;
 use super::statements::Statements;
-use super::told::told;
 use super::{Run, Sqlite, fold, log, number, position, span};
 use crate::allocation::Expected;
 use crate::clock::{self, Clock};
@@ -120,7 +120,7 @@ impl engine::Book for Book {
     fn write(&mut self, batch: &mut dyn Iterator<Item = Request>) -> Result<Vec<Reply>, LedgerError> {
         self.sqlite.check()?;
         self.page.write(&mut self.sqlite.db, batch).map_err(|error| match error {
-            WriteError::Sqlite(error) => told(&self.sqlite.path)(error),
+            WriteError::Sqlite(error) => engine_error(&self.sqlite.path)(error),
             WriteError::SettledTwice(position) => LedgerError::SettledTwice(position),
         })
     }

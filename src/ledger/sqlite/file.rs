@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension};
 
+use super::engine_error::engine_error;
 use super::lock::Lock;
 use super::path::{create, log};
-use super::told::told;
 use super::{Run, store};
 use crate::ledger::error::LedgerError;
 use crate::ledger::record::RunKey;
@@ -41,7 +41,7 @@ impl Sqlite {
         &self,
         ask: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, LedgerError> {
-        ask(&self.db).map_err(told(&self.path))
+        ask(&self.db).map_err(engine_error(&self.path))
     }
 
     pub(super) fn run(&self, run: &RunKey) -> Result<Run, LedgerError> {

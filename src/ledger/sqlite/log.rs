@@ -9,8 +9,8 @@ use std::time::Duration;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
+use super::engine_error::engine_error;
 use super::path::{io_error, log};
-use super::told::told;
 use crate::ledger::error::LedgerError;
 
 /// How long a reader waits for a writer's short exclusive moments.
@@ -43,9 +43,9 @@ pub(super) fn checkpoint(db: &Connection, mode: &str) -> Result<bool, rusqlite::
 /// A log whose sync failed looks whole until the power fails, and nothing may be added to it. So it goes into the file
 /// first; where a reader needs it, it is written once more where it is.
 pub(super) fn begin_a_new_log(db: &Connection, path: &Path) -> Result<(), LedgerError> {
-    db.busy_timeout(Duration::ZERO).map_err(told(path))?;
-    let is_needed = checkpoint(db, "TRUNCATE").map_err(told(path))?;
-    db.busy_timeout(BUSY_TIMEOUT).map_err(told(path))?;
+    db.busy_timeout(Duration::ZERO).map_err(engine_error(path))?;
+    let is_needed = checkpoint(db, "TRUNCATE").map_err(engine_error(path))?;
+    db.busy_timeout(BUSY_TIMEOUT).map_err(engine_error(path))?;
     match is_needed {
         true => log(path).and_then(|log| write_once_more(&log).map_err(io_error(&log))),
         false => Ok(()),

@@ -6,7 +6,7 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use super::column;
-use super::told::broken;
+use super::engine_error::broken;
 use crate::inventory::{InventoryFile, PIPE};
 use crate::ledger::error::LedgerError;
 use crate::ledger::job::fleet;

@@ -11,11 +11,11 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use rustix::fs::StatVfsMountFlags;
 
+use super::engine_error::{broken, engine_error};
 use super::lock::Lock;
 use super::log::{BUSY_TIMEOUT, begin_a_new_log, checkpoint, checkpoint_only_when_told};
 use super::path::{io_error, log};
 use super::schema::{SCHEMA, migrate, show_as_todays, version};
-use super::told::{broken, told};
 use crate::ledger::error::LedgerError;
 
 /// What a writer may keep of the ledger in memory, in KiB.
@@ -24,8 +24,8 @@ const WRITER_CACHE: i64 = 8 * 1024;
 /// Opens for writing; the schema is brought up to date.
 pub(super) fn open(path: &Path) -> Result<Connection, LedgerError> {
     let mut db = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    checkpoint_only_when_told(&db).map_err(told(path))?;
-    db.pragma_update(None, "cache_size", -WRITER_CACHE).map_err(told(path))?;
+    checkpoint_only_when_told(&db).map_err(engine_error(path))?;
+    db.pragma_update(None, "cache_size", -WRITER_CACHE).map_err(engine_error(path))?;
     // Before anything is written: what is no ledger of ours is left as it is.
     let version = version(&db, path)?;
     let mode: String =
@@ -36,18 +36,18 @@ pub(super) fn open(path: &Path) -> Result<Connection, LedgerError> {
     }
     begin_a_new_log(&db, path)?;
     if version < SCHEMA {
-        migrate(&mut db, version).map_err(told(path))?;
+        migrate(&mut db, version).map_err(engine_error(path))?;
     }
-    show_as_todays(&db, SCHEMA).map_err(told(path))?;
+    show_as_todays(&db, SCHEMA).map_err(engine_error(path))?;
     Ok(db)
 }
 
 /// Closes a ledger with which all is well, and leaves one file of it.
 pub(super) fn close(db: Connection, path: &Path) -> Result<(), LedgerError> {
-    db.busy_timeout(Duration::ZERO).map_err(told(path))?;
-    checkpoint(&db, "TRUNCATE").map_err(told(path))?;
-    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(told(path))?;
-    db.close().map_err(|(_, error)| told(path)(error))
+    db.busy_timeout(Duration::ZERO).map_err(engine_error(path))?;
+    checkpoint(&db, "TRUNCATE").map_err(engine_error(path))?;
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(engine_error(path))?;
+    db.close().map_err(|(_, error)| engine_error(path)(error))
 }
 
 fn is_on_read_only_media(path: &Path) -> Result<bool, LedgerError> {
@@ -90,16 +90,17 @@ pub(super) fn open_read_only(path: &Path) -> Result<Connection, LedgerError> {
     if version == 0 {
         return Err(LedgerError::Missing(path.to_owned()));
     }
-    show_as_todays(&db, version).map_err(told(path))?;
+    show_as_todays(&db, version).map_err(engine_error(path))?;
     Ok(db)
 }
 
 fn connect(path: &Path, access: OpenFlags) -> Result<Connection, LedgerError> {
-    let told = told(path);
-    let db = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(told)?;
-    db.busy_timeout(BUSY_TIMEOUT).map_err(told)?;
+    let engine_error = engine_error(path);
+    let db =
+        Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(engine_error)?;
+    db.busy_timeout(BUSY_TIMEOUT).map_err(engine_error)?;
     // A statement is planned once, not anew for every value that is bound to it.
-    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(told)?;
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(engine_error)?;
     // An outcome is counted once it is on disk: nothing less than FULL waits for that.
     db.pragma_update(None, "synchronous", "FULL").map_err(|e| broken(path, e))?;
     db.execute_batch(include_str!("temp.sql")).map_err(|e| broken(path, e))?;

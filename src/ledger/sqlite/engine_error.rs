@@ -7,8 +7,8 @@ use rusqlite::ErrorCode;
 use crate::ledger::error::LedgerError;
 
 /// An error of the database, for people.
-pub(super) fn told(path: &Path) -> impl Fn(rusqlite::Error) -> LedgerError + Copy {
-    move |error| LedgerError::Engine { path: path.to_owned(), told: in_words(&error), error: error.into() }
+pub(super) fn engine_error(path: &Path) -> impl Fn(rusqlite::Error) -> LedgerError + Copy {
+    move |error| LedgerError::Engine { path: path.to_owned(), words: in_words(&error), error: error.into() }
 }
 
 /// SQLite's words for it, its number, and what to do where that is known.
@@ -34,6 +34,6 @@ fn in_words(error: &rusqlite::Error) -> String {
 pub(super) fn broken(path: &Path, error: rusqlite::Error) -> LedgerError {
     match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => LedgerError::NotALedger(path.to_owned()),
-        _ => told(path)(error),
+        _ => engine_error(path)(error),
     }
 }
