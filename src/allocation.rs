@@ -195,7 +195,7 @@ pub struct Allocation {
     pub account_id: Option<String>,
     pub proxmox_vm_id: Option<String>,
     pub prefix: Prefix,
-    pub next_hop: NextHop,
+    pub next_hop: Option<NextHop>,
     pub status: Option<String>,
     pub allocated_at: Option<Moment>,
     pub released_at: Option<Moment>,
@@ -274,7 +274,7 @@ impl Allocation {
             let (was, is) = (before.text(field)?, self.text(field)?);
             let differs = match field {
                 Field::Prefix => self.prefix != before.prefix,
-                Field::NextHop => !self.next_hop.agrees_with(&before.next_hop),
+                Field::NextHop => !agree(self.next_hop.as_ref(), before.next_hop.as_ref()),
                 Field::RackId
                 | Field::Status
                 | Field::Id
@@ -329,9 +329,12 @@ impl Allocation {
         };
         Cow::Owned(match self.is_another_than(before) {
             true => of_the_vm,
-            false => {
-                Self { id: or(&self.id, &before.id), status: or(&self.status, &before.status), ..of_the_vm }
-            }
+            false => Self {
+                id: or(&self.id, &before.id),
+                status: or(&self.status, &before.status),
+                next_hop: self.next_hop.as_ref().or(before.next_hop.as_ref()).cloned(),
+                ..of_the_vm
+            },
         })
     }
 
@@ -339,7 +342,7 @@ impl Allocation {
     fn text(&self, field: Field) -> Option<&str> {
         match field {
             Field::Prefix => Some(self.prefix.as_str()),
-            Field::NextHop => Some(self.next_hop.as_str()),
+            Field::NextHop => self.next_hop.as_ref().map(NextHop::as_str),
             Field::RackId => self.rack_id.as_deref(),
             Field::Status => self.status.as_deref(),
             Field::Id => self.id.as_deref(),
@@ -348,6 +351,11 @@ impl Allocation {
             Field::ProxmoxVmId => self.proxmox_vm_id.as_deref(),
         }
     }
+}
+
+/// Whether both may be the same router: one that is not said is unknown.
+fn agree(one: Option<&NextHop>, other: Option<&NextHop>) -> bool {
+    one.zip(other).is_none_or(|(one, other)| one.agrees_with(other))
 }
 
 /// What an inventory says the answer should be; `None` expects nothing.
@@ -387,7 +395,7 @@ impl Expected {
     fn is_met(&self, actual: &Allocation, field: Field) -> bool {
         match field {
             Field::Prefix => self.prefix.as_ref().is_none_or(|prefix| *prefix == actual.prefix),
-            Field::NextHop => self.next_hop.as_ref().is_none_or(|hop| hop.agrees_with(&actual.next_hop)),
+            Field::NextHop => agree(self.next_hop.as_ref(), actual.next_hop.as_ref()),
             Field::RackId
             | Field::Status
             | Field::Id
@@ -425,7 +433,7 @@ pub(crate) mod tests {
             account_id: Some("20000".into()),
             proxmox_vm_id: Some("10048".into()),
             prefix: "2001:db8::1/48".parse().unwrap(),
-            next_hop: "2001:db8::1".parse().unwrap(),
+            next_hop: "2001:db8::1".parse().ok(),
             status: Some("active".into()),
             allocated_at: moment("2026-02-10 00:00:00.658429+00"),
             released_at: None,
@@ -559,7 +567,7 @@ pub(crate) mod tests {
         let before = example();
         let mut after = example();
         after.prefix = "2001:db8:1::/48".parse().unwrap();
-        after.next_hop = "2001:db8::2/128".parse().unwrap();
+        after.next_hop = "2001:db8::2/128".parse().ok();
         for text in [
             &mut after.rack_id,
             &mut after.status,
@@ -576,14 +584,15 @@ pub(crate) mod tests {
         assert_eq!(changes[1].after, "2001:db8::2/128");
     }
 
-    /// The example, of which nothing is known but the addresses.
-    fn addresses_only() -> Allocation {
+    /// The example, of which nothing is known but the prefix.
+    fn prefix_only() -> Allocation {
         Allocation {
             id: None,
             rack_id: None,
             client_id: None,
             account_id: None,
             proxmox_vm_id: None,
+            next_hop: None,
             status: None,
             ..example()
         }
@@ -591,32 +600,34 @@ pub(crate) mod tests {
 
     #[test]
     fn what_is_unknown_is_neither_a_change_nor_drift() {
-        let (whole, bare) = (example(), addresses_only());
+        let (whole, bare) = (example(), prefix_only());
         assert_eq!(bare.changes_since(&whole), []);
         assert_eq!(whole.changes_since(&bare), []);
         let expected = Expected {
             prefix: Some(whole.prefix.clone()),
             rack_id: Some("dc1r29".into()),
             account_id: Some("1".into()),
+            next_hop: "2001:db8::9".parse().ok(),
             ..Expected::default()
         };
         assert_eq!(expected.drift(&bare), []);
-        assert_eq!(expected.unknown(&bare).collect::<Vec<_>>(), [Field::RackId, Field::AccountId]);
-        assert_eq!(expected.drift(&whole).len(), 2);
+        let unknown: Vec<Field> = expected.unknown(&bare).collect();
+        assert_eq!(unknown, [Field::NextHop, Field::RackId, Field::AccountId]);
+        assert_eq!(expected.drift(&whole).len(), 3);
         assert_eq!(expected.unknown(&whole).count(), 0);
     }
 
     #[test]
     fn what_was_known_of_a_vm_stays_known_and_what_was_known_of_another_allocation_does_not() {
         let before = example();
-        let same = addresses_only().or_as_before(Some(&before)).into_owned();
+        let same = prefix_only().or_as_before(Some(&before)).into_owned();
         assert_eq!(serde_json::to_value(&same).unwrap(), serde_json::to_value(&before).unwrap());
-        let another = Allocation { prefix: "2001:db8:9::/48".parse().unwrap(), ..addresses_only() };
+        let another = Allocation { prefix: "2001:db8:9::/48".parse().unwrap(), ..prefix_only() };
         let known = another.or_as_before(Some(&before)).into_owned();
-        assert_eq!((known.id, known.status), (None, None));
+        assert_eq!((known.id, known.status, known.next_hop), (None, None, None));
         assert_eq!((known.rack_id, known.account_id), (before.rack_id, before.account_id));
         assert!(matches!(example().or_as_before(Some(&example())), Cow::Borrowed(_)));
-        assert!(matches!(addresses_only().or_as_before(None), Cow::Borrowed(_)));
+        assert!(matches!(prefix_only().or_as_before(None), Cow::Borrowed(_)));
     }
 
     #[test]

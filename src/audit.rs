@@ -109,7 +109,7 @@ const ACTIVE: &str = "active";
 fn outvoted(vm: &Vm, last: &Sighting, fleet: &Fleet) -> Option<Finding> {
     fleet.outvotes(&last.allocation).map(|Majority { next_hop, vms }| Finding {
         expected: Some(next_hop.to_string()),
-        actual: Some(last.allocation.next_hop.to_string()),
+        actual: last.allocation.next_hop.as_ref().map(ToString::to_string),
         other_vms: vms,
         ..Finding::about(Kind::OddNextHop, vm, Some(last))
     })

@@ -141,7 +141,7 @@ fn allocation(no: u32, rack: u32) -> Allocation {
         account_id: Some("20000".into()),
         proxmox_vm_id: Some((10_048 + no).to_string()),
         prefix: format!("2001:db8:{:x}:{:x}::/64", no >> 16, no & 0xffff).parse().unwrap(),
-        next_hop: "2001:db8::1".parse().unwrap(),
+        next_hop: "2001:db8::1".parse().ok(),
         status: Some("active".into()),
         allocated_at: moment(),
         released_at: None,

@@ -77,7 +77,7 @@ fn answer(status: u16, envelope: &Object<'_>, mut warnings: Vec<String>) -> Resu
     let mut rest = Tolerated::of(&wire);
     let allocation = Allocation {
         prefix: address(&wire, "prefix")?,
-        next_hop: address(&wire, "next_hop")?,
+        next_hop: address(&wire, "next_hop").map(Some)?,
         id: rest.id("id", Absence::Odd),
         rack_id: rest.id("rack_id", Absence::Odd),
         client_id: rest.id("client_id", Absence::Odd),

@@ -61,12 +61,14 @@ impl Census {
         self.spans.push(Span::new(allocation.prefix.network(), self.spans.len()));
         self.ids.push(id);
         self.seen_at.push(*seen_at);
-        let Some(rack) = allocation.rack_id.as_deref() else { return };
+        let Some((rack, next_hop)) = allocation.rack_id.as_deref().zip(allocation.next_hop.as_ref()) else {
+            return;
+        };
         if !self.racks.contains_key(rack) {
             self.racks.insert(rack.into(), NextHops::new());
         }
         if let Some(rack) = self.racks.get_mut(rack) {
-            *rack.entry(allocation.next_hop.address()).or_default() += 1;
+            *rack.entry(next_hop.address()).or_default() += 1;
         }
     }
 
@@ -130,10 +132,11 @@ impl Fleet {
         missing.filter_map(|(place, _)| self.ids.get(place).parse().ok())
     }
 
-    /// The next hop of most VMs of the allocation's rack, where it has another.
+    /// The next hop of most VMs of the allocation's rack, where it is known to have another.
     pub fn outvotes(&self, allocation: &Allocation) -> Option<Majority> {
+        let own = allocation.next_hop.as_ref()?.address();
         let majority = self.majorities.get(allocation.rack_id.as_deref()?).copied();
-        majority.filter(|majority| majority.next_hop != allocation.next_hop.address())
+        majority.filter(|majority| majority.next_hop != own)
     }
 
     /// The other VMs with the same prefix.
@@ -175,7 +178,7 @@ mod tests {
         let mut census = Census::default();
         for (vm, next_hop) in (1..).zip(next_hops) {
             let prefix = format!("2001:db8:{vm}::/48").parse().unwrap();
-            let allocation = Allocation { next_hop: next_hop.parse().unwrap(), prefix, ..example() };
+            let allocation = Allocation { next_hop: next_hop.parse().ok(), prefix, ..example() };
             census.add(&id(&vm.to_string()), &seen(allocation));
         }
         census.compare()
@@ -183,7 +186,7 @@ mod tests {
 
     #[test]
     fn only_more_than_half_of_a_rack_outvote_a_next_hop() {
-        let odd = Allocation { next_hop: "2001:db8::9".parse().unwrap(), ..example() };
+        let odd = Allocation { next_hop: "2001:db8::9".parse().ok(), ..example() };
         let same = ["2001:db8::1", "2001:db8::1/128", "2001:DB8::1"];
         let outvoted = census(&[&same[..], &["2001:db8::9", "2001:db8::8"]].concat()).outvotes(&odd);
         assert_eq!(outvoted, Some(Majority { next_hop: "2001:db8::1".parse().unwrap(), vms: 3 }));
@@ -192,6 +195,8 @@ mod tests {
         {
             assert_eq!(census(split).outvotes(&odd), None, "{split:?}");
         }
+        let unknown = Allocation { next_hop: None, ..example() };
+        assert_eq!(census(&same).outvotes(&unknown), None);
         let elsewhere = Allocation { rack_id: Some("dc9r99".into()), ..odd };
         assert_eq!(census(&same).outvotes(&elsewhere), None);
     }

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::*;
-use crate::allocation::{Expected, tests::example};
+use crate::allocation::{Allocation, Expected, NextHop, tests::example};
 use crate::inventory::{Action, InventoryFile, PIPE, Reading, Vm, VmId};
 use crate::outcome::{Basis, Failure, FirstCall, Offset, Outcome, Unanswered, Verdict};
 
@@ -70,6 +70,7 @@ held! {
     racks_are_claimed_in_inventory_order_and_each_vm_once,
     what_is_settled_is_counted_remembered_and_reported_in_inventory_order,
     the_next_run_knows_what_was_there_before,
+    a_next_hop_that_an_answer_does_not_say_is_known_as_it_was_last_said,
     what_was_seen_last_counts_whatever_our_clock_was_set_to,
     a_vm_is_settled_once_and_only_after_its_claim,
     what_a_dead_process_left_claimed_is_pending_with_an_unanswered_attempt,
@@ -222,6 +223,31 @@ fn the_next_run_knows_what_was_there_before<P: Place>() {
     }
 }
 
+fn a_next_hop_that_an_answer_does_not_say_is_known_as_it_was_last_said<P: Place>() {
+    let fixture = P::new();
+    let hop = |text: &str| text.parse().ok();
+    let nights = [hop("2001:db8::1"), None, None, hop("2001:db8::2"), hop("2001:db8::2")];
+    let mut known = vec![];
+    for said in nights {
+        let ledger = fixture.open();
+        let run = begin(&ledger, &[None]);
+        let mut writer = ledger.write(&run).unwrap();
+        let item = claim(&mut writer, take(0, 1)).remove(0);
+        known.push(item.before.as_ref().and_then(|before| before.next_hop.clone()));
+        let allocation = Box::new(Allocation { next_hop: said.clone(), ..example() });
+        let verdict =
+            Verdict { outcome: Outcome::Unchanged, basis: Basis::Ledger, changes: vec![], warnings: vec![] };
+        let settlement = Settlement::Success { verdict, allocation, drift: vec![] };
+        writer.settle(Settled { settlement, ..success(item, Outcome::Unchanged, Basis::Ledger) });
+        writer.close();
+        let row = rows(&fixture.read(), &run).remove(0);
+        let text = |hop: &Option<NextHop>| hop.as_ref().map(ToString::to_string);
+        assert_eq!(row.next_hop, text(&said));
+        assert_eq!(row.previous_next_hop, text(known.last().unwrap()));
+    }
+    assert_eq!(known, [None, hop("2001:db8::1"), hop("2001:db8::1"), hop("2001:db8::1"), hop("2001:db8::2")]);
+}
+
 fn what_was_seen_last_counts_whatever_our_clock_was_set_to<P: Place>() {
     let fixture = P::new();
     let vm: VmId = "1".parse().unwrap();
@@ -232,13 +258,13 @@ fn what_was_seen_last_counts_whatever_our_clock_was_set_to<P: Place>() {
         let mut settled = success(item, Outcome::Unchanged, Basis::Ledger);
         settled.at = Timestamp::from_second(second).unwrap();
         if let Settlement::Success { allocation, .. } = &mut settled.settlement {
-            allocation.next_hop = next_hop.parse().unwrap();
+            allocation.next_hop = next_hop.parse().ok();
         }
         writer.settle(settled);
         let ledger = writer.close().0.unwrap();
         let seen = |ledger: &Ledger| {
             let last = ledger.sighting(BASE, &vm).unwrap().unwrap();
-            (last.seen_at.as_second(), last.allocation.next_hop.as_str().to_owned())
+            (last.seen_at.as_second(), last.allocation.next_hop.unwrap().to_string())
         };
         let expected = (second, next_hop.to_owned());
         assert_eq!(seen(&fixture.read()), expected, "while it is on");
@@ -270,7 +296,7 @@ fn what_a_dead_process_left_claimed_is_pending_with_an_unanswered_attempt<P: Pla
     let before = Timestamp::now();
     let mut writer = fixture.open().write(&run).unwrap();
     claim(&mut writer, take(0, 1));
-    drop(writer.close());
+    writer.close();
 
     let reader = fixture.read();
     let told = |row: &Row| (row.failure, row.may_have_applied, row.error.is_some());
@@ -308,7 +334,7 @@ fn what_a_dead_process_left_claimed_keeps_what_was_told_of_the_servers_clock<P: 
         writer.claim(vec![], take(0, 1), told);
         reply(&mut writer);
     }
-    drop(writer.close());
+    writer.close();
     let mut writer = fixture.open().write(&run).unwrap();
     let kept: Vec<_> =
         claim(&mut writer, take(0, 3)).iter().map(|item| item.unanswered[0].told.unwrap()).collect();
@@ -331,7 +357,7 @@ fn a_deferred_vm_is_pending_with_all_it_has_been_through<P: Place>() {
         last: LastCall { http_status: Some(503), ..LastCall::default() },
         setback: setback(),
     });
-    drop(writer.close());
+    writer.close();
     let ledger = fixture.open();
     let row = &rows(&ledger, &run)[0];
     assert_eq!((row.failure, row.http_status, row.attempts), (Some(Failure::ServerError), Some(503), 2));
@@ -349,7 +375,7 @@ fn what_is_released_was_never_called<P: Place>() {
     let mut writer = fixture.open().write(&run).unwrap();
     let item = claim(&mut writer, take(0, 1)).remove(0);
     writer.release(vec![item.position]);
-    drop(writer.close());
+    writer.close();
     let row = &rows(&fixture.open(), &run)[0];
     assert_eq!((row.failure, row.may_have_applied), (Some(Failure::NotAttempted), false));
 }

@@ -52,7 +52,8 @@ struct AllocationShape {
     #[serde(default)]
     proxmox_vm_id: Option<String>,
     prefix: Prefix,
-    next_hop: NextHop,
+    #[serde(default)]
+    next_hop: Option<NextHop>,
     #[serde(default)]
     status: Option<String>,
     #[serde(default)]
@@ -88,7 +89,7 @@ impl Shaped for Allocation {
             metadata_updated_at,
         } = self;
         let ids = [id, rack_id, client_id, account_id, proxmox_vm_id].map(Option::as_deref);
-        let network = [Some(prefix.as_str()), Some(next_hop.as_str()), status.as_deref()];
+        let network = [Some(prefix.as_str()), next_hop.as_ref().map(NextHop::as_str), status.as_deref()];
         let times = [allocated_at, released_at, cooldown_until, created_at, updated_at, metadata_updated_at]
             .map(|time| time.as_ref().map(Moment::as_str));
         serializer.collect_seq(ids.into_iter().chain(network).chain(times))

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::advice::MAY_HAVE_CHANGED;
 use super::runs::moment;
 use super::{csv, json};
+use crate::allocation::NextHop;
 use crate::inventory::VmId;
 use crate::ledger::{Entry, LastKnown, Row};
 use crate::text::{escape, shortened};
@@ -21,7 +22,7 @@ pub fn text(vm: &VmId, known: &[LastKnown], entries: &[Entry]) -> String {
     let mut text = format!("VM {vm}{name}\n");
     for LastKnown { base_url, seen_at, allocation } in known {
         let seen = seen_at.map(|at| format!(" {}", moment(at))).unwrap_or_default();
-        let it = place(Some(allocation.prefix.as_str()), Some(allocation.next_hop.as_str()));
+        let it = place(Some(allocation.prefix.as_str()), allocation.next_hop.as_ref().map(NextHop::as_str));
         let more = words(allocation.status.as_deref(), allocation.rack_id.as_deref());
         let line = format!("Last seen{seen} at {base_url}: {}", [vec![it], more].concat().join(", "));
         // Writing to a String cannot fail.

@@ -6,7 +6,7 @@ use rusqlite::{CachedStatement, Error, Row, Transaction, params};
 use super::column::micros;
 use super::vms::SAME;
 use super::{Run, number};
-use crate::allocation::{Allocation, Drift};
+use crate::allocation::{Allocation, Drift, NextHop};
 use crate::difference::Ids;
 use crate::inventory::VmId;
 use crate::ledger::dating::{Attempts, Dating};
@@ -165,8 +165,8 @@ impl<'t> Statements<'t> {
             last.http_status,
             last.latency_us(),
             last.request_id,
-            before.map(|before| unless_same(before.prefix.as_str(), allocation.prefix.as_str())),
-            before.map(|before| unless_same(before.next_hop.as_str(), allocation.next_hop.as_str())),
+            before.map(|before| unless_same(before.prefix.as_str(), Some(allocation.prefix.as_str()))),
+            before.and_then(next_hop).map(|before| unless_same(before, next_hop(allocation))),
             verdict.outcome.as_str(),
             verdict.basis.as_str(),
             stored::write_list(&verdict.changes),
@@ -174,7 +174,7 @@ impl<'t> Statements<'t> {
             stored::json_list(&verdict.warnings),
             allocation.rack_id,
             allocation.prefix.as_str(),
-            allocation.next_hop.as_str(),
+            next_hop(allocation),
             allocation.status,
             stored::write(&Ids::from(allocation)),
             news(item, allocation),
@@ -196,7 +196,7 @@ impl<'t> Statements<'t> {
             last.latency_us(),
             last.request_id,
             before.map(|before| before.prefix.as_str()),
-            before.map(|before| before.next_hop.as_str()),
+            before.and_then(next_hop),
             setback.failure.as_str(),
             setback.error,
             !item.unanswered.is_empty(),
@@ -214,8 +214,12 @@ impl<'t> Statements<'t> {
 }
 
 /// What was before takes no room where it is the same to the letter.
-fn unless_same<'b>(before: &'b str, now: &str) -> &'b str {
-    if now == before { SAME } else { before }
+fn unless_same<'b>(before: &'b str, now: Option<&str>) -> &'b str {
+    if now == Some(before) { SAME } else { before }
+}
+
+fn next_hop(allocation: &Allocation) -> Option<&str> {
+    allocation.next_hop.as_ref().map(NextHop::as_str)
 }
 
 fn unanswered(attempts: &[Unanswered]) -> Option<String> {
