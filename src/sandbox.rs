@@ -1,25 +1,41 @@
 //! The documented API as an HTTP server on loopback, for rehearsals and tests.
 //!
-//! It answers as `POST /api/vm/{vmid}/routed-ipv6` is documented to, or goes wrong in the ways it was asked to.
-//! It keeps a record of every call under `/_sandbox/`, and never listens anywhere but on a loopback address. Nothing but the `sandbox` command and
+//! It answers as `POST /api/vm/{vmid}/routed-ipv6` (v1) and `/api/v2/vps` (v2) are documented to, both from the same
+//! world, or goes wrong in the ways it was asked to. It keeps a record of every call under `/_sandbox/`, and never listens anywhere but on a loopback address. Nothing but the `sandbox` command and
 //! `--sandbox` may use it.
 
+mod announce;
+mod answer;
+mod body;
 mod clock;
+mod cursor;
 mod desk;
 mod error;
 mod fault;
 mod http2;
 mod journal;
+mod json;
+mod key;
 mod limit;
+mod list;
 mod listen;
+mod nullable;
 mod order;
 mod phase;
+mod problem;
+mod profile;
 mod record;
 mod respond;
+mod route;
+mod routed;
+mod scope;
 mod server;
 mod spoil;
 mod state;
 mod tls;
+mod v1;
+mod v2;
+mod vps;
 mod wire;
 mod world;
 
@@ -29,21 +45,22 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use secrecy::{ExposeSecret, SecretString};
-
-use crate::inventory::VmId;
 
 pub use error::StartError;
 pub use fault::{
-    EdgeError, Fault, FaultShare, InvalidFault, InvalidFaultShare, InvalidShare, Lie, ServerError, Share,
-    TooManyFaults, When,
+    Conflict, EdgeError, Fault, FaultShare, InvalidFault, InvalidFaultShare, InvalidShare, Lie, ListFault,
+    ServerError, Share, TooManyFaults, When,
 };
 pub use journal::InvalidState;
+pub use key::{InvalidKey, Key, Keys};
 pub use limit::{InvalidQuota, Limit, LimitKind, Quota};
+pub use nullable::{NotNullable, Nullable};
 pub use phase::{InvalidPhase, Phase};
+pub use route::Kind;
+pub use scope::{InvalidScope, Scope, Scopes};
 pub use server::{Running, Sandbox};
 pub use tls::{InvalidTlsFault, TlsError, TlsFault, TlsFaultShare, TlsSettings};
-pub use world::{InvalidRack, InvalidWorld, World};
+pub use world::{InvalidRack, InvalidVms, InvalidWorld, World};
 
 /// How the server behaves, beyond its [`World`].
 #[derive(Debug, Clone)]
@@ -70,10 +87,12 @@ pub struct Settings {
     pub first_fault: Option<Fault>,
     /// What goes wrong with every call for these racks' VMs.
     pub rack_faults: Vec<(String, Fault)>,
-    /// What goes wrong with every call for these VMs.
-    pub vm_faults: Vec<(VmId, Fault)>,
+    /// What goes wrong with every call for these VMs, by either dialect's id.
+    pub vm_faults: Vec<(String, Fault)>,
     /// What goes wrong with the API as a whole, and when.
     pub phases: Vec<Phase>,
+    /// What is null in all of v2's answers.
+    pub nulls: Vec<Nullable>,
     /// The file in which allocations outlive the process.
     pub state: Option<PathBuf>,
     /// `None` for plain HTTP.
@@ -99,6 +118,7 @@ impl Default for Settings {
             rack_faults: vec![],
             vm_faults: vec![],
             phases: vec![],
+            nulls: vec![],
             state: None,
             tls: None,
         }
@@ -144,29 +164,6 @@ pub enum RateLimitForm {
     XDelta,
     /// `RateLimit-Policy: "default";q=100;w=1` and `RateLimit: "default";r=50;t=1`, as the IETF drafts it.
     Ietf,
-}
-
-/// Which API keys are accepted.
-#[derive(Debug, Clone)]
-pub enum Keys {
-    /// Any that is not empty, but for [`Self::WRONG`].
-    Any,
-    Only(Vec<SecretString>),
-}
-
-impl Keys {
-    /// Refused by [`Self::Any`], so that a refused key can be rehearsed.
-    pub const WRONG: &'static str = "wrong-key";
-
-    fn accept(&self, key: Option<&[u8]>) -> bool {
-        let Some(key) = key.filter(|key| !key.is_empty()) else {
-            return false;
-        };
-        match self {
-            Self::Any => key != Self::WRONG.as_bytes(),
-            Self::Only(keys) => keys.iter().any(|accepted| accepted.expose_secret().as_bytes() == key),
-        }
-    }
 }
 
 /// How long an answer takes: `20ms`, or `10ms..50ms` for any time between, equally likely.
@@ -250,20 +247,5 @@ mod tests {
         assert_eq!(draw(7), draw(7));
         assert_ne!(draw(7), draw(8));
         assert!(draw(7).iter().all(|drawn| (latency.least..=latency.most).contains(drawn)));
-    }
-
-    #[test]
-    fn any_key_is_accepted_but_an_empty_or_the_wrong_one_unless_keys_are_named() {
-        let only = Keys::Only(vec!["one".into(), "two".into()]);
-        for (key, any, named) in [
-            (None, false, false),
-            (Some(""), false, false),
-            (Some("wrong-key"), false, false),
-            (Some("three"), true, false),
-            (Some("two"), true, true),
-        ] {
-            let key = key.map(str::as_bytes);
-            assert_eq!((Keys::Any.accept(key), only.accept(key)), (any, named), "{key:?}");
-        }
     }
 }

@@ -9,16 +9,17 @@ use clap::{Args, ValueEnum};
 use jiff::SignedDuration;
 
 use super::values::{at_least_one, duration};
-use crate::inventory::{InvalidVmId, VmId};
 use crate::sandbox::{
-    Fault, FaultShare, InvalidFault, Latency, Phase, Quota, TlsFaultShare, signed_duration,
+    Fault, FaultShare, InvalidFault, Latency, Nullable, Phase, Quota, TlsFaultShare, signed_duration,
 };
 
 /// Serve the documented API on loopback, to rehearse against
 ///
-/// Prints `listening on http://ADDRESS:PORT` when it is ready, and serves until it is interrupted.
+/// Prints `listening on http://ADDRESS:PORT` when it is ready, and serves until it is interrupted: v1 under `/api/vm`,
+/// v2 under `/api/v2/vps`, one world behind both.
 /// Any API key is accepted but `wrong-key`. `GET /_sandbox/calls` and `GET /_sandbox/allocations` show what was
-/// called and what came of it; `POST /_sandbox/racks/RACK` with `{"next_hop": "2001:db8::2"}` is a maintenance.
+/// called and what came of it; `POST /_sandbox/racks/RACK` with `{"next_hop": "2001:db8::2"}` is a maintenance, and
+/// `POST /_sandbox/vms/VMID` with `{"reason": "no IPv6 on net0"}` takes routed IPv6 from a VM (`{}` gives it back).
 /// Every call can be made to go wrong: see the options under Faults. The record says of each call whether it took
 /// effect, what went wrong with it, and whether an answer left.
 #[derive(Debug, Args)]
@@ -36,6 +37,8 @@ pub struct SandboxArgs {
     pub state: Option<PathBuf>,
 
     /// Accept only the API keys in this file, one a line
+    ///
+    /// `KEY` may do anything, `KEY read:vm` may look and list, `KEY read:vm write:network` may call as well.
     #[arg(long, value_name = "FILE")]
     pub key_file: Option<PathBuf>,
 
@@ -95,9 +98,10 @@ pub struct SandboxArgs {
     #[arg(long, value_name = "FORM", default_value = "x-iso")]
     pub rate_limit_form: TypedRateLimitForm,
 
-    /// Let a share of the calls go wrong, such as reset-after=10%; repeatable
+    /// Let a share of the requests go wrong, such as reset-after=10%; repeatable
     ///
-    /// Which calls follows from the seed and their order alone. KIND is one of
+    /// Which ones follows from the seed and their order alone. `call:KIND=SHARE` is for what may change something alone,
+    /// `look:KIND=SHARE` for v2's GETs of one VM, `list:KIND=SHARE` for pages of its list. KIND is one of
     ///
     /// reset-before, reset-after: the connection is reset without an answer;
     ///
@@ -127,7 +131,12 @@ pub struct SandboxArgs {
     /// of clocks: late-effect: it acts after --late, and answers then; stale-503: 503 with times that are an hour old;
     /// cached-502: HTML from the edge's cache, an hour old;
     ///
-    /// all: every kind, evenly, but for those of HTTP/2 and of clocks, and 429-year, which no run outlives.
+    /// of accounts: 409-not-ready; 409-upstream-before, 409-upstream-after; 403-inactive;
+    ///
+    /// of lists: same-cursor: a page leads to itself; doubled-item: a page's last item is the next one's first as well;
+    /// moved-item: the same, in another power state;
+    ///
+    /// all: every kind, evenly, but for those of HTTP/2, clocks, accounts and lists, and 429-year, which no run outlives.
     ///
     /// Calls that are refused for their key, the limit or their form meet no fault. Those with -after, late,
     /// late-effect, truncated, garbage and endless act all the same (the last three only where the answer would be 2xx); the
@@ -158,11 +167,11 @@ pub struct SandboxArgs {
     #[arg(long = "rack-fault", value_name = "RACK=KIND", value_parser = rack_fault, help_heading = "Faults")]
     pub rack_faults: Vec<(String, Fault)>,
 
-    /// Let every call for one VM go wrong, such as 10042=500; repeatable
+    /// Let every call for one VM go wrong, such as 10042=500, by either dialect's id; repeatable
     ///
     /// It goes before its rack's. `POST /_sandbox/faults` with `{"vmid": "10042", "fault": null}` mends it.
     #[arg(long = "vm-fault", value_name = "VMID=KIND", value_parser = vm_fault, help_heading = "Faults")]
-    pub vm_faults: Vec<(VmId, Fault)>,
+    pub vm_faults: Vec<(String, Fault)>,
 
     /// Let the whole API go wrong for a time, such as 10s..40s=down-503; repeatable
     ///
@@ -183,6 +192,12 @@ pub struct SandboxArgs {
     /// Of phases at the same time the worst and the last limit hold.
     #[arg(long = "phase", value_name = "AFTER..UNTIL=WHAT", help_heading = "Faults")]
     pub phases: Vec<Phase>,
+
+    /// Have a field be null in all of v2's answers, such as allocation.nextHop; repeatable
+    ///
+    /// A world file has it be null for some VMs.
+    #[arg(long = "null", value_name = "FIELD", help_heading = "Faults")]
+    pub nulls: Vec<Nullable>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -234,10 +249,9 @@ fn rack_fault(text: &str) -> Result<(String, Fault), String> {
     fault.parse().map(|fault| (rack.to_owned(), fault)).map_err(|error: InvalidFault| error.to_string())
 }
 
-fn vm_fault(text: &str) -> Result<(VmId, Fault), String> {
+fn vm_fault(text: &str) -> Result<(String, Fault), String> {
     let (vmid, fault) = text.split_once('=').ok_or("not a VM id and a fault such as 10042=500")?;
-    let vmid = vmid.parse().map_err(|error: InvalidVmId| error.to_string())?;
-    fault.parse().map(|fault| (vmid, fault)).map_err(|error: InvalidFault| error.to_string())
+    fault.parse().map(|fault| (vmid.to_owned(), fault)).map_err(|error: InvalidFault| error.to_string())
 }
 
 fn clock(text: &str) -> Result<SignedDuration, &'static str> {

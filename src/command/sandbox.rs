@@ -6,7 +6,6 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::pin::Pin;
 
-use secrecy::SecretString;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -16,7 +15,7 @@ use super::failure::{Broken, Refusal};
 use super::rehearsal::world;
 use super::stdout::Stdout;
 use crate::config::SandboxSettings;
-use crate::sandbox::{Keys, Running, Sandbox, Settings};
+use crate::sandbox::{InvalidKey, Key, Keys, Running, Sandbox, Settings};
 
 /// The API, which listens already, and heeds signals.
 pub(super) struct Prepared {
@@ -80,8 +79,12 @@ fn read_keys(path: &Path) -> Result<Keys, Refusal> {
     let text = fs::read_to_string(path).map_err(|error| {
         Refusal::usage(anyhow::Error::new(error).context(format!("cannot read the key file {named}")))
     })?;
-    let keys: Vec<SecretString> =
-        text.lines().map(str::trim).filter(|key| !key.is_empty()).map(Into::into).collect();
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let key = |(index, line): (usize, &str)| {
+        let invalid = |error| anyhow::Error::new(error).context(format!("{named}:{}", index + 1));
+        line.parse().map_err(|error: InvalidKey| Refusal::usage(invalid(error)))
+    };
+    let keys: Vec<Key> = lines.map(key).collect::<Result<_, _>>()?;
     match keys.is_empty() {
         true => Err(Refusal::usage(anyhow::anyhow!("there is no key in {named}"))),
         false => Ok(Keys::Only(keys)),

@@ -43,6 +43,7 @@ impl SandboxSettings {
             rack_faults: typed.rack_faults,
             vm_faults: typed.vm_faults,
             phases: typed.phases,
+            nulls: typed.nulls,
             state: typed.state,
             tls: typed.tls.then_some(tls),
         };

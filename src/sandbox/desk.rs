@@ -10,15 +10,17 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{SetOnce, watch};
 use tokio::time::Instant;
 
+use super::answer::{Answer, Sending};
 use super::clock::Clock;
-use super::fault::{Defects, Fault, Lottery};
+use super::fault::{Defects, Fault, Lotteries};
 use super::limit::{Limit, Quota};
 use super::order::{Broken, Order};
 use super::phase::{self, Weather};
-use super::respond::{self, Answer, Reaction, respond};
+use super::problem;
+use super::respond::{self, Reaction, respond};
+use super::route::{Kind, Route};
 use super::spoil::spoil;
 use super::state::{Call, State};
-use super::world::number;
 use super::{Settings, StartError, Timestamps};
 
 const LONGEST_RECORDED_VMID: usize = 64;
@@ -27,7 +29,7 @@ const LONGEST_RECORDED_VMID: usize = 64;
 pub(super) struct Api {
     settings: Settings,
     pub(super) clock: Clock,
-    lottery: Lottery<Fault>,
+    lotteries: Lotteries,
     orders: watch::Receiver<Order>,
     pub(super) first_call: Arc<SetOnce<Instant>>,
     desk: Mutex<Desk>,
@@ -72,7 +74,7 @@ impl Api {
         };
         let clock = Clock::new(settings.clock);
         Ok(Self {
-            lottery: Lottery::of_calls(settings.seed, &settings.faults)?,
+            lotteries: Lotteries::new(settings.seed, &settings.faults)?,
             settings,
             clock,
             orders,
@@ -112,8 +114,9 @@ impl Api {
         };
         let age = fault.map_or(SignedDuration::ZERO, Fault::age);
         let dated = dated.and_then(|at| at.checked_sub(age).ok());
-        let response = answer.render(now, dated, &request_id, &self.settings);
-        spoil(response, fault, self.finished())
+        let path = request.uri().path();
+        let sending = Sending { path, at: now, dated, request_id: &request_id, settings: &self.settings };
+        spoil(answer.render(&sending), fault, self.finished())
     }
 
     /// Takes effect so much later, though its client may be gone by then.
@@ -123,17 +126,19 @@ impl Api {
         number: usize,
         delay: Duration,
     ) -> Option<Answer> {
-        let vmid = respond::vmid_of(request.uri().path())?.to_owned();
-        let action = respond::read(request).ok()?;
+        let request = request.clone();
         let api = Arc::clone(self);
         let acting = tokio::spawn(async move {
             tokio::time::sleep(delay).await;
+            let route = Route::of(request.uri().path())?;
+            let ask = respond::read(route, &request).ok()?;
             let mut desk = api.desk();
-            let (effect, answer) = respond::act(&mut desk.state, api.clock.reading_now(), &vmid, action);
+            let now = api.clock.reading_now();
+            let (effect, answer) = respond::act(&mut desk.state, now, route, &ask, None);
             desk.state.acted(number, effect, answer.status.as_u16());
-            answer
+            Some(answer)
         });
-        acting.await.ok()
+        acting.await.ok().flatten()
     }
 
     /// What comes in place of an answer.
@@ -165,8 +170,8 @@ impl Api {
         let mut desk = self.desk();
         let request_id = uuid(&mut desk.request_ids);
         let latency = self.settings.latency.draw(&mut desk.latencies);
-        let Some(vmid) = respond::vmid_of(request.uri().path()) else {
-            let answer = Some(respond::no_such_route());
+        let Some(route) = Route::of(request.uri().path()) else {
+            let answer = Some(Answer::problem(problem::NO_SUCH_ROUTE));
             let arrived = self.clock.reading_now();
             return Decision { recorded: None, fault: None, answer, request_id, delay: latency, arrived };
         };
@@ -174,11 +179,13 @@ impl Api {
         let now = self.clock.at(instant);
         let arrived = self.clock.reading(now);
         let weather = self.weather(&mut desk, instant);
-        let reaction = self.react(&mut desk, weather, now, vmid, request);
+        let reaction = self.react(&mut desk, weather, now, route, request);
         let Reaction { action, effect, fault, answer } = reaction;
         let recorded = desk.state.record(Call {
             at: now,
-            vmid: vmid.chars().take(LONGEST_RECORDED_VMID).collect(),
+            dialect: route.dialect(),
+            kind: route.kind(request.method()),
+            vmid: route.vmid().map(|vmid| vmid.chars().take(LONGEST_RECORDED_VMID).collect()),
             action,
             http: if request.version() == Version::HTTP_2 { "2" } else { "1" },
             status: answer.as_ref().map(|answer| answer.status.as_u16()),
@@ -208,21 +215,21 @@ impl Api {
         desk: &mut Desk,
         weather: Weather,
         now: Timestamp,
-        vmid: &str,
+        route: Route<'_>,
         request: &Request<Bytes>,
     ) -> Reaction {
         if let Some(outage) = weather.outage {
-            return respond::fail(request, outage.fault());
+            return respond::fail(route, request, outage.fault());
         }
         let Settings { ref keys, limit, ref phases, .. } = self.settings;
         if !phases.is_empty() {
             desk.state
                 .change_limit(weather.quota.map(|quota| quota_in_place_of(limit, quota)).or(limit), now);
         }
-        let mut reaction = match respond::admit(&mut desk.state, keys, now, request) {
+        let mut reaction = match respond::admit(&mut desk.state, keys, now, route, request) {
             Ok(admitted) => {
-                let fault = self.fault(desk, vmid);
-                respond(&mut desk.state, self.clock.reading(now), vmid, &admitted, fault)
+                let fault = self.fault(desk, route, route.kind(request.method()));
+                respond(&mut desk.state, self.clock.reading(now), route, &admitted, fault)
             }
             Err(refusal) => refusal,
         };
@@ -233,18 +240,19 @@ impl Api {
         reaction
     }
 
-    /// What goes wrong with this call, if anything: what does with a VM's first one, what always does, or what chance would have.
-    fn fault(&self, desk: &mut Desk, vmid: &str) -> Option<Fault> {
-        let first =
-            self.settings.first_fault.filter(|_| number(vmid).is_some_and(|vmid| desk.called.insert(vmid)));
-        if first.is_some() {
-            return first;
-        }
-        let always = match number(vmid) {
-            Some(vmid) if !desk.defects.is_empty() => desk.defects.of(vmid, desk.state.rack_of(vmid)),
-            Some(_) | None => None,
-        };
-        always.or_else(|| self.lottery.draw(number_of(desk)))
+    /// What goes wrong with this request, if anything.
+    fn fault(&self, desk: &mut Desk, route: Route<'_>, kind: Kind) -> Option<Fault> {
+        let vm = route.vmid().and_then(|id| desk.state.number(id));
+        let of_vm = vm.and_then(|vm| self.fault_of(desk, vm));
+        let fault = of_vm.or_else(|| self.lotteries.draw(kind, number_of(desk)));
+        fault.filter(|fault| fault.befalls(kind))
+    }
+
+    /// What does with a VM's first call, or what always does.
+    fn fault_of(&self, desk: &mut Desk, vm: u64) -> Option<Fault> {
+        let first = self.settings.first_fault.filter(|_| desk.called.insert(vm));
+        let always = || desk.defects.of(vm, desk.state.rack_of(vm));
+        first.or_else(|| if desk.defects.is_empty() { None } else { always() })
     }
 }
 
@@ -265,8 +273,7 @@ fn defects(settings: &Settings, state: &mut State) -> Result<Defects, StartError
         defects.set_rack(rack, Some(*fault));
     }
     for (vmid, fault) in &settings.vm_faults {
-        let known = number(vmid.as_str()).filter(|&vmid| state.rack_of(vmid).is_some());
-        defects.set_vm(known.ok_or_else(|| StartError::NoSuchVm(vmid.clone()))?, Some(*fault));
+        defects.set_vm(state.vm(vmid).ok_or_else(|| StartError::NoSuchVm(vmid.clone()))?, Some(*fault));
     }
     Ok(defects)
 }

@@ -4,7 +4,6 @@ use std::io;
 use std::net::SocketAddr;
 
 use super::{InvalidState, TlsError, TooManyFaults};
-use crate::inventory::VmId;
 
 /// Why the sandbox does not start.
 #[derive(Debug, thiserror::Error)]
@@ -24,5 +23,5 @@ pub enum StartError {
     #[error("there is no rack {0} to go wrong")]
     NoSuchRack(String),
     #[error("there is no VM {0} to go wrong")]
-    NoSuchVm(VmId),
+    NoSuchVm(String),
 }

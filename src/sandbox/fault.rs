@@ -9,6 +9,7 @@ use std::str::FromStr;
 
 use jiff::SignedDuration;
 
+use super::route::Kind;
 use super::world::RackIndex;
 
 /// Something that goes wrong with one call.
@@ -17,7 +18,8 @@ use super::world::RackIndex;
 /// and 504; `500` alone is `500-before`), `html-403`, `html-502`, `html-520`, `truncated`, `garbage`, `endless`,
 /// `refused-by-api`, `429-second`, `429-zero`, `429-negative`, `429-fraction`, `429-year`, `429-past`, and of HTTP/2
 /// `stream-reset-before`, `stream-reset-after`, `refused-stream`, `goaway`, `silent-before` and `silent-after`; of
-/// clocks `late-effect`, `stale-503` and `cached-502`.
+/// clocks `late-effect`, `stale-503` and `cached-502`; of accounts `409-not-ready`, `409-upstream-before`,
+/// `409-upstream-after` and `403-inactive`; of lists `same-cursor`, `doubled-item` and `moved-item`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// The connection is reset without an answer, and so are the other calls on it.
@@ -54,6 +56,30 @@ pub enum Fault {
     Cached,
     /// The connection goes silent for good: nothing is heard on it or sent; over HTTP/1.1 as with a hang.
     Silence(When),
+    /// It answers 409 with a code that asks for another call.
+    Conflict(Conflict),
+    /// It answers 403: the account is inactive.
+    Inactive,
+    /// A page of a list is wrong.
+    List(ListFault),
+}
+
+/// A code of [`Fault::Conflict`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Conflict {
+    NotReady,
+    UpstreamFailed(When),
+}
+
+/// What is wrong with a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListFault {
+    /// Its `nextCursor` leads to itself.
+    SameCursor,
+    /// Its last item is the next page's first as well.
+    DoubledItem,
+    /// The same, and its contents differ.
+    MovedItem,
 }
 
 /// Whether a call still acts when something goes wrong with it.
@@ -106,7 +132,7 @@ pub enum InvalidFault {
     Unknown,
 }
 
-const FAULTS: [(&str, Fault); 35] = {
+const FAULTS: [(&str, Fault); 42] = {
     use Fault::{Cached, Endless, Garbage, GoAway, Hang, Html, Late, LateEffect, Lie, RefusedByApi};
     use Fault::{RefusedStream, Reset, Silence, Stale, Status, StreamReset, Truncated};
     use ServerError::{BadGateway, GatewayTimeout, Internal, Unavailable};
@@ -141,6 +167,13 @@ const FAULTS: [(&str, Fault); 35] = {
         ("garbage", Garbage),
         ("endless", Endless),
         ("refused-by-api", RefusedByApi),
+        ("409-not-ready", Fault::Conflict(Conflict::NotReady)),
+        ("409-upstream-before", Fault::Conflict(Conflict::UpstreamFailed(Before))),
+        ("409-upstream-after", Fault::Conflict(Conflict::UpstreamFailed(After))),
+        ("403-inactive", Fault::Inactive),
+        ("same-cursor", Fault::List(ListFault::SameCursor)),
+        ("doubled-item", Fault::List(ListFault::DoubledItem)),
+        ("moved-item", Fault::List(ListFault::MovedItem)),
         ("429-second", Lie(self::Lie::Seconds(1))),
         ("429-zero", Lie(self::Lie::Zero)),
         ("429-negative", Lie(self::Lie::Negative)),
@@ -156,10 +189,32 @@ impl Fault {
         FAULTS.iter().find(|(_, fault)| *fault == self).map_or("", |(name, _)| name)
     }
 
-    /// All but `429-year`, which no run outlives, those that only HTTP/2 tells apart, and those of clocks.
+    /// All but `429-year`, which no run outlives, those that only HTTP/2 tells apart, and those of clocks, accounts and
+    /// lists.
     fn survivable() -> impl Iterator<Item = Self> {
-        let faults = FAULTS.iter().map(|&(_, fault)| fault);
-        faults.filter(|&fault| fault != Self::Lie(Lie::Year) && !fault.is_of_http2() && !fault.is_of_clocks())
+        let faults = FAULTS.iter().map(|&(_, fault)| fault).filter(|&fault| fault != Self::Lie(Lie::Year));
+        faults.filter(|fault| !fault.is_of_http2() && !fault.is_of_clocks() && !fault.is_of_accounts())
+    }
+
+    fn is_of_accounts(self) -> bool {
+        matches!(self, Self::Conflict(_) | Self::Inactive | Self::List(_))
+    }
+
+    pub(super) fn of_lists(self) -> Option<ListFault> {
+        match self {
+            Self::List(fault) => Some(fault),
+            _ => None,
+        }
+    }
+
+    /// Whether it can befall a request of that kind.
+    pub(super) fn befalls(self, kind: Kind) -> bool {
+        match self {
+            Self::List(_) => kind == Kind::List,
+            Self::RefusedByApi => kind != Kind::List,
+            Self::LateEffect => kind == Kind::Call,
+            _ => true,
+        }
     }
 
     fn is_of_clocks(self) -> bool {
@@ -189,9 +244,12 @@ impl Fault {
             | Self::Hang(when)
             | Self::Status(_, when)
             | Self::StreamReset(when)
+            | Self::Conflict(Conflict::UpstreamFailed(when))
             | Self::Silence(when) => when == When::After,
-            Self::Late | Self::Truncated | Self::Garbage | Self::Endless => true,
-            Self::Html(_)
+            Self::Late | Self::Truncated | Self::Garbage | Self::Endless | Self::List(_) => true,
+            Self::Conflict(Conflict::NotReady)
+            | Self::Inactive
+            | Self::Html(_)
             | Self::RefusedByApi
             | Self::Lie(_)
             | Self::RefusedStream
@@ -205,8 +263,10 @@ impl Fault {
     /// Whether it can only befall a call that would be answered 2xx.
     pub(super) fn needs_success(self) -> bool {
         match self {
-            Self::Truncated | Self::Garbage | Self::Endless => true,
-            Self::Reset(_)
+            Self::Truncated | Self::Garbage | Self::Endless | Self::List(_) => true,
+            Self::Conflict(_)
+            | Self::Inactive
+            | Self::Reset(_)
             | Self::Hang(_)
             | Self::Late
             | Self::Status(..)
@@ -272,9 +332,12 @@ impl FromStr for Share {
     }
 }
 
-/// How often a fault befalls a call, written `KIND=SHARE`; `all` is every kind but `429-year` and those of HTTP/2, evenly.
+/// How often a fault befalls a request, written `KIND=SHARE`, or `look:KIND=SHARE` for looks alone (so with `call:` and
+/// `list:`); `all` is every kind but `429-year` and those of HTTP/2, clocks, accounts and lists, evenly.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FaultShare {
+    /// `None` for requests of every kind.
+    of: Option<Kind>,
     /// `None` for all that a run can survive.
     fault: Option<Fault>,
     share: Share,
@@ -296,8 +359,12 @@ impl FromStr for FaultShare {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (kind, share) = text.split_once('=').ok_or(InvalidFaultShare::Form)?;
+        let (of, kind) = match kind.split_once(':') {
+            Some((of, kind)) => (Some(of.parse().map_err(|()| InvalidFaultShare::Form)?), kind),
+            None => (None, kind),
+        };
         let fault = if kind == "all" { None } else { Some(kind.parse()?) };
-        Ok(Self { fault, share: share.parse()? })
+        Ok(Self { of, fault, share: share.parse()? })
     }
 }
 
@@ -316,13 +383,15 @@ pub(super) struct Lottery<F> {
 }
 
 impl Lottery<Fault> {
-    pub(super) fn of_calls(seed: u64, shares: &[FaultShare]) -> Result<Self, TooManyFaults> {
-        let each = |&FaultShare { fault, share }: &FaultShare| {
+    /// For the requests of one kind.
+    fn of_requests(kind: Kind, seed: u64, shares: &[FaultShare]) -> Result<Self, TooManyFaults> {
+        let each = |&FaultShare { fault, share, .. }: &FaultShare| {
             let faults: Vec<Fault> = fault.map_or_else(|| Fault::survivable().collect(), |fault| vec![fault]);
             let share = share.0 / f64::from(u32::try_from(faults.len()).unwrap_or(u32::MAX));
             faults.into_iter().map(move |fault| (fault, Share(share)))
         };
-        Self::new(seed, Draw::Fault, shares.iter().flat_map(each))
+        let shares = shares.iter().filter(|share| share.of.is_none_or(|of| of == kind));
+        Self::new(seed, Draw::Fault, shares.flat_map(each))
     }
 }
 
@@ -349,6 +418,31 @@ impl<F: Copy> Lottery<F> {
         }
         let lot = lot(self.seed, number, self.draw);
         self.ends.iter().find(|(end, _)| lot < *end).map(|&(_, fault)| fault)
+    }
+}
+
+/// The faults of requests of each kind.
+#[derive(Debug)]
+pub(super) struct Lotteries {
+    calls: Lottery<Fault>,
+    looks: Lottery<Fault>,
+    lists: Lottery<Fault>,
+}
+
+impl Lotteries {
+    pub(super) fn new(seed: u64, shares: &[FaultShare]) -> Result<Self, TooManyFaults> {
+        let of = |kind| Lottery::of_requests(kind, seed, shares);
+        Ok(Self { calls: of(Kind::Call)?, looks: of(Kind::Look)?, lists: of(Kind::List)? })
+    }
+
+    /// The fault of request number `number`, if it has one.
+    pub(super) fn draw(&self, kind: Kind, number: u64) -> Option<Fault> {
+        let lottery = match kind {
+            Kind::Call => &self.calls,
+            Kind::Look => &self.looks,
+            Kind::List => &self.lists,
+        };
+        lottery.draw(number)
     }
 }
 
@@ -420,7 +514,7 @@ mod tests {
 
     fn lottery(seed: u64, shares: &[&str]) -> Result<Lottery<Fault>, TooManyFaults> {
         let shares: Vec<FaultShare> = shares.iter().map(|share| share.parse().unwrap()).collect();
-        Lottery::of_calls(seed, &shares)
+        Lottery::of_requests(Kind::Call, seed, &shares)
     }
 
     #[test]
@@ -444,9 +538,18 @@ mod tests {
         };
         assert_eq!(
             names(Fault::acts),
-            "reset-after hang-after stream-reset-after silent-after late 500-after 502-after 503-after 504-after truncated garbage endless"
+            "reset-after hang-after stream-reset-after silent-after late 500-after 502-after 503-after 504-after truncated garbage endless 409-upstream-after same-cursor doubled-item moved-item"
         );
-        assert_eq!(names(Fault::needs_success), "truncated garbage endless");
+        assert_eq!(
+            names(Fault::needs_success),
+            "truncated garbage endless same-cursor doubled-item moved-item"
+        );
+        let spares =
+            |kind| FAULTS.iter().filter(move |(_, fault)| !fault.befalls(kind)).map(|(name, _)| *name);
+        let of_lists = ["same-cursor", "doubled-item", "moved-item"];
+        assert!(spares(Kind::Call).eq(of_lists));
+        assert!(spares(Kind::Look).eq([&["late-effect"], &of_lists[..]].concat()));
+        assert!(spares(Kind::List).eq(["late-effect", "refused-by-api"]));
     }
 
     #[test]
@@ -464,10 +567,13 @@ mod tests {
     #[test]
     fn a_fault_and_its_share_are_typed_together() {
         let fault = Some(Fault::Reset(When::After));
-        assert_eq!("reset-after=25%".parse(), Ok(FaultShare { fault, share: Share(0.25) }));
-        assert_eq!("all=0.5".parse(), Ok(FaultShare { fault: None, share: Share(0.5) }));
+        assert_eq!("reset-after=25%".parse(), Ok(FaultShare { of: None, fault, share: Share(0.25) }));
+        let looks = Some(Kind::Look);
+        assert_eq!("look:reset-after=25%".parse(), Ok(FaultShare { of: looks, fault, share: Share(0.25) }));
+        assert_eq!("all=0.5".parse(), Ok(FaultShare { of: None, fault: None, share: Share(0.5) }));
         for (text, reason) in [
             ("hang", InvalidFaultShare::Form),
+            ("gaze:hang=2%", InvalidFaultShare::Form),
             ("hang=2", InvalidFaultShare::Share(InvalidShare)),
             ("hung=2%", InvalidFaultShare::Fault(InvalidFault::Unknown)),
             ("refuse=2%", InvalidFaultShare::Fault(InvalidFault::Refuse)),
@@ -488,13 +594,31 @@ mod tests {
             let expected = match name {
                 "hang" => 11_000,
                 "429-year" => 50_000,
-                _ if fault.is_of_http2() || fault.is_of_clocks() => 0,
+                _ if fault.is_of_http2() || fault.is_of_clocks() || fault.is_of_accounts() => 0,
                 _ => 1_000,
             };
             let seen = drawn.get(name).copied().unwrap_or_default();
             assert!(seen.abs_diff(expected) < 150 + expected / 50, "{name}: {seen} of {expected}");
         }
         assert!(drawn["none"].abs_diff(15_000) < 500);
+    }
+
+    #[test]
+    fn requests_of_one_kind_can_go_wrong_alone() {
+        let shares = ["look:hang=100%", "list:garbage=60%", "hang-after=40%"];
+        let of = |kind, shares: &[&str]| {
+            let shares: Vec<FaultShare> = shares.iter().map(|share| share.parse().unwrap()).collect();
+            Lottery::of_requests(kind, 1, &shares)
+        };
+        let names = |kind, shares: &[&str]| {
+            let lottery = of(kind, shares).unwrap();
+            let drawn = (0..100).map(|number| lottery.draw(number).map_or("none", Fault::name));
+            drawn.collect::<std::collections::BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(names(Kind::Call, &shares), "hang-after none");
+        assert_eq!(names(Kind::List, &shares), "garbage hang-after");
+        assert_eq!(names(Kind::Look, &shares[..2]), "hang");
+        assert!(of(Kind::Look, &shares).is_err());
     }
 
     #[test]

@@ -15,9 +15,9 @@ use serde_json::json;
 
 use super::desk::Api;
 use super::fault::Fault;
-use super::respond;
+use super::json;
+use super::profile::Profile;
 use super::wire::{AllocationLine, AllocationText, CallLine, DefectsText};
-use super::world::number;
 use crate::allocation::NextHop;
 
 /// Records are read from the state so many at a time, and streamed.
@@ -30,6 +30,7 @@ pub(super) fn record(api: Arc<Api>) -> Router {
         .route("/_sandbox/calls", get(calls))
         .route("/_sandbox/allocations", get(allocations))
         .route("/_sandbox/racks/{rack}", post(change_rack))
+        .route("/_sandbox/vms/{vmid}", post(change_vm))
         .route("/_sandbox/faults", post(change_defect))
         .route("/_sandbox/clock", post(set_clock))
         .with_state(api)
@@ -63,9 +64,9 @@ async fn allocations(Shared(api): Shared<Arc<Api>>) -> Response<Body> {
         let mut text = Vec::new();
         let mut last = last;
         for (vmid, allocation) in desk.state.allocations_after(last).take(BATCH) {
-            let rack = &desk.state.rack(allocation.rack).name;
-            let allocation = AllocationText::new(vmid, allocation, rack, false);
-            push_line(&mut text, &AllocationLine { vmid: vmid.to_string(), allocation });
+            let id = desk.state.vps_id(vmid).to_string();
+            let allocation = AllocationText::new(&desk.state, vmid, allocation, false);
+            push_line(&mut text, &AllocationLine { vmid: vmid.to_string(), id, allocation });
             last = Some(vmid);
         }
         std::future::ready((!text.is_empty()).then_some((text, last)))
@@ -73,7 +74,7 @@ async fn allocations(Shared(api): Shared<Arc<Api>>) -> Response<Body> {
 }
 
 fn push_line(text: &mut Vec<u8>, line: &impl serde::Serialize) {
-    text.extend_from_slice(&respond::json(line));
+    text.extend_from_slice(&json::json(line));
     text.push(b'\n');
 }
 
@@ -104,7 +105,7 @@ async fn change_rack(Shared(api): Shared<Arc<Api>>, Path(name): Path<String>, bo
         return status(StatusCode::NOT_FOUND, "no such rack");
     };
     for vmid in &change.vmids {
-        if !number(vmid).is_some_and(|vmid| desk.state.place(vmid, rack)) {
+        if !desk.state.vm(vmid).is_some_and(|vmid| desk.state.place(vmid, rack)) {
             let message = format!("VM {vmid} does not exist, or has an allocation elsewhere");
             return status(StatusCode::CONFLICT, &message);
         }
@@ -116,6 +117,23 @@ async fn change_rack(Shared(api): Shared<Arc<Api>>, Path(name): Path<String>, bo
     }
     let next_hop: Ipv6Addr = desk.state.rack(rack).next_hop;
     admin(StatusCode::OK, &json!({"rack": name, "next_hop": next_hop}))
+}
+
+/// What the world says of a VM from now on, as a world's file would: `{"reason": "…"}`; `{}` for an ordinary one.
+async fn change_vm(Shared(api): Shared<Arc<Api>>, Path(vmid): Path<String>, body: Bytes) -> Response<Body> {
+    let profile: Profile = match serde_json::from_slice(&body) {
+        Ok(profile) => profile,
+        Err(error) => return status(StatusCode::BAD_REQUEST, &error.to_string()),
+    };
+    if profile.id.is_some() {
+        return status(StatusCode::BAD_REQUEST, "a VM keeps its id");
+    }
+    let mut desk = api.desk();
+    let Some(vm) = desk.state.vm(&vmid) else {
+        return status(StatusCode::NOT_FOUND, "no such VM");
+    };
+    desk.state.change_profile(vm, profile);
+    admin(StatusCode::OK, &json!({"vmid": vm.to_string(), "id": desk.state.vps_id(vm).to_string()}))
 }
 
 /// What goes wrong from now on with every call for a rack's VMs or for one VM; `null` mends it.
@@ -150,7 +168,7 @@ async fn change_defect(Shared(api): Shared<Arc<Api>>, body: Bytes) -> Response<B
             Some(rack) => desk.defects.set_rack(rack, fault),
             None => return status(StatusCode::NOT_FOUND, "no such rack"),
         },
-        (None, Some(vmid)) => match number(&vmid).filter(|&vmid| desk.state.rack_of(vmid).is_some()) {
+        (None, Some(vmid)) => match desk.state.vm(&vmid) {
             Some(vmid) => desk.defects.set_vm(vmid, fault),
             None => return status(StatusCode::NOT_FOUND, "no such VM"),
         },

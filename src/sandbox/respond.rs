@@ -2,25 +2,21 @@
 //!
 //! No I/O but the journal's append, no waiting, no chance: which fault a call meets is an argument.
 
-use std::time::Duration;
-
 use axum::body::Bytes;
-use axum::http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, DATE, RETRY_AFTER, SERVER};
-use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
-use jiff::{SignedDuration, Timestamp};
-use serde::Serialize;
-use serde_json::{Map, Value};
+use axum::http::Request;
+use jiff::Timestamp;
 
-use super::fault::{EdgeError, Fault, Lie, ServerError};
+use super::answer::Answer;
+use super::fault::{Fault, ListFault};
+use super::key::{Keys, key_of};
 use super::limit::Standing;
-use super::state::{Allocation, Effect, Refusal, State};
-use super::wire::{AllocationText, Envelope, EnvelopeData, Problem, RefusedEnvelope, TooMany, rfc3339};
-use super::world::number;
-use super::{Keys, RateLimitForm, RateLimitHeaders, RetryAfter, Settings};
+use super::list::{self, Query};
+use super::problem::{self, Problem};
+use super::route::{Dialect, Kind, Route};
+use super::scope::Scope;
+use super::state::{Effect, State};
+use super::{v1, v2};
 use crate::inventory::Action;
-
-/// A call's body may have so many bytes; a server hands over one more to show that there are more.
-pub(super) const BODY_LIMIT: usize = 4096;
 
 /// What the API makes of one call.
 #[derive(Debug)]
@@ -34,65 +30,59 @@ pub(super) struct Reaction {
     pub(super) answer: Option<Answer>,
 }
 
-/// An answer, still to be dated and sent.
+/// What a well-formed request asks for.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) content: Content,
-    /// How the call stands with the limit, where there is one and it got that far.
-    pub(super) standing: Option<Standing>,
-}
-
-#[derive(Debug)]
-pub(super) enum Content {
-    Allocation {
-        created: bool,
-        allocation: Box<AllocationText>,
-    },
-    Error {
-        code: &'static str,
-        message: &'static str,
-    },
-    TooMany,
-    /// As [`Self::TooMany`], with a wait that has nothing to do with a limit.
-    Lie(Lie),
-    /// `"success": false`
-    Refused,
-    /// HTML from the edge.
-    Page,
+pub(super) enum Ask {
+    Act(Action),
+    Look,
+    List(Query),
 }
 
 /// A call with an accepted key, within the limit and well-formed.
 #[derive(Debug)]
 pub(super) struct Admitted {
-    action: Action,
+    ask: Ask,
     standing: Option<Standing>,
 }
 
-/// The `{vmid}` of `/api/vm/{vmid}/routed-ipv6`, whatever it is.
-pub(super) fn vmid_of(path: &str) -> Option<&str> {
-    let vmid = path.strip_prefix("/api/vm/")?.strip_suffix("/routed-ipv6")?;
-    (!vmid.is_empty() && !vmid.contains('/')).then_some(vmid)
-}
-
-/// Checks in this order: the key, the limit, method, content type and body. The error is the whole reaction.
+/// Checks in this order: the key, the limit, the key's scopes, method, content type and body. The error is the whole
+/// reaction.
 pub(super) fn admit(
     state: &mut State,
     keys: &Keys,
     now: Timestamp,
+    route: Route<'_>,
     request: &Request<Bytes>,
 ) -> Result<Admitted, Reaction> {
-    if !keys.accept(key_of(request.headers())) {
-        return Err(Reaction::refusal(Answer::error(UNAUTHORIZED)));
-    }
+    let Some(scopes) = keys.accept(key_of(route.dialect(), request.headers())) else {
+        return Err(Reaction::refusal(Answer::problem(problem::UNAUTHORIZED)));
+    };
     let standing = state.limit(now);
     if standing.is_some_and(|standing| standing.wait.is_some()) {
-        let status = StatusCode::TOO_MANY_REQUESTS;
-        return Err(Reaction::refusal(Answer { status, content: Content::TooMany, standing }));
+        return Err(Reaction::refusal(Answer::too_many(standing)));
     }
-    match read(request) {
-        Ok(action) => Ok(Admitted { action, standing }),
-        Err(error) => Err(Reaction::refusal(Answer { standing, ..Answer::error(error) })),
+    let ask = match scopes.hold(needed(route.kind(request.method()))) {
+        true => read(route, request),
+        false => Err(problem::FORBIDDEN),
+    };
+    match ask {
+        Ok(ask) => Ok(Admitted { ask, standing }),
+        Err(problem) => Err(Reaction::refusal(Answer::problem(problem).with(standing))),
+    }
+}
+
+fn needed(kind: Kind) -> Scope {
+    match kind {
+        Kind::Call => Scope::WriteNetwork,
+        Kind::Look | Kind::List => Scope::ReadVm,
+    }
+}
+
+pub(super) fn read(route: Route<'_>, request: &Request<Bytes>) -> Result<Ask, Problem> {
+    match route {
+        Route::Vm(Dialect::V1, _) => v1::read(request).map(Ask::Act),
+        Route::Vm(Dialect::V2, _) => v2::read(request).map(|action| action.map_or(Ask::Look, Ask::Act)),
+        Route::List => list::read(request).map(Ask::List),
     }
 }
 
@@ -100,16 +90,17 @@ pub(super) fn admit(
 pub(super) fn respond(
     state: &mut State,
     now: Timestamp,
-    vmid: &str,
+    route: Route<'_>,
     admitted: &Admitted,
     fault: Option<Fault>,
 ) -> Reaction {
-    let &Admitted { action, standing } = admitted;
+    let &Admitted { ref ask, standing } = admitted;
     let (effect, answer) = match fault {
         Some(fault) if !fault.acts() => (Effect::Nothing, None),
         Some(_) | None => {
-            let (effect, answer) = act(state, now, vmid, action);
-            (effect, Some(Answer { standing, ..answer }))
+            let of_lists = fault.and_then(Fault::of_lists);
+            let (effect, answer) = act(state, now, route, ask, of_lists);
+            (effect, Some(answer.with(standing)))
         }
     };
     let succeeds = answer.as_ref().is_some_and(|answer| answer.status.is_success());
@@ -118,97 +109,48 @@ pub(super) fn respond(
         Some(fault) => Answer::of(fault, standing, answer),
         None => answer,
     };
-    Reaction { action: Some(action), effect, fault, answer }
+    Reaction { action: ask.action(), effect, fault, answer }
 }
 
 /// What comes of a call that an outage keeps from being looked at.
-pub(super) fn fail(request: &Request<Bytes>, fault: Fault) -> Reaction {
+pub(super) fn fail(route: Route<'_>, request: &Request<Bytes>, fault: Fault) -> Reaction {
     Reaction {
-        action: read(request).ok(),
+        action: read(route, request).ok().and_then(|ask| ask.action()),
         effect: Effect::Nothing,
         fault: Some(fault),
         answer: Answer::of(fault, None, None),
     }
 }
 
-/// The answer for a path that the API does not have.
-pub(super) fn no_such_route() -> Answer {
-    Answer::error(NO_SUCH_ROUTE)
-}
-
-pub(super) type Failure = (StatusCode, &'static str, &'static str);
-
-const UNAUTHORIZED: Failure =
-    (StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "the API key is missing or not accepted");
-const TOO_MANY_REQUESTS: &str = "too many calls: wait and go on";
-const NO_SUCH_ROUTE: Failure = (StatusCode::NOT_FOUND, "NOT_FOUND", "there is nothing at this path");
-const METHOD: Failure = (StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "this path takes POST only");
-const MEDIA_TYPE: Failure = (
-    StatusCode::UNSUPPORTED_MEDIA_TYPE,
-    "UNSUPPORTED_MEDIA_TYPE",
-    "the content type must be application/json",
-);
-const TOO_LARGE: Failure = (StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", "the body is too large");
-const NOT_JSON: Failure = (StatusCode::BAD_REQUEST, "INVALID_REQUEST", "the body is not a JSON object");
-const FIELDS: Failure =
-    (StatusCode::BAD_REQUEST, "INVALID_REQUEST", "the body must have the field action and no other");
-const ACTION: Failure =
-    (StatusCode::BAD_REQUEST, "INVALID_REQUEST", "action must be allocate or refresh_next_hop");
-const VMID: Failure = (StatusCode::BAD_REQUEST, "INVALID_REQUEST", "vmid must be an integer from 1");
-const UNKNOWN_VM: Failure = (StatusCode::NOT_FOUND, "NOT_FOUND", "there is no such VM");
-const NO_ALLOCATION: Failure =
-    (StatusCode::CONFLICT, "NO_ALLOCATION", "the VM has no routed IPv6 prefix to refresh");
-const POOL_EXHAUSTED: Failure =
-    (StatusCode::CONFLICT, "POOL_EXHAUSTED", "the pool of the VM's rack has no prefix left");
-const INTERNAL: Failure =
-    (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", "the sandbox could not write its state file");
-const FAULT: &str = "a fault that the sandbox was asked for";
-
-fn key_of(headers: &HeaderMap) -> Option<&[u8]> {
-    if let Some(key) = headers.get("x-api-key") {
-        return Some(key.as_bytes());
-    }
-    let (scheme, key) = headers.get(AUTHORIZATION)?.as_bytes().split_at_checked(7)?;
-    scheme.eq_ignore_ascii_case(b"bearer ").then(|| key.trim_ascii())
-}
-
-pub(super) fn read(request: &Request<Bytes>) -> Result<Action, Failure> {
-    if request.method() != Method::POST {
-        return Err(METHOD);
-    }
-    let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let essence = content_type.and_then(|value| value.split(';').next()).map(str::trim);
-    if !essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json")) {
-        return Err(MEDIA_TYPE);
-    }
-    if request.body().len() > BODY_LIMIT {
-        return Err(TOO_LARGE);
-    }
-    let fields: Map<String, Value> = serde_json::from_slice(request.body()).map_err(|_| NOT_JSON)?;
-    let action = fields.get("action").filter(|_| fields.len() == 1).ok_or(FIELDS)?;
-    action.as_str().and_then(|action| action.parse().ok()).ok_or(ACTION)
-}
-
-/// What comes of a call with which nothing goes wrong.
-pub(super) fn act(state: &mut State, now: Timestamp, vmid: &str, action: Action) -> (Effect, Answer) {
-    let Some(vmid) = number(vmid) else {
-        return (Effect::Nothing, Answer::error(VMID));
+/// What comes of a request with which nothing else goes wrong.
+pub(super) fn act(
+    state: &mut State,
+    now: Timestamp,
+    route: Route<'_>,
+    ask: &Ask,
+    fault: Option<ListFault>,
+) -> (Effect, Answer) {
+    let done = match (ask, route) {
+        (&Ask::Act(action), Route::Vm(Dialect::V1, vmid)) => v1::act(state, now, vmid, action),
+        (&Ask::Act(action), Route::Vm(Dialect::V2, id)) => v2::act(state, now, id, action),
+        (Ask::Look, Route::Vm(_, id)) => v2::look(state, id).map(unchanged),
+        (Ask::List(query), _) => Ok(unchanged(query.page(state, fault))),
+        (Ask::Act(_) | Ask::Look, Route::List) => Err(problem::METHOD),
     };
-    let result = match action {
-        Action::Allocate => state.allocate(vmid, now),
-        Action::RefreshNextHop => state.refresh(vmid, now),
-    };
-    let error = match result {
-        Ok((effect, allocation)) => return (effect, Answer::allocation(state, vmid, effect, &allocation)),
-        Err(Refusal::UnknownVm) => UNKNOWN_VM,
-        Err(Refusal::NoAllocation) => NO_ALLOCATION,
-        Err(Refusal::PoolExhausted) => POOL_EXHAUSTED,
-        Err(Refusal::Journal(error)) => {
-            tracing::error!(%error, "cannot write the sandbox's state file");
-            INTERNAL
+    done.unwrap_or_else(|problem| unchanged(Answer::problem(problem)))
+}
+
+fn unchanged(answer: Answer) -> (Effect, Answer) {
+    (Effect::Nothing, answer)
+}
+
+impl Ask {
+    fn action(&self) -> Option<Action> {
+        match self {
+            &Self::Act(action) => Some(action),
+            Self::Look | Self::List(_) => None,
         }
-    };
-    (Effect::Nothing, Answer::error(error))
+    }
 }
 
 impl Reaction {
@@ -217,228 +159,17 @@ impl Reaction {
     }
 }
 
-impl Answer {
-    fn error((status, code, message): Failure) -> Self {
-        Self { status, content: Content::Error { code, message }, standing: None }
-    }
-
-    fn allocation(state: &State, vmid: u64, effect: Effect, allocation: &Allocation) -> Self {
-        let created = effect == Effect::Created;
-        let rack = &state.rack(allocation.rack).name;
-        let allocation = Box::new(AllocationText::new(vmid, allocation, rack, created));
-        Self {
-            status: if created { StatusCode::CREATED } else { StatusCode::OK },
-            content: Content::Allocation { created, allocation },
-            standing: None,
-        }
-    }
-
-    /// The edge's own.
-    fn page(status: StatusCode) -> Self {
-        Self { status, content: Content::Page, standing: None }
-    }
-
-    /// What is answered in place of the `ordinary` answer; faults that spoil it on its way leave it as it is.
-    fn of(fault: Fault, standing: Option<Standing>, ordinary: Option<Self>) -> Option<Self> {
-        let (status, content) = match fault {
-            Fault::Reset(_)
-            | Fault::Hang(_)
-            | Fault::StreamReset(_)
-            | Fault::RefusedStream
-            | Fault::GoAway
-            | Fault::Silence(_)
-            | Fault::LateEffect => return None,
-            Fault::Late | Fault::Truncated | Fault::Garbage | Fault::Endless => return ordinary,
-            Fault::Status(error, _) => {
-                let (status, code) = server_error(error);
-                (status, Content::Error { code, message: FAULT })
-            }
-            // The edge knows nothing of the API's limit.
-            Fault::Html(error) => return Some(Self::page(edge_error(error))),
-            Fault::Cached => return Some(Self::page(StatusCode::BAD_GATEWAY)),
-            Fault::Stale => {
-                let (status, code) = server_error(ServerError::Unavailable);
-                (status, Content::Error { code, message: FAULT })
-            }
-            Fault::RefusedByApi => (StatusCode::OK, Content::Refused),
-            Fault::Lie(lie) => (StatusCode::TOO_MANY_REQUESTS, Content::Lie(lie)),
-        };
-        Some(Self { status, content, standing })
-    }
-
-    /// The answer as it is sent at `now`, though it may be `dated` otherwise, or not at all.
-    pub(super) fn render(
-        &self,
-        now: Timestamp,
-        dated: Option<Timestamp>,
-        request_id: &str,
-        settings: &Settings,
-    ) -> Response<Vec<u8>> {
-        let mut response = Response::new(self.body(now, dated, request_id, settings.retry_after));
-        *response.status_mut() = self.status;
-        let map = response.headers_mut();
-        let content_type = match self.content {
-            Content::Page => "text/html; charset=UTF-8",
-            _ => "application/json; charset=utf-8",
-        };
-        map.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-        if let Some(dated) = dated {
-            insert(map, DATE.as_str(), &http_date(dated));
-        }
-        if self.status == StatusCode::METHOD_NOT_ALLOWED {
-            map.insert(ALLOW, HeaderValue::from_static("POST"));
-        }
-        match &self.content {
-            Content::Page => insert(map, SERVER.as_str(), "edge"),
-            Content::Lie(lie) => insert(map, RETRY_AFTER.as_str(), &lie_text(*lie, now)),
-            Content::Allocation { .. } | Content::Error { .. } | Content::TooMany | Content::Refused => {}
-        }
-        if let Some(standing) = &self.standing {
-            say_when(map, standing, now, settings.retry_after);
-            announce(map, standing, now, settings);
-        }
-        response
-    }
-
-    fn body(
-        &self,
-        now: Timestamp,
-        dated: Option<Timestamp>,
-        request_id: &str,
-        retry_after: RetryAfter,
-    ) -> Vec<u8> {
-        let error = self.status.canonical_reason().unwrap_or("Unknown Error");
-        let timestamp = dated.map(rfc3339);
-        match &self.content {
-            Content::Allocation { created, allocation } => {
-                let data = EnvelopeData { created: *created, allocation };
-                json(&Envelope { success: true, timestamp, request_id, data })
-            }
-            &Content::Error { code, message } => {
-                json(&Problem { error, message, code, timestamp, request_id })
-            }
-            Content::TooMany => {
-                let wait = self.standing.and_then(|standing| standing.wait);
-                let wait = wait.filter(|_| retry_after != RetryAfter::None);
-                let retry_after = wait.map(|wait| whole_seconds(wait).to_string());
-                json(&TooMany { error, message: TOO_MANY_REQUESTS, retry_after, request_id })
-            }
-            &Content::Lie(lie) => {
-                // As a date in the past, the header lies alone: no number can say the same.
-                let retry_after = (lie != Lie::Past).then(|| lie_text(lie, now));
-                json(&TooMany { error, message: TOO_MANY_REQUESTS, retry_after, request_id })
-            }
-            Content::Refused => {
-                json(&RefusedEnvelope { success: false, message: FAULT, timestamp, request_id })
-            }
-            Content::Page => page(self.status).into_bytes(),
-        }
-    }
-}
-
-fn server_error(error: ServerError) -> (StatusCode, &'static str) {
-    match error {
-        ServerError::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR"),
-        ServerError::BadGateway => (StatusCode::BAD_GATEWAY, "UPSTREAM_FAILED"),
-        ServerError::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "UPSTREAM_UNAVAILABLE"),
-        ServerError::GatewayTimeout => (StatusCode::GATEWAY_TIMEOUT, "GATEWAY_TIMEOUT"),
-    }
-}
-
-fn edge_error(error: EdgeError) -> StatusCode {
-    match error {
-        EdgeError::Forbidden => StatusCode::FORBIDDEN,
-        EdgeError::BadGateway => StatusCode::BAD_GATEWAY,
-        // The edge's own, which no RFC names; any number from 100 to 999 is a status.
-        EdgeError::Unknown => StatusCode::from_u16(520).unwrap_or(StatusCode::BAD_GATEWAY),
-    }
-}
-
-fn page(status: StatusCode) -> String {
-    let number = status.as_u16();
-    let reason = status.canonical_reason().unwrap_or("Web server is returning an unknown error");
-    format!(
-        "<!DOCTYPE html>\n<html lang=\"en-US\">\n<head><title>{number}: {reason}</title></head>\n\
-         <body><h1>Error {number}</h1><p>{reason}</p></body>\n</html>\n"
-    )
-}
-
-fn lie_text(lie: Lie, now: Timestamp) -> String {
-    match lie {
-        Lie::Seconds(seconds) => seconds.to_string(),
-        Lie::Zero => "0".into(),
-        Lie::Negative => "-5".into(),
-        Lie::Fraction => "1.5".into(),
-        Lie::Year => "31536000".into(),
-        Lie::Past => http_date(now.saturating_sub(SignedDuration::from_hours(1)).unwrap_or(now)),
-    }
-}
-
-/// `Retry-After`, where the call must wait.
-fn say_when(map: &mut HeaderMap, standing: &Standing, now: Timestamp, retry_after: RetryAfter) {
-    match (retry_after, standing.wait) {
-        (RetryAfter::Seconds, Some(wait)) => {
-            insert(map, RETRY_AFTER.as_str(), &whole_seconds(wait).to_string());
-        }
-        (RetryAfter::Date, Some(wait)) => insert(map, RETRY_AFTER.as_str(), &http_date(after(now, wait))),
-        (RetryAfter::None, _) | (_, None) => {}
-    }
-}
-
-/// How the call stands with the limit, where this is said.
-fn announce(map: &mut HeaderMap, standing: &Standing, now: Timestamp, settings: &Settings) {
-    match settings.rate_limit_headers {
-        RateLimitHeaders::Never => return,
-        RateLimitHeaders::On429 if standing.wait.is_none() => return,
-        RateLimitHeaders::On429 | RateLimitHeaders::Always => {}
-    }
-    let &Standing { limit, remaining, reset_at, policy: (calls, seconds), .. } = standing;
-    let delta = whole_seconds(reset_at.duration_since(now).try_into().unwrap_or_default());
-    let reset = match settings.rate_limit_form {
-        RateLimitForm::XIso => rfc3339(reset_at),
-        RateLimitForm::XEpoch => after(reset_at, Duration::ZERO).as_second().to_string(),
-        RateLimitForm::XDelta => delta.to_string(),
-        RateLimitForm::Ietf => {
-            insert(map, "ratelimit-policy", &format!("\"default\";q={calls};w={seconds}"));
-            return insert(map, "ratelimit", &format!("\"default\";r={remaining};t={delta}"));
-        }
-    };
-    insert(map, "x-ratelimit-limit", &limit.to_string());
-    insert(map, "x-ratelimit-remaining", &remaining.to_string());
-    insert(map, "x-ratelimit-reset", &reset);
-}
-
-fn whole_seconds(wait: Duration) -> u64 {
-    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
-}
-
-/// `wait` after `now`, as a whole second that is not before it.
-fn after(now: Timestamp, wait: Duration) -> Timestamp {
-    let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
-    let almost_a_second = SignedDuration::new(0, 999_999_999);
-    now.saturating_add(wait.saturating_add(almost_a_second)).unwrap_or(Timestamp::MAX)
-}
-
-fn insert(map: &mut HeaderMap, name: &'static str, value: &str) {
-    if let Ok(value) = HeaderValue::from_str(value) {
-        map.insert(name, value);
-    }
-}
-
-fn http_date(at: Timestamp) -> String {
-    at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
-}
-
-/// Of types without maps, which always have a JSON form.
-pub(super) fn json(value: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(value).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
+    use axum::http::header::{CONTENT_TYPE, DATE, RETRY_AFTER};
+    use axum::http::{HeaderMap, HeaderValue, Method};
+    use serde_json::Value;
+
     use super::*;
+    use crate::sandbox::answer::Sending;
+    use crate::sandbox::body::BODY_LIMIT;
     use crate::sandbox::world::tests::parse;
-    use crate::sandbox::{Limit, LimitKind, World};
+    use crate::sandbox::{Limit, LimitKind, RateLimitForm, RateLimitHeaders, RetryAfter, Settings, World};
 
     const ALLOCATE: &str = r#"{"action":"allocate"}"#;
     const REFRESH: &str = r#"{"action":"refresh_next_hop"}"#;
@@ -458,8 +189,9 @@ mod tests {
     }
 
     fn react(state: &mut State, vmid: &str, request: &Request<Bytes>, fault: Option<Fault>) -> Reaction {
-        match admit(state, &Keys::Any, now(), request) {
-            Ok(admitted) => respond(state, now(), vmid, &admitted, fault),
+        let route = Route::Vm(Dialect::V1, vmid);
+        match admit(state, &Keys::Any, now(), route, request) {
+            Ok(admitted) => respond(state, now(), route, &admitted, fault),
             Err(reaction) => reaction,
         }
     }
@@ -477,6 +209,10 @@ mod tests {
         ask(&mut State::new(World::built_in(), None), vmid, request).status.as_u16()
     }
 
+    fn sending(settings: &Settings) -> Sending<'_> {
+        Sending { path: PATH, at: now(), dated: Some(now()), request_id: "id", settings }
+    }
+
     fn rendered(answer: &Answer) -> (HeaderMap, Value) {
         rendered_as(answer, RetryAfter::Seconds, RateLimitHeaders::On429)
     }
@@ -487,7 +223,7 @@ mod tests {
         rate_limit_headers: RateLimitHeaders,
     ) -> (HeaderMap, Value) {
         let settings = Settings { retry_after, rate_limit_headers, ..Settings::default() };
-        let (parts, body) = answer.render(now(), Some(now()), "id", &settings).into_parts();
+        let (parts, body) = answer.render(&sending(&settings)).into_parts();
         (parts.headers, serde_json::from_slice(&body).unwrap())
     }
 
@@ -715,18 +451,6 @@ mod tests {
     }
 
     #[test]
-    fn a_retry_date_is_never_before_the_wait_is_over() {
-        let at = |text: &str| -> Timestamp { text.parse().unwrap() };
-        for (start, wait_ms, date) in [
-            ("2026-11-23T02:15:00Z", 1_000, "Mon, 23 Nov 2026 02:15:01 GMT"),
-            ("2026-11-23T02:15:00.9Z", 300, "Mon, 23 Nov 2026 02:15:02 GMT"),
-            ("2026-11-23T02:15:00.1Z", 300, "Mon, 23 Nov 2026 02:15:01 GMT"),
-        ] {
-            assert_eq!(http_date(after(at(start), Duration::from_millis(wait_ms))), date);
-        }
-    }
-
-    #[test]
     fn an_exhausted_pool_is_a_conflict_and_prefixes_never_overlap() {
         let world = parse(
             "[racks.a]\npool = \"fd00::/46\"\nprefix_length = 48\nnext_hop = \"fd00::1\"\nvms = [\"3-7\"]\nallocated = [\"8\"]",
@@ -738,21 +462,6 @@ mod tests {
             state.allocations_after(None).map(|(_, allocation)| allocation.prefix.to_string()).collect();
         assert_eq!(prefixes, ["fd00:0:3::/48", "fd00:0:2::/48", "fd00:0:1::/48"]);
         assert_eq!(ask(&mut state, "9", &request(ALLOCATE)).status.as_u16(), 404);
-    }
-
-    #[test]
-    fn only_the_documented_path_names_a_vm() {
-        assert_eq!(vmid_of(PATH), Some("10000"));
-        for path in [
-            "/api/vm//routed-ipv6",
-            "/api/vm/1/2/routed-ipv6",
-            "/api/vm/1/routed-ipv6/",
-            "/api/vm/1",
-            "/api/v2/vm/1/routed-ipv6",
-            "/",
-        ] {
-            assert_eq!(vmid_of(path), None, "{path}");
-        }
     }
 
     #[test]
@@ -774,7 +483,7 @@ mod tests {
         ] {
             let rate_limit_headers = RateLimitHeaders::Always;
             let settings = Settings { rate_limit_form: form, rate_limit_headers, ..Settings::default() };
-            let response = answer.render(now(), Some(now()), "id", &settings);
+            let response = answer.render(&sending(&settings));
             let mut headers: Vec<String> = response
                 .headers()
                 .iter()
@@ -866,7 +575,7 @@ mod tests {
         let mut state = State::new(World::built_in(), None);
         let mut answer =
             |fault: &str| react(&mut state, "10000", &request(ALLOCATE), fault.parse().ok()).answer.unwrap();
-        let page = answer("html-520").render(now(), Some(now()), "id", &Settings::default());
+        let page = answer("html-520").render(&sending(&Settings::default()));
         assert_eq!(page.headers()[CONTENT_TYPE], "text/html; charset=UTF-8");
         let text = String::from_utf8(page.into_body()).unwrap();
         assert!(text.contains("<title>520: Web server is returning an unknown error</title>"), "{text}");

@@ -14,12 +14,12 @@ use axum::routing::any;
 use futures_util::StreamExt;
 use tokio::sync::{oneshot, watch};
 
+use super::body::BODY_LIMIT;
 use super::desk::{Api, broken_off};
 use super::http2::StreamNo;
 use super::listen::{Host, Listening};
 use super::order::{Broken, Order};
 use super::record::{record, status};
-use super::respond::BODY_LIMIT;
 use super::state::State;
 use super::tls::{CaFile, Tls};
 use super::{Settings, StartError, World, phase};
@@ -33,7 +33,7 @@ pub struct Sandbox;
 
 impl Sandbox {
     /// Serves `world` on a thread of its own until the returned value is stopped or dropped.
-    pub fn start(settings: Settings, world: World) -> Result<Running, StartError> {
+    pub fn start(settings: Settings, mut world: World) -> Result<Running, StartError> {
         let address = settings.listen;
         if !address.ip().is_loopback() {
             return Err(StartError::NotLoopback(address));
@@ -42,6 +42,7 @@ impl Sandbox {
         let listener = TcpListener::bind(address).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
+        world.set_nulls(settings.nulls.clone());
         let state = match &settings.state {
             Some(path) => State::restore(world, settings.limit, path)?,
             None => State::new(world, settings.limit),

@@ -39,7 +39,10 @@ pub(super) fn spoil(
             | Fault::GoAway
             | Fault::Silence(_)
             | Fault::LateEffect
-            | Fault::Stale,
+            | Fault::Stale
+            | Fault::Conflict(_)
+            | Fault::Inactive
+            | Fault::List(_),
         )
         | None => response.map(Body::from),
     }

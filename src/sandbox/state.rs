@@ -3,7 +3,7 @@
 //! It grows with the VMs that were called (some 200 bytes each) and with the calls (some 100 bytes each).
 //! Every change is in the journal before it is true.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::net::Ipv6Addr;
 use std::ops::Bound;
@@ -14,6 +14,10 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::journal::{Entry, InvalidState, Journal};
 use super::limit::{Limit, Limiter, Standing};
+use super::nullable::Nullable;
+use super::profile::Profile;
+use super::route::{Dialect, Kind};
+use super::vps::VpsId;
 use super::world::{Rack, RackIndex, World};
 use crate::inventory::Action;
 
@@ -45,6 +49,9 @@ pub(super) enum Refusal {
     UnknownVm,
     NoAllocation,
     PoolExhausted,
+    /// It cannot have routed IPv6, and why.
+    Unavailable(Box<str>),
+    NotReady,
     Journal(io::Error),
 }
 
@@ -52,8 +59,10 @@ pub(super) enum Refusal {
 #[derive(Debug, Clone)]
 pub(super) struct Call {
     pub(super) at: Timestamp,
-    /// As it was called, cut to 64 characters.
-    pub(super) vmid: Box<str>,
+    pub(super) dialect: Dialect,
+    pub(super) kind: Kind,
+    /// As it was called, cut to 64 characters; `None` for a list.
+    pub(super) vmid: Option<Box<str>>,
     pub(super) action: Option<Action>,
     /// The protocol's version that it came over.
     pub(super) http: &'static str,
@@ -71,6 +80,8 @@ pub(super) struct Call {
 pub(super) struct State {
     world: World,
     allocations: BTreeMap<u64, Allocation>,
+    /// What was only looked at: older than the sandbox, and of VMs that were not called yet.
+    seen: HashMap<u64, Allocation>,
     given: HashSet<Ipv6Net>,
     next_id: u64,
     calls: Vec<Call>,
@@ -99,6 +110,7 @@ impl State {
         Self {
             world,
             allocations: BTreeMap::new(),
+            seen: HashMap::new(),
             given: HashSet::new(),
             next_id: 1,
             calls: Vec::new(),
@@ -177,39 +189,71 @@ impl State {
         self.limiter.as_mut().map(|(_, limiter)| limiter.call(now))
     }
 
+    /// What a call asks for, if the VM may have it.
+    pub(super) fn act(
+        &mut self,
+        vm: u64,
+        action: Action,
+        now: Timestamp,
+    ) -> Result<(Effect, Allocation), Refusal> {
+        self.world.resident(vm).ok_or(Refusal::UnknownVm)?;
+        let profile = self.world.profile(vm);
+        match &profile.reason {
+            _ if !profile.is_ready() => return Err(Refusal::NotReady),
+            Some(reason) => return Err(Refusal::Unavailable(reason.clone())),
+            None => {}
+        }
+        match action {
+            Action::Allocate => self.allocate(vm, now),
+            Action::RefreshNextHop => self.refresh(vm, now),
+        }
+    }
+
     /// Gives a VM a prefix, or finds the one it has.
-    pub(super) fn allocate(&mut self, vmid: u64, now: Timestamp) -> Result<(Effect, Allocation), Refusal> {
-        if let Some(allocation) = self.find(vmid)? {
+    fn allocate(&mut self, vm: u64, now: Timestamp) -> Result<(Effect, Allocation), Refusal> {
+        if let Some(allocation) = self.find(vm)? {
             return Ok((Effect::Nothing, allocation));
         }
-        let rack = self.world.resident(vmid).ok_or(Refusal::UnknownVm)?.rack;
-        let allocation = self.cut(vmid, rack, self.rack(rack).next_hop, microseconds(now));
+        let rack = self.world.resident(vm).ok_or(Refusal::UnknownVm)?.rack;
+        let allocation = self.cut(vm, rack, self.rack(rack).next_hop, microseconds(now));
         let allocation = allocation.ok_or(Refusal::PoolExhausted)?;
-        self.change(vmid, allocation)?;
+        self.change(vm, allocation)?;
         Ok((Effect::Created, allocation))
     }
 
-    /// Moves a VM's allocation to its rack's current next hop, if it has another.
-    pub(super) fn refresh(&mut self, vmid: u64, now: Timestamp) -> Result<(Effect, Allocation), Refusal> {
-        let allocation = self.find(vmid)?.ok_or(Refusal::NoAllocation)?;
+    /// Moves a VM's allocation to its rack's current next hop, if it has another and is in use.
+    fn refresh(&mut self, vm: u64, now: Timestamp) -> Result<(Effect, Allocation), Refusal> {
+        let allocation = self.find(vm)?.ok_or(Refusal::NoAllocation)?;
         let next_hop = self.rack(allocation.rack).next_hop;
-        if allocation.next_hop == next_hop {
+        if allocation.next_hop == next_hop || !self.world.profile(vm).is_active() {
             return Ok((Effect::Nothing, allocation));
         }
         let moved = Allocation { next_hop, updated_at: microseconds(now), ..allocation };
-        self.change(vmid, moved)?;
+        self.change(vm, moved)?;
         Ok((Effect::Moved, moved))
     }
 
-    /// A VM's allocation. One that is older than the sandbox gets its prefix at the VM's first call.
-    fn find(&mut self, vmid: u64) -> Result<Option<Allocation>, Refusal> {
-        let resident = self.world.resident(vmid).ok_or(Refusal::UnknownVm)?;
-        if let Some(&allocation) = self.allocations.get(&vmid) {
+    /// A VM's allocation, which is in the record from now on.
+    fn find(&mut self, vm: u64) -> Result<Option<Allocation>, Refusal> {
+        let found = self.look(vm)?;
+        if let Some(allocation) = found.filter(|_| !self.allocations.contains_key(&vm)) {
+            self.change(vm, allocation)?;
+        }
+        Ok(found)
+    }
+
+    /// A VM's allocation. One that is older than the sandbox gets its prefix when it is first looked at, and keeps it;
+    /// it is in the record only when the VM is called.
+    pub(super) fn look(&mut self, vm: u64) -> Result<Option<Allocation>, Refusal> {
+        let resident = self.world.resident(vm).ok_or(Refusal::UnknownVm)?;
+        let known = self.allocations.get(&vm).or_else(|| self.seen.get(&vm));
+        if let Some(&allocation) = known {
             return Ok(Some(allocation));
         }
-        let allocation = if resident.allocated { self.long_allocated(vmid) } else { None };
+        let allocation = if resident.allocated { self.long_allocated(vm) } else { None };
         if let Some(allocation) = allocation {
-            self.change(vmid, allocation)?;
+            self.reserve(&allocation);
+            self.seen.insert(vm, allocation);
         }
         Ok(allocation)
     }
@@ -226,7 +270,7 @@ impl State {
     fn cut(&self, vmid: u64, rack: RackIndex, next_hop: Ipv6Addr, at: Timestamp) -> Option<Allocation> {
         let pool = self.rack(rack);
         let capacity = pool.capacity();
-        if pool.given >= capacity - 1 {
+        if pool.is_exhausted() {
             return None;
         }
         let prefix = (0..capacity)
@@ -246,11 +290,17 @@ impl State {
     }
 
     fn keep(&mut self, vmid: u64, allocation: Allocation) {
+        self.reserve(&allocation);
+        self.seen.remove(&vmid);
+        self.allocations.insert(vmid, allocation);
+    }
+
+    /// No other VM gets its id and prefix.
+    fn reserve(&mut self, allocation: &Allocation) {
         self.next_id = self.next_id.max(allocation.id.saturating_add(1));
         if self.given.insert(allocation.prefix) {
             self.world.rack_mut(allocation.rack).given += 1;
         }
-        self.allocations.insert(vmid, allocation);
     }
 
     fn append(&mut self, entry: &Entry) -> io::Result<()> {
@@ -259,8 +309,47 @@ impl State {
 
     /// The rack that a VM's calls are about, where the VM exists.
     pub(super) fn rack_of(&self, vmid: u64) -> Option<RackIndex> {
-        let allocated = self.allocations.get(&vmid).map(|allocation| allocation.rack);
+        let known = self.allocations.get(&vmid).or_else(|| self.seen.get(&vmid));
+        let allocated = known.map(|allocation| allocation.rack);
         allocated.or_else(|| self.world.resident(vmid).map(|resident| resident.rack))
+    }
+
+    /// The number in either dialect's id, whether there is such a VM or not.
+    pub(super) fn number(&mut self, id: &str) -> Option<u64> {
+        self.world.vm(id)
+    }
+
+    /// The VM that either dialect calls so.
+    pub(super) fn vm(&mut self, id: &str) -> Option<u64> {
+        self.number(id).filter(|&vm| self.world.resident(vm).is_some())
+    }
+
+    /// The VM that v2 calls so.
+    pub(super) fn vm_called(&mut self, id: VpsId) -> Option<u64> {
+        self.world.vm_called(id)
+    }
+
+    pub(super) fn vps_id(&self, vm: u64) -> VpsId {
+        self.world.vps_id(vm)
+    }
+
+    /// The account's VMs with a greater number, as far as they can be listed.
+    pub(super) fn vms_after(&self, vm: u64) -> impl Iterator<Item = u64> {
+        self.world.vms_after(vm)
+    }
+
+    pub(super) fn profile(&self, vm: u64) -> &Profile {
+        self.world.profile(vm)
+    }
+
+    /// What the world says of a VM from now on.
+    pub(super) fn change_profile(&mut self, vm: u64, profile: Profile) {
+        self.world.change_profile(vm, profile);
+    }
+
+    /// What is null in the answers about a VM.
+    pub(super) fn nulls(&self, vm: u64) -> impl Iterator<Item = Nullable> {
+        self.world.nulls(vm)
     }
 
     pub(super) fn rack(&self, rack: RackIndex) -> &Rack {
@@ -281,7 +370,8 @@ impl State {
 
     /// Puts a VM on a rack; says no where it does not exist or has an allocation in the record already.
     pub(super) fn place(&mut self, vmid: u64, rack: RackIndex) -> bool {
-        !self.allocations.contains_key(&vmid) && self.world.place(vmid, rack)
+        let is_known = self.allocations.contains_key(&vmid) || self.seen.contains_key(&vmid);
+        !is_known && self.world.place(vmid, rack)
     }
 
     /// Returns the call's number, for [`Self::answered`].
@@ -344,11 +434,11 @@ mod tests {
         let path = directory.path().join("state");
         let start = || State::restore(World::built_in(), None, &path).unwrap();
         let mut state = start();
-        state.allocate(10_000, at(0)).unwrap();
-        state.allocate(10_006, at(1)).unwrap();
+        state.act(10_000, Action::Allocate, at(0)).unwrap();
+        state.act(10_006, Action::Allocate, at(1)).unwrap();
         let rack = state.rack_named("dc1r27").unwrap();
         state.maintain(rack, "fd00::9".parse().unwrap()).unwrap();
-        state.refresh(10_006, at(2)).unwrap();
+        state.act(10_006, Action::RefreshNextHop, at(2)).unwrap();
         let before = all(&state);
         assert_eq!(before[1].1.updated_at, at(2));
         for _ in 0..2 {
@@ -356,7 +446,7 @@ mod tests {
             state = start();
             assert_eq!(all(&state), before);
         }
-        let (effect, new) = state.allocate(10_001, at(3)).unwrap();
+        let (effect, new) = state.act(10_001, Action::Allocate, at(3)).unwrap();
         assert_eq!((effect, new.id), (Effect::Created, 3));
         assert_eq!(new.next_hop, "fd00::9".parse::<Ipv6Addr>().unwrap());
     }
@@ -368,10 +458,10 @@ mod tests {
         let mut world = World::built_in();
         world.take_in("10000", Some("fra3-07"));
         let mut state = State::restore(world, None, &path).unwrap();
-        let (_, made) = state.allocate(10_000, at(0)).unwrap();
+        let (_, made) = state.act(10_000, Action::Allocate, at(0)).unwrap();
         drop(state);
         let mut state = State::restore(World::built_in(), None, &path).unwrap();
-        let (effect, found) = state.allocate(10_000, at(1)).unwrap();
+        let (effect, found) = state.act(10_000, Action::Allocate, at(1)).unwrap();
         assert_eq!((effect, found.prefix), (Effect::Nothing, made.prefix));
         assert_eq!(&*state.rack(found.rack).name, "fra3-07");
     }
@@ -381,7 +471,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state");
         let mut state = State::restore(World::built_in(), None, &path).unwrap();
-        state.allocate(10_000, at(0)).unwrap();
+        state.act(10_000, Action::Allocate, at(0)).unwrap();
         drop(state);
         let text = std::fs::read(&path).unwrap();
         let strict = parse("[racks.a]\npool = \"fd00::/48\"\nnext_hop = \"fd00::1\"").unwrap();
@@ -401,7 +491,7 @@ mod tests {
             parse(&text).unwrap()
         };
         let mut state = State::restore(world("\"259\""), None, &path).unwrap();
-        state.allocate(3, at(0)).unwrap();
+        state.act(3, Action::Allocate, at(0)).unwrap();
         let before = all(&state);
         drop(state);
         let state = State::restore(world("\"2-2\", \"259\", \"515\""), None, &path).unwrap();
@@ -420,8 +510,29 @@ mod tests {
         let rack = state.rack_named("dc2r01").unwrap();
         assert!(state.place(10_000, rack));
         assert!(!state.place(10_099, rack));
-        let (_, made) = state.allocate(10_000, at(0)).unwrap();
+        let (_, made) = state.act(10_000, Action::Allocate, at(0)).unwrap();
         assert_eq!(made.rack, rack);
         assert!(!state.place(10_000, rack));
+    }
+
+    #[test]
+    fn a_look_changes_nothing_and_what_it_saw_is_what_a_call_finds() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state");
+        let mut state = State::restore(World::built_in(), None, &path).unwrap();
+        let journal = std::fs::read(&path).unwrap();
+        // Two VMs that want the same place in their rack's pool.
+        let (first, second) = (10_006, 10_006 + (1 << 20) * 20);
+        let rack = |state: &State, vm| state.rack(state.rack_of(vm).unwrap()).name.clone();
+        assert_eq!(rack(&state, first), rack(&state, second));
+        let seen = state.look(second).unwrap().unwrap();
+        assert_eq!(state.look(10_000).unwrap(), None);
+        assert!(matches!(state.look(10_099), Err(Refusal::UnknownVm)));
+        assert_eq!((all(&state), std::fs::read(&path).unwrap()), (vec![], journal));
+        state.act(first, Action::Allocate, at(0)).unwrap();
+        let (effect, found) = state.act(second, Action::Allocate, at(1)).unwrap();
+        assert_eq!((effect, found), (Effect::Nothing, seen));
+        assert_ne!(all(&state)[0].1.prefix, seen.prefix);
+        assert_eq!(state.look(second).unwrap(), Some(seen));
     }
 }

@@ -1,4 +1,4 @@
-//! The documented shapes, byte for byte: the success envelope, the errors of v1, and the sandbox's own records.
+//! The shapes of v1, byte for byte, and of the sandbox's own records.
 //!
 //! Only how things are written; what is answered is decided in `respond`.
 
@@ -9,7 +9,7 @@ use ipnet::Ipv6Net;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::state::{Allocation, Call, Effect};
+use super::state::{Allocation, Call, Effect, State};
 use crate::inventory::Action;
 
 /// The success envelope.
@@ -27,18 +27,6 @@ pub(super) struct Envelope<'a> {
 pub(super) struct EnvelopeData<'a> {
     pub(super) created: bool,
     pub(super) allocation: &'a AllocationText,
-}
-
-/// The error body of 401, 403, 404 and 504, used for every other error but 429.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Problem<'a> {
-    pub(super) error: &'a str,
-    pub(super) message: &'a str,
-    pub(super) code: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) timestamp: Option<String>,
-    pub(super) request_id: &'a str,
 }
 
 /// The error body of 429: no `code`, and a number as text.
@@ -81,7 +69,7 @@ pub(super) struct AllocationText {
     prefix: String,
     prefix_length: u8,
     pub(super) next_hop: String,
-    status: &'static str,
+    status: Box<str>,
     allocated_at: String,
     released_at: Option<String>,
     cooldown_until: Option<String>,
@@ -99,22 +87,23 @@ struct Metadata {
 
 impl AllocationText {
     /// The next hop is plain, or `…/128` in the answer that made the allocation.
-    pub(super) fn new(vmid: u64, allocation: &Allocation, rack: &str, created: bool) -> Self {
-        let next_hop = allocation.next_hop;
+    pub(super) fn new(state: &State, vm: u64, allocation: &Allocation, created: bool) -> Self {
+        let profile = state.profile(vm);
         let allocated_at = postgresql(allocation.allocated_at);
+        let (released, cooldown) = profile.cooldown(allocation.updated_at).unzip();
         Self {
             id: allocation.id,
-            rack_id: rack.into(),
+            rack_id: state.rack(allocation.rack).name.clone(),
             client_id: "30000",
             account_id: "20000",
-            proxmox_vm_id: (vmid + 48).to_string(),
-            prefix: prefix_text(vmid, allocation.prefix),
+            proxmox_vm_id: (vm + 48).to_string(),
+            prefix: prefix_text(vm, allocation.prefix),
             prefix_length: allocation.prefix.prefix_len(),
-            next_hop: if created { format!("{next_hop}/128") } else { next_hop.to_string() },
-            status: "active",
+            next_hop: next_hop_text(allocation.next_hop, created),
+            status: profile.status().into(),
             allocated_at: allocated_at.clone(),
-            released_at: None,
-            cooldown_until: None,
+            released_at: released.map(postgresql),
+            cooldown_until: cooldown.map(postgresql),
             metadata: Metadata { updated_at: rfc3339(allocation.updated_at), updated_by: "1" },
             updated_at: match allocation.updated_at == allocation.allocated_at {
                 true => allocated_at.clone(),
@@ -125,9 +114,14 @@ impl AllocationText {
     }
 }
 
+/// Plain, or `…/128` in the answer that made the allocation.
+pub(super) fn next_hop_text(next_hop: Ipv6Addr, created: bool) -> String {
+    if created { format!("{next_hop}/128") } else { next_hop.to_string() }
+}
+
 /// With host bits for VMs with an even id, as in the documented `2001:db8::1/48`.
-fn prefix_text(vmid: u64, prefix: Ipv6Net) -> String {
-    match vmid.is_multiple_of(2) {
+pub(super) fn prefix_text(vm: u64, prefix: Ipv6Net) -> String {
+    match vm.is_multiple_of(2) {
         true => {
             let address = Ipv6Addr::from(u128::from(prefix.network()) | 1);
             format!("{address}/{}", prefix.prefix_len())
@@ -150,7 +144,9 @@ pub(super) fn rfc3339(at: Timestamp) -> String {
 #[derive(Serialize)]
 pub(super) struct CallLine<'a> {
     at: String,
-    vmid: &'a str,
+    dialect: &'static str,
+    kind: &'static str,
+    vmid: Option<&'a str>,
     action: Option<Action>,
     http: &'static str,
     status: Option<u16>,
@@ -164,7 +160,9 @@ impl<'a> From<&'a Call> for CallLine<'a> {
     fn from(call: &'a Call) -> Self {
         Self {
             at: call.at.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string(),
-            vmid: &call.vmid,
+            dialect: call.dialect.name(),
+            kind: call.kind.name(),
+            vmid: call.vmid.as_deref(),
             action: call.action,
             http: call.http,
             status: call.status,
@@ -180,5 +178,7 @@ impl<'a> From<&'a Call> for CallLine<'a> {
 #[derive(Serialize)]
 pub(super) struct AllocationLine {
     pub(super) vmid: String,
+    /// v2's id of the same VM.
+    pub(super) id: String,
     pub(super) allocation: AllocationText,
 }

@@ -11,17 +11,24 @@
 //! previous_next_hop = "2001:db8:2800::1" # maintenance: what the VMs in `allocated` still have
 //! vms = ["10000-10019", "10042"]        # without an allocation
 //! allocated = ["10020-10029"]           # with one, made long ago
+//!
+//! [vms."10042"]                         # one of them, or a range such as "10000-10019"; see `profile`
+//! id = "vps_01hxa3b4c5d6e7f8g9h0j1k2m3" # how v2 calls it
+//! reason = "Assign IPv6 to the net0 interface first" # why it cannot have routed IPv6
 //! ```
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv6Addr;
-use std::ops::RangeInclusive;
+use std::ops::{Bound, RangeInclusive};
 use std::path::{Path, PathBuf};
 
 use ipnet::Ipv6Net;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
+use super::nullable::Nullable;
+use super::profile::{Profile, Profiles};
+use super::vps::{Names, VpsId};
 use crate::allocation::{NextHop, Prefix};
 use crate::inventory::VmId;
 use crate::text::shown_path;
@@ -32,6 +39,9 @@ const MAX_LISTED: usize = 2_000_000;
 const DEMO_RACKS: [(&str, u16); 4] =
     [("dc1r27", 0x1000), ("dc1r28", 0x2000), ("dc1r29", 0x3000), ("dc2r01", 0x4000)];
 
+/// The VMs that an open world lists, whatever else is put on its racks.
+const DEMO_FLEET: RangeInclusive<u64> = 10_000..=10_059;
+
 /// Why a file describes no world.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidWorld {
@@ -41,6 +51,21 @@ pub enum InvalidWorld {
     Syntax { path: PathBuf, source: Box<toml::de::Error> },
     #[error("{path}: rack {rack}: {reason}", path = shown_path(path))]
     Rack { path: PathBuf, rack: String, reason: InvalidRack },
+    #[error("{path}: VMs {vms}: {reason}", path = shown_path(path))]
+    Vms { path: PathBuf, vms: String, reason: InvalidVms },
+}
+
+/// What is wrong with what a world says of some VMs.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidVms {
+    #[error("{0}")]
+    Ids(&'static str),
+    #[error("not all of them are on a rack")]
+    OnNoRack,
+    #[error("they are described twice")]
+    DescribedTwice,
+    #[error("an id is one VM's, and no other VM has it")]
+    Id,
 }
 
 /// What is wrong with one rack of a world.
@@ -109,6 +134,18 @@ impl Rack {
         self.maintained = true;
     }
 
+    pub(super) fn pool(&self) -> Ipv6Net {
+        self.pool
+    }
+
+    pub(super) fn prefix_length(&self) -> u8 {
+        self.prefix_length
+    }
+
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.given >= self.capacity() - 1
+    }
+
     /// How many prefixes the pool holds. The first is never given to a VM: the rack's routers live there.
     pub(super) fn capacity(&self) -> u64 {
         1 << (self.prefix_length - self.pool.prefix_len())
@@ -135,7 +172,10 @@ pub(super) struct Resident {
 pub struct World {
     racks: Vec<Rack>,
     by_name: HashMap<Box<str>, RackIndex>,
-    residents: HashMap<u64, Resident>,
+    residents: BTreeMap<u64, Resident>,
+    names: Names,
+    profiles: Profiles,
+    nulls: Vec<Nullable>,
     open: bool,
 }
 
@@ -151,6 +191,8 @@ impl World {
             let pool = Ipv6Addr::new(0x2001, 0xdb8, network, 0, 0, 0, 0, 0);
             world.add(Rack::with_pool(name, Ipv6Net::new_assert(pool, 36)));
         }
+        let fleet = DEMO_FLEET.filter_map(|vmid| Some((vmid, Self::of_its_digits(vmid)?)));
+        world.residents.extend(fleet);
         world
     }
 
@@ -172,12 +214,20 @@ impl World {
                 reason,
             })?;
         }
+        for (vms, profile) in file.vms {
+            world.describe(&vms, profile).map_err(|reason| InvalidWorld::Vms {
+                path: path.into(),
+                vms: vms.clone(),
+                reason,
+            })?;
+        }
         Ok(world)
     }
 
-    /// Puts an inventory's VM on its rack. Does nothing to a world from a file, nor with an id that v1 has not.
+    /// Puts an inventory's VM on its rack. Does nothing to a world from a file, nor with an id that neither dialect has.
     pub fn take_in(&mut self, vmid: &str, rack: Option<&str>) {
-        if let (true, Some(vmid), Some(rack)) = (self.open, number(vmid), rack)
+        if let (true, Some(rack)) = (self.open, rack)
+            && let Some(vmid) = self.vm(vmid)
             && let Some(rack) = self.rack_or_new(rack)
         {
             self.place(vmid, rack);
@@ -185,7 +235,15 @@ impl World {
     }
 
     fn empty(open: bool) -> Self {
-        Self { racks: vec![], by_name: HashMap::new(), residents: HashMap::new(), open }
+        Self {
+            racks: vec![],
+            by_name: HashMap::new(),
+            residents: BTreeMap::new(),
+            names: Names::default(),
+            profiles: Profiles::default(),
+            nulls: vec![],
+            open,
+        }
     }
 
     fn add(&mut self, rack: Rack) -> RackIndex {
@@ -233,16 +291,71 @@ impl World {
         Ok(vms)
     }
 
+    fn describe(&mut self, vms: &str, profile: Profile) -> Result<(), InvalidVms> {
+        let VmIds(range) = vms.to_owned().try_into().map_err(InvalidVms::Ids)?;
+        let (first, last) = range.clone().into_inner();
+        if !range.into_iter().all(|vm| self.residents.contains_key(&vm)) {
+            return Err(InvalidVms::OnNoRack);
+        }
+        if profile.id.is_some_and(|id| first != last || !self.names.give(first, id)) {
+            return Err(InvalidVms::Id);
+        }
+        match self.profiles.describe(first, last, profile) {
+            true => Ok(()),
+            false => Err(InvalidVms::DescribedTwice),
+        }
+    }
+
+    /// Has these fields be null in all answers of v2.
+    pub(super) fn set_nulls(&mut self, nulls: Vec<Nullable>) {
+        self.nulls = nulls;
+    }
+
+    pub(super) fn nulls(&self, vm: u64) -> impl Iterator<Item = Nullable> {
+        self.nulls.iter().chain(&self.profile(vm).null).copied()
+    }
+
+    pub(super) fn profile(&self, vm: u64) -> &Profile {
+        self.profiles.of(vm)
+    }
+
+    pub(super) fn change_profile(&mut self, vm: u64, profile: Profile) {
+        self.profiles.change(vm, profile);
+    }
+
+    /// The number of the VM that v2 calls so. An open world has one for every id.
+    pub(super) fn vm_called(&mut self, id: VpsId) -> Option<u64> {
+        if self.open { self.names.number_of_any(id) } else { self.names.number(id) }
+    }
+
+    /// The number of the VM that either dialect calls so.
+    pub(super) fn vm(&mut self, text: &str) -> Option<u64> {
+        number(text).or_else(|| self.vm_called(text.parse().ok()?))
+    }
+
+    pub(super) fn vps_id(&self, vm: u64) -> VpsId {
+        self.names.id(vm)
+    }
+
+    /// The VMs with a greater number: those of a file; of an open world the demo fleet and what was put on racks.
+    pub(super) fn vms_after(&self, vm: u64) -> impl Iterator<Item = u64> {
+        self.residents.range((Bound::Excluded(vm), Bound::Unbounded)).map(|(&vm, _)| vm)
+    }
+
     /// What is known of a VM, or `None` where it does not exist.
     pub(super) fn resident(&self, vmid: u64) -> Option<Resident> {
         match self.residents.get(&vmid) {
             Some(&resident) => Some(resident),
-            None if self.open && vmid % 100 != 99 => Some(Resident {
-                rack: RackIndex(u32::try_from(vmid / 20 % DEMO_RACKS.len() as u64).unwrap_or(0)),
-                allocated: vmid % 10 > 5,
-            }),
+            None if self.open => Self::of_its_digits(vmid),
             None => None,
         }
+    }
+
+    fn of_its_digits(vmid: u64) -> Option<Resident> {
+        (vmid % 100 != 99).then(|| Resident {
+            rack: RackIndex(u32::try_from(vmid / 20 % DEMO_RACKS.len() as u64).unwrap_or(0)),
+            allocated: vmid % 10 > 5,
+        })
     }
 
     /// The VMs that a file lists as allocated, by id.
@@ -293,6 +406,8 @@ pub(super) fn number(vmid: &str) -> Option<u64> {
 #[serde(deny_unknown_fields)]
 struct File {
     racks: BTreeMap<String, RackEntry>,
+    #[serde(default)]
+    vms: BTreeMap<String, Profile>,
 }
 
 #[derive(Deserialize)]

@@ -31,6 +31,11 @@ pub struct Sandbox {
 #[derive(Debug, Clone)]
 pub struct Call {
     pub at: Timestamp,
+    /// `v1` or `v2`.
+    pub dialect: String,
+    /// `call`, `look` or `list`.
+    pub kind: String,
+    /// Empty for a list.
     pub vmid: String,
     pub action: String,
     /// The protocol's version: `1` or `2`.
@@ -84,7 +89,9 @@ impl Sandbox {
             .iter()
             .map(|line| Call {
                 at: line["at"].as_str().unwrap().parse().unwrap(),
-                vmid: line["vmid"].as_str().unwrap().to_owned(),
+                dialect: line["dialect"].as_str().unwrap().to_owned(),
+                kind: line["kind"].as_str().unwrap().to_owned(),
+                vmid: line["vmid"].as_str().unwrap_or_default().to_owned(),
                 action: line["action"].as_str().unwrap_or_default().to_owned(),
                 http: line["http"].as_str().unwrap().to_owned(),
                 status: line["status"].as_u64().unwrap_or_default(),

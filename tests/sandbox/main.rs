@@ -1,11 +1,15 @@
 //! The sandbox as a client meets it: over HTTP, and as a process.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by failing")]
 
-use std::collections::{HashMap, HashSet};
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+mod client;
+mod list;
+mod v2;
+
+use std::collections::HashSet;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use ipnet::Ipv6Net;
 use jiff::{SignedDuration, Timestamp};
@@ -14,53 +18,7 @@ use v6fleet::sandbox::{
     Keys, Limit, RateLimitHeaders, RetryAfter, Running, Sandbox, Settings, Timestamps, World,
 };
 
-const ALLOCATE: &str = r#"{"action":"allocate"}"#;
-const REFRESH: &str = r#"{"action":"refresh_next_hop"}"#;
-const HEADERS: &str = "X-API-Key: key\r\nContent-Type: application/json\r\n";
-
-struct Answer {
-    status: u16,
-    headers: HashMap<String, String>,
-    body: String,
-}
-
-impl Answer {
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap()
-    }
-
-    fn lines(&self) -> Vec<Value> {
-        self.body.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-    }
-
-    fn allocation(&self) -> Value {
-        self.json()["data"]["allocation"].clone()
-    }
-}
-
-/// One request on a connection of its own; HTTP/1.0, so that the body ends with the connection.
-fn send(address: SocketAddr, method: &str, path: &str, headers: &str, body: &str) -> Answer {
-    let mut stream = TcpStream::connect(address).unwrap();
-    let length = body.len();
-    let head = format!("{method} {path} HTTP/1.0\r\n{headers}Content-Length: {length}\r\n\r\n");
-    stream.write_all((head + body).as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    let mut lines = head.lines();
-    let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
-    let headers = lines.filter_map(|line| line.split_once(": "));
-    let headers = headers.map(|(name, value)| (name.to_lowercase(), value.to_owned())).collect();
-    Answer { status, headers, body: body.to_owned() }
-}
-
-fn call(address: SocketAddr, vmid: impl std::fmt::Display, body: &str) -> Answer {
-    send(address, "POST", &format!("/api/vm/{vmid}/routed-ipv6"), HEADERS, body)
-}
-
-fn get(address: SocketAddr, path: &str) -> Answer {
-    send(address, "GET", path, "", "")
-}
+use crate::client::{ALLOCATE, Answer, HEADERS, Process, REFRESH, call, get, send};
 
 fn start(settings: Settings) -> Running {
     Sandbox::start(settings, World::built_in()).unwrap()
@@ -262,7 +220,8 @@ fn a_world_from_a_file_knows_its_own_vms_only() {
 
 #[test]
 fn only_named_keys_are_accepted_where_keys_are_named() {
-    let sandbox = start(Settings { keys: Keys::Only(vec!["secret".into()]), ..Settings::default() });
+    let sandbox =
+        start(Settings { keys: Keys::Only(vec!["secret".parse().unwrap()]), ..Settings::default() });
     for (key, status) in [("key", 401), ("secret", 201)] {
         let headers = format!("X-API-Key: {key}\r\nContent-Type: application/json\r\n");
         let answer = send(sandbox.address(), "POST", "/api/vm/10000/routed-ipv6", &headers, ALLOCATE);
@@ -390,34 +349,6 @@ fn a_call_takes_effect_even_if_its_client_does_not_wait() {
     let calls = get(address, "/_sandbox/calls").lines();
     assert_eq!((&calls[0]["status"], &calls[0]["took_effect"]), (&201.into(), &true.into()));
     assert_eq!(get(address, "/_sandbox/allocations").lines().len(), 1);
-}
-
-/// `v6fleet sandbox` as a process of its own; killed with the test.
-struct Process {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Process {
-    fn start(arguments: &[&str]) -> Self {
-        let mut child = Command::new(support::fixture::binary())
-            .args(["sandbox", "--listen", "127.0.0.1:0"])
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        let address = line.trim_end().strip_prefix("listening on http://").unwrap().parse().unwrap();
-        Self { child, address }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 #[test]
