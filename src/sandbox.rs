@@ -9,6 +9,7 @@ mod answer;
 mod body;
 mod clock;
 mod cursor;
+mod defect;
 mod desk;
 mod error;
 mod fault;
@@ -19,6 +20,7 @@ mod key;
 mod limit;
 mod list;
 mod listen;
+mod lottery;
 mod nullable;
 mod order;
 mod phase;
@@ -47,13 +49,11 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 pub use error::StartError;
-pub use fault::{
-    Conflict, EdgeError, Fault, FaultShare, InvalidFault, InvalidFaultShare, InvalidShare, Lie, ListFault,
-    ServerError, Share, TooManyFaults, When,
-};
+pub use fault::{Conflict, EdgeError, Fault, InvalidFault, Lie, ListFault, ServerError, When};
 pub use journal::InvalidState;
 pub use key::{InvalidKey, Key, Keys};
 pub use limit::{InvalidQuota, Limit, LimitKind, Quota};
+pub use lottery::{FaultShare, InvalidFaultShare, InvalidShare, Share, TooManyFaults};
 pub use nullable::{NotNullable, Nullable};
 pub use phase::{InvalidPhase, Phase};
 pub use route::Kind;

@@ -12,8 +12,10 @@ use tokio::time::Instant;
 
 use super::answer::{Answer, Sending};
 use super::clock::Clock;
-use super::fault::{Defects, Fault, Lotteries};
+use super::defect::Defects;
+use super::fault::Fault;
 use super::limit::{Limit, Quota};
+use super::lottery::Lotteries;
 use super::order::{Broken, Order};
 use super::phase::{self, Weather};
 use super::problem;

@@ -6,8 +6,9 @@ use std::ops::Range;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::fault::{Draw, Fault, Lie, ServerError, Share, When, lot};
+use super::fault::{Fault, Lie, ServerError, When};
 use super::limit::Quota;
+use super::lottery::{Draw, Share, lot};
 
 /// A time with a trouble, written `AFTER..UNTIL=TROUBLE`; without UNTIL it does not end.
 ///

@@ -22,7 +22,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
-use super::fault::{Draw, InvalidShare, Lottery, Share, TooManyFaults};
+use super::lottery::{Draw, InvalidShare, Lottery, Share, TooManyFaults};
 use crate::text::shown_path;
 
 pub(super) type TlsStream = tokio_rustls::server::TlsStream<TcpStream>;
