@@ -70,3 +70,51 @@ impl Flights {
         is_fewer.then_some(most)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::api::answered;
+    use crate::ledger::RackNo;
+    use crate::pace::Pace;
+    use crate::reconcile::breakers::Breakers;
+    use crate::reconcile::work::tests::work;
+
+    fn flight(position: i64) -> Flight {
+        let now = Instant::now();
+        let ticket = Pace::new("none".parse().unwrap(), None, now).next(now).unwrap();
+        Flight { work: work(position), ticket, purposes: Breakers::new(1).left(RackNo(0), now) }
+    }
+
+    #[test]
+    fn a_slot_is_free_once_its_call_has_ended_and_no_call_ends_twice() {
+        let mut flights = Flights::new(2);
+        let [first, second] = [1, 2].map(|position| flights.begin(flight(position)));
+        assert!(!flights.have_room());
+        let attempt = answered(200, b"{}");
+        let ended = flights.end(first, &attempt);
+        assert_eq!(ended.map(|flight| flight.work.item.position), Some(1));
+        assert!(flights.have_room() && flights.end(first, &attempt).is_none());
+        assert_eq!(flights.begin(flight(3)), first, "its slot is used again");
+        assert!(flights.end(second, &attempt).is_some() && flights.end(first, &attempt).is_some());
+        assert!(flights.is_empty());
+    }
+
+    #[test]
+    fn more_at_once_than_were_under_way_are_not_tried_again() {
+        let mut flights = Flights::new(8);
+        let numbers = [1, 2, 3].map(|position| flights.begin(flight(position)));
+        let mut attempt = answered(500, b"{}");
+        attempt.result.as_mut().unwrap_err().meaning = Meaning::Hampered;
+        assert!(flights.end(numbers[0], &attempt).is_some() && flights.is_hampered);
+        assert_eq!(flights.keep_to_fewer(), Some(2));
+        assert!(!flights.have_room());
+        assert_eq!(flights.keep_to_fewer(), None, "it is known");
+        for no in &numbers[1..] {
+            flights.end(*no, &answered(200, b"{}"));
+        }
+        assert_eq!((flights.keep_to_fewer(), flights.is_hampered), (Some(1), false), "but for one");
+    }
+}
