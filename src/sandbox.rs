@@ -26,6 +26,7 @@ mod order;
 mod phase;
 mod problem;
 mod profile;
+mod rack;
 mod record;
 mod respond;
 mod route;

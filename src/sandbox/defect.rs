@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::fault::Fault;
-use super::world::RackIndex;
+use super::rack::RackIndex;
 
 /// The racks and VMs with which every call goes wrong, until somebody mends them.
 #[derive(Debug, Default)]

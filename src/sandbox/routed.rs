@@ -4,10 +4,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::profile::{COOLDOWN_DAYS, Profile};
+use super::rack::Rack;
 use super::state::{Allocation, Effect};
 use super::vps::VpsId;
 use super::wire::{next_hop_text, prefix_text};
-use super::world::Rack;
 
 const MAX_PER_VM: u32 = 1;
 const EXHAUSTED: &str = "The pool of this VM's rack has no prefix left";

@@ -16,9 +16,10 @@ use super::journal::{Entry, InvalidState, Journal};
 use super::limit::{Limit, Limiter, Standing};
 use super::nullable::Nullable;
 use super::profile::Profile;
+use super::rack::{Rack, RackIndex};
 use super::route::{Dialect, Kind};
 use super::vps::VpsId;
-use super::world::{Rack, RackIndex, World};
+use super::world::World;
 use crate::inventory::Action;
 
 /// When allocations older than the sandbox were made, in microseconds since 1970: the documented example's moment.

@@ -24,16 +24,15 @@ use std::path::{Path, PathBuf};
 
 use ipnet::Ipv6Net;
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
 
 use super::nullable::Nullable;
 use super::profile::{Profile, Profiles};
+use super::rack::{PREFIX_LENGTH, Rack, RackIndex};
 use super::vps::{Names, VpsId};
 use crate::allocation::{NextHop, Prefix};
 use crate::inventory::VmId;
 use crate::text::shown_path;
 
-const PREFIX_LENGTH: u8 = 56;
 /// More VMs in one file are taken for a slip of the pen in a range.
 const MAX_LISTED: usize = 2_000_000;
 const DEMO_RACKS: [(&str, u16); 4] =
@@ -83,80 +82,6 @@ pub enum InvalidRack {
     PoolTooSmall,
     #[error("more than {MAX_LISTED} VMs are listed")]
     TooManyVms,
-}
-
-/// A rack by its place in the world.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct RackIndex(u32);
-
-/// One rack: where its prefixes come from and which router they go through.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Rack {
-    pub(super) name: Box<str>,
-    pub(super) next_hop: Ipv6Addr,
-    /// What allocations older than the sandbox have: differs from `next_hop` after maintenance.
-    pub(super) old_next_hop: Ipv6Addr,
-    /// Its next hop was changed while the sandbox ran.
-    pub(super) maintained: bool,
-    /// How many prefixes of its pool VMs have.
-    pub(super) given: u64,
-    pool: Ipv6Net,
-    prefix_length: u8,
-}
-
-impl Rack {
-    fn new(
-        name: &str,
-        (pool, prefix_length): (Ipv6Net, u8),
-        next_hop: Ipv6Addr,
-        old_next_hop: Ipv6Addr,
-    ) -> Self {
-        Self { name: name.into(), next_hop, old_next_hop, maintained: false, given: 0, pool, prefix_length }
-    }
-
-    fn with_pool(name: &str, pool: Ipv6Net) -> Self {
-        let router = |number| Ipv6Addr::from(u128::from(pool.network()) | number);
-        let maintained = matches!(name.bytes().last(), Some(b'0' | b'2' | b'4' | b'6' | b'8'));
-        let next_hop = router(if maintained { 2 } else { 1 });
-        Self::new(name, (pool, PREFIX_LENGTH), next_hop, router(1))
-    }
-
-    /// A rack that only an inventory knows: its pool follows from its name, a /36 of `fd00::/8`.
-    fn named(name: &str) -> Self {
-        let digest = Sha256::digest(name.as_bytes());
-        let bits = u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]) >> 4;
-        let network = (0xfd << 120) | (u128::from(bits) << 92);
-        Self::with_pool(name, Ipv6Net::new_assert(Ipv6Addr::from(network), 36))
-    }
-
-    pub(super) fn maintain(&mut self, next_hop: Ipv6Addr) {
-        self.next_hop = next_hop;
-        self.maintained = true;
-    }
-
-    pub(super) fn pool(&self) -> Ipv6Net {
-        self.pool
-    }
-
-    pub(super) fn prefix_length(&self) -> u8 {
-        self.prefix_length
-    }
-
-    pub(super) fn is_exhausted(&self) -> bool {
-        self.given >= self.capacity() - 1
-    }
-
-    /// How many prefixes the pool holds. The first is never given to a VM: the rack's routers live there.
-    pub(super) fn capacity(&self) -> u64 {
-        1 << (self.prefix_length - self.pool.prefix_len())
-    }
-
-    /// The prefix number `slot` of the pool, below [`Self::capacity`].
-    pub(super) fn prefix(&self, slot: u64) -> Ipv6Net {
-        let offset = u128::from(slot) << (128 - self.prefix_length);
-        let network = Ipv6Addr::from(u128::from(self.pool.network()) | offset);
-        Ipv6Net::new_assert(network, self.prefix_length)
-    }
 }
 
 /// What the world knows of a VM before anyone called for it.
@@ -262,7 +187,7 @@ impl World {
             return Err(InvalidRack::PrefixLength);
         }
         let overlapping =
-            |rack: &&Rack| rack.pool.contains(&pool.network()) || pool.contains(&rack.pool.network());
+            |rack: &&Rack| rack.pool().contains(&pool.network()) || pool.contains(&rack.pool().network());
         if let Some(other) = self.racks.iter().find(overlapping) {
             return Err(InvalidRack::Overlap(other.name.to_string()));
         }
@@ -503,17 +428,6 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_racks_pool_follows_from_its_name_and_holds_a_million_vms() {
-        let rack = Rack::named("fra3-07");
-        assert_eq!(rack, Rack::named("fra3-07"));
-        assert_ne!(rack.pool, Rack::named("fra3-08").pool);
-        assert!("fd00::/8".parse::<Ipv6Net>().unwrap().contains(&rack.pool));
-        assert!(rack.capacity() > 1_000_000);
-        assert!(rack.pool.contains(&rack.prefix(rack.capacity() - 1)));
-        assert_ne!(rack.prefix(1), rack.prefix(2));
-    }
-
-    #[test]
     fn a_file_lists_racks_and_vms_and_nothing_else_exists() {
         let world = parse(
             r#"
@@ -548,6 +462,7 @@ pub(super) mod tests {
     #[test]
     fn what_is_wrong_with_a_file_is_named() {
         let rack = |name: &str, rest: &str| format!("[racks.{name}]\nnext_hop = \"fd00::1\"\n{rest}\n");
+        let vms = |rest: &str| rack("a", "pool = \"fd00::/48\"\nvms = [\"1-3\"]") + rest;
         for (text, reason) in [
             ("[racks.a]\npool = 3".into(), "line 2"),
             ("[rack.a]".into(), "unknown field"),
@@ -563,6 +478,14 @@ pub(super) mod tests {
                 rack("a", "pool = \"fd00::/48\"") + &rack("b", "pool = \"fd00::/40\""),
                 "overlaps that of rack a",
             ),
+            (vms("[vms.x]"), "VMs x: not a VM id"),
+            (vms("[vms.3-4]"), "VMs 3-4: not all of them are on a rack"),
+            (vms("[vms.2]\n[vms.1-3]"), "VMs 2: they are described twice"),
+            (vms("[vms.1-2]\nid = \"vps_01hxa3b4c5d6e7f8g9h0j1k2m3\""), "VMs 1-2: an id is one VM's"),
+            (vms("[vms.1]\nid = \"vps_01hxa3b0000000000000000002\""), "VMs 1: an id is one VM's"),
+            (vms("[vms.1]\nid = \"10000\""), "not an id such as vps_"),
+            (vms("[vms.1]\nnull = [\"id\"]"), "not a field of v2's answers that may be null"),
+            (vms("[vms.1]\nreasons = \"x\""), "unknown field"),
         ] {
             let error = parse(&text).unwrap_err().to_string();
             assert!(error.starts_with("world.toml: ") && error.contains(reason), "{reason}: {error}");

@@ -230,6 +230,15 @@ fn only_named_keys_are_accepted_where_keys_are_named() {
 }
 
 #[test]
+fn a_key_that_may_only_read_is_forbidden_to_call() {
+    let reader = "key read:vm".parse().unwrap();
+    let sandbox = start(Settings { keys: Keys::Only(vec![reader]), ..Settings::default() });
+    let answer = call(sandbox.address(), 10_000, ALLOCATE);
+    assert_eq!((answer.status, &answer.json()["code"]), (403, &"FORBIDDEN".into()));
+    assert_eq!(get(sandbox.address(), "/_sandbox/allocations").body, "");
+}
+
+#[test]
 fn a_thousand_concurrent_allocates_give_a_thousand_disjoint_prefixes() {
     let sandbox = start(Settings { latency: "1ms..5ms".parse().unwrap(), ..Settings::default() });
     let address = sandbox.address();
@@ -395,10 +404,16 @@ fn what_it_cannot_start_with_is_named() {
         path.to_str().unwrap().to_owned()
     };
     let (foreign, empty) = (file("fleet.csv", "vmid\n1\n"), file("keys", "\n \n"));
+    let scopes = file("scopes", "one\n\ntwo read:vm write:vm\n");
     for (arguments, reason) in [
         (vec!["--listen", "0.0.0.0:0"], "not a loopback address"),
         (vec!["--state", &foreign], "is not a state file of the sandbox"),
         (vec!["--key-file", &empty], "there is no key in"),
+        (vec!["--key-file", &scopes], "scopes:3: not a scope (read:vm, read:network or write:network)"),
+        (vec!["--null", "available"], "not a field of v2's answers that may be null; there are reason, "),
+        (vec!["--fault", "gaze:hang=1%"], "not a fault and its share"),
+        (vec!["--vm-fault", "10099=500"], "there is no VM 10099 to go wrong"),
+        (vec!["--vm-fault", "vps_x=500"], "there is no VM vps_x to go wrong"),
         (vec!["--world", &foreign], "fleet.csv: "),
         (vec!["--limit", "0/s"], "not a limit such as 100/s"),
         (vec!["--latency", "fast"], "not a latency such as 20ms"),
