@@ -206,7 +206,7 @@ impl<'a> State<'a> {
     }
 
     fn claim(&mut self, now: Now) {
-        if self.halt.is_on() || !self.schedule.may_claim() {
+        if self.halt.is_on() || self.is_doomed || !self.schedule.may_claim() {
             return;
         }
         let bounds = Bounds {

@@ -72,8 +72,10 @@ impl Turn {
 
     /// Whether a rack has room, or will have some as soon as any slot is free.
     pub(super) fn has_room_soon(&self, no: RackNo) -> bool {
+        let rack = self.racks[no.0 as usize];
         let is_full = self.flying >= self.slots;
-        self.has_room(no) || is_full && self.has_earned_more(self.racks[no.0 as usize])
+        let is_limited = self.rack_slots.is_some_and(|most| rack.flying >= most);
+        self.has_room(no) || is_full && !is_limited && self.has_earned_more(rack)
     }
 
     fn has_earned_more(&self, rack: Rack) -> bool {
@@ -224,9 +226,12 @@ mod tests {
         turn.left(healthy);
         assert!(turn.has_room_soon(healthy) && !turn.has_room(healthy), "its share is taken");
         assert!(!turn.has_room_soon(hanging));
-        let mut limited = Turn::new(4, Some(2), &[100]);
+        let mut limited = Turn::new(4, Some(2), &[100, 100]);
         assert_eq!(fill(&mut limited, healthy), 2);
         assert!(!limited.has_room_soon(healthy));
+        limited.came_back(healthy, true);
+        assert_eq!((fill(&mut limited, healthy), fill(&mut limited, hanging)), (2, 2));
+        assert!(!limited.has_room_soon(healthy), "all slots are taken, but it has had its own");
     }
 
     #[test]

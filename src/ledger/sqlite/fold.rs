@@ -12,7 +12,8 @@ use super::{column, number, position, span};
 
 /// Runs with events beyond those that are folded.
 const UNFOLDED: &str = "SELECT no, base, max(folded, (no << 32) - 1) AS after FROM runs r
-    WHERE EXISTS (SELECT 1 FROM events e WHERE e.no > max(r.folded, (r.no << 32) - 1) AND e.no < (r.no + 1) << 32)";
+    WHERE EXISTS (SELECT 1 FROM events e WHERE e.no > max(r.folded, (r.no << 32) - 1) AND e.no < (r.no + 1) << 32)
+    ORDER BY no";
 
 const EVENTS: &str =
     "SELECT no, item, event = 'remembered', coalesce(outcome, 'failed') <> 'failed', allocation IS NULL,
@@ -174,17 +175,19 @@ impl Unfolded {
             let vms = self.vms(db, &after)?;
             let Some((last, _)) = vms.last() else { break };
             after.clone_from(last);
-            for (vmid, item) in &vms {
-                if let Some(event) = latest.of(*item) {
-                    known.hear(vmid, *item, self.event(event), event.news)?;
-                }
+            let heard = vms.iter().filter_map(|(vmid, item)| Some((vmid, *item, latest.of(*item)?)));
+            let mut vms = 0;
+            for (vmid, item, event) in heard {
+                known.hear(vmid, item, self.event(event), event.news)?;
+                vms += 1;
             }
-            took(vms.len())?;
+            took(vms)?;
         }
         let mut vmid = db.prepare("SELECT vmid FROM items WHERE no = ?1")?;
         for (item, event) in &latest.remembered {
             let vmid: String = vmid.query_row([item], |row| row.get(0))?;
             known.hear(&vmid, *item, *event, News::Unanswered)?;
+            took(1)?;
         }
         Ok(())
     }

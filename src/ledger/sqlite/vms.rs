@@ -138,8 +138,8 @@ impl Vms for Sqlite {
     fn entries(&self, vm: &VmId) -> Result<Vec<Entry>, LedgerError> {
         let sql = format!(
             "SELECT {ROW}, ru.id, url, started_at
-             FROM listed i JOIN runs ru ON ru.no = i.run JOIN bases ON bases.id = ru.base
-             WHERE vmid = ?1 AND NOT pruned ORDER BY ru.no DESC"
+             FROM runs ru JOIN bases ON bases.id = ru.base CROSS JOIN listed i
+             WHERE i.run = ru.no AND vmid = ?1 AND NOT pruned ORDER BY ru.no DESC"
         );
         let entry = |entry: &SqlRow<'_>| {
             Ok(Entry {
