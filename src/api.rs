@@ -43,7 +43,7 @@ pub use server_clock::ServerClock;
 pub(crate) use v1::tests::attempt as answered;
 
 use crate::clock;
-use crate::inventory::{Action, VmId};
+use crate::vm::{Action, VmId};
 use announced::Stated;
 use clip::clip;
 use departure::Departure;

@@ -37,7 +37,9 @@ pub use path::{InvalidPath, Path};
 pub use read::{Event, Place, ReadOptions, Reading, read};
 pub use selection::{InvalidPattern, RackPattern, Selection, SelectionError, VmidPattern, WherePattern};
 pub use unmatched::Unmatched;
-pub use vm::{Action, InvalidAction, InvalidVmId, Vm, VmId};
+pub use vm::Vm;
+
+pub use crate::vm::{Action, VmId};
 
 /// The options by which the same bytes are read as other VMs.
 pub const READING: [&str; 5] = ["inventory-format", "delimiter", "encoding", "items", "column"];

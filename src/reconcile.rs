@@ -34,11 +34,11 @@ pub use settings::Settings;
 
 use crate::api::Api;
 use crate::brake::Brake;
-use crate::inventory::{Action, VmId};
 use crate::ledger::{LedgerError, Reply, Writer};
 use crate::pace::Pace;
 use crate::progress::Progress;
 use crate::stop::Stop;
+use crate::vm::{Action, VmId};
 use event::{Command, Event, Now};
 use flights::FlightNo;
 use racks::Racks;

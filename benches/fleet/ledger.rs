@@ -8,11 +8,12 @@ use jiff::Timestamp;
 use rusqlite::{Connection, params};
 use rustix::time::{ClockId, clock_gettime};
 use v6fleet::allocation::{Allocation, Expected};
-use v6fleet::inventory::{Action, Reading, Vm};
+use v6fleet::inventory::{Reading, Vm};
 use v6fleet::ledger::{
     Item, LastCall, Ledger, LedgerError, NewRun, RackNo, Reply, RunKey, Settled, Settlement, Take, Writer,
 };
 use v6fleet::outcome::{Basis, Outcome, Verdict};
+use v6fleet::vm::Action;
 
 use crate::figure::{Figure, Samples, Target};
 use crate::nights::ROUNDS;

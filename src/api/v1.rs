@@ -13,8 +13,8 @@ use super::fault::{self, Head};
 use super::meaning::Sense;
 use super::object::{Object, Raw};
 use crate::allocation::{Allocation, Moment};
-use crate::inventory::{Action, VmId};
 use crate::outcome::Answer;
+use crate::vm::{Action, VmId};
 
 pub(super) fn url(base: &Url, vm: &VmId) -> Url {
     let mut url = base.clone();

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use super::finding::Other;
 use super::overlap::{self, Overlaps, Span};
 use crate::allocation::Allocation;
-use crate::inventory::VmId;
 use crate::ledger::Sighting;
+use crate::vm::VmId;
 
 /// VM ids in one piece of text, in ascending order.
 #[derive(Debug, Default)]

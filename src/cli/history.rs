@@ -7,7 +7,8 @@ use clap::Args;
 
 use super::inventory::SelectionArgs;
 use super::values::{RecapFormat, duration};
-use crate::inventory::VmId;
+use crate::dialect::{Dialect, InvalidVmId};
+use crate::vm::VmId;
 
 /// List the runs in the ledger, the newest first
 ///
@@ -47,7 +48,7 @@ pub struct RunsArgs {
     v6fleet history 10031 --format json | jq -r '.runs[] | [.run, .outcome, .next_hop] | @tsv'")]
 pub struct HistoryArgs {
     /// HostUp's id of the VM
-    #[arg(value_name = "VMID")]
+    #[arg(value_name = "VMID", value_parser = vm_id)]
     pub vmid: VmId,
 
     #[command(flatten)]
@@ -80,6 +81,11 @@ pub struct DiffArgs {
     pub reading: ReadingArgs,
     #[command(flatten)]
     pub selection: SelectionArgs,
+}
+
+/// The id that a person means.
+fn vm_id(text: &str) -> Result<VmId, InvalidVmId> {
+    Dialect::V1.vm_id(text)
 }
 
 #[derive(Debug, Args)]

@@ -10,9 +10,9 @@ use super::inventory::{InventoryArgs, SELECTION, SelectionArgs};
 use super::values::{RecapFormat, TypedProgress, at_least_one, duration, positive, slots};
 use crate::api::{BaseUrl, ProxyUrl};
 use crate::brake::Threshold;
-use crate::inventory::Action;
 use crate::pace::Ceiling;
 use crate::shrink::Share;
+use crate::vm::Action;
 
 /// Call the API once for every selected VM, and report what came of it
 ///

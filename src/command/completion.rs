@@ -14,9 +14,10 @@ use clap_complete::env::{Elvish, Fish, Powershell, Shells, Zsh};
 use super::exit;
 use super::failure::Refusal;
 use crate::config::{Command, Config};
-use crate::inventory::{Action, Delimiter};
+use crate::inventory::Delimiter;
 use crate::ledger::{Ledger, LedgerError};
 use crate::text::quoted;
+use crate::vm::Action;
 
 /// Set by the script: the shell that asks.
 const VARIABLE: &str = "V6FLEET_COMPLETE";
@@ -59,7 +60,7 @@ fn with_candidates(command_line: Clap, typed: &[OsString]) -> Clap {
         let reading = reading.clone();
         match arg.get_id().as_str() {
             "action" => arg.add(ArgValueCandidates::new(|| {
-                Action::ALL.map(|action| CompletionCandidate::new(action.as_str())).into()
+                Action::ALL.iter().map(|action| CompletionCandidate::new(action.as_str())).collect()
             })),
             "delimiter" => arg.add(ArgValueCandidates::new(|| {
                 Delimiter::WORDS.map(|(word, _)| CompletionCandidate::new(word)).into()

@@ -13,10 +13,11 @@ use super::rehearsal::{Callee, world};
 use super::spared::Spared;
 use super::staging::{Past, Selected, Stage, Staged, Wanted, guard, stage};
 use crate::config::RunSettings;
-use crate::inventory::{Action, Inputs, InvalidRow, Selection, Vm};
+use crate::inventory::{Inputs, InvalidRow, Selection, Vm};
 use crate::ledger::{Draft, Ledger, NewRun, RunKey};
 use crate::progress::Screen;
 use crate::sandbox::World;
+use crate::vm::Action;
 
 /// Does what was asked for.
 pub(super) fn run(settings: &RunSettings, screen: &Screen) -> Result<Ended, Failure> {

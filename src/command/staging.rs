@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use super::failure::Refusal;
 use crate::config::{InventorySettings, RunSettings};
-use crate::inventory::{Action, Event, Inputs, InvalidRow, Reading, Selection, Unmatched, Vm, read};
+use crate::inventory::{Event, Inputs, InvalidRow, Reading, Selection, Unmatched, Vm, read};
 use crate::ledger::{LastInventory, Ledger, LedgerError, NewRun, RunKey};
 use crate::shrink::{Guard, Share};
 use crate::text::{counted, escape};
+use crate::vm::Action;
 
 /// How many invalid rows are shown before they are only counted.
 const SHOWN: usize = 20;

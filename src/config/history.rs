@@ -4,7 +4,7 @@ use super::error::ConfigError;
 use super::form::Form;
 use super::ledger::LedgerSettings;
 use crate::cli::{CommonArgs, HistoryArgs};
-use crate::inventory::VmId;
+use crate::vm::VmId;
 
 #[derive(Debug)]
 pub(crate) struct HistorySettings {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::error::ConfigError;
 use crate::cli::{InventoryArgs, SelectionArgs};
+use crate::dialect::Dialect;
 use crate::inventory::{
     ColumnMap, RackPattern, ReadOptions, Selection, SelectionError, VmidPattern, WherePattern,
 };
@@ -26,6 +27,7 @@ impl InventorySettings {
         action_given: bool,
     ) -> Result<Self, ConfigError> {
         let reading = ReadOptions {
+            dialect: Dialect::V1,
             format: typed.inventory_format,
             delimiter: typed.delimiter.unwrap_or_default(),
             encoding: typed.encoding,

@@ -15,8 +15,8 @@ use super::reporting::ReportingSettings;
 use super::setting::{Setting, recorded};
 use crate::api::BaseUrl;
 use crate::cli::{CommonArgs, RunArgs};
-use crate::inventory::Action;
 use crate::shrink::Share;
+use crate::vm::Action;
 
 #[derive(Debug)]
 pub(crate) struct RunSettings {

@@ -322,6 +322,7 @@ impl Quotes {
 mod tests {
     use super::super::source::tests::Trickle;
     use super::*;
+    use crate::dialect::Dialect;
 
     fn open<'s, 'a>(source: &'s mut Source<'a>) -> Result<Table<'s, 'a>, FileFault> {
         Table::open(source, Encoding::UTF_8, Delimiter::Auto, &ColumnMap::default())
@@ -333,7 +334,7 @@ mod tests {
         let mut table = open(&mut source)?;
         let mut rows = Vec::new();
         while let Some((line, cells)) = table.next_row()? {
-            let vm = cells.and_then(Cells::into_vm);
+            let vm = cells.and_then(|cells| cells.into_vm(Dialect::V1));
             rows.push(match vm {
                 Ok(vm) => format!("{line}: {} {:?}", vm.id, vm.labels.first().map(|(_, text)| text.as_str())),
                 Err(fault) => format!("{line}: {}: {}", fault.column, fault.reason),
@@ -470,7 +471,7 @@ mod tests {
             let typed = typed.parse().unwrap();
             let mut table = Table::open(&mut source, Encoding::UTF_8, typed, &ColumnMap::default()).unwrap();
             let (line, cells) = table.next_row().unwrap().unwrap();
-            let vm = cells.unwrap().into_vm().unwrap();
+            let vm = cells.unwrap().into_vm(Dialect::V1).unwrap();
             assert_eq!(
                 format!("{line}: {} {:?}", vm.id, vm.labels.first().map(|(_, text)| text)),
                 first,

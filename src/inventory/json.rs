@@ -336,6 +336,7 @@ mod tests {
     use super::super::document::{Halt, Spot, read_document};
     use super::super::source::tests::Trickle;
     use super::*;
+    use crate::dialect::Dialect;
 
     type Row = (u64, Result<super::super::Vm, Fault>);
 
@@ -344,7 +345,7 @@ mod tests {
         let mut source = Source::new(Trickle(text.as_bytes()));
         let (mut keys, mut rows) = (Keys::new(&map), Vec::new());
         let mut each = |Spot { line, .. }, element| {
-            rows.push((line, keys.cells(element).and_then(Cells::into_vm)));
+            rows.push((line, keys.cells(element).and_then(|cells| cells.into_vm(Dialect::V1))));
             Ok::<(), ()>(())
         };
         match read_document(&mut source, Encoding::UTF_8, None, &mut each) {
@@ -485,7 +486,7 @@ mod tests {
         let (map, mut found) = (ColumnMap::default(), Vec::new());
         let mut keys = Keys::new(&map);
         while let Some((line, element)) = lines.next_element().unwrap() {
-            let vm = element.and_then(|element| keys.cells(element)?.into_vm());
+            let vm = element.and_then(|element| keys.cells(element)?.into_vm(Dialect::V1));
             found.push((line, vm.map(|vm| vm.id.to_string()).map_err(|fault| fault.reason)));
         }
         let expected = [

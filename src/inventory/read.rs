@@ -23,11 +23,15 @@ use super::proxmox::Proxmox;
 use super::row::Cells;
 use super::seen::{Position, Seen, Sight};
 use super::source::{Hashed, Source};
-use super::vm::{Vm, VmId};
+use super::vm::Vm;
+use crate::dialect::Dialect;
+use crate::vm::VmId;
 
 /// How an inventory is to be read.
 #[derive(Debug, Clone, Default)]
 pub struct ReadOptions {
+    /// Whose ids the VMs have.
+    pub dialect: Dialect,
     /// Of every file; `None` goes by each file's name, and for standard input by its first bytes.
     pub format: Option<Format>,
     /// Of every CSV file.
@@ -259,7 +263,7 @@ impl<E: From<InventoryError>> Fleet<'_, E> {
     fn vm(&mut self, cells: Cells<'_>) -> Result<Vm, Fault> {
         let no_action = if self.options.action_given { None } else { cells.no_action() };
         self.has_action |= no_action.is_none();
-        let vm = cells.into_vm()?;
+        let vm = cells.into_vm(self.options.dialect)?;
         if let Some(fault) = no_action {
             self.without_action += 1;
             return Err(fault);
@@ -305,8 +309,9 @@ impl<E: From<InventoryError>> Fleet<'_, E> {
 mod tests {
     use std::io::{self, Cursor, Write};
 
-    use super::super::{Action, Mapping};
+    use super::super::Mapping;
     use super::*;
+    use crate::vm::Action;
 
     /// What a reading gave: the VMs, the repeats as text, the invalid rows as text, and the sum.
     #[derive(Debug, Default)]

@@ -6,8 +6,9 @@ use std::str::FromStr;
 
 use super::columns::{Column, MAX_NAME};
 use super::error::{Fault, excerpt};
-use super::vm::{Vm, VmId};
+use super::vm::Vm;
 use crate::allocation::Expected;
+use crate::dialect::Dialect;
 use crate::text::count;
 
 /// The longest text of a label, in characters: no cell of a spreadsheet holds more.
@@ -52,8 +53,9 @@ impl<'a> Cells<'a> {
     }
 
     /// Checks the row.
-    pub(super) fn into_vm(self) -> Result<Vm, Fault> {
-        let id: VmId = self.parsed(Column::Vmid)?.ok_or_else(|| self.absent(Column::Vmid, "is empty"))?;
+    pub(super) fn into_vm(self, dialect: Dialect) -> Result<Vm, Fault> {
+        let id = self.parsed_by(Column::Vmid, |text| dialect.vm_id(text))?;
+        let id = id.ok_or_else(|| self.absent(Column::Vmid, "is empty"))?;
         let action = self.parsed(Column::Action)?;
         let expected = Expected {
             prefix: self.parsed(Column::Prefix)?,
@@ -94,9 +96,17 @@ impl<'a> Cells<'a> {
     }
 
     fn parsed<T: FromStr<Err: Display>>(&self, column: Column) -> Result<Option<T>, Fault> {
+        self.parsed_by(column, T::from_str)
+    }
+
+    fn parsed_by<T, E: Display>(
+        &self,
+        column: Column,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Result<Option<T>, Fault> {
         let Some((header, text)) = self.cell(column) else { return Ok(None) };
         let fault = |error| Fault::in_column(header, format!("\"{}\": {error}", excerpt(text)));
-        text.parse().map(Some).map_err(fault)
+        parse(text).map(Some).map_err(fault)
     }
 }
 
@@ -111,8 +121,8 @@ fn bounded<'t>(header: &str, text: &'t str, most: usize) -> Result<&'t str, Faul
 
 #[cfg(test)]
 mod tests {
-    use super::super::vm::Action;
     use super::*;
+    use crate::vm::Action;
 
     type Row = &'static [(Column, &'static str)];
 
@@ -138,7 +148,7 @@ mod tests {
             (Column::ProxmoxVmId, "  "),
             (Column::ClientId, "30000 "),
         ])
-        .into_vm()
+        .into_vm(Dialect::V1)
         .unwrap();
         assert_eq!((all.id.as_str(), all.name.as_deref()), ("10000", Some("web 1")));
         assert_eq!(all.action, Some(Action::Allocate));
@@ -177,7 +187,7 @@ mod tests {
         ];
         for (row, column, reason) in cases {
             assert_eq!(
-                cells(row).into_vm().unwrap_err(),
+                cells(row).into_vm(Dialect::V1).unwrap_err(),
                 Fault { column: column.into(), reason: reason.into() }
             );
         }
@@ -203,20 +213,20 @@ mod tests {
             for column in named {
                 let mut row = cells(&[(Column::Vmid, "1")]);
                 row.set(column, "Header".into(), text.as_str().into());
-                let vm = row.into_vm();
+                let vm = row.into_vm(Dialect::V1);
                 assert_eq!(vm.is_ok(), is_valid, "{column:?}");
                 let fault = Fault { column: "Header".into(), reason: "longer than 255 characters".into() };
                 assert!(is_valid || vm == Err(fault));
             }
             let mut row = cells(&[(Column::Vmid, "1")]);
             row.label(&text, "x");
-            assert_eq!(row.into_vm().is_ok(), is_valid);
+            assert_eq!(row.into_vm(Dialect::V1).is_ok(), is_valid);
         }
         for (length, is_valid) in [(MAX_LABEL, true), (MAX_LABEL + 1, false)] {
             let mut row = cells(&[(Column::Vmid, "1")]);
             row.label("note", "å".repeat(length));
             let fault = Fault { column: "note".into(), reason: "longer than 32,767 characters".into() };
-            assert_eq!(row.into_vm().map(|_| ()), if is_valid { Ok(()) } else { Err(fault) });
+            assert_eq!(row.into_vm(Dialect::V1).map(|_| ()), if is_valid { Ok(()) } else { Err(fault) });
         }
     }
 }

@@ -11,9 +11,10 @@ use std::os::unix::fs::FileExt;
 use tempfile::{SpooledData, SpooledTempFile};
 
 use super::error::SeenError;
-use super::vm::{Action, Vm};
+use super::vm::Vm;
 use crate::allocation::{Expected, NextHop, Prefix};
 use crate::filter::Filter;
+use crate::vm::Action;
 
 /// In bytes; what is larger is a file.
 const IN_MEMORY: usize = 8 << 20;
@@ -302,7 +303,7 @@ mod tests {
         assert_eq!(seen.note(&same, at(1, 3)).unwrap(), Sight::Repeat(at(0, 2)));
         let edits: [fn(&mut Vm); 6] = [
             |vm| vm.name = Some(String::new()),
-            |vm| vm.action = Some(super::super::Action::Allocate),
+            |vm| vm.action = Some(Action::Allocate),
             |vm| vm.expected.prefix = None,
             |vm| vm.expected.next_hop = "2001:db8::1".parse().ok(),
             |vm| vm.expected.client_id = Some("3".into()),

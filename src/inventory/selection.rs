@@ -18,9 +18,11 @@ use super::error::excerpt;
 use super::file::{InventoryFile, identity};
 use super::json::text;
 use super::source::Hashed;
-use super::vm::{Vm, VmId};
+use super::vm::Vm;
 use crate::allocation::{NextHop, Prefix};
+use crate::dialect::Dialect;
 use crate::text::shown_path;
+use crate::vm::{Action, VmId};
 
 /// Why a text selects nothing that could be meant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -139,7 +141,7 @@ impl VmidPattern {
 /// The ids and ranges of a list with commas.
 fn ranges(commas: &str) -> Result<Vec<Range>, InvalidPattern> {
     let id = |text: &str, part: &str| {
-        let id = VmId::from_str(text.trim()).ok().and_then(|id| number(&id));
+        let id = Dialect::V1.vm_id(text.trim()).ok().and_then(|id| number(&id));
         id.ok_or_else(|| InvalidPattern::NoVmId(part.into()))
     };
     let range = |part: &str| {
@@ -272,7 +274,7 @@ impl Subject {
             Column::Vmid => Some(vm.id.as_str()),
             Column::Name => vm.name.as_deref(),
             Column::RackId => rack,
-            Column::Action => vm.action.map(super::Action::as_str),
+            Column::Action => vm.action.map(Action::as_str),
             Column::Prefix => expected.prefix.as_ref().map(Prefix::as_str),
             Column::NextHop => expected.next_hop.as_ref().map(NextHop::as_str),
             Column::ProxmoxVmId => expected.proxmox_vm_id.as_deref(),
@@ -426,7 +428,7 @@ mod tests {
     fn vm(id: &str, labels: &[(&str, &str)]) -> Vm {
         let expected = Expected { client_id: Some("30000".into()), ..Expected::default() };
         let labels = labels.iter().map(|&(name, text)| (name.into(), text.into())).collect();
-        let action = Some(super::super::Action::Allocate);
+        let action = Some(Action::Allocate);
         Vm { id: id.parse().unwrap(), name: Some(format!("web-{id}")), action, expected, labels }
     }
 

@@ -8,10 +8,10 @@ use super::flights::FlightNo;
 use super::notice::Notice;
 use crate::api::Attempt;
 use crate::clock;
-use crate::inventory::{Action, VmId};
 use crate::ledger::{Claimed, Counted, Deferred, Settled, Take};
 use crate::outcome::{Offset, Outcome, Unanswered};
 use crate::stop::Stop;
+use crate::vm::{Action, VmId};
 
 /// One moment, on both clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -6,8 +6,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::api::{Attempt, ServerClock};
-use crate::inventory::VmId;
 use crate::outcome::Unanswered;
+use crate::vm::VmId;
 
 /// The most VMs whose lost answers are dated after they have failed.
 const GIVEN_UP_CAP: usize = 1024;

@@ -142,8 +142,8 @@ impl Work {
 pub(super) mod tests {
     use super::*;
     use crate::allocation::Expected;
-    use crate::inventory::Action;
     use crate::ledger::{RackNo, Tally};
+    use crate::vm::Action;
 
     pub(in crate::reconcile) fn item(position: i64) -> Item {
         Item {

@@ -4,9 +4,10 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use crate::allocation::{Change, Drift, Field};
-use crate::inventory::{Action, InventoryFile};
+use crate::inventory::InventoryFile;
 use crate::ledger::{Counts, FailureCount, RackCounts, Row, RunInfo, Summary};
 use crate::outcome::{Basis, Failure, Outcome};
+use crate::vm::Action;
 
 pub(super) fn run() -> RunInfo {
     RunInfo {

@@ -8,9 +8,9 @@ use super::advice::MAY_HAVE_CHANGED;
 use super::runs::moment;
 use super::{csv, json};
 use crate::allocation::NextHop;
-use crate::inventory::VmId;
 use crate::ledger::{Entry, LastKnown, Row};
 use crate::text::{escape, shortened};
+use crate::vm::VmId;
 
 /// Characters of one line.
 const TEXT: usize = 200;

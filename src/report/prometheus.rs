@@ -159,10 +159,10 @@ fn float(n: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inventory::Action;
     use crate::inventory::InventoryFile;
     use crate::report::fixtures::{rows, run, summary};
     use crate::report::tool;
+    use crate::vm::Action;
 
     fn written(run: &RunInfo, summary: &Summary) -> String {
         let mut report = Vec::new();

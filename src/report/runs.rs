@@ -93,9 +93,9 @@ pub(super) fn ending(run: &Overview) -> String {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::inventory::Action;
     use crate::inventory::InventoryFile;
     use crate::stop::Stop;
+    use crate::vm::Action;
 
     pub(in crate::report) fn overview(id: &str, started_at: &str) -> Overview {
         Overview {

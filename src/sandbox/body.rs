@@ -6,7 +6,7 @@ use axum::http::header::CONTENT_TYPE;
 use serde_json::{Map, Value};
 
 use super::problem::{self, Problem};
-use crate::inventory::Action;
+use crate::vm::Action;
 
 /// A body may have so many bytes; a server hands over one more to show that there are more.
 pub(super) const BODY_LIMIT: usize = 4096;

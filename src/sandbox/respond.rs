@@ -16,7 +16,7 @@ use super::route::{Dialect, Kind, Route};
 use super::scope::Scope;
 use super::state::{Effect, State};
 use super::{v1, v2};
-use crate::inventory::Action;
+use crate::vm::Action;
 
 /// What the API makes of one call.
 #[derive(Debug)]

@@ -20,7 +20,7 @@ use super::rack::{Rack, RackIndex};
 use super::route::{Dialect, Kind};
 use super::vps::VpsId;
 use super::world::World;
-use crate::inventory::Action;
+use crate::vm::Action;
 
 /// When allocations older than the sandbox were made, in microseconds since 1970: the documented example's moment.
 const LONG_AGO: i64 = 1_770_681_600_658_429;

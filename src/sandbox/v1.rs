@@ -10,7 +10,7 @@ use super::problem::{self, Problem};
 use super::state::{Effect, Refusal, State};
 use super::wire::AllocationText;
 use super::world::number;
-use crate::inventory::Action;
+use crate::vm::Action;
 
 pub(super) fn read(request: &Request<Bytes>) -> Result<Action, Problem> {
     if request.method() != Method::POST {

@@ -12,7 +12,7 @@ use super::problem::{self, Problem};
 use super::routed::{Routed, Subject};
 use super::state::{Allocation, Effect, Refusal, State};
 use super::vps::VpsId;
-use crate::inventory::Action;
+use crate::vm::Action;
 
 const LONGEST_RACK_ID: usize = 50;
 

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::state::{Allocation, Call, Effect, State};
-use crate::inventory::Action;
+use crate::vm::Action;
 
 /// The success envelope.
 #[derive(Serialize)]

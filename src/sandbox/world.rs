@@ -30,7 +30,7 @@ use super::profile::{Profile, Profiles};
 use super::rack::{PREFIX_LENGTH, Rack, RackIndex};
 use super::vps::{Names, VpsId};
 use crate::allocation::{NextHop, Prefix};
-use crate::inventory::VmId;
+use crate::dialect::Dialect;
 use crate::text::shown_path;
 
 /// More VMs in one file are taken for a slip of the pen in a range.
@@ -324,7 +324,7 @@ impl World {
 
 /// A v1 VM id as the number it is.
 pub(super) fn number(vmid: &str) -> Option<u64> {
-    vmid.parse::<VmId>().ok().and_then(|vmid| vmid.as_str().parse().ok())
+    Dialect::V1.number(vmid)?.try_into().ok()
 }
 
 #[derive(Deserialize)]

@@ -7,8 +7,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::json;
 use v6fleet::allocation::Expected;
-use v6fleet::inventory::{Action, Reading, Vm};
+use v6fleet::inventory::{Reading, Vm};
 use v6fleet::ledger::{Ledger, NewRun, beside};
+use v6fleet::vm::Action;
 
 use crate::fixture::Fixture;
 use crate::fleet;

@@ -6,9 +6,9 @@ use super::book::{index, position, rack};
 use super::plan::Plan;
 use crate::allocation::tests::example;
 use crate::api::{Announced, Attempt, Credential, Fault, Meaning, answered};
-use crate::inventory::VmId;
 use crate::outcome::{Answer, Failure};
 use crate::reconcile::event::Now;
+use crate::vm::VmId;
 
 /// What becomes of a call.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::inventory::VmId;
 use crate::ledger::{Claimed, Counted, Item, RackNo, Take};
 use crate::reconcile::event::{Command, Event, Now};
 use crate::reconcile::work::tests::item;
+use crate::vm::VmId;
 
 /// How long an outcome waits for others to share its commit.
 const PATIENCE: Duration = Duration::from_millis(50);
