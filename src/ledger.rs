@@ -69,7 +69,7 @@ impl Ledger {
     /// Opens `path` for writing, made where missing, waiting up to `lock_timeout` for another run to end.
     pub fn open(path: &Path, lock_timeout: Duration) -> Result<Self, LedgerError> {
         let engine = sqlite::Sqlite::open(path, lock_timeout)?;
-        engine.settle_up()?;
+        engine.settle_up(&mut || Ok(()))?;
         Ok(Self::of(Box::new(engine)))
     }
 
@@ -111,13 +111,17 @@ impl Ledger {
         exit_code: impl FnOnce(&Summary) -> u8,
     ) -> Result<Summary, LedgerError> {
         self.check()?;
-        self.settle_up()?;
-        let now = now();
-        let summary = self.summary_at(run, now)?;
-        let ending = Ending { at: now, stopped_by, exit_code: exit_code(&summary), counts: summary.counts };
-        self.note_end(run, &ending)?;
+        let mut summary = Summary::default();
+        let mut exit_code = Some(exit_code);
+        self.settle_up(&mut || {
+            let now = now();
+            summary = self.summary_at(run, now)?;
+            summary.exit_code = exit_code.take().map_or(0, |exit_code| exit_code(&summary));
+            let Summary { exit_code, counts, .. } = summary;
+            self.note_end(run, &Ending { at: now, stopped_by, exit_code, counts })
+        })?;
         let complete = stopped_by.is_none() && summary.pending == 0;
-        Ok(Summary { complete, stopped_by, exit_code: ending.exit_code, ..summary })
+        Ok(Summary { complete, stopped_by, ..summary })
     }
 
     /// Adds up a run's rows, as they are now.

@@ -42,8 +42,8 @@ pub trait Engine: Begin + Runs + Vms + Known + Rates + Send + Debug {
     fn check(&self) -> Result<(), LedgerError>;
 
     /// Makes up for what a process did not come to: what it left claimed becomes pending, with an unanswered attempt, and
-    /// what is known of the VMs is brought up to date.
-    fn settle_up(&self) -> Result<(), LedgerError>;
+    /// what is known of the VMs is brought up to date. What `then` writes is on disk together with the last of it.
+    fn settle_up(&self, then: &mut dyn FnMut() -> Result<(), LedgerError>) -> Result<(), LedgerError>;
 
     /// Deletes all runs but the newest `keep`, the pinned ones, those that wait for a resume, and the one but for
     /// which a pinned one would. Returns how many.

@@ -78,7 +78,7 @@ pub struct FailureCount {
 }
 
 /// What a run's rows add up to.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Summary {
     #[serde(flatten)]
     pub counts: Counts,

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
+use super::engine_error::engine_error;
 use super::lock::Lock;
 use super::steps::Steps;
 use super::{Sqlite, burial, fold, prune, schema, store};
@@ -45,15 +46,16 @@ impl Engine for Sqlite {
         self.lock.as_ref().map_or(Ok(()), Lock::check)
     }
 
-    fn settle_up(&self) -> Result<(), LedgerError> {
+    fn settle_up(&self, then: &mut dyn FnMut() -> Result<(), LedgerError>) -> Result<(), LedgerError> {
+        let mut steps = Steps::begin(&self.db).map_err(engine_error(&self.path))?;
         self.ask(|db| {
-            let mut steps = Steps::begin(db)?;
             fold::fold(db, |vms| steps.took(vms))?;
             burial::bury(db)?;
             fold::fold(db, |vms| steps.took(vms))?;
-            fold::drop_events(db)?;
-            steps.end()
-        })
+            fold::drop_events(db)
+        })?;
+        then()?;
+        self.ask(|_| steps.end())
     }
 
     fn prune(&self, keep: u32) -> Result<usize, LedgerError> {
