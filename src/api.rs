@@ -81,6 +81,8 @@ pub struct Api {
 }
 
 impl Api {
+    /// Errors are the user's: a key that no header carries, certificates that cannot be read, a proxy that cannot be used.
+    /// Nothing is called yet.
     pub fn new(endpoint: &Endpoint) -> Result<Self, ClientError> {
         let tls = Tls::for_url(&endpoint.base_url, endpoint.extra_roots.as_deref())?;
         let mask = Mask::new(&endpoint.key).map_err(ClientError::Mask)?;

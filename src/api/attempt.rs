@@ -108,6 +108,7 @@ impl Attempt {
         self.result.as_ref().err().map(|fault| fault.meaning)
     }
 
+    /// Whether it may have acted without our learning its answer.
     pub fn may_have_applied(&self) -> bool {
         self.result.as_ref().is_err_and(|fault| fault.may_have_applied)
     }

@@ -38,6 +38,7 @@ impl BaseUrl {
         self.0.scheme() == "http"
     }
 
+    /// Without a slash at its end.
     pub fn as_str(&self) -> &str {
         self.0.as_str().trim_end_matches('/')
     }

@@ -38,6 +38,7 @@ impl Column {
         Self::AccountId,
     ];
 
+    /// Its name in our own inventories and reports.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Vmid => "vmid",
@@ -128,6 +129,7 @@ pub enum InvalidColumnMap {
 }
 
 impl ColumnMap {
+    /// Errors: a column that is mapped twice, or two that are mapped to one header.
     pub fn new(mappings: impl IntoIterator<Item = Mapping>) -> Result<Self, InvalidColumnMap> {
         let mut map = Self::default();
         for Mapping { column, header } in mappings {

@@ -24,6 +24,7 @@ impl Default for Inputs {
 }
 
 impl Inputs {
+    /// `stdin` is what `-` names.
     pub fn with_stdin(stdin: impl Read + 'static) -> Self {
         Self { stdin: Box::new(stdin), copies: Vec::new() }
     }

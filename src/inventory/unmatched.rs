@@ -37,6 +37,7 @@ impl Met {
 }
 
 impl<'a> Unmatched<'a> {
+    /// Nothing of the selection has met a VM yet.
     pub fn new(selection: &'a Selection) -> Self {
         let racks = vec![false; selection.racks().len()];
         let wheres = vec![Met::Nothing; selection.wheres().len()];

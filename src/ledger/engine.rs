@@ -81,6 +81,7 @@ pub trait Draft: Debug {
     /// Notes an invalid row that the run goes on without.
     fn skip(&mut self, file: &str, line: u64, field: &str, reason: &str) -> Result<(), LedgerError>;
 
+    /// VMs added so far.
     fn selected(&self) -> u64;
 
     /// Makes the run real. Of the inventory that `reading` tells of, the selected VMs were added.

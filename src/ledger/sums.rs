@@ -53,6 +53,7 @@ pub struct Sums {
 }
 
 impl Sums {
+    /// Of all racks together.
     pub fn counts(&self) -> Counts {
         Counts::sum(self.racks.iter().map(|rack| rack.counts))
     }

@@ -67,10 +67,12 @@ impl Writer {
         self.hold(Request::Release(positions));
     }
 
+    /// Keeps what came of a call, for a VM that waits for another one.
     pub fn defer(&mut self, deferred: impl Into<Box<Deferred>>) {
         self.hold(Request::Defer(deferred.into()));
     }
 
+    /// Keeps a VM's outcome; it counts once [`Reply::Settled`] says that it is on disk.
     pub fn settle(&mut self, settled: impl Into<Box<Settled>>) {
         self.hold(Request::Settle(settled.into()));
     }

@@ -70,6 +70,7 @@ pub enum Settlement {
 }
 
 impl Settlement {
+    /// What its row will say.
     pub fn outcome(&self) -> Outcome {
         match self {
             Self::Success { verdict, .. } => verdict.outcome,
@@ -77,6 +78,7 @@ impl Settlement {
         }
     }
 
+    /// Whether the answer is not what the inventory expects; a failure is no drift.
     pub fn has_drift(&self) -> bool {
         match self {
             Self::Success { drift, .. } => !drift.is_empty(),

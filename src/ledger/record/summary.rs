@@ -25,6 +25,7 @@ impl Counts {
         self.add(outcome, 1);
     }
 
+    /// Counts so many VMs more that came out like this. They are selected already.
     pub fn add(&mut self, outcome: Outcome, vms: u64) {
         match outcome {
             Outcome::Created => self.created += vms,
@@ -34,6 +35,7 @@ impl Counts {
         }
     }
 
+    /// Of racks, or of runs.
     pub fn sum(all: impl Iterator<Item = Self>) -> Self {
         all.fold(Self::default(), |sum, counts| Self {
             selected: sum.selected + counts.selected,
@@ -45,6 +47,7 @@ impl Counts {
         })
     }
 
+    /// VMs whose network is another than before.
     pub fn changed(&self) -> u64 {
         self.created + self.updated
     }

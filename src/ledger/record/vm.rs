@@ -45,6 +45,7 @@ pub struct Pair {
 }
 
 impl Pair {
+    /// How the second run differs from the first; `None` where it does not.
     pub fn difference(&self) -> Option<Difference> {
         difference(self.before.as_ref(), self.after.as_ref())
     }
