@@ -11,17 +11,22 @@ mod body;
 mod client_error;
 mod clip;
 mod departure;
+mod dialect;
 mod error_body;
 mod fault;
+mod fields;
 mod line;
 mod mask;
 mod meaning;
 mod object;
 mod proxy;
 mod server_clock;
+#[cfg(test)]
+mod sockets;
 mod tls;
 mod transport;
 mod v1;
+mod v2;
 mod wait;
 
 use std::sync::Arc;
@@ -43,6 +48,7 @@ pub use server_clock::ServerClock;
 pub(crate) use v1::tests::attempt as answered;
 
 use crate::clock;
+use crate::dialect::Dialect;
 use crate::vm::{Action, VmId};
 use announced::Stated;
 use clip::clip;
@@ -57,6 +63,7 @@ use transport::Known;
 #[derive(Debug, Clone)]
 pub struct Endpoint {
     pub base_url: BaseUrl,
+    pub dialect: Dialect,
     pub key: SecretString,
     /// Of a call from the moment at which it leaves, until its answer is there.
     pub timeout: Duration,
@@ -69,12 +76,13 @@ pub struct Endpoint {
     pub proxy: Option<ProxyUrl>,
 }
 
-/// A client of v1's routed-IPv6 endpoint.
+/// A client of the routed-IPv6 endpoint, in one dialect.
 #[derive(Debug, Clone)]
 pub struct Api {
     lines: Arc<Lines>,
     /// `None` where plain HTTP is spoken.
     tls: Option<Tls>,
+    dialect: Dialect,
     base: Url,
     mask: Mask,
     timeout: Duration,
@@ -89,6 +97,7 @@ impl Api {
         Ok(Self {
             lines: Arc::new(lines(endpoint.clone(), tls.clone())?),
             tls,
+            dialect: endpoint.dialect,
             base: endpoint.base_url.0.clone(),
             mask,
             timeout: endpoint.timeout,
@@ -102,7 +111,8 @@ impl Api {
         let begun = Instant::now();
         let mut attempt = Attempt::unanswered(clock::now());
         let (line, departure) = (self.lines.line(), Departure::default());
-        let request = line.client.post(v1::url(&self.base, vm)).body(departure.body(v1::body(action)));
+        let url = dialect::url(self.dialect, &self.base, vm);
+        let request = line.client.post(url).body(departure.body(dialect::body(action)));
         let ended = tokio::select! {
             biased;
             () = self.exchange(request, &line, &departure, &mut attempt) => true,
@@ -156,10 +166,12 @@ impl Api {
         attempt.date = head.date;
         attempt.request_id.clone_from(&head.request_id);
         match self.body(response).await {
-            Ok(body) => v1::read(&head, &self.mask.text(body::decode(&body)), attempt),
+            Ok(body) => {
+                dialect::read(self.dialect, &head, &self.mask.text(body::decode(&body)), attempt);
+            }
             // An error's status says enough; a success is nothing without its body.
             Err(cut) if head.is_success() => attempt.result = Err(cut),
-            Err(_) => v1::read(&head, "", attempt),
+            Err(_) => dialect::read(self.dialect, &head, "", attempt),
         }
         attempt.announced = stated.at(attempt.server_time().unwrap_or_else(clock::now));
         if let Err(fault) = &mut attempt.result
@@ -196,7 +208,7 @@ impl Api {
 
 /// A first line to the API, and how to make more.
 fn lines(endpoint: Endpoint, tls: Option<Tls>) -> Result<Lines, ClientError> {
-    let headers = headers(&endpoint.key)?;
+    let headers = headers(endpoint.dialect, &endpoint.key)?;
     let dial = move || {
         let client = builder(&endpoint.base_url, endpoint.proxy.as_ref(), tls.as_ref())?
             .default_headers(headers.clone())
@@ -244,12 +256,13 @@ fn builder(url: &BaseUrl, proxy: Option<&ProxyUrl>, tls: Option<&Tls>) -> Result
     })
 }
 
-fn headers(key: &SecretString) -> Result<HeaderMap, ClientError> {
+fn headers(dialect: Dialect, key: &SecretString) -> Result<HeaderMap, ClientError> {
+    let (name, key) = dialect::key(dialect, key);
     let mut key = HeaderValue::from_str(key.expose_secret()).map_err(|_| ClientError::Key)?;
     key.set_sensitive(true);
     let json = HeaderValue::from_static("application/json");
     let mut headers = HeaderMap::new();
-    headers.insert("x-api-key", key);
+    headers.insert(name, key);
     headers.insert(CONTENT_TYPE, json.clone());
     headers.insert(ACCEPT, json);
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
@@ -267,8 +280,10 @@ mod tests {
 
     #[test]
     fn a_key_that_no_header_can_carry_is_refused() {
-        assert!(headers(&SecretString::from("a\nb")).is_err());
-        let headers = headers(&SecretString::from("secret-marker")).unwrap();
-        assert!(!format!("{headers:?}").contains("secret-marker"));
+        for &dialect in Dialect::ALL {
+            assert!(headers(dialect, &SecretString::from("a\nb")).is_err());
+            let headers = headers(dialect, &SecretString::from("secret-marker")).unwrap();
+            assert!(!format!("{headers:?}").contains("secret-marker"));
+        }
     }
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use reqwest::Response;
 use reqwest::header::{AGE, CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER};
 
-use super::attempt::Fault;
+use super::attempt::{Attempt, Fault};
 use super::clip::clip;
 use super::error_body::ErrorBody;
 use super::meaning::Sense;
@@ -54,8 +54,34 @@ fn text(headers: &HeaderMap, name: &str) -> Option<String> {
 }
 
 /// The fault of an answer whose status is not 2xx, or that is no valid success.
-pub(super) fn of_answer(head: &Head, body: &ErrorBody, sense: Sense) -> Fault {
+fn of_answer(head: &Head, body: &ErrorBody, sense: Sense) -> Fault {
     Fault { retry_after: longest(head, body), ..Fault::of(sense, line(head, body)) }
+}
+
+/// Notes an answer that is no success, with what its body says of itself.
+pub(super) fn refuse(
+    head: &Head,
+    text: &str,
+    sense: impl FnOnce(&ErrorBody) -> Sense,
+    attempt: &mut Attempt,
+) {
+    let body = ErrorBody::read(text, head.content_type.as_deref());
+    attempt.timestamp = body.timestamp;
+    attempt.request_id = body.request_id.clone().or(attempt.request_id.take());
+    let sense = sense(&body);
+    attempt.result = Err(of_answer(head, &body, sense));
+}
+
+/// Notes a 2xx that is no answer, and what it was instead.
+pub(super) fn misread(head: &Head, text: &str, reason: &str, attempt: &mut Attempt) {
+    refuse(head, text, |_| Sense::MALFORMED, attempt);
+    if let Err(fault) = &mut attempt.result {
+        fault.message = undocumented(&format!("{reason}: {}", fault.message));
+    }
+}
+
+pub(super) fn undocumented(reason: &str) -> String {
+    clip(&format!("not the documented answer: {reason}"))
 }
 
 /// Of all the waits that an answer asks for, the longest. Moments are those of its own `Date`.

@@ -1,51 +1,28 @@
 //! The v1 dialect: `POST /api/vm/{vmid}/routed-ipv6`, its answers and their traps.
 
-use std::fmt::Display;
-use std::str::FromStr;
-
-use reqwest::Url;
-
 use super::attempt::{Attempt, Fault};
 use super::body::spaced;
-use super::clip::clip;
-use super::error_body::ErrorBody;
 use super::fault::{self, Head};
+use super::fields::{Absence, Tolerated, address, boolean, contradiction, object};
 use super::meaning::Sense;
-use super::object::{Object, Raw};
-use crate::allocation::{Allocation, Moment};
+use super::object::Object;
+use crate::allocation::Allocation;
 use crate::outcome::Answer;
-use crate::vm::{Action, VmId};
 
-pub(super) fn url(base: &Url, vm: &VmId) -> Url {
-    let mut url = base.clone();
-    url.set_path(&format!("{}/api/vm/{vm}/routed-ipv6", base.path().trim_end_matches('/')));
-    url
-}
+/// The header that carries the key.
+pub(super) const KEY: &str = "x-api-key";
 
-/// `action` is required, and no other field is allowed.
-pub(super) fn body(action: Action) -> &'static str {
-    match action {
-        Action::Allocate => r#"{"action":"allocate"}"#,
-        Action::RefreshNextHop => r#"{"action":"refresh_next_hop"}"#,
-    }
-}
+/// The path of all VMs.
+pub(super) const VMS: &str = "/api/vm";
 
-/// Reads an answer into `attempt`. `success`, `created`, `prefix` and `next_hop` decide; the rest is tolerated.
+/// Reads a 2xx into `attempt`. `success`, `created`, `prefix` and `next_hop` decide; the rest is tolerated.
 pub(super) fn read(head: &Head, text: &str, attempt: &mut Attempt) {
-    if !head.is_success() {
-        return refuse(head, text, |body| Sense::of_error(head.status, body), attempt);
-    }
     let json = spaced(text);
     let envelope = Object::read(&json).ok_or_else(|| "no JSON object".to_owned());
     match envelope.and_then(|envelope| Ok((boolean(&envelope, "success")?, envelope))) {
         Ok((true, envelope)) => accept(head, &envelope, attempt),
-        Ok((false, _)) => refuse(head, text, |_| Sense::REFUSED, attempt),
-        Err(reason) => {
-            refuse(head, text, |_| Sense::MALFORMED, attempt);
-            if let Err(fault) = &mut attempt.result {
-                fault.message = undocumented(&format!("{reason}: {}", fault.message));
-            }
-        }
+        Ok((false, _)) => fault::refuse(head, text, |_| Sense::REFUSED, attempt),
+        Err(reason) => fault::misread(head, text, &reason, attempt),
     }
 }
 
@@ -54,19 +31,7 @@ fn accept(head: &Head, envelope: &Object<'_>, attempt: &mut Attempt) {
     attempt.timestamp = rest.moment("timestamp", Absence::Fine).and_then(|at| at.at());
     attempt.request_id = rest.id("requestId", Absence::Fine).or(attempt.request_id.take());
     attempt.result = answer(head.status, envelope, rest.warnings)
-        .map_err(|reason| Fault::malformed(undocumented(&reason)));
-}
-
-fn refuse(head: &Head, text: &str, sense: impl FnOnce(&ErrorBody) -> Sense, attempt: &mut Attempt) {
-    let body = ErrorBody::read(text, head.content_type.as_deref());
-    attempt.timestamp = body.timestamp;
-    attempt.request_id = body.request_id.clone().or(attempt.request_id.take());
-    let sense = sense(&body);
-    attempt.result = Err(fault::of_answer(head, &body, sense));
-}
-
-fn undocumented(reason: &str) -> String {
-    clip(&format!("not the documented answer: {reason}"))
+        .map_err(|reason| Fault::malformed(fault::undocumented(&reason)));
 }
 
 /// The answer of an envelope that says `success: true`, or what is wrong with it.
@@ -83,169 +48,18 @@ fn answer(status: u16, envelope: &Object<'_>, mut warnings: Vec<String>) -> Resu
         client_id: rest.id("client_id", Absence::Odd),
         account_id: rest.id("account_id", Absence::Odd),
         proxmox_vm_id: rest.id("proxmox_vm_id", Absence::Odd),
-        status: rest.word("status"),
+        status: rest.word("status", Absence::Odd),
         allocated_at: rest.moment("allocated_at", Absence::Odd),
         released_at: rest.moment("released_at", Absence::Fine),
         cooldown_until: rest.moment("cooldown_until", Absence::Fine),
         created_at: rest.moment("created_at", Absence::Odd),
         updated_at: rest.moment("updated_at", Absence::Odd),
-        metadata_updated_at: rest.metadata_updated_at(),
+        metadata_updated_at: rest.moment_within("metadata", "updatedAt"),
     };
-    let length = allocation.prefix.length();
-    if let Some(stated) = rest.prefix_length().filter(|&stated| stated != i64::from(length)) {
-        rest.warnings.push(format!("prefix_length is {stated}, but the prefix says {length}"));
-    }
+    rest.check_length("prefix_length", Absence::Odd, &allocation.prefix);
     warnings.append(&mut rest.warnings);
-    if created != (status == 201) {
-        warnings.push(format!("created is {created}, but the status is {status}"));
-    }
+    warnings.extend(contradiction(created, status));
     Ok(Answer { created, allocation, warnings })
-}
-
-/// A field that decides: it is there, and once.
-fn decisive<'a>(object: &Object<'a>, name: &str) -> Result<Raw<'a>, String> {
-    match object.get_all(name) {
-        (_, true) => Err(format!("{name} is there twice")),
-        (value, false) => value.ok_or_else(|| format!("{name} is missing")),
-    }
-}
-
-fn boolean(object: &Object<'_>, name: &str) -> Result<bool, String> {
-    let value = decisive(object, name)?;
-    value.boolean().ok_or_else(|| not(name, value, "true or false"))
-}
-
-fn object<'a>(parent: &Object<'a>, name: &str) -> Result<Object<'a>, String> {
-    let value = decisive(parent, name)?;
-    value.object().ok_or_else(|| not(name, value, "an object"))
-}
-
-fn address<T: FromStr<Err: Display>>(allocation: &Object<'_>, name: &str) -> Result<T, String> {
-    let value = decisive(allocation, name)?;
-    let text = value.string().ok_or_else(|| not(name, value, "a text"))?;
-    text.trim().parse().map_err(|error| format!("{name} {:?} is {error}", clip(&text)))
-}
-
-fn not(name: &str, value: Raw<'_>, expected: &str) -> String {
-    format!("{name} is {}, not {expected}", clip(value.as_str()))
-}
-
-/// Whether a field may be null, or not be there at all.
-#[derive(Clone, Copy, PartialEq)]
-enum Absence {
-    Fine,
-    Odd,
-}
-
-/// The fields of an object that decide nothing: taken where they can be read, else unknown; and what is odd about them.
-struct Tolerated<'o, 'a> {
-    object: &'o Object<'a>,
-    warnings: Vec<String>,
-}
-
-impl<'o, 'a> Tolerated<'o, 'a> {
-    fn of(object: &'o Object<'a>) -> Self {
-        Self { object, warnings: Vec::new() }
-    }
-
-    fn get(&mut self, name: &str, absence: Absence) -> Option<Raw<'a>> {
-        let (value, is_twice) = self.object.get_all(name);
-        if is_twice {
-            self.warnings.push(format!("{name} is there twice"));
-        }
-        if absence == Absence::Odd && value.is_none_or(Raw::is_null) {
-            let how = if value.is_some() { "null" } else { "missing" };
-            self.warnings.push(format!("{name} is {how}"));
-        }
-        value.filter(|value| !value.is_null())
-    }
-
-    fn warn(&mut self, name: &str, value: Raw<'_>, expected: &str) {
-        self.warnings.push(not(name, value, expected));
-    }
-
-    /// Ids are texts in some places and integers in others.
-    fn id(&mut self, name: &str, absence: Absence) -> Option<String> {
-        let value = self.get(name, absence)?;
-        let text = text(value);
-        if text.is_none() && !is_integer(value) {
-            self.warn(name, value, "a text or an integer");
-        }
-        text.or_else(|| integer(value))
-    }
-
-    fn word(&mut self, name: &str) -> Option<String> {
-        let value = self.get(name, Absence::Odd)?;
-        let text = text(value);
-        if text.is_none() {
-            self.warn(name, value, "a text");
-        }
-        text
-    }
-
-    fn moment(&mut self, name: &str, absence: Absence) -> Option<Moment> {
-        let value = self.get(name, absence)?;
-        let text = text(value);
-        if text.is_none() {
-            self.warn(name, value, if value.string().is_some() { "a time" } else { "a text" });
-        }
-        text.or_else(|| bare_time(value)).map(Moment::from)
-    }
-
-    fn prefix_length(&mut self) -> Option<i64> {
-        let value = self.get("prefix_length", Absence::Odd)?;
-        if !is_integer(value) {
-            self.warn("prefix_length", value, "an integer");
-        }
-        match value.string() {
-            Some(text) => integer(Raw::read(text.trim())?)?.parse().ok(),
-            None => integer(value)?.parse().ok(),
-        }
-    }
-
-    fn metadata_updated_at(&mut self) -> Option<Moment> {
-        let value = self.get("metadata", Absence::Fine)?;
-        let object = value.object();
-        if object.is_none() {
-            self.warn("metadata", value, "an object");
-        }
-        // A text may hold the object.
-        let text = value.string();
-        let object = object.or_else(|| Object::read(text.as_deref()?))?;
-        let mut metadata = Tolerated::of(&object);
-        let at = metadata.moment("updatedAt", Absence::Fine);
-        self.warnings.extend(metadata.warnings.iter().map(|warning| format!("metadata.{warning}")));
-        at
-    }
-}
-
-/// A string that says something.
-fn text(value: Raw<'_>) -> Option<String> {
-    value.string().map(|text| clip(&text)).filter(|text| !text.is_empty())
-}
-
-/// A time as a number, or that there is one; 0 and `false` are none, as null is.
-fn bare_time(value: Raw<'_>) -> Option<String> {
-    let is_zero = |number: &str| number.trim_matches(['-', '0', '.']).is_empty();
-    let is_one = value.number().is_some_and(|number| !is_zero(number)) || value.boolean() == Some(true);
-    is_one.then(|| clip(value.as_str()))
-}
-
-fn is_integer(value: Raw<'_>) -> bool {
-    value.number().is_some_and(|number| number.bytes().all(|byte| byte == b'-' || byte.is_ascii_digit()))
-}
-
-/// Beyond 2^53, neighbours are the same number.
-const EXACT: f64 = 9_007_199_254_740_992.0;
-
-/// A whole number, however it is written.
-fn integer(value: Raw<'_>) -> Option<String> {
-    let number = value.number()?;
-    if is_integer(value) {
-        return Some(clip(number));
-    }
-    let number: f64 = number.parse().ok()?;
-    (number.fract() == 0.0 && number.abs() <= EXACT).then(|| format!("{number:.0}"))
 }
 
 #[cfg(test)]
@@ -254,7 +68,9 @@ pub(crate) mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::api::Fault;
+    use crate::allocation::Moment;
+    use crate::api::{Fault, dialect};
+    use crate::dialect::Dialect;
     use crate::outcome::Failure;
 
     fn documented() -> Value {
@@ -280,7 +96,8 @@ pub(crate) mod tests {
     pub(crate) fn attempt(status: u16, body: &[u8]) -> Attempt {
         let mut attempt =
             Attempt { status: Some(status), ..Attempt::unanswered(jiff::Timestamp::UNIX_EPOCH) };
-        read(&Head { status, ..Head::default() }, &crate::api::body::decode(body), &mut attempt);
+        let text = crate::api::body::decode(body);
+        dialect::read(Dialect::V1, &Head { status, ..Head::default() }, &text, &mut attempt);
         attempt
     }
 

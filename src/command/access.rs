@@ -8,6 +8,7 @@ use tracing::{info, warn};
 use super::failure::Refusal;
 use crate::api::{Api, BaseUrl, Endpoint};
 use crate::config::{ApiKey, ApiSettings};
+use crate::dialect::Dialect;
 
 /// What it takes to call the API.
 pub(super) struct Access<'a> {
@@ -42,6 +43,7 @@ impl<'a> Access<'a> {
         let ApiSettings { ca_file, proxy, timeout, connect_timeout, pool, .. } = self.settings;
         let endpoint = Endpoint {
             base_url: base_url.clone(),
+            dialect: Dialect::V1,
             key: self.key.secret.clone(),
             timeout: *timeout,
             connect_timeout: *connect_timeout,

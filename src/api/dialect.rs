@@ -1,0 +1,162 @@
+//! What is said to the API and how its answers are read, in whichever dialect it is spoken to.
+//!
+//! Pure. What differs is in a file for each dialect, and picked here; what they have in common is in one place.
+
+use std::borrow::Cow;
+
+use reqwest::Url;
+use secrecy::{ExposeSecret, SecretString};
+
+use super::attempt::Attempt;
+use super::fault::{self, Head};
+use super::meaning::Sense;
+use super::{v1, v2};
+use crate::dialect::Dialect;
+use crate::vm::{Action, VmId};
+
+/// The header that carries the key: its name in lower case, and its value.
+pub(super) fn key(dialect: Dialect, key: &SecretString) -> (&'static str, SecretString) {
+    match dialect {
+        Dialect::V1 => (v1::KEY, key.clone()),
+        Dialect::V2 => (v2::KEY, v2::bearer(key.expose_secret()).into()),
+    }
+}
+
+/// Where a VM's allocation is asked for.
+pub(super) fn url(dialect: Dialect, base: &Url, vm: &VmId) -> Url {
+    let vms = match dialect {
+        Dialect::V1 => v1::VMS,
+        Dialect::V2 => v2::VMS,
+    };
+    let mut url = base.clone();
+    let (base, vm) = (base.path().trim_end_matches('/'), segment(vm.as_str()));
+    url.set_path(&format!("{base}{vms}/{vm}/routed-ipv6"));
+    url
+}
+
+/// One segment of a path, whatever the text is. What no id has is escaped twice: once is undone on the way by some, and
+/// `%2E%2E` is read as `..`.
+fn segment(id: &str) -> Cow<'_, str> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    if id.bytes().all(is_plain) {
+        return id.into();
+    }
+    let escaped = |byte: u8| if is_plain(byte) { char::from(byte).into() } else { format!("%25{byte:02X}") };
+    id.bytes().map(escaped).collect()
+}
+
+/// `action` is v1's only field; in v2 nothing but that is ever sent.
+pub(super) fn body(action: Action) -> &'static str {
+    match action {
+        Action::Allocate => r#"{"action":"allocate"}"#,
+        Action::RefreshNextHop => r#"{"action":"refresh_next_hop"}"#,
+    }
+}
+
+/// Reads an answer into `attempt`.
+pub(super) fn read(dialect: Dialect, head: &Head, text: &str, attempt: &mut Attempt) {
+    match dialect {
+        _ if !head.is_success() => {
+            fault::refuse(head, text, |body| Sense::of_error(head.status, body), attempt);
+        }
+        Dialect::V1 => v1::read(head, text, attempt),
+        Dialect::V2 => v2::read(head, text, attempt),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const V2: &str = "vps_01hxa3b4c5d6e7f8g9h0j1k2m3";
+
+    fn path(dialect: Dialect, base: &str, id: &str) -> String {
+        url(dialect, &base.parse().unwrap(), &VmId::from(id)).to_string()
+    }
+
+    #[test]
+    fn each_dialect_has_its_path_below_the_base_url() {
+        for (base, v1, v2) in [
+            (
+                "https://cloud.hostup.se",
+                "https://cloud.hostup.se/api/vm/10000/routed-ipv6",
+                format!("https://cloud.hostup.se/api/v2/vps/{V2}/routed-ipv6"),
+            ),
+            (
+                "http://127.0.0.1:8080/below/",
+                "http://127.0.0.1:8080/below/api/vm/10000/routed-ipv6",
+                format!("http://127.0.0.1:8080/below/api/v2/vps/{V2}/routed-ipv6"),
+            ),
+        ] {
+            assert_eq!(path(Dialect::V1, base, "10000"), v1);
+            assert_eq!(path(Dialect::V2, base, V2), v2);
+        }
+    }
+
+    #[test]
+    fn the_key_goes_where_the_dialect_has_it() {
+        let secret = SecretString::from("k-1");
+        let shown = |dialect| {
+            let (name, value) = key(dialect, &secret);
+            (name, value.expose_secret().to_owned())
+        };
+        assert_eq!(shown(Dialect::V1), ("x-api-key", "k-1".to_owned()));
+        assert_eq!(shown(Dialect::V2), ("authorization", "Bearer k-1".to_owned()));
+    }
+
+    /// Whatever was taken for an id, once and twice unescaped, is one segment and no step up.
+    fn stays_one_segment(dialect: Dialect, id: &str) {
+        let url = url(dialect, &"https://host/base".parse().unwrap(), &VmId::from(id));
+        assert_eq!((url.query(), url.fragment(), url.host_str()), (None, None, Some("host")), "{id:?}");
+        let segments: Vec<&str> = url.path_segments().unwrap().collect();
+        let (vm, last) = (segments[segments.len() - 2], segments[segments.len() - 1]);
+        let vms = match dialect {
+            Dialect::V1 => &["base", "api", "vm"][..],
+            Dialect::V2 => &["base", "api", "v2", "vps"],
+        };
+        assert_eq!((&segments[..segments.len() - 2], last), (vms, "routed-ipv6"), "{id:?}");
+        let once = vm.replace("%25", "%");
+        assert!(!once.contains(['/', '.', '\\', '?', '#']) && once.is_ascii(), "{id:?}: {once}");
+    }
+
+    #[test]
+    fn what_is_meant_to_do_harm_stays_one_segment() {
+        for &dialect in Dialect::ALL {
+            for id in [
+                "..",
+                ".",
+                "../x",
+                "vps_../x",
+                "1/2",
+                "%2e%2e",
+                "%2f",
+                "1?x=1",
+                "1#x",
+                "1\\2",
+                "\n",
+                "1\t2",
+                "\0",
+                " ",
+                "ü",
+                "1;x",
+                "@host",
+                "//host",
+                &"9".repeat(10_000),
+                "",
+            ] {
+                stays_one_segment(dialect, id);
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_leaves_its_place_in_the_path(id in ".{0,40}") {
+            for &dialect in Dialect::ALL {
+                stays_one_segment(dialect, &id);
+            }
+        }
+    }
+}
