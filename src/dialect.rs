@@ -34,25 +34,40 @@ impl fmt::Display for Fit {
 }
 
 impl Dialect {
+    /// [`Self::ALL`], as many as they are.
+    pub const EACH: [Self; 2] = [Self::V1, Self::V2];
+
     /// The id that a person means by `text`.
     ///
     /// v1: an integer from 1 to 2^63−1, in decimal without a sign or a leading zero. v2: `vps_` and a ULID in lower case.
     /// Equal ids are equal texts.
     pub fn vm_id(self, text: &str) -> Result<VmId, InvalidVmId> {
-        match self.number(text) {
-            Some(_) => Ok(text.into()),
-            None => {
-                let fits = Self::ALL.iter().copied().find(|other| other.number(text).is_some());
-                Err(InvalidVmId { dialect: self, fits })
-            }
-        }
+        self.number(text).map(|_| text.into())
     }
 
-    /// The number that an id is written for: another for each id of one dialect. `None` where it is no id of this one.
-    pub fn number(self, id: &str) -> Option<u128> {
+    /// The number that an id stands for: another for each id of one dialect, and in v1 the id itself.
+    pub fn number(self, id: &str) -> Result<u128, InvalidVmId> {
+        let fits = || Self::of(id).map(|(other, _)| other);
+        self.read(id).ok_or_else(|| InvalidVmId { dialect: self, fits: fits() })
+    }
+
+    /// The dialect that has such an id, and its number there.
+    pub fn of(id: &str) -> Option<(Self, u128)> {
+        Self::ALL.iter().find_map(|&dialect| Some((dialect, dialect.read(id)?)))
+    }
+
+    fn read(self, id: &str) -> Option<u128> {
         match self {
             Self::V1 => integer(id),
             Self::V2 => id.strip_prefix(VPS).and_then(ulid),
+        }
+    }
+
+    /// The id of that [`Self::number`].
+    pub fn written(self, number: u128) -> VmId {
+        match self {
+            Self::V1 => number.to_string().as_str().into(),
+            Self::V2 => format!("{VPS}{}", in_base32(number)).as_str().into(),
         }
     }
 
@@ -66,7 +81,7 @@ impl Dialect {
 }
 
 /// What v2's ids begin with.
-const VPS: &str = "vps_";
+pub(crate) const VPS: &str = "vps_";
 
 /// The decimal form only: no sign, no leading zero.
 fn integer(text: &str) -> Option<u128> {
@@ -81,6 +96,13 @@ fn ulid(text: &str) -> Option<u128> {
         return None;
     }
     text.bytes().try_fold(0, |number, digit| Some(number << 5 | u128::from(base32(digit)?)))
+}
+
+/// As [`ulid`] reads it.
+fn in_base32(number: u128) -> String {
+    let digit =
+        |place: u32| char::from(b"0123456789abcdefghjkmnpqrstvwxyz"[(number >> (5 * place) & 31) as usize]);
+    (0..26).rev().map(digit).collect()
 }
 
 /// Crockford's base 32 in lower case: no `i`, `l`, `o` or `u`.
@@ -190,10 +212,13 @@ mod tests {
                 for id in ids() {
                     prop_assert_eq!(Dialect::ALL.iter().filter(|other| other.vm_id(id.as_str()).is_ok()).count(), 1);
                 }
+                for id in ids() {
+                    prop_assert_eq!(dialect.number(id.as_str()).map(|number| dialect.written(number)), Ok(id));
+                }
                 let order = |id: &VmId| (id.as_str().len(), id.clone());
                 for (one, other) in ids().zip(ids().skip(1)) {
-                    let numbers = dialect.number(one.as_str()).cmp(&dialect.number(other.as_str()));
-                    prop_assert_eq!(numbers, order(&one).cmp(&order(&other)));
+                    let number = |id: &VmId| dialect.number(id.as_str()).unwrap();
+                    prop_assert_eq!(number(&one).cmp(&number(&other)), order(&one).cmp(&order(&other)));
                 }
             }
         }

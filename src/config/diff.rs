@@ -25,7 +25,7 @@ impl DiffSettings {
             ledger: LedgerSettings::of(common, typed.reading.sandbox)?,
             from: typed.from,
             to: typed.to,
-            selection: SelectionSettings::of(&typed.selection),
+            selection: SelectionSettings::of(&typed.selection, None),
             files: typed.output.into_iter().map(ReportFile::named).collect::<Result<_, _>>()?,
             form: Form::of(typed.reading.format),
         })

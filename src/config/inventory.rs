@@ -26,8 +26,9 @@ impl InventorySettings {
         selection: &SelectionArgs,
         action_given: bool,
     ) -> Result<Self, ConfigError> {
+        let dialect = Dialect::V1;
         let reading = ReadOptions {
-            dialect: Dialect::V1,
+            dialect,
             format: typed.inventory_format,
             delimiter: typed.delimiter.unwrap_or_default(),
             encoding: typed.encoding,
@@ -36,7 +37,7 @@ impl InventorySettings {
             action_given,
         };
         let (files, skip_invalid) = (files.to_vec(), typed.skip_invalid);
-        Ok(Self { files, reading, skip_invalid, selection: SelectionSettings::of(selection) })
+        Ok(Self { files, reading, skip_invalid, selection: SelectionSettings::of(selection, Some(dialect)) })
     }
 }
 
@@ -45,16 +46,19 @@ pub(crate) struct SelectionSettings {
     racks: Vec<RackPattern>,
     vmids: Vec<VmidPattern>,
     wheres: Vec<WherePattern>,
+    /// Whose ids may be named; `None`: either's.
+    dialect: Option<Dialect>,
     /// The first so many of the selected VMs only.
     pub(crate) limit: Option<u64>,
 }
 
 impl SelectionSettings {
-    pub(super) fn of(typed: &SelectionArgs) -> Self {
+    pub(super) fn of(typed: &SelectionArgs, dialect: Option<Dialect>) -> Self {
         Self {
             racks: typed.rack.clone(),
             vmids: typed.vmid.clone(),
             wheres: typed.r#where.clone(),
+            dialect,
             limit: typed.limit,
         }
     }
@@ -66,6 +70,6 @@ impl SelectionSettings {
 
     /// Reads those files.
     pub(crate) fn read(&self) -> Result<Selection, SelectionError> {
-        Selection::new(self.racks.clone(), self.vmids.clone(), self.wheres.clone())
+        Selection::new(self.racks.clone(), self.vmids.clone(), self.wheres.clone(), self.dialect)
     }
 }

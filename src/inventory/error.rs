@@ -4,9 +4,9 @@
 
 use std::fmt;
 use std::io;
-use std::num::ParseIntError;
 
 use super::source::MAX_ROW_BYTES;
+use crate::dialect::InvalidVmId;
 use crate::text::escape;
 
 /// The column of an [`InvalidRow`] that is wrong as a whole.
@@ -90,7 +90,7 @@ pub enum InventoryError {
 #[error(transparent)]
 pub enum SeenError {
     File(#[from] io::Error),
-    Vmid(#[from] ParseIntError),
+    Vmid(#[from] InvalidVmId),
 }
 
 /// What is wrong with a file, before it is known which file it is.

@@ -115,7 +115,7 @@ pub fn read<E: From<InventoryError>>(
         options,
         on_event,
         names,
-        seen: Seen::new(),
+        seen: Seen::new(options.dialect),
         labels: HashSet::new(),
         has_action: options.action_given,
         without_action: 0,
@@ -549,6 +549,27 @@ mod tests {
                 "-:1: row 4: vmid: 1 is in -:1 (row 1) already, with other contents",
             ]
         );
+    }
+
+    #[test]
+    fn the_dialect_says_which_ids_rows_may_have() {
+        let vps = "vps_01hxa3b4c5d6e7f8g9h0j1k2m3";
+        let text =
+            format!("vmid,name\n10000,a\n{vps},b\n{vps},b\n{vps},c\nvps_../x,d\n{},e\n", "9".repeat(10_000));
+        let given = |dialect| piped(&text, &ReadOptions { dialect, ..options(&[], true) }).unwrap();
+        let [v1, v2] = Dialect::EACH.map(given);
+        assert_eq!((v1.vms.len(), v1.vms[0].id.as_str(), v1.invalid.len()), (1, "10000", 5));
+        assert!(
+            v1.invalid[0].ends_with("such as 10000); with --api v2 it would be one"),
+            "{}",
+            v1.invalid[0]
+        );
+        assert_eq!((v2.vms.len(), v2.vms[0].id.as_str()), (1, vps));
+        assert_eq!(v2.repeats, [format!("{vps} at 4 as at 3")]);
+        assert!(v2.invalid[0].ends_with("; with --api v1 it would be one"), "{}", v2.invalid[0]);
+        assert_eq!(v2.invalid[1], format!("-:5: vmid: {vps} is in -:3 already, with other contents"));
+        assert!(v2.invalid[2].starts_with("-:6: vmid: \"vps_../x\": not a HostUp VM id (vps_ and 26 "));
+        assert!(v2.invalid[3].len() < 300, "{}", v2.invalid[3]);
     }
 
     #[test]

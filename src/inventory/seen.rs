@@ -13,6 +13,7 @@ use tempfile::{SpooledData, SpooledTempFile};
 use super::error::SeenError;
 use super::vm::Vm;
 use crate::allocation::{Expected, NextHop, Prefix};
+use crate::dialect::Dialect;
 use crate::filter::Filter;
 use crate::vm::Action;
 
@@ -41,6 +42,7 @@ pub(super) enum Sight {
 }
 
 pub(super) struct Seen {
+    dialect: Dialect,
     hashes: RandomState,
     log: Log,
     /// VMs that may have been there before.
@@ -50,14 +52,15 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    pub(super) fn new() -> Self {
-        Self { hashes: RandomState::new(), log: Log::new(), doubts: 0, index: None }
+    pub(super) fn new(dialect: Dialect) -> Self {
+        Self { dialect, hashes: RandomState::new(), log: Log::new(), doubts: 0, index: None }
     }
 
     /// Notes a VM where it is the first of its id.
     pub(super) fn note(&mut self, vm: &Vm, at: Position) -> Result<Sight, SeenError> {
-        // Integers take half the time of the ids' texts; v1 has no other ids.
-        let note = Note { vmid: vm.id.as_str().parse()?, contents: digest(vm, &self.hashes), at };
+        // Numbers take half the time of the ids' texts.
+        let vmid = self.dialect.number(vm.id.as_str())?;
+        let note = Note { vmid, contents: digest(vm, &self.hashes), at };
         Ok(match self.first_of(note.words())?.map(Note::of_words) {
             None => Sight::First,
             Some(first) if first.contents == note.contents => Sight::Repeat(first.at),
@@ -70,14 +73,14 @@ impl Seen {
         if let Some(index) = &mut self.index {
             return index.insert(new);
         }
-        if self.log.is_new(new[0]) {
+        if self.log.is_new(id(new)) {
             return self.log.append(new).map(|()| None);
         }
         self.doubts += 1;
         if self.doubts > DOUBTS {
             return self.index.insert(self.log.index()?).insert(new);
         }
-        let first = self.log.find(new[0])?;
+        let first = self.log.find(id(new))?;
         if first.is_none() {
             self.log.append(new)?;
         }
@@ -87,22 +90,33 @@ impl Seen {
 
 /// A VM, and where it is.
 struct Note {
-    vmid: i64,
+    /// As the dialect numbers them.
+    vmid: u128,
     contents: i64,
     at: Position,
 }
 
-type Words = [i64; 5];
+/// The halves of the id, the contents, the file, the line and the row.
+type Words = [i64; 6];
 
 /// [`Words`] in a file.
-type Bytes = [[u8; size_of::<i64>()]; 5];
+type Bytes = [[u8; size_of::<i64>()]; 6];
+
+/// The halves of an id.
+type Id = [i64; 2];
+
+fn id([low, high, ..]: Words) -> Id {
+    [low, high]
+}
 
 impl Note {
     /// Rows are counted from 1: 0 is none.
+    #[expect(clippy::cast_possible_truncation, reason = "each half of the id is a word")]
     fn words(&self) -> Words {
         let Position { file, line, row } = self.at;
         let row = row.unwrap_or_default().cast_signed();
-        [self.vmid, self.contents, file.cast_signed() as i64, line.cast_signed(), row]
+        let (low, high) = (self.vmid as i64, (self.vmid >> 64) as i64);
+        [low, high, self.contents, file.cast_signed() as i64, line.cast_signed(), row]
     }
 
     #[expect(
@@ -110,7 +124,8 @@ impl Note {
         clippy::cast_sign_loss,
         reason = "the file's number was a usize"
     )]
-    fn of_words([vmid, contents, file, line, row]: Words) -> Self {
+    fn of_words([low, high, contents, file, line, row]: Words) -> Self {
+        let vmid = u128::from(high.cast_unsigned()) << 64 | u128::from(low.cast_unsigned());
         let row = Some(row.cast_unsigned()).filter(|row| *row > 0);
         Self { vmid, contents, at: Position { file: file as usize, line: line.cast_unsigned(), row } }
     }
@@ -130,7 +145,7 @@ impl Log {
     }
 
     /// Whether no VM of this id can have been there, nor been asked for.
-    fn is_new(&mut self, vmid: i64) -> bool {
+    fn is_new(&mut self, vmid: Id) -> bool {
         self.filter.insert(vmid)
     }
 
@@ -140,11 +155,11 @@ impl Log {
         words.iter().try_for_each(|word| self.words.write_all(&word.to_ne_bytes()))
     }
 
-    fn find(&mut self, vmid: i64) -> io::Result<Option<Words>> {
+    fn find(&mut self, vmid: Id) -> io::Result<Option<Words>> {
         self.read(|all| {
             for words in all {
                 let words = words?;
-                if words[0] == vmid {
+                if id(words) == vmid {
                     return Ok(Some(words));
                 }
             }
@@ -182,7 +197,7 @@ impl Log {
 /// VMs by their ids: a hash table with linear probing, at most half full.
 struct Index {
     hashes: RandomState,
-    /// Those of zeros are free: no VM has the id 0.
+    /// Those of zeros are free: lines are counted from 1.
     slots: SpooledData,
     /// A power of two.
     capacity: usize,
@@ -204,11 +219,11 @@ impl Index {
         if 2 * self.len >= self.capacity {
             self.grow()?;
         }
-        let mut slot = self.slot_of(new[0]);
+        let mut slot = self.slot_of(id(new));
         loop {
             match self.read(slot)? {
-                [0, ..] => break,
-                there if there[0] == new[0] => return Ok(Some(there)),
+                [.., 0, _] => break,
+                there if id(there) == id(new) => return Ok(Some(there)),
                 _ => slot = (slot + 1) % self.capacity,
             }
         }
@@ -220,7 +235,7 @@ impl Index {
         let mut larger = Self::with_room_for(self.capacity)?;
         for slot in 0..self.capacity {
             match self.read(slot)? {
-                [0, ..] => {}
+                [.., 0, _] => {}
                 words => drop(larger.insert(words)?),
             }
         }
@@ -229,7 +244,7 @@ impl Index {
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "any bits of a hash will do")]
-    fn slot_of(&self, vmid: i64) -> usize {
+    fn slot_of(&self, vmid: Id) -> usize {
         self.hashes.hash_one(vmid) as usize % self.capacity
     }
 
@@ -294,7 +309,7 @@ mod tests {
 
     #[test]
     fn a_vm_is_first_once_and_then_a_repeat_or_a_conflict() {
-        let mut seen = Seen::new();
+        let mut seen = Seen::new(Dialect::V1);
         assert_eq!(seen.note(&vm(|_| ()), at(0, 2)).unwrap(), Sight::First);
         let same = vm(|vm| {
             vm.labels.reverse();
@@ -318,36 +333,40 @@ mod tests {
     #[test]
     fn a_log_that_outgrows_memory_is_read_and_goes_on() {
         let mut log = Log::new();
-        let vm = |id: i64| [id, -id, 0, id, 0];
+        let vm = |id: i64| [id, 7, -id, 0, id, 0];
         for id in 1..=220_000 {
             log.append(vm(id)).unwrap();
         }
         for id in [1, 220_000, 220_001] {
-            assert_eq!(log.find(id).unwrap(), Some(vm(id)).filter(|_| id <= 220_000));
+            assert_eq!(log.find([id, 7]).unwrap(), Some(vm(id)).filter(|_| id <= 220_000));
         }
         log.append(vm(220_001)).unwrap();
         assert!(log.words.get_ref().is_rolled());
-        assert_eq!(log.find(220_001).unwrap(), Some(vm(220_001)));
+        assert_eq!(log.find([220_001, 7]).unwrap(), Some(vm(220_001)));
     }
 
     #[test]
     fn an_index_that_outgrows_memory_forgets_no_vm() {
         let mut index = Index::with_room_for(1).unwrap();
-        let vms = (1..=120_000).map(|id| [id * id, -id, 0, id, 0]);
+        let vms = (1..=120_000).map(|id| [id % 500, id / 500, -id, 0, id, 0]);
         assert!(vms.clone().all(|vm| index.insert(vm).unwrap().is_none()));
         assert!(matches!(index.slots, SpooledData::OnDisk(_)));
-        let changed = |[vmid, ..]: Words| [vmid, 7, 7, 7, 7];
+        let changed = |[low, high, ..]: Words| [low, high, 7, 7, 7, 7];
         assert!(vms.clone().all(|vm| index.insert(changed(vm)).unwrap() == Some(vm)));
     }
 
     proptest! {
         #[test]
-        fn every_vm_is_told_where_it_was_first(rows in vec((1..40_i64, 0..3_u8), 0..60)) {
-            let mut seen = Seen::new();
+        fn every_vm_is_told_where_it_was_first(
+            dialect in prop::sample::select(Dialect::ALL),
+            rows in vec((1..40_u32, 0..3_u8), 0..60),
+        ) {
+            let mut seen = Seen::new(dialect);
+            let bits = if dialect == Dialect::V1 { 3 } else { 6 };
             let mut firsts = HashMap::new();
             for (line, (id, name)) in (2..).zip(rows) {
                 let row = vm(|vm| {
-                    vm.id = id.to_string().parse().unwrap();
+                    vm.id = dialect.written(u128::from(id % 2 + 1) << (bits * (id / 2)));
                     vm.name = Some(name.to_string());
                 });
                 let expected = match firsts.entry(id) {

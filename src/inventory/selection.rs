@@ -20,7 +20,7 @@ use super::json::text;
 use super::source::Hashed;
 use super::vm::Vm;
 use crate::allocation::{NextHop, Prefix};
-use crate::dialect::Dialect;
+use crate::dialect::{Dialect, VPS};
 use crate::text::shown_path;
 use crate::vm::{Action, VmId};
 
@@ -42,15 +42,19 @@ pub enum InvalidPattern {
         excerpt(.0)
     )]
     NoVmId(String),
+    #[error("\"{}\" is what VMs are called with --api {other}, and this is --api {dialect}", excerpt(text))]
+    OtherDialect { text: String, dialect: Dialect, other: Dialect },
     #[error("the range {0} runs backwards")]
     Backwards(String),
     #[error("@ needs the name of a file, such as @failed.txt")]
     NoFile,
 }
 
-/// Why a selection cannot be made: the file of a `--vmid @FILE`.
+/// Why a selection cannot be made: what a `--vmid` names, or its file.
 #[derive(Debug, thiserror::Error)]
 pub enum SelectionError {
+    #[error("--vmid: {0}")]
+    Typed(InvalidPattern),
     #[error("{}: {source}", shown_path(.file))]
     Unreadable { file: PathBuf, source: io::Error },
     #[error("{}:{line}: {reason}", shown_path(.file))]
@@ -98,69 +102,129 @@ impl FromStr for RackPattern {
     }
 }
 
-/// A `--vmid [!]SPEC`: ids and ranges, or a file of them.
+/// A `--vmid [!]SPEC`: what VMs are called, of whichever dialect, or a file of that.
 #[derive(Debug, Clone)]
 pub struct VmidPattern {
     excludes: bool,
-    ids: Ids,
+    spec: Spec,
 }
 
 #[derive(Debug, Clone)]
-enum Ids {
-    Listed(Vec<Range>),
+enum Spec {
+    Listed(Vec<Ids>),
     File(PathBuf),
 }
 
-/// The first and the last VM id of a range.
-pub(super) type Range = (u64, u64);
+/// The first and the last VM id of a range, by their numbers.
+pub(super) type Range = (u128, u128);
+
+/// Ids of one dialect: v1's in a range, v2's one by one or by a pattern.
+#[derive(Debug, Clone)]
+pub(super) enum Ids {
+    Range(Dialect, Range),
+    Glob(GlobMatcher),
+}
+
+impl Ids {
+    fn dialect(&self) -> Dialect {
+        match self {
+            Self::Range(dialect, _) => *dialect,
+            Self::Glob(_) => Dialect::V2,
+        }
+    }
+
+    /// Those of one dialect.
+    pub(super) fn range(&self, dialect: Dialect) -> Option<Range> {
+        match self {
+            Self::Range(own, range) if *own == dialect => Some(*range),
+            Self::Range(..) | Self::Glob(_) => None,
+        }
+    }
+
+    pub(super) fn glob(&self) -> Option<&GlobMatcher> {
+        match self {
+            Self::Glob(glob) => Some(glob),
+            Self::Range(..) => None,
+        }
+    }
+
+    /// Whether a VM of `dialect` may be meant.
+    fn checked(&self, dialect: Dialect) -> Result<(), InvalidPattern> {
+        let other = self.dialect();
+        let refusal = || InvalidPattern::OtherDialect { text: self.to_string(), dialect, other };
+        if other == dialect { Ok(()) } else { Err(refusal()) }
+    }
+}
+
+impl fmt::Display for Ids {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Range(dialect, (first, last)) if first == last => dialect.written(*first).fmt(f),
+            Self::Range(dialect, (first, last)) => {
+                write!(f, "{}-{}", dialect.written(*first), dialect.written(*last))
+            }
+            Self::Glob(glob) => glob.glob().fmt(f),
+        }
+    }
+}
+
+impl FromStr for Ids {
+    type Err = InvalidPattern;
+
+    fn from_str(part: &str) -> Result<Self, Self::Err> {
+        let part = part.trim();
+        match Dialect::of(part) {
+            Some((dialect, number)) => Ok(Self::Range(dialect, (number, number))),
+            None if part.starts_with(VPS) && part.contains(WILD) => glob(part).map(Self::Glob),
+            None => Ok(Self::Range(Dialect::V1, range(part)?)),
+        }
+    }
+}
+
+/// What a pattern of ids has, and no id.
+const WILD: [char; 3] = ['*', '?', '['];
 
 impl FromStr for VmidPattern {
     type Err = InvalidPattern;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (excludes, spec) = exclusion(text);
-        let ids = match spec.strip_prefix('@') {
+        let spec = match spec.strip_prefix('@') {
             Some("") => return Err(InvalidPattern::NoFile),
-            Some(file) => Ids::File(file.into()),
-            None => Ids::Listed(ranges(spec)?),
+            Some(file) => Spec::File(file.into()),
+            None => Spec::Listed(ids(spec)?),
         };
-        Ok(Self { excludes, ids })
+        Ok(Self { excludes, spec })
     }
 }
 
 impl VmidPattern {
     /// The file of `@FILE`.
     pub fn file(&self) -> Option<&Path> {
-        match &self.ids {
-            Ids::File(file) => Some(file),
-            Ids::Listed(_) => None,
+        match &self.spec {
+            Spec::File(file) => Some(file),
+            Spec::Listed(_) => None,
         }
     }
 }
 
-/// The ids and ranges of a list with commas.
-fn ranges(commas: &str) -> Result<Vec<Range>, InvalidPattern> {
-    let id = |text: &str, part: &str| {
-        let id = Dialect::V1.vm_id(text.trim()).ok().and_then(|id| number(&id));
-        id.ok_or_else(|| InvalidPattern::NoVmId(part.into()))
-    };
-    let range = |part: &str| {
-        let part = part.trim();
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        match (id(first, part)?, id(last, part)?) {
-            (first, last) if first > last => Err(InvalidPattern::Backwards(part.into())),
-            range => Ok(range),
-        }
-    };
-    commas.split(',').map(range).collect()
+/// What a list with commas names.
+fn ids(commas: &str) -> Result<Vec<Ids>, InvalidPattern> {
+    commas.split(',').map(str::parse).collect()
 }
 
-pub(super) fn number(id: &VmId) -> Option<u64> {
-    id.as_str().parse().ok()
+/// An id of v1, or two with a hyphen between.
+fn range(part: &str) -> Result<Range, InvalidPattern> {
+    let id = |text: &str| Dialect::V1.number(text.trim()).map_err(|_| InvalidPattern::NoVmId(part.into()));
+    let (first, last) = part.split_once('-').unwrap_or((part, part));
+    match (id(first)?, id(last)?) {
+        (first, last) if first > last => Err(InvalidPattern::Backwards(part.into())),
+        range => Ok(range),
+    }
 }
 
 /// One list a line; `#` starts a comment. Returns the SHA-256 of the file too.
-fn ranges_of_file(file: &Path) -> Result<(Vec<Range>, String), SelectionError> {
+fn ids_of_file(file: &Path, dialect: Option<Dialect>) -> Result<(Vec<Ids>, String), SelectionError> {
     let unreadable = |source| SelectionError::Unreadable { file: file.into(), source };
     let mut all = Vec::new();
     let mut bytes = Hashed::new(File::open(file).map_err(unreadable)?);
@@ -169,10 +233,16 @@ fn ranges_of_file(file: &Path) -> Result<(Vec<Range>, String), SelectionError> {
         let list = line.split('#').next().unwrap_or_default().trim_start_matches('\u{feff}').trim();
         if !list.is_empty() {
             let invalid = |reason| SelectionError::Invalid { file: file.into(), line: index + 1, reason };
-            all.extend(ranges(list).map_err(invalid)?);
+            all.extend(ids(list).and_then(|ids| of_dialect(ids, dialect)).map_err(invalid)?);
         }
     }
     Ok((all, bytes.finish().map_err(unreadable)?))
+}
+
+/// The same ids, if all are of that dialect, where there is one.
+fn of_dialect(ids: Vec<Ids>, dialect: Option<Dialect>) -> Result<Vec<Ids>, InvalidPattern> {
+    dialect.map_or(Ok(()), |dialect| ids.iter().try_for_each(|ids| ids.checked(dialect)))?;
+    Ok(ids)
 }
 
 /// Ids as ranges, sorted and apart.
@@ -192,11 +262,30 @@ impl Ranges {
         Self(apart)
     }
 
+    fn contains(&self, id: u128) -> bool {
+        let behind = self.0.partition_point(|&(first, _)| first <= id);
+        behind > 0 && id <= self.0[behind - 1].1
+    }
+}
+
+/// Ids of either dialect, to look VMs up in.
+#[derive(Debug, Clone, Default)]
+struct IdSet {
+    /// By dialect, in its order.
+    ranges: [Ranges; Dialect::EACH.len()],
+    globs: Vec<GlobMatcher>,
+}
+
+impl IdSet {
+    fn new(ids: &[Ids]) -> Self {
+        let ranges = |dialect| Ranges::new(ids.iter().filter_map(|ids| ids.range(dialect)).collect());
+        Self { ranges: Dialect::EACH.map(ranges), globs: ids.iter().filter_map(Ids::glob).cloned().collect() }
+    }
+
     fn contains(&self, id: &VmId) -> bool {
-        number(id).is_some_and(|id| {
-            let behind = self.0.partition_point(|&(first, _)| first <= id);
-            behind > 0 && id <= self.0[behind - 1].1
-        })
+        Dialect::of(id.as_str())
+            .is_some_and(|(dialect, number)| self.ranges[dialect as usize].contains(number))
+            || self.globs.iter().any(|glob| glob.is_match(id.as_str()))
     }
 }
 
@@ -320,39 +409,40 @@ impl WherePattern {
 pub struct Selection {
     racks: Vec<RackPattern>,
     /// `None` where no `--vmid` includes anything: all ids are.
-    ids: Option<Ranges>,
-    excluded_ids: Ranges,
+    ids: Option<IdSet>,
+    excluded_ids: IdSet,
     wheres: Vec<WherePattern>,
     /// All ids as typed, those to exclude too.
-    typed_ids: Vec<Range>,
+    typed_ids: Vec<Ids>,
     files: Vec<InventoryFile>,
 }
 
 impl Selection {
-    /// Reads the files of `--vmid @FILE`.
+    /// Reads the files of `--vmid @FILE`. All ids must be of `dialect`, where there is one.
     pub fn new(
         racks: Vec<RackPattern>,
         vmids: Vec<VmidPattern>,
         wheres: Vec<WherePattern>,
+        dialect: Option<Dialect>,
     ) -> Result<Self, SelectionError> {
-        let (mut included, mut excluded) = (None::<Vec<Range>>, Vec::new());
+        let (mut included, mut excluded) = (None::<Vec<Ids>>, Vec::new());
         let (mut typed_ids, mut files) = (Vec::new(), Vec::new());
-        for VmidPattern { excludes, ids } in vmids {
-            let ranges = match ids {
-                Ids::Listed(ranges) => ranges,
-                Ids::File(file) => {
-                    let (ranges, sha256) = ranges_of_file(&file)?;
+        for VmidPattern { excludes, spec } in vmids {
+            let ids = match spec {
+                Spec::Listed(ids) => of_dialect(ids, dialect).map_err(SelectionError::Typed)?,
+                Spec::File(file) => {
+                    let (ids, sha256) = ids_of_file(&file, dialect)?;
                     files.push(InventoryFile { path: identity(&file), sha256 });
-                    ranges
+                    ids
                 }
             };
-            typed_ids.extend(&ranges);
+            typed_ids.extend_from_slice(&ids);
             match excludes {
-                true => excluded.extend(ranges),
-                false => included.get_or_insert_default().extend(ranges),
+                true => excluded.extend(ids),
+                false => included.get_or_insert_default().extend(ids),
             }
         }
-        let (ids, excluded_ids) = (included.map(Ranges::new), Ranges::new(excluded));
+        let (ids, excluded_ids) = (included.as_deref().map(IdSet::new), IdSet::new(&excluded));
         Ok(Self { racks, ids, excluded_ids, wheres, typed_ids, files })
     }
 
@@ -369,7 +459,7 @@ impl Selection {
         &self.wheres
     }
 
-    pub(super) fn typed_ids(&self) -> &[Range] {
+    pub(super) fn typed_ids(&self) -> &[Ids] {
         &self.typed_ids
     }
 
@@ -421,6 +511,7 @@ mod tests {
             racks.iter().map(|text| text.parse().unwrap()).collect(),
             vmids.iter().map(|text| text.parse().unwrap()).collect(),
             wheres.iter().map(|text| text.parse().unwrap()).collect(),
+            None,
         )
         .unwrap()
     }
@@ -491,6 +582,71 @@ mod tests {
     }
 
     #[test]
+    fn ids_of_v2_are_matched_as_they_are_or_by_glob() {
+        let (one, other) = ("vps_01hxa3b4c5d6e7f8g9h0j1k2m3", "vps_01hxa3b4c5d6e7f8g9h0j1k2m4");
+        let cases: [(&[&str], &[&str], &[&str]); 6] = [
+            (&[one], &[one], &[other, "10000", &one[..29]]),
+            (&[&format!(" {other} , {one}")], &[one, other], &[]),
+            (&["vps_01hxa3*"], &[one, other], &["vps_01hxa4b4c5d6e7f8g9h0j1k2m3", "10000"]),
+            (&["vps_*[4-9]", "10000-10001"], &[other, "10001"], &[one, "10002"]),
+            (&["vps_*", &format!("!{one}")], &[other], &[one, "1"]),
+            (&["!vps_*m3"], &[other, "1"], &[one]),
+        ];
+        for (specs, selected, left) in cases {
+            let selection = selection(&[], specs, &[]);
+            for (ids, is_selected) in [(selected, true), (left, false)] {
+                for id in ids {
+                    assert_eq!(selection.matches(&vm(id, &[]), None), is_selected, "{specs:?} {id}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn ids_of_the_other_dialect_are_refused_with_the_option_that_takes_them() {
+        let vps = "vps_01hxa3b4c5d6e7f8g9h0j1k2m3";
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        writeln!(file, "10000\n{vps}").unwrap();
+        let (name, listed) = (file.path().display(), format!("@{}", file.path().display()));
+        for (spec, dialect, error) in [
+            (
+                "1,10000-10001",
+                Dialect::V2,
+                "--vmid: \"1\" is what VMs are called with --api v1, and this is --api v2".into(),
+            ),
+            (
+                vps,
+                Dialect::V1,
+                format!("--vmid: \"{vps}\" is what VMs are called with --api v2, and this is --api v1"),
+            ),
+            (
+                "!vps_*",
+                Dialect::V1,
+                "--vmid: \"vps_*\" is what VMs are called with --api v2, and this is --api v1".into(),
+            ),
+            (
+                &listed,
+                Dialect::V1,
+                format!("{name}:2: \"{vps}\" is what VMs are called with --api v2, and this is --api v1"),
+            ),
+            (
+                &listed,
+                Dialect::V2,
+                format!("{name}:1: \"10000\" is what VMs are called with --api v1, and this is --api v2"),
+            ),
+        ] {
+            let refused = Selection::new(vec![], vec![spec.parse().unwrap()], vec![], Some(dialect));
+            assert_eq!(refused.unwrap_err().to_string(), error, "{spec}");
+        }
+        for (spec, dialect) in [("1-5", Dialect::V1), (vps, Dialect::V2), ("vps_0*", Dialect::V2)] {
+            assert!(
+                Selection::new(vec![], vec![spec.parse().unwrap()], vec![], Some(dialect)).is_ok(),
+                "{spec}"
+            );
+        }
+    }
+
+    #[test]
     fn ids_may_come_from_a_file_with_comments() {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all("\u{feff}10000\r\n# failed last night\n\n10010-10012, 10014 # db\n".as_bytes())
@@ -516,9 +672,9 @@ mod tests {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(b"1\n!2\n").unwrap();
         let pattern = format!("@{}", file.path().display()).parse().unwrap();
-        let error = Selection::new(vec![], vec![pattern], vec![]).unwrap_err().to_string();
+        let error = Selection::new(vec![], vec![pattern], vec![], None).unwrap_err().to_string();
         assert!(error.starts_with(&format!("{}:2: \"!2\" is no VM id", file.path().display())), "{error}");
-        let absent = Selection::new(vec![], vec!["@no/such/file".parse().unwrap()], vec![]);
+        let absent = Selection::new(vec![], vec!["@no/such/file".parse().unwrap()], vec![], None);
         assert!(absent.unwrap_err().to_string().starts_with("no/such/file: "));
     }
 
@@ -597,6 +753,11 @@ mod tests {
             ("0-5", "\"0-5\" is no VM id"),
             ("1-2-3", "\"1-2-3\" is no VM id"),
             ("web1", "\"web1\" is no VM id"),
+            ("vps_../x", "\"vps_../x\" is no VM id"),
+            ("vps_", "\"vps_\" is no VM id"),
+            ("vps_01hxa3b4c5d6e7f8g9h0j1k2m3-vps_01hxa3b4c5d6e7f8g9h0j1k2m4", "\"vps_01"),
+            ("vps_[*", "not a pattern"),
+            ("100*", "\"100*\" is no VM id"),
             ("10020-10010", "the range 10020-10010 runs backwards"),
             ("!@", "@ needs the name of a file, such as @failed.txt"),
         ] {

@@ -324,7 +324,7 @@ impl World {
 
 /// A v1 VM id as the number it is.
 pub(super) fn number(vmid: &str) -> Option<u64> {
-    Dialect::V1.number(vmid)?.try_into().ok()
+    Dialect::V1.number(vmid).ok()?.try_into().ok()
 }
 
 #[derive(Deserialize)]
