@@ -111,6 +111,31 @@ impl From<Broken> for Failure {
     }
 }
 
+/// Of a command that only reads: a ledger that is none, or has not what was asked for, is the user's to name otherwise; one
+/// that cannot be read is broken.
+impl From<LedgerError> for Failure {
+    fn from(error: LedgerError) -> Self {
+        match error {
+            LedgerError::Locked { .. }
+            | LedgerError::Missing(_)
+            | LedgerError::NotALedger(_)
+            | LedgerError::Newer { .. }
+            | LedgerError::UnfitFileSystem { .. }
+            | LedgerError::Unusable { .. }
+            | LedgerError::UnknownRun(_)
+            | LedgerError::AmbiguousRun(_)
+            | LedgerError::Mixed { .. } => Self::Refused(error.into()),
+            LedgerError::Io { .. }
+            | LedgerError::Replaced { .. }
+            | LedgerError::Engine { .. }
+            | LedgerError::Miscounted { .. }
+            | LedgerError::NoWriter(_)
+            | LedgerError::WriterGone
+            | LedgerError::SettledTwice(_) => Self::Broken(error.into()),
+        }
+    }
+}
+
 impl Failure {
     pub(super) fn exit_code(&self) -> u8 {
         match self {

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::failure::{Broken, Failure, Refusal};
+use super::failure::{Broken, Failure};
 use crate::config::LedgerSettings;
-use crate::ledger::{Ledger, SANDBOX};
+use crate::ledger::{Ledger, LedgerError, SANDBOX};
 
 /// Opens the ledger for reading. `--sandbox` asks for a rehearsal's, and is given no other.
-pub(super) fn to_read(settings: &LedgerSettings) -> Result<Ledger, Refusal> {
+pub(super) fn to_read(settings: &LedgerSettings) -> Result<Ledger, LedgerError> {
     let ledger = Ledger::open_read_only(&settings.path)?;
     if settings.sandbox {
         ledger.check_kind(SANDBOX)?;
@@ -16,9 +16,9 @@ pub(super) fn to_read(settings: &LedgerSettings) -> Result<Ledger, Refusal> {
 }
 
 /// Opens that ledger for writing, waiting so long for another process; where there is none, none is made.
-pub(super) fn to_change(settings: &LedgerSettings, wait: Duration) -> Result<Ledger, Refusal> {
+pub(super) fn to_change(settings: &LedgerSettings, wait: Duration) -> Result<Ledger, LedgerError> {
     let path = to_read(settings)?.path().to_owned();
-    Ok(Ledger::open(&path, wait)?)
+    Ledger::open(&path, wait)
 }
 
 /// Lets `look` see one state of the ledger: a run that is on goes on meanwhile, and another may begin or be deleted.

@@ -1,7 +1,7 @@
 //! `v6fleet runs`: the runs in the ledger; `--pin` and `--unpin`.
 
 use super::exit;
-use super::failure::{Broken, Refusal};
+use super::failure::{Broken, Failure};
 use super::ledger::{to_change, to_read};
 use super::stdout::print;
 use crate::config::{Form, RunsSettings, Show};
@@ -21,7 +21,7 @@ enum Asked {
     Pinned(Vec<(RunKey, bool)>),
 }
 
-pub(super) fn prepare(settings: RunsSettings) -> Result<Prepared, Refusal> {
+pub(super) fn prepare(settings: RunsSettings) -> Result<Prepared, Failure> {
     let RunsSettings { ledger, show, form } = settings;
     let (ledger, asked) = match show {
         Show::Newest(limit) => (to_read(&ledger)?, Asked::Newest(limit)),

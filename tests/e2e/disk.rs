@@ -282,6 +282,9 @@ fn a_damaged_ledger_is_told_from_a_sound_one_before_the_first_call() {
         let outcome = fixture.run(command).exits(2);
         outcome.assert_in_stderr("the ledger is damaged");
     }
+    for command in [&["runs"][..], &["history", "10000"], &["report"], &["diff", "latest", "latest"]] {
+        fixture.run(command).exits(1).assert_in_stderr("the ledger is damaged");
+    }
     assert_eq!(sandbox.calls().len(), calls);
     assert!(fs::read(fixture.path(LEDGER)).unwrap() == bytes, "a damaged ledger is left as it is");
 }
