@@ -39,7 +39,5 @@ pub use selection::{InvalidPattern, RackPattern, Selection, SelectionError, Vmid
 pub use unmatched::Unmatched;
 pub use vm::Vm;
 
-pub use crate::vm::{Action, VmId};
-
 /// The options by which the same bytes are read as other VMs.
 pub const READING: [&str; 5] = ["inventory-format", "delimiter", "encoding", "items", "column"];

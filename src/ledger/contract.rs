@@ -9,8 +9,9 @@ use serde_json::json;
 
 use super::*;
 use crate::allocation::{Allocation, Expected, NextHop, tests::example};
-use crate::inventory::{Action, InventoryFile, PIPE, Reading, Vm, VmId};
+use crate::inventory::{InventoryFile, PIPE, Reading, Vm};
 use crate::outcome::{Basis, Failure, FirstCall, Offset, Outcome, Unanswered, Verdict};
+use crate::vm::{Action, VmId};
 
 pub(super) const BASE: &str = "https://cloud.hostup.se";
 

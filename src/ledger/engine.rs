@@ -18,7 +18,8 @@ use super::record::{
     Sighting, Skipped, Unfinished,
 };
 use super::sums::Sums;
-use crate::inventory::{Action, InventoryFile, Reading, Vm, VmId};
+use crate::inventory::{InventoryFile, Reading, Vm};
+use crate::vm::{Action, VmId};
 
 /// Shown one thing after the other, until it has had enough.
 pub(super) type Each<'e, T> = &'e mut dyn FnMut(T) -> ControlFlow<()>;

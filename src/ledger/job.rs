@@ -10,7 +10,8 @@ use sha2::{Digest, Sha256};
 
 use super::record::NewRun;
 use super::stored;
-use crate::inventory::{Action, InventoryFile, PIPE};
+use crate::inventory::{InventoryFile, PIPE};
+use crate::vm::Action;
 
 /// The base URL of every rehearsal, whatever its port.
 pub const SANDBOX: &str = "sandbox";

@@ -4,9 +4,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::error::LedgerError;
 use super::record::{Deferred, Item, RackNo, Settled};
-use crate::inventory::VmId;
 use crate::outcome::{Offset, Outcome, Unanswered};
 use crate::stop::Stop;
+use crate::vm::VmId;
 
 /// A claim older than this is renewed before its call leaves: what a crash leaves claimed was about to be sent.
 pub const CLAIM_LIFE: SignedDuration = SignedDuration::from_secs(2);

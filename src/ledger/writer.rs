@@ -14,9 +14,9 @@ use super::engine::{Book, Engine};
 use super::error::LedgerError;
 use super::protocol::{Reply, Request, Take};
 use super::record::{Deferred, RunKey, Settled};
-use crate::inventory::VmId;
 use crate::outcome::{Offset, Unanswered};
 use crate::stop::Stop;
+use crate::vm::VmId;
 
 /// The most requests that are sent together.
 const BATCH: usize = 2048;

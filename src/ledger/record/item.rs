@@ -5,8 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::allocation::{Allocation, Drift, Expected};
-use crate::inventory::{Action, VmId};
 use crate::outcome::{Failure, FirstCall, Outcome, Unanswered, Verdict};
+use crate::vm::{Action, VmId};
 
 /// A VM that was claimed: what its call needs, and what was known of it.
 #[derive(Debug, Clone)]

@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
 use crate::allocation::{Change, Drift};
-use crate::inventory::Action;
 use crate::outcome::{Basis, Failure, Outcome};
+use crate::vm::Action;
 
 /// Everything a report says of one selected VM. Texts are as they came: each format escapes for itself.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -6,8 +6,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::summary::Counts;
-use crate::inventory::{Action, InventoryFile};
+use crate::inventory::InventoryFile;
 use crate::stop::Stop;
+use crate::vm::Action;
 
 /// Names a run within its ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,12 +9,13 @@ use super::column::{micros, span_micros};
 use super::{Run, Sqlite, number, runs, span};
 use crate::allocation::Expected;
 use crate::clock;
-use crate::inventory::{Action, Reading, Vm};
+use crate::inventory::{Reading, Vm};
 use crate::ledger::engine;
 use crate::ledger::error::LedgerError;
 use crate::ledger::job::{fleet, selection};
 use crate::ledger::record::{NewRun, RunKey};
 use crate::ledger::stored;
+use crate::vm::Action;
 
 /// Gives the VMs that the job's last run, of the span `?2` to `?3`, left without an outcome their turn before the others in
 /// run `?1`, and in that run's own order: those that several runs have left come first of all.

@@ -4,10 +4,10 @@ use rusqlite::{Error, OptionalExtension, Row};
 
 use super::Sqlite;
 use super::column::{self, time, timestamp};
-use crate::inventory::VmId;
 use crate::ledger::engine::Known;
 use crate::ledger::error::LedgerError;
 use crate::ledger::record::{LastKnown, Sighting};
+use crate::vm::VmId;
 
 const SEEN: &str = "SELECT allocation, seen_at, vmid FROM known
     WHERE base = (SELECT id FROM bases WHERE url = ?1) AND allocation IS NOT NULL";

@@ -5,12 +5,13 @@ use rusqlite::{Connection, Error, OptionalExtension, Params, Row, params};
 
 use super::column::{self, count, time, timestamp};
 use super::{Sqlite, span};
-use crate::inventory::{Action, InventoryFile};
+use crate::inventory::InventoryFile;
 use crate::ledger::engine::{Runs, Vms};
 use crate::ledger::error::LedgerError;
 use crate::ledger::job::{EVERYTHING, fleet, selection};
 use crate::ledger::record::{Counts, Course, LastInventory, NewRun, Overview, RunInfo, RunKey, Unfinished};
 use crate::stop::Stop;
+use crate::vm::Action;
 
 /// A run that no newer one of the same job has superseded.
 pub(super) const NEWEST_OF_ITS_JOB: &str = "NOT EXISTS (SELECT 1 FROM runs n

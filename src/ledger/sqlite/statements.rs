@@ -8,12 +8,12 @@ use super::vms::SAME;
 use super::{Run, number};
 use crate::allocation::{Allocation, Drift, NextHop};
 use crate::difference::Ids;
-use crate::inventory::VmId;
 use crate::ledger::dating::{Attempts, Dating};
 use crate::ledger::record::{Deferred, Item, Setback, Settled, Settlement};
 use crate::ledger::stored;
 use crate::outcome::{Unanswered, Verdict};
 use crate::stop::Stop;
+use crate::vm::VmId;
 
 /// What a call needs of an item `?1`, and what is known of its VM at base `?2`.
 const ITEM: &str =

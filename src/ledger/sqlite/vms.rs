@@ -8,12 +8,13 @@ use rusqlite::{Connection, Error, OptionalExtension, Params, Row as SqlRow, para
 use super::column::{self, calls, count, time, timestamp};
 use super::{Sqlite, span};
 use crate::difference::Standing;
-use crate::inventory::{Vm, VmId};
+use crate::inventory::Vm;
 use crate::ledger::engine::{Each, Vms};
 use crate::ledger::error::LedgerError;
 use crate::ledger::record::{Entry, Left, Pair, Row, RunKey, Skipped};
 use crate::ledger::sums::{Line, Sums};
 use crate::outcome::{Basis, Failure, Outcome};
+use crate::vm::VmId;
 
 /// What [`row`] reads of an item `i`. What most items do not need is not looked up for them.
 const ROW: &str = "
