@@ -33,7 +33,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::{Client, ClientBuilder, Proxy, Url};
+use reqwest::{Client, ClientBuilder, Proxy, RequestBuilder, Url};
 use secrecy::{ExposeSecret, SecretString};
 
 pub use announced::Announced;
@@ -53,6 +53,7 @@ use crate::vm::{Action, VmId};
 use announced::Stated;
 use clip::clip;
 use departure::Departure;
+use dialect::Purpose;
 use fault::Head;
 use line::{Line, Lines};
 use mask::Mask;
@@ -108,14 +109,41 @@ impl Api {
     ///
     /// It may have to wait for a connection, or for its turn on one: the attempt begins when it leaves.
     pub async fn call(&self, vm: &VmId, action: Action) -> Attempt {
+        let departure = Departure::default();
+        let body = departure.body(dialect::body(action));
+        self.attempt(Purpose::Call, departure, |client| client.post(self.url(vm)).body(body)).await
+    }
+
+    /// Looks whether what a call asks for is done already: it changes nothing, and can never have applied.
+    ///
+    /// For dialects that can, [`Dialect::can_look`]. It is in time if all of it, connecting included, is.
+    pub async fn look(&self, vm: &VmId, action: Action) -> Attempt {
+        let purpose = Purpose::Look(action);
+        let get = |client: &Client| client.get(self.url(vm));
+        let mut attempt = self.attempt(purpose, Departure::at_once(), get).await;
+        if let Err(fault) = &mut attempt.result {
+            fault.may_have_applied = false;
+        }
+        attempt
+    }
+
+    fn url(&self, vm: &VmId) -> Url {
+        dialect::url(self.dialect, &self.base, vm)
+    }
+
+    async fn attempt(
+        &self,
+        purpose: Purpose,
+        departure: Departure,
+        request: impl FnOnce(&Client) -> RequestBuilder,
+    ) -> Attempt {
         let begun = Instant::now();
         let mut attempt = Attempt::unanswered(clock::now());
-        let (line, departure) = (self.lines.line(), Departure::default());
-        let url = dialect::url(self.dialect, &self.base, vm);
-        let request = line.client.post(url).body(departure.body(dialect::body(action)));
+        let line = self.lines.line();
+        let request = request(&line.client);
         let ended = tokio::select! {
             biased;
-            () = self.exchange(request, &line, &departure, &mut attempt) => true,
+            () = self.exchange(request, purpose, &line, &departure, &mut attempt) => true,
             () = self.time_is_up(&line, &departure, begun) => false,
         };
         let left = departure.left();
@@ -132,7 +160,8 @@ impl Api {
 
     async fn exchange(
         &self,
-        request: reqwest::RequestBuilder,
+        request: RequestBuilder,
+        purpose: Purpose,
         line: &Line,
         departure: &Departure,
         attempt: &mut Attempt,
@@ -140,7 +169,7 @@ impl Api {
         match request.send().await {
             Ok(response) => {
                 line.hears(Instant::now());
-                self.read(response, attempt).await;
+                self.read(response, purpose, attempt).await;
             }
             Err(error) => {
                 let asked = self.tls.as_ref().is_some_and(Tls::was_asked_for_a_certificate);
@@ -159,7 +188,7 @@ impl Api {
         }
     }
 
-    async fn read(&self, mut response: reqwest::Response, attempt: &mut Attempt) {
+    async fn read(&self, mut response: reqwest::Response, purpose: Purpose, attempt: &mut Attempt) {
         self.mask.headers(response.headers_mut());
         let (head, stated) = (Head::of(&response), Stated::of(response.headers()));
         attempt.status = Some(head.status);
@@ -167,11 +196,12 @@ impl Api {
         attempt.request_id.clone_from(&head.request_id);
         match self.body(response).await {
             Ok(body) => {
-                dialect::read(self.dialect, &head, &self.mask.text(body::decode(&body)), attempt);
+                let text = self.mask.text(body::decode(&body));
+                dialect::read(self.dialect, purpose, &head, &text, attempt);
             }
             // An error's status says enough; a success is nothing without its body.
             Err(cut) if head.is_success() => attempt.result = Err(cut),
-            Err(_) => dialect::read(self.dialect, &head, "", attempt),
+            Err(_) => dialect::read(self.dialect, purpose, &head, "", attempt),
         }
         attempt.announced = stated.at(attempt.server_time().unwrap_or_else(clock::now));
         if let Err(fault) = &mut attempt.result

@@ -71,6 +71,14 @@ impl Dialect {
         }
     }
 
+    /// Whether the state of a VM can be seen without changing it.
+    pub fn can_look(self) -> bool {
+        match self {
+            Self::V1 => false,
+            Self::V2 => true,
+        }
+    }
+
     /// What an id looks like.
     fn form(self) -> &'static str {
         match self {

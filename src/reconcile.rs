@@ -32,7 +32,7 @@ use tracing::debug;
 pub use halt::Ending;
 pub use settings::Settings;
 
-use crate::api::Api;
+use crate::api::{Api, Attempt};
 use crate::brake::Brake;
 use crate::ledger::{LedgerError, Reply, Writer};
 use crate::pace::Pace;
@@ -110,6 +110,9 @@ impl Shell<'_> {
             Command::Call { flight, vm, action } => {
                 self.calls.push(Box::pin(call(self.api.clone(), flight, vm, action)));
             }
+            Command::Look { flight, vm, action } => {
+                self.calls.push(Box::pin(look(self.api.clone(), flight, vm, action)));
+            }
             Command::Claim { again, take, told } => self.writer.claim(again, take, told),
             Command::Release(positions) => self.writer.release(positions),
             Command::Defer(deferred) => self.writer.defer(deferred),
@@ -150,6 +153,16 @@ fn written(reply: Option<Reply>) -> Result<Event, LedgerError> {
 
 async fn call(api: Api, flight: FlightNo, vm: VmId, action: Action) -> Event {
     let attempt = api.call(&vm, action).await;
+    answered(flight, &vm, attempt)
+}
+
+async fn look(api: Api, flight: FlightNo, vm: VmId, action: Action) -> Event {
+    let attempt = api.look(&vm, action).await;
+    debug!(%vm, "looked");
+    answered(flight, &vm, attempt)
+}
+
+fn answered(flight: FlightNo, vm: &VmId, attempt: Attempt) -> Event {
     debug!(%vm, status = attempt.status, latency = ?attempt.latency, "answered");
     if let Err(fault) = &attempt.result {
         debug!(%vm, failure = %fault.failure, error = fault.message, "no success");

@@ -26,7 +26,8 @@ pub struct Attempt {
     pub date: Option<Timestamp>,
     /// What the answer said of the API's rate limit.
     pub announced: Announced,
-    pub result: Result<Answer, Fault>,
+    /// `None` of a look alone: what was asked for is not done.
+    pub result: Result<Option<Answer>, Fault>,
 }
 
 /// Why an attempt is no valid success: what decides about a retry, and a line for people.

@@ -27,6 +27,12 @@ pub(super) struct Left {
 }
 
 impl Departure {
+    /// Of a request without a body, whose sending nothing notes: as if it left at once.
+    pub(super) fn at_once() -> Self {
+        let left = Left { at: Instant::now(), date: clock::now() };
+        Self(Arc::new(SetOnce::new_with(Some(left))))
+    }
+
     /// A request's body, whose sending is noted here.
     pub(super) fn body(&self, text: &'static str) -> reqwest::Body {
         reqwest::Body::wrap(Body { text: Some(text), departure: Arc::downgrade(&self.0) })

@@ -14,6 +14,14 @@ use super::{v1, v2};
 use crate::dialect::Dialect;
 use crate::vm::{Action, VmId};
 
+/// What an answer is read for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Call,
+    /// Whether what this asks for is done.
+    Look(Action),
+}
+
 /// The header that carries the key: its name in lower case, and its value.
 pub(super) fn key(dialect: Dialect, key: &SecretString) -> (&'static str, SecretString) {
     match dialect {
@@ -54,13 +62,15 @@ pub(super) fn body(action: Action) -> &'static str {
 }
 
 /// Reads an answer into `attempt`.
-pub(super) fn read(dialect: Dialect, head: &Head, text: &str, attempt: &mut Attempt) {
-    match dialect {
+pub(super) fn read(dialect: Dialect, purpose: Purpose, head: &Head, text: &str, attempt: &mut Attempt) {
+    match (dialect, purpose) {
         _ if !head.is_success() => {
             fault::refuse(head, text, |body| Sense::of_error(head.status, body), attempt);
         }
-        Dialect::V1 => v1::read(head, text, attempt),
-        Dialect::V2 => v2::read(head, text, attempt),
+        (Dialect::V1, Purpose::Call) => v1::read(head, text, attempt),
+        (Dialect::V1, Purpose::Look(_)) => fault::misread(head, text, "v1 has no look", attempt),
+        (Dialect::V2, Purpose::Call) => v2::read(head, text, attempt),
+        (Dialect::V2, Purpose::Look(action)) => v2::read_look(action, head, text, attempt),
     }
 }
 

@@ -31,6 +31,7 @@ fn accept(head: &Head, envelope: &Object<'_>, attempt: &mut Attempt) {
     attempt.timestamp = rest.moment("timestamp", Absence::Fine).and_then(|at| at.at());
     attempt.request_id = rest.id("requestId", Absence::Fine).or(attempt.request_id.take());
     attempt.result = answer(head.status, envelope, rest.warnings)
+        .map(Some)
         .map_err(|reason| Fault::malformed(fault::undocumented(&reason)));
 }
 
@@ -69,7 +70,8 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::allocation::Moment;
-    use crate::api::{Fault, dialect};
+    use crate::api::Fault;
+    use crate::api::dialect::{self, Purpose};
     use crate::dialect::Dialect;
     use crate::outcome::Failure;
 
@@ -97,7 +99,7 @@ pub(crate) mod tests {
         let mut attempt =
             Attempt { status: Some(status), ..Attempt::unanswered(jiff::Timestamp::UNIX_EPOCH) };
         let text = crate::api::body::decode(body);
-        dialect::read(Dialect::V1, &Head { status, ..Head::default() }, &text, &mut attempt);
+        dialect::read(Dialect::V1, Purpose::Call, &Head { status, ..Head::default() }, &text, &mut attempt);
         attempt
     }
 
@@ -109,7 +111,7 @@ pub(crate) mod tests {
     }
 
     fn answer(attempt: Attempt) -> Answer {
-        attempt.result.unwrap()
+        attempt.result.unwrap().unwrap()
     }
 
     fn fault(attempt: Attempt) -> Fault {
@@ -453,6 +455,7 @@ pub(crate) mod tests {
             }
             match attempt(status, &body).result {
                 Ok(answer) => {
+                    let answer = answer.unwrap();
                     prop_assert!((200..300).contains(&status) && !error);
                     prop_assert!(answer.warnings.iter().all(|warning| warning.chars().count() < 400));
                 }

@@ -1,4 +1,4 @@
-//! The v2 dialect: `POST /api/v2/vps/{id}/routed-ipv6`, its answers and their traps.
+//! The v2 dialect: `POST /api/v2/vps/{id}/routed-ipv6`, and `GET` to look, their answers and their traps.
 //!
 //! Nearly everything in an answer may be null. What it does not say is unknown, and unknown is nothing to warn about.
 
@@ -11,8 +11,9 @@ use super::fields::{
 };
 use super::meaning::Sense;
 use super::object::{Object, Raw};
-use crate::allocation::Allocation;
+use crate::allocation::{Allocation, NextHop};
 use crate::outcome::Answer;
+use crate::vm::Action;
 
 /// The header that carries the key.
 pub(super) const KEY: &str = "authorization";
@@ -27,19 +28,36 @@ pub(super) fn bearer(key: &str) -> String {
 
 /// Reads a 2xx into `attempt`. `created`, `allocation`, `prefix` and `nextHop` decide; the rest is tolerated.
 pub(super) fn read(head: &Head, text: &str, attempt: &mut Attempt) {
+    read_state(head, text, attempt, |state, wire| match wire.is_null() {
+        true => Err(Fault::of(Sense::REFUSED, format!("no allocation: {}", reason(state)))),
+        false => answer(head.status, state, wire).map(Some).map_err(|reason| malformed(&reason)),
+    });
+}
+
+/// The same of a look: whether what `action` asks for is done.
+pub(super) fn read_look(action: Action, head: &Head, text: &str, attempt: &mut Attempt) {
+    read_state(head, text, attempt, |state, wire| match wire.is_null() {
+        true => Ok(None),
+        false => looked(action, state, wire).map_err(|reason| malformed(&reason)),
+    });
+}
+
+fn read_state(
+    head: &Head,
+    text: &str,
+    attempt: &mut Attempt,
+    result: impl FnOnce(&Object<'_>, Raw<'_>) -> Result<Option<Answer>, Fault>,
+) {
     let json = spaced(text);
     let state = Object::read(&json).ok_or_else(|| "no JSON object".to_owned());
     match state.and_then(|state| Ok((decisive(&state, "allocation")?, state))) {
-        Ok((wire, state)) if wire.is_null() => {
-            let message = format!("no allocation: {}", reason(&state));
-            attempt.result = Err(Fault::of(Sense::REFUSED, message));
-        }
-        Ok((wire, state)) => {
-            attempt.result = answer(head.status, &state, wire)
-                .map_err(|reason| Fault::malformed(fault::undocumented(&reason)));
-        }
+        Ok((wire, state)) => attempt.result = result(&state, wire),
         Err(reason) => fault::misread(head, text, &reason, attempt),
     }
+}
+
+fn malformed(reason: &str) -> Fault {
+    Fault::malformed(fault::undocumented(reason))
 }
 
 /// Why a VM can have no allocation, in the API's own words.
@@ -52,6 +70,34 @@ fn reason(state: &Object<'_>) -> String {
 fn answer(status: u16, state: &Object<'_>, wire: Raw<'_>) -> Result<Answer, String> {
     let mut warnings = Vec::new();
     let created = created(status, state, &mut warnings)?;
+    let allocation = allocation(state, wire, &mut warnings)?;
+    Ok(Answer { created, allocation, warnings })
+}
+
+/// The answer to a call that need not be made any more. A look says nothing of who made the allocation.
+fn looked(action: Action, state: &Object<'_>, wire: Raw<'_>) -> Result<Option<Answer>, String> {
+    let mut warnings = Vec::new();
+    let allocation = allocation(state, wire, &mut warnings)?;
+    let is_done = match action {
+        Action::Allocate => is_in_use(&allocation),
+        Action::RefreshNextHop => is_in_use(&allocation) && is_fresh(state, &allocation),
+    };
+    Ok(is_done.then_some(Answer { created: false, allocation, warnings }))
+}
+
+/// Not one that was released, and cools down.
+fn is_in_use(allocation: &Allocation) -> bool {
+    allocation.released_at.is_none() && allocation.status.as_deref().is_none_or(|status| status == "active")
+}
+
+/// Whether the next hop is known to be the one that a refresh would set.
+fn is_fresh(state: &Object<'_>, allocation: &Allocation) -> bool {
+    let suggested = state.get("suggestedNextHop").and_then(Raw::string);
+    let suggested: Option<NextHop> = suggested.and_then(|text| text.trim().parse().ok());
+    suggested.zip(allocation.next_hop.as_ref()).is_some_and(|(suggested, own)| suggested.agrees_with(own))
+}
+
+fn allocation(state: &Object<'_>, wire: Raw<'_>, warnings: &mut Vec<String>) -> Result<Allocation, String> {
     let wire =
         wire.object().ok_or_else(|| format!("allocation is {}, not an object", clip(wire.as_str())))?;
     let mut rest = Tolerated::of(&wire);
@@ -72,9 +118,9 @@ fn answer(status: u16, state: &Object<'_>, wire: Raw<'_>) -> Result<Answer, Stri
         metadata_updated_at: None,
     };
     rest.check_length("prefixLength", Absence::Fine, &allocation.prefix);
+    rest.warnings.extend(unavailable(state));
     warnings.append(&mut rest.warnings);
-    warnings.extend(unavailable(state));
-    Ok(Answer { created, allocation, warnings })
+    Ok(allocation)
 }
 
 /// Whether the call made the allocation: as the status says where nothing else does.
@@ -103,7 +149,8 @@ mod tests {
 
     use super::*;
     use crate::allocation::Moment;
-    use crate::api::{Credential, Meaning, dialect};
+    use crate::api::dialect::{self, Purpose};
+    use crate::api::{Credential, Meaning};
     use crate::dialect::Dialect;
     use crate::outcome::Failure;
 
@@ -124,7 +171,7 @@ mod tests {
     fn attempt(status: u16, body: &[u8]) -> Attempt {
         let mut attempt = Attempt { status: Some(status), ..Attempt::unanswered(Timestamp::UNIX_EPOCH) };
         let text = crate::api::body::decode(body);
-        dialect::read(Dialect::V2, &Head { status, ..Head::default() }, &text, &mut attempt);
+        dialect::read(Dialect::V2, Purpose::Call, &Head { status, ..Head::default() }, &text, &mut attempt);
         attempt
     }
 
@@ -136,7 +183,7 @@ mod tests {
     }
 
     fn answer(attempt: Attempt) -> Answer {
-        attempt.result.unwrap()
+        attempt.result.unwrap().unwrap()
     }
 
     fn fault(attempt: Attempt) -> Fault {
@@ -145,6 +192,78 @@ mod tests {
 
     fn moment(text: &str) -> Moment {
         Moment::from(text.to_owned())
+    }
+
+    /// What a look for `action` comes to that is answered with the documented state, with `edit` applied to it.
+    fn look(action: Action, edit: impl FnOnce(&mut Value)) -> Result<Option<Answer>, Fault> {
+        let mut body = documented();
+        body["created"] = Value::Null;
+        edit(&mut body);
+        let mut attempt = Attempt::unanswered(Timestamp::UNIX_EPOCH);
+        let head = Head { status: 200, ..Head::default() };
+        dialect::read(Dialect::V2, Purpose::Look(action), &head, &body.to_string(), &mut attempt);
+        attempt.result
+    }
+
+    type Edit = Box<dyn Fn(&mut Value)>;
+
+    #[test]
+    fn a_look_says_whether_what_was_asked_for_is_done() {
+        let both = [Action::Allocate, Action::RefreshNextHop];
+        let hop = |hop: Value| move |body: &mut Value| body["allocation"]["nextHop"] = hop;
+        let suggested = |hop: Value| move |body: &mut Value| body["suggestedNextHop"] = hop;
+        let allocation = |field: &'static str, value: &'static str| {
+            move |body: &mut Value| body["allocation"][field] = value.into()
+        };
+        let cases: Vec<(Edit, [bool; 2], &str)> = vec![
+            (Box::new(|_| {}), [true, true], "both are done"),
+            (Box::new(|body| body["allocation"] = Value::Null), [false, false], "nothing is there"),
+            (Box::new(move |body| hop(json!("2001:db8::9"))(body)), [true, false], "an old next hop"),
+            (Box::new(move |body| hop(Value::Null)(body)), [true, false], "an unknown next hop"),
+            (Box::new(move |body| suggested(Value::Null)(body)), [true, false], "nothing is suggested"),
+            (
+                Box::new(move |body| suggested(json!("soon"))(body)),
+                [true, false],
+                "what is suggested is no address",
+            ),
+            (
+                Box::new(move |body| suggested(json!("2001:DB8::1"))(body)),
+                [true, true],
+                "the same in another form",
+            ),
+            (Box::new(allocation("status", "cooldown")), [false, false], "it cools down"),
+            (Box::new(allocation("releasedAt", "2026-02-12T00:00:00Z")), [false, false], "it was released"),
+            (
+                Box::new(|body| body["allocation"]["status"] = Value::Null),
+                [true, true],
+                "its status is unknown",
+            ),
+        ];
+        for (edit, expected, why) in cases {
+            let done = both.map(|action| look(action, &edit).unwrap());
+            assert_eq!(done.each_ref().map(Option::is_some), expected, "{why}");
+            for answer in done.into_iter().flatten() {
+                assert!(!answer.created && answer.warnings.is_empty(), "{why}: {:?}", answer.warnings);
+            }
+        }
+    }
+
+    #[test]
+    fn a_look_that_cannot_be_understood_is_malformed() {
+        for (path, value) in [
+            ("/allocation", json!([])),
+            ("/allocation/prefix", json!(null)),
+            ("/allocation/nextHop", json!("router")),
+        ] {
+            let fault = look(Action::Allocate, |body| *body.pointer_mut(path).unwrap() = value).unwrap_err();
+            assert_eq!(
+                (fault.failure, fault.meaning),
+                (Failure::MalformedAnswer, Meaning::Transient),
+                "{path}"
+            );
+        }
+        let gone = look(Action::Allocate, |body| drop(body.as_object_mut().unwrap().remove("allocation")));
+        assert!(gone.unwrap_err().message.contains("allocation is missing"));
     }
 
     fn is_silent_on_what_v2_never_says(allocation: &Allocation) -> bool {
@@ -212,7 +331,7 @@ mod tests {
                 with(200, |body| body[field] = Value::Null),
                 with(200, |body| drop(body.as_object_mut().unwrap().remove(field))),
             ] {
-                let is_silent = attempt.result.is_ok_and(|answer| answer.warnings.is_empty());
+                let is_silent = attempt.result.is_ok_and(|answer| answer.unwrap().warnings.is_empty());
                 assert_eq!(is_silent, !decides, "{field}");
             }
         }
@@ -515,6 +634,7 @@ mod tests {
             }
             match attempt(status, &body).result {
                 Ok(answer) => {
+                    let answer = answer.unwrap();
                     prop_assert!((200..300).contains(&status) && !error);
                     prop_assert!(answer.warnings.iter().all(|warning| warning.chars().count() < 400));
                 }

@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 
 use crate::brake::{Canary, Limits};
 use crate::cli::{BrakeArgs, PaceArgs};
+use crate::dialect::Dialect;
 use crate::pace::Ceiling;
 use crate::reconcile::Settings;
 use crate::retry::Policy;
@@ -24,6 +25,7 @@ impl CallSettings {
             rack_concurrency: pace.rack_concurrency,
             policy: Policy { max_attempts: pace.max_attempts, max_wait: pace.max_wait },
             timeout: pace.timeout,
+            looks: Dialect::V1.can_look(),
             deadline: pace.deadline,
         };
         Self { rate: pace.rate, forget_rate: pace.forget_rate, reconcile, limits: limits(brakes) }

@@ -13,6 +13,8 @@ pub struct Settings {
     pub policy: Policy,
     /// Of one call: how long an attempt without an answer lasted.
     pub timeout: Duration,
+    /// After a lost answer the API is looked at before it is asked again.
+    pub looks: bool,
     /// No new call leaves after it.
     pub deadline: Option<Duration>,
 }

@@ -78,9 +78,13 @@ impl<'a> World<'a> {
     fn does(&mut self, command: Command) {
         match command {
             Command::Call { flight, vm, .. } => {
-                self.in_flight += 1;
-                let since_begun = self.now.at - self.begun.at;
+                let since_begun = self.leaves();
                 let attempt = self.api.call(&vm, self.now, since_begun, self.in_flight, &mut self.chance);
+                self.comes(attempt.latency, Coming::Answer(flight, Box::new(attempt)));
+            }
+            Command::Look { flight, vm, .. } => {
+                let since_begun = self.leaves();
+                let attempt = self.api.look(&vm, self.now, since_begun, self.in_flight, &mut self.chance);
                 self.comes(attempt.latency, Coming::Answer(flight, Box::new(attempt)));
             }
             Command::Claim { .. } => self.book.claim(command),
@@ -90,6 +94,12 @@ impl<'a> World<'a> {
             Command::Flush | Command::Brake(_) => self.book.flush(),
             Command::Remember(..) | Command::Count(_) | Command::Tell(_) => {}
         }
+    }
+
+    /// A call leaves, so long after the run began.
+    fn leaves(&mut self) -> Duration {
+        self.in_flight += 1;
+        self.now.at - self.begun.at
     }
 
     /// As the shell does it, after each event.

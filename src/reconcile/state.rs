@@ -266,8 +266,12 @@ impl<'a> State<'a> {
         self.doubts.left(now);
         self.hindrance.begin(now);
         let (vm, action) = (work.item.vm.clone(), work.item.action);
+        let looks = self.settings.looks && work.is_in_the_dark();
         let flight = self.flights.begin(Flight { work, ticket, purposes });
-        self.commands.push(Command::Call { flight, vm, action });
+        self.commands.push(match looks {
+            true => Command::Look { flight, vm, action },
+            false => Command::Call { flight, vm, action },
+        });
     }
 
     /// Counts a VM whose outcome is on disk.
@@ -295,7 +299,8 @@ impl<'a> State<'a> {
         work.note(&attempt, self.settings.timeout, &self.clock);
         let offset = self.clock.offset(&attempt);
         match attempt.result {
-            Ok(answer) => self.succeed(work, answer, offset, ticket, now),
+            Ok(Some(answer)) => self.succeed(work, answer, offset, ticket, now),
+            Ok(None) => self.ask_again(work, ticket, now),
             Err(fault) => self.suffer(work, &fault, ticket, now, chance),
         }
     }
@@ -313,6 +318,17 @@ impl<'a> State<'a> {
         self.key_is_good(ticket, now);
         let success = work.success(answer, offset, &self.clock, now.date);
         self.settle(work, success, now);
+    }
+
+    /// A look has found that no lost call has done anything.
+    fn ask_again(&mut self, mut work: Work, ticket: Ticket, now: Now) {
+        self.key_is_good(ticket, now);
+        work.is_undone = true;
+        if work.attempts >= self.settings.policy.max_attempts.get() {
+            return self.fail(work, now);
+        }
+        let setback = work.setback();
+        self.wait(work, setback, now.at);
     }
 
     fn tell_opened(&mut self, no: RackNo, opened: Opened) {
@@ -345,7 +361,8 @@ impl<'a> State<'a> {
         }
     }
 
-    fn fail(&mut self, work: Work, now: Now) {
+    fn fail(&mut self, mut work: Work, now: Now) {
+        work.forget_undone();
         let failure = work.failure();
         self.settle(work, failure, now);
     }

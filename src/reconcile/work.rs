@@ -23,6 +23,8 @@ pub(super) struct Work {
     pub(super) last: LastCall,
     pub(super) setback: Option<Setback>,
     pub(super) lost: Lost,
+    /// A look has found that no lost call has done anything, and none was lost since.
+    pub(super) is_undone: bool,
     strikes: u32,
     /// The run's successes when the last 429 came that has not been counted yet.
     struck_at: Option<u64>,
@@ -37,6 +39,7 @@ impl Work {
             attempts: 0,
             last: LastCall::default(),
             setback: None,
+            is_undone: false,
             strikes: 0,
             struck_at: None,
         }
@@ -90,6 +93,7 @@ impl Work {
         self.item.tally.first_sent.get_or_insert(attempt.sent_at);
         if attempt.may_have_applied() {
             self.lost.record(attempt, timeout);
+            self.is_undone = false;
         }
         self.item.unanswered = self.lost.dated(clock);
     }
@@ -119,10 +123,28 @@ impl Work {
         Settlement::Success { verdict, allocation: Box::new(answer.allocation), drift }
     }
 
+    /// Whether a call may have done what it was for, and nobody has looked since.
+    pub(super) fn is_in_the_dark(&self) -> bool {
+        !self.lost.is_empty() && !self.is_undone
+    }
+
+    /// Of calls that are known to have done nothing there is nothing to remember.
+    pub(super) fn forget_undone(&mut self) {
+        if self.is_undone {
+            self.lost = Lost::inherited(vec![]);
+            self.item.unanswered.clear();
+        }
+    }
+
     /// What a VM comes to that is not called any more.
     pub(super) fn failure(&self) -> Settlement {
+        Settlement::Failed(self.setback())
+    }
+
+    /// What its calls have come to so far.
+    pub(super) fn setback(&self) -> Setback {
         let unknown = || Setback { failure: Failure::NotAttempted, error: String::new() };
-        Settlement::Failed(self.setback.clone().unwrap_or_else(unknown))
+        self.setback.clone().unwrap_or_else(unknown)
     }
 
     /// What goes into the ledger while this VM waits.

@@ -1,5 +1,6 @@
 //! An API in virtual time: what it does with each call, and when the answer is there.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use super::book::{index, position, rack};
@@ -55,15 +56,55 @@ pub(super) struct SimulatedApi<'a> {
     tokens: f64,
     /// When it was last asked.
     asked: Duration,
+    /// VMs that have what was asked for.
+    done: HashSet<i64>,
 }
 
 impl<'a> SimulatedApi<'a> {
     pub(super) fn new(plan: &'a Plan) -> Self {
-        Self { plan, tokens: plan.faults.limit.unwrap_or_default(), asked: Duration::ZERO }
+        Self {
+            plan,
+            tokens: plan.faults.limit.unwrap_or_default(),
+            asked: Duration::ZERO,
+            done: HashSet::new(),
+        }
     }
 
     /// A call leaves, as one of `in_flight`. Returns what it comes to, and after how long.
     pub(super) fn call(
+        &mut self,
+        vm: &VmId,
+        now: Now,
+        since_begun: Duration,
+        in_flight: usize,
+        chance: &mut fastrand::Rng,
+    ) -> Attempt {
+        let attempt = self.attempt(vm, now, since_begun, in_flight, chance);
+        if attempt.result.is_ok() || attempt.may_have_applied() && chance.bool() {
+            let is_new = self.done.insert(position(vm));
+            assert!(is_new || !self.plan.settings.looks, "VM {vm} is asked for what was done already");
+        }
+        attempt
+    }
+
+    /// The same of a look, which does nothing.
+    pub(super) fn look(
+        &mut self,
+        vm: &VmId,
+        now: Now,
+        since_begun: Duration,
+        in_flight: usize,
+        chance: &mut fastrand::Rng,
+    ) -> Attempt {
+        let mut attempt = self.attempt(vm, now, since_begun, in_flight, chance);
+        match &mut attempt.result {
+            Ok(answer) => *answer = answer.take().filter(|_| self.done.contains(&position(vm))),
+            Err(fault) => fault.may_have_applied = false,
+        }
+        attempt
+    }
+
+    fn attempt(
         &mut self,
         vm: &VmId,
         now: Now,
@@ -144,7 +185,7 @@ fn attempt(fate: Fate) -> Attempt {
     match fate {
         Fate::Success => Attempt {
             status: Some(200),
-            result: Ok(Answer { created: false, allocation: example(), warnings: vec![] }),
+            result: Ok(Some(Answer { created: false, allocation: example(), warnings: vec![] })),
             ..unanswered(Failure::MalformedAnswer, Meaning::Transient)
         },
         Fate::Status(status, body) => answered(status, body.as_bytes()),

@@ -49,6 +49,8 @@ struct Vm {
     attempts: u32,
     throttled: u32,
     last: Option<bool>,
+    /// A call may have done what it was for, and no look has told.
+    is_in_the_dark: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -110,6 +112,7 @@ impl<'a> Judge<'a> {
             attempts: 0,
             throttled: 0,
             last: None,
+            is_in_the_dark: false,
         };
         Self {
             plan,
@@ -170,7 +173,9 @@ impl<'a> Judge<'a> {
         let in_flight = self.in_flight() - 1;
         let vm = self.vms.iter_mut().find(|vm| vm.stage == Stage::InFlight(flight)).unwrap();
         vm.stage = Stage::Back;
-        vm.last = Some(attempt.result.is_ok());
+        vm.last = Some(matches!(attempt.result, Ok(Some(_))));
+        vm.is_in_the_dark |= attempt.may_have_applied();
+        vm.is_in_the_dark &= attempt.result.is_err();
         self.answered[vm.rack] |= attempt.is_answered();
         match attempt.meaning() {
             Some(Meaning::Hampered) => self.most = self.most.min(in_flight.max(1)),
@@ -193,7 +198,16 @@ impl<'a> Judge<'a> {
 
     pub(super) fn sees(&mut self, command: &Command) {
         match command {
-            Command::Call { flight, vm, .. } => self.calls(*flight, position(vm)),
+            Command::Call { flight, vm, .. } => {
+                let must_look = self.plan.settings.looks && self.vms[index(position(vm))].is_in_the_dark;
+                self.holds(!must_look, format_args!("VM {vm} is asked again without a look"));
+                self.calls(*flight, position(vm));
+            }
+            Command::Look { flight, vm, .. } => {
+                let may_look = self.plan.settings.looks && self.vms[index(position(vm))].is_in_the_dark;
+                self.holds(may_look, format_args!("VM {vm} is looked at for nothing"));
+                self.calls(*flight, position(vm));
+            }
             Command::Claim { again, .. } => {
                 for &position in again {
                     let stage = self.vms[index(position)].stage;
@@ -309,6 +323,15 @@ impl<'a> Judge<'a> {
         self.holds(
             (tally.attempts, tally.throttled) == (vm.attempts, vm.throttled),
             format_args!("VM {position} was not called {tally:?}"),
+        );
+        let may_have_applied = !succeeded && !settled.item.unanswered.is_empty();
+        self.holds(
+            !may_have_applied || vm.is_in_the_dark || !self.plan.settings.looks,
+            format_args!("VM {position} is said to have changed perhaps, and was looked at"),
+        );
+        self.holds(
+            succeeded || !vm.is_in_the_dark || may_have_applied,
+            format_args!("VM {position} may have changed, and is not said to"),
         );
         let most = self.plan.settings.policy.max_attempts.get();
         self.holds(vm.attempts <= most, format_args!("VM {position} was called {} times", vm.attempts));
