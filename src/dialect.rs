@@ -1,6 +1,7 @@
 //! The two dialects that the API speaks, and which texts are ids of VMs in each. What else they differ in is `api`'s.
 
 use std::fmt;
+use std::str::FromStr;
 
 use crate::vm::VmId;
 use crate::words::words;
@@ -12,6 +13,19 @@ words! {
         #[default]
         V1 = "v1",
         V2 = "v2",
+    }
+}
+
+/// Why a text is not a [`Dialect`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("unknown dialect of the API (v1 or v2)")]
+pub struct InvalidDialect;
+
+impl FromStr for Dialect {
+    type Err = InvalidDialect;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::from_word(text).ok_or(InvalidDialect)
     }
 }
 

@@ -91,6 +91,7 @@ fn micros<T>(work: impl FnOnce() -> T) -> (f64, T) {
 
 fn draft(ledger: &Ledger, racks: u32) -> RunKey {
     let new = NewRun {
+        dialect: v6fleet::dialect::Dialect::V1,
         base_url: "https://cloud.hostup.se".into(),
         action: Some(Action::Allocate),
         files: vec!["fleet.csv".into()],

@@ -14,6 +14,7 @@ use super::staging::{Past, Selected, Stage, Staged, Wanted, stage};
 use crate::allocation::Expected;
 use crate::audit::{Census, Fleet, Standard, examine, missing};
 use crate::config::AuditSettings;
+use crate::dialect::Dialect;
 use crate::inventory::{Inputs, InvalidRow, Selection, Vm};
 use crate::ledger::{Ledger, SANDBOX};
 use crate::report::audit::AuditInfo;
@@ -53,6 +54,7 @@ fn prepare<'a>(
 struct Auditing<'a> {
     ledger: &'a Ledger,
     base_url: &'a str,
+    dialect: Dialect,
     standard: Standard,
     fleet: Fleet,
     /// Selected, and not examined yet.
@@ -64,19 +66,25 @@ impl<'a> Auditing<'a> {
     fn begin(ledger: &'a Ledger, settings: &AuditSettings, info: &'a AuditInfo) -> Result<Self, Refusal> {
         let listing = Listing::begin(settings, info)?;
         let mut census = Census::default();
-        ledger.each_sighting(&info.base_url, &mut |id, last| census.add(id, last))?;
+        let dialect = settings.inventory.reading.dialect;
+        ledger.each_sighting(&info.base_url, dialect, &mut |id, last| census.add(id, last))?;
         let max_age = SignedDuration::from_secs(i64::from(info.max_age_days) * SECONDS_OF_A_DAY);
         let standard = Standard { now: info.audited_at, max_age };
         let fleet = census.compare();
-        Ok(Self { ledger, base_url: &info.base_url, standard, fleet, batch: Vec::new(), listing })
+        Ok(Self { ledger, base_url: &info.base_url, dialect, standard, fleet, batch: Vec::new(), listing })
     }
 
     fn all(mut self, settings: &AuditSettings) -> Result<Listing<'a>, Refusal> {
         let inventory = &settings.inventory;
         let selection = inventory.selection.read()?;
         let wanted = Wanted { inventory, selection: &selection, action: None, needs_rack: false };
-        let past =
-            Past { ledger: Some(self.ledger), base_url: self.base_url, only_failed: None, shrink: None };
+        let past = Past {
+            ledger: Some(self.ledger),
+            base_url: self.base_url,
+            dialect: self.dialect,
+            only_failed: None,
+            shrink: None,
+        };
         let staged = stage(&wanted, &past, &mut Inputs::default(), &mut self)?;
         self.examine_batch()?;
         let Staged { reading, selected, skipped, shown, mut warnings } = staged;
@@ -99,7 +107,7 @@ impl<'a> Auditing<'a> {
         in_order.sort_unstable_by(|&one, &other| vms[one].id.cmp(&vms[other].id));
         let mut findings = vec![Vec::new(); vms.len()];
         for at in in_order {
-            let last = self.ledger.sighting(self.base_url, &vms[at].id)?;
+            let last = self.ledger.sighting(self.base_url, self.dialect, &vms[at].id)?;
             findings[at] = examine(&vms[at], last.as_ref(), &self.fleet, self.standard);
         }
         for findings in findings {
@@ -116,7 +124,7 @@ impl<'a> Auditing<'a> {
             )));
         }
         for id in self.fleet.missing() {
-            let Some(last) = self.ledger.sighting(self.base_url, &id)? else { continue };
+            let Some(last) = self.ledger.sighting(self.base_url, self.dialect, &id)? else { continue };
             let vm = Vm { id, name: None, action: None, expected: Expected::default(), labels: vec![] };
             if selection.matches(&vm, last.allocation.rack_id.as_deref()) {
                 self.listing.add(vec![missing(&vm, &last)]);

@@ -104,7 +104,7 @@ impl<'a> Prospect<'a> {
             (_, None) => None,
         };
         let shrink = guard(settings.max_shrink, ledger, job)?;
-        let past = Past { ledger, base_url: &job.base_url, only_failed, shrink };
+        let past = Past { ledger, base_url: &job.base_url, dialect: job.dialect, only_failed, shrink };
         let mut counting = Counting { past: &past, racks: BTreeMap::new() };
         let Staged { selected, skipped, warnings, .. } = stage(wanted, &past, inputs, &mut counting)?;
         let warnings = course.warning().into_iter().chain(warnings).collect();
@@ -129,7 +129,9 @@ struct Counting<'a> {
 impl Stage for Counting<'_> {
     fn select(&mut self, selected: &Selected<'_>) -> Result<(), Refusal> {
         let known = match self.past.ledger {
-            Some(ledger) => ledger.last_rack(self.past.base_url, &selected.vm.id)?.is_some(),
+            Some(ledger) => {
+                ledger.last_rack(self.past.base_url, self.past.dialect, &selected.vm.id)?.is_some()
+            }
             None => false,
         };
         let rack = self.racks.entry(selected.rack.map(str::to_owned)).or_default();

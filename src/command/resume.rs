@@ -99,6 +99,7 @@ fn prepare<'a>(
     }
     let job = NewRun {
         base_url: info.base_url,
+        dialect: info.dialect,
         action: info.action,
         files: vec![],
         id_files: vec![],

@@ -70,7 +70,8 @@ impl Beginning<'_> {
         let world = settings.ledger.sandbox.then(|| world(world_file)).transpose()?;
         let only_failed = settings.only_failed.as_deref().map(|run| ledger.find_run(run)).transpose()?;
         let shrink = guard(settings.max_shrink, Some(ledger), job)?;
-        let past = Past { ledger: Some(ledger), base_url: &job.base_url, only_failed, shrink };
+        let past =
+            Past { ledger: Some(ledger), base_url: &job.base_url, dialect: job.dialect, only_failed, shrink };
         let draft = ledger.draft(job)?;
         let mut recording =
             Recording { draft, action: settings.action, world, takes_in: world_file.is_none() };

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::failure::Refusal;
 use crate::config::{InventorySettings, RunSettings};
+use crate::dialect::Dialect;
 use crate::inventory::{Event, Inputs, InvalidRow, Reading, Selection, Unmatched, Vm, read};
 use crate::ledger::{LastInventory, Ledger, LedgerError, NewRun, RunKey};
 use crate::shrink::{Guard, Share};
@@ -60,13 +61,14 @@ pub(super) struct Past<'a> {
     /// `None` where there is no ledger yet.
     pub(super) ledger: Option<&'a Ledger>,
     pub(super) base_url: &'a str,
+    pub(super) dialect: Dialect,
     pub(super) only_failed: Option<RunKey>,
     pub(super) shrink: Option<Guard>,
 }
 
 impl Past<'_> {
     fn last_rack(&self, vm: &Vm) -> Result<Option<String>, LedgerError> {
-        self.ledger.map_or(Ok(None), |ledger| ledger.last_rack(self.base_url, &vm.id))
+        self.ledger.map_or(Ok(None), |ledger| ledger.last_rack(self.base_url, self.dialect, &vm.id))
     }
 
     fn admits(&self, vm: &Vm) -> Result<bool, LedgerError> {

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::*;
 use crate::allocation::{Allocation, Expected, NextHop, tests::example};
+use crate::dialect::Dialect;
 use crate::inventory::{InventoryFile, PIPE, Reading, Vm};
 use crate::outcome::{Basis, Failure, FirstCall, Offset, Outcome, Unanswered, Verdict};
 use crate::vm::{Action, VmId};
@@ -66,6 +67,7 @@ macro_rules! held {
 use histories::what_is_resumed_is_what_has_no_outcome_with_all_it_has_been_through;
 
 held! {
+    what_one_dialect_says_is_nothing_to_the_other_at_the_same_base_url,
     what_is_resumed_is_what_has_no_outcome_with_all_it_has_been_through,
     a_draft_that_is_dropped_leaves_nothing_behind,
     racks_are_claimed_in_inventory_order_and_each_vm_once,
@@ -96,6 +98,7 @@ pub(super) fn vm(id: &str, rack: Option<&str>) -> Vm {
 
 pub(super) fn new_run(base_url: &str) -> NewRun {
     NewRun {
+        dialect: Dialect::V1,
         base_url: base_url.into(),
         action: Some(Action::Allocate),
         files: vec!["fleet.csv".into()],
@@ -206,7 +209,10 @@ fn what_is_settled_is_counted_remembered_and_reported_in_inventory_order<P: Plac
     assert_eq!(rows[0].rack_id.as_deref(), Some("dc1r28"), "as answered");
     assert_eq!((rows[1].failure, rows[1].rack_id.as_deref()), (Some(Failure::ServerError), Some("b")));
     assert_eq!(rows[0].labels, [("role".to_owned(), "web".to_owned())]);
-    assert_eq!(ledger.last_rack(BASE, &"1".parse().unwrap()).unwrap().as_deref(), Some("dc1r28"));
+    assert_eq!(
+        ledger.last_rack(BASE, Dialect::V1, &"1".parse().unwrap()).unwrap().as_deref(),
+        Some("dc1r28")
+    );
     assert!(ledger.failed_in(&run, &"2".parse().unwrap()).unwrap());
     assert!(!ledger.failed_in(&run, &"1".parse().unwrap()).unwrap());
 }
@@ -264,7 +270,7 @@ fn what_was_seen_last_counts_whatever_our_clock_was_set_to<P: Place>() {
         writer.settle(settled);
         let ledger = writer.close().0.unwrap();
         let seen = |ledger: &Ledger| {
-            let last = ledger.sighting(BASE, &vm).unwrap().unwrap();
+            let last = ledger.sighting(BASE, Dialect::V1, &vm).unwrap().unwrap();
             (last.seen_at.as_second(), last.allocation.next_hop.unwrap().to_string())
         };
         let expected = (second, next_hop.to_owned());
@@ -388,6 +394,50 @@ fn rehearsals_and_real_runs_do_not_share_a_ledger<P: Place>() {
     begin(&ledger, &[None]);
     ledger.check_kind("https://other.example").unwrap();
     assert!(matches!(ledger.check_kind(SANDBOX), Err(LedgerError::Mixed { .. })));
+}
+
+fn what_one_dialect_says_is_nothing_to_the_other_at_the_same_base_url<P: Place>() {
+    let fixture = P::new();
+    let [v1, v2] = Dialect::EACH.map(|dialect| NewRun { dialect, ..new_run(BASE) });
+    let begun = |job: &NewRun| {
+        let ledger = fixture.open();
+        let mut draft = ledger.draft(job).unwrap();
+        draft.add(&vm("1", Some("a")), Action::Allocate, Some("a")).unwrap();
+        draft.commit(&Reading::default(), &[]).unwrap()
+    };
+    let run = begun(&v1);
+    fixture.open().remember_rate(&run, Some(50.0)).unwrap();
+    let unfinished = |job: &NewRun| fixture.open().unfinished(job, &[]).unwrap().map(|left| left.run);
+    assert_eq!((unfinished(&v1), unfinished(&v2)), (Some(run.clone()), None));
+    let mut writer = fixture.open().write(&run).unwrap();
+    let item = claim(&mut writer, take(0, 1)).remove(0);
+    writer.settle(success(item, Outcome::Created, Basis::CreatedFlag));
+    writer.close().0.unwrap().end(&run, None, |_| 0).unwrap();
+
+    let id = VmId::from("1");
+    for (dialect, is_known) in [(Dialect::V1, true), (Dialect::V2, false)] {
+        let ledger = fixture.read();
+        assert_eq!(ledger.last_rack(BASE, dialect, &id).unwrap().is_some(), is_known, "{dialect}");
+        assert_eq!(ledger.sighting(BASE, dialect, &id).unwrap().is_some(), is_known, "{dialect}");
+        let mut sightings = 0;
+        ledger.each_sighting(BASE, dialect, &mut |_, _| sightings += 1).unwrap();
+        assert_eq!(sightings, u32::from(is_known), "{dialect}");
+    }
+    for (job, is_known) in [(&v2, false), (&v1, true)] {
+        let next = begun(job);
+        let ledger = fixture.open();
+        assert_eq!(ledger.run_info(&next).unwrap().dialect, job.dialect);
+        assert_eq!(ledger.remembered_rate(&next).unwrap().is_some(), is_known, "{}", job.dialect);
+        assert_eq!(
+            ledger.baseline(&next).unwrap(),
+            Some(run.clone()).filter(|_| is_known),
+            "{}",
+            job.dialect
+        );
+        assert_eq!(ledger.last_inventory(job).unwrap().is_some(), is_known, "{}", job.dialect);
+        let item = claim(&mut ledger.write(&next).unwrap(), take(0, 1)).remove(0);
+        assert_eq!(item.before.is_some(), is_known, "{}", job.dialect);
+    }
 }
 
 fn a_limit_is_remembered_for_its_base_url_and_key<P: Place>() {
@@ -551,7 +601,10 @@ fn the_newest_the_pinned_and_the_resumable_runs_stay_and_so_does_what_was_last_s
     assert_eq!(ledger.prune(1).unwrap(), 3);
     assert_eq!(runs(&ledger), ids(&[&newest, &resumable, &pinned]));
     assert_eq!(ledger.latest_unfinished().unwrap(), Some(resumable));
-    assert_eq!(ledger.last_rack(BASE, &"1".parse().unwrap()).unwrap().as_deref(), Some("dc1r28"));
+    assert_eq!(
+        ledger.last_rack(BASE, Dialect::V1, &"1".parse().unwrap()).unwrap().as_deref(),
+        Some("dc1r28")
+    );
     ledger.pin(&pinned, false).unwrap();
     assert_eq!(ledger.prune(1).unwrap(), 1);
 }

@@ -18,6 +18,7 @@ use super::record::{
     Sighting, Skipped, Unfinished,
 };
 use super::sums::Sums;
+use crate::dialect::Dialect;
 use crate::inventory::{InventoryFile, Reading, Vm};
 use crate::vm::{Action, VmId};
 
@@ -164,16 +165,17 @@ pub trait Vms {
 
 /// What was last seen of the VMs.
 pub trait Known {
-    /// The rack in which a VM was last seen at a base URL.
-    fn last_rack(&self, base_url: &str, vm: &VmId) -> Result<Option<String>, LedgerError>;
+    /// The rack in which a VM was last seen by an API: its base URL and dialect.
+    fn last_rack(&self, base_url: &str, dialect: Dialect, vm: &VmId) -> Result<Option<String>, LedgerError>;
     /// What was last seen of a VM, at each base URL.
     fn last_known(&self, vm: &VmId) -> Result<Vec<LastKnown>, LedgerError>;
-    /// What was last seen of a VM at a base URL.
-    fn sighting(&self, base_url: &str, vm: &VmId) -> Result<Option<Sighting>, LedgerError>;
-    /// Every VM that was seen at a base URL, in ascending order of the ids as text.
+    /// What was last seen of a VM by an API: its base URL and dialect.
+    fn sighting(&self, base_url: &str, dialect: Dialect, vm: &VmId) -> Result<Option<Sighting>, LedgerError>;
+    /// Every VM that was seen by an API: its base URL and dialect, in ascending order of the ids as text.
     fn each_sighting(
         &self,
         base_url: &str,
+        dialect: Dialect,
         each: &mut dyn FnMut(&VmId, &Sighting),
     ) -> Result<(), LedgerError>;
 }

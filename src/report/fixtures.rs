@@ -11,6 +11,7 @@ use crate::vm::Action;
 
 pub(super) fn run() -> RunInfo {
     RunInfo {
+        dialect: crate::dialect::Dialect::V1,
         id: "20261123T021500Z-7f3a".into(),
         tool_version: "0.1.0".into(),
         base_url: "https://cloud.hostup.se".into(),

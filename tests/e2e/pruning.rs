@@ -28,6 +28,7 @@ fn length(path: &Path) -> u64 {
 fn night(fixture: &Fixture) {
     let ledger = Ledger::open(&fixture.ledger(), Duration::ZERO).unwrap();
     let new = NewRun {
+        dialect: v6fleet::dialect::Dialect::V1,
         base_url: "https://cloud.hostup.se".into(),
         action: Some(Action::Allocate),
         files: vec!["fleet.csv".into()],

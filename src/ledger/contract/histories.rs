@@ -253,11 +253,12 @@ impl<P: Place> History<P> {
             assert_eq!(told, (fate.outcome.unwrap_or(Outcome::Failed), fate.attempts), "{row:?}");
             let is_held = self.model.held.contains_key(&position);
             assert!(row.may_have_applied || !is_held, "{row:?}");
-            let sighting = reader.sighting(BASE, &row.vmid.parse().unwrap()).unwrap();
+            let sighting =
+                reader.sighting(BASE, crate::dialect::Dialect::V1, &row.vmid.parse().unwrap()).unwrap();
             assert_eq!(sighting.is_some(), fate.allocation_known, "{row:?}");
         }
         let mut seen = 0;
-        reader.each_sighting(BASE, &mut |_, _| seen += 1).unwrap();
+        reader.each_sighting(BASE, crate::dialect::Dialect::V1, &mut |_, _| seen += 1).unwrap();
         assert_eq!(seen, self.model.fates.iter().filter(|fate| fate.allocation_known).count());
     }
 

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::summary::Counts;
+use crate::dialect::Dialect;
 use crate::inventory::InventoryFile;
 use crate::stop::Stop;
 use crate::vm::Action;
@@ -21,6 +22,7 @@ pub struct RunKey {
 #[derive(Debug, Clone)]
 pub struct NewRun {
     pub base_url: String,
+    pub dialect: Dialect,
     /// The typed `--action`.
     pub action: Option<Action>,
     /// The inventory files as they identify the job, in order; [`crate::inventory::PIPE`] is one that can be read only once.
@@ -41,6 +43,8 @@ pub struct RunInfo {
     pub tool_version: String,
     /// `sandbox` for a rehearsal, whatever its port.
     pub base_url: String,
+    #[serde(skip)]
+    pub dialect: Dialect,
     /// The first 8 hex digits of the key's SHA-256.
     pub key_fingerprint: Option<String>,
     /// The typed `--action`; `None` where each row of the inventory had its own.

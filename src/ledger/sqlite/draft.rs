@@ -85,8 +85,10 @@ fn unused_id(db: &Connection, now: Timestamp) -> Result<String, Error> {
 }
 
 fn insert(db: &Connection, id: &str, new: &NewRun, now: Timestamp) -> Result<Run, Error> {
-    db.execute("INSERT INTO bases (url) VALUES (?1) ON CONFLICT DO NOTHING", [&new.base_url])?;
-    let base = db.query_row("SELECT id FROM bases WHERE url = ?1", [&new.base_url], |row| row.get(0))?;
+    let api = [&new.base_url, new.dialect.as_str()];
+    db.execute("INSERT INTO bases (url, dialect) VALUES (?1, ?2) ON CONFLICT DO NOTHING", api)?;
+    let of_api = "SELECT id FROM bases WHERE (url, dialect) = (?1, ?2)";
+    let base = db.query_row(of_api, api, |row| row.get(0))?;
     db.execute(
         "INSERT INTO runs (id, base, tool_version, action, fleet, inventory, label_columns, options,
             key_fingerprint, timeout_us, warnings, started_at, selection, id_files)

@@ -393,6 +393,7 @@ pub(super) struct InFlight {
 mod tests {
     use super::super::store;
     use super::*;
+    use crate::dialect::Dialect;
     use crate::ledger::contract::{BASE, Disk, Place, begin, claim, rows, setback, success, take};
     use crate::ledger::{Ledger, Row, RunKey, Settled, Settlement};
     use crate::outcome::{Basis, Outcome};
@@ -415,7 +416,9 @@ mod tests {
     /// What the ledger says of the run, and of all VMs.
     fn said(ledger: &Ledger, run: &RunKey) -> (Vec<Row>, Vec<String>) {
         let mut known = Vec::new();
-        ledger.each_sighting(BASE, &mut |vm, last| known.push(format!("{vm} {last:?}"))).unwrap();
+        ledger
+            .each_sighting(BASE, Dialect::V1, &mut |vm, last| known.push(format!("{vm} {last:?}")))
+            .unwrap();
         (rows(ledger, run), known)
     }
 

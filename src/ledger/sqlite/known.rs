@@ -4,20 +4,22 @@ use rusqlite::{Error, OptionalExtension, Row};
 
 use super::Sqlite;
 use super::column::{self, time, timestamp};
+use crate::dialect::Dialect;
 use crate::ledger::engine::Known;
 use crate::ledger::error::LedgerError;
 use crate::ledger::record::{LastKnown, Sighting};
 use crate::vm::VmId;
 
 const SEEN: &str = "SELECT allocation, seen_at, vmid FROM known
-    WHERE base = (SELECT id FROM bases WHERE url = ?1) AND allocation IS NOT NULL";
+    WHERE base = (SELECT id FROM bases WHERE (url, dialect) = (?1, ?2)) AND allocation IS NOT NULL";
 
 impl Known for Sqlite {
-    fn last_rack(&self, base_url: &str, vm: &VmId) -> Result<Option<String>, LedgerError> {
-        let sql =
-            "SELECT rack_id FROM known WHERE base = (SELECT id FROM bases WHERE url = ?1) AND vmid = ?2";
+    fn last_rack(&self, base_url: &str, dialect: Dialect, vm: &VmId) -> Result<Option<String>, LedgerError> {
+        let sql = "SELECT rack_id FROM known WHERE base = (SELECT id FROM bases WHERE (url, dialect) = (?1, ?2)) AND vmid = ?3";
         let rack = self.ask(|db| {
-            db.prepare_cached(sql)?.query_row([base_url, vm.as_str()], |row| row.get(0)).optional()
+            db.prepare_cached(sql)?
+                .query_row([base_url, dialect.as_str(), vm.as_str()], |row| row.get(0))
+                .optional()
         });
         Ok(rack?.flatten())
     }
@@ -32,10 +34,10 @@ impl Known for Sqlite {
         })
     }
 
-    fn sighting(&self, base_url: &str, vm: &VmId) -> Result<Option<Sighting>, LedgerError> {
+    fn sighting(&self, base_url: &str, dialect: Dialect, vm: &VmId) -> Result<Option<Sighting>, LedgerError> {
         let seen = self.ask(|db| {
-            let mut seen = db.prepare_cached(&format!("{SEEN} AND vmid = ?2"))?;
-            seen.query_row([base_url, vm.as_str()], sighting).optional()
+            let mut seen = db.prepare_cached(&format!("{SEEN} AND vmid = ?3"))?;
+            seen.query_row([base_url, dialect.as_str(), vm.as_str()], sighting).optional()
         });
         Ok(seen?.flatten())
     }
@@ -43,11 +45,12 @@ impl Known for Sqlite {
     fn each_sighting(
         &self,
         base_url: &str,
+        dialect: Dialect,
         each: &mut dyn FnMut(&VmId, &Sighting),
     ) -> Result<(), LedgerError> {
         self.ask(|db| {
             let mut seen = db.prepare(&format!("{SEEN} ORDER BY vmid"))?;
-            let mut seen = seen.query([base_url])?;
+            let mut seen = seen.query([base_url, dialect.as_str()])?;
             while let Some(row) = seen.next()? {
                 if let Some(last) = sighting(row)? {
                     each(&column::word(row, 2)?, &last);

@@ -58,7 +58,7 @@ impl Runs for Sqlite {
 
     fn run_info(&self, run: &RunKey) -> Result<RunInfo, LedgerError> {
         let sql = "SELECT r.id, tool_version, url, key_fingerprint, action, inventory, options, label_columns, started_at,
-                ended_at, resumes, inventory_vms
+                ended_at, resumes, inventory_vms, dialect
             FROM runs r JOIN bases ON bases.id = r.base WHERE r.id = ?1";
         let info = self.ask(|db| db.query_row(sql, [&run.id], info))?;
         let (last_success_at, whole_success_at) = (self.last_success(run)?, self.whole_success(run)?);
@@ -120,10 +120,11 @@ impl Runs for Sqlite {
         job: &NewRun,
         inventory: &[InventoryFile],
     ) -> Result<Option<Unfinished>, LedgerError> {
-        let same =
-            "(fleet, selection, piped) = (?1, ?2, ?3) AND base = (SELECT id FROM bases WHERE url = ?4)";
+        let same = "(fleet, selection, piped) = (?1, ?2, ?3)
+            AND base = (SELECT id FROM bases WHERE (url, dialect) = (?4, ?5))";
         let fleet = fleet(&job.files, job.action);
-        let job = params![fleet, selection(&job.options), job.piped(inventory), job.base_url];
+        let (selection, piped) = (selection(&job.options), job.piped(inventory));
+        let job = params![fleet, selection, piped, job.base_url, job.dialect.as_str()];
         self.ask(|db| {
             let run = newest(db, &format!("{same} AND {UNFINISHED} AND {NEWEST_OF_ITS_JOB}"), job)?;
             run.map(|run| unfinished(db, run)).transpose()
@@ -173,11 +174,12 @@ impl Runs for Sqlite {
             .map(|action| fleet(&job.files, action));
         let sql = format!(
             "SELECT runs.id, inventory_vms FROM runs JOIN bases ON bases.id = base
-             WHERE fleet IN (?1, ?2, ?3) AND url = ?4 AND selection IN (?5, ?6) AND inventory_vms IS NOT NULL AND {COMPLETE}
+             WHERE fleet IN (?1, ?2, ?3) AND (url, dialect) = (?4, ?7) AND selection IN (?5, ?6) AND inventory_vms IS NOT NULL AND {COMPLETE}
              ORDER BY no DESC LIMIT 1"
         );
         let selection = selection(&job.options);
-        let values = params![none, allocate, refresh, job.base_url, EVERYTHING, selection];
+        let values =
+            params![none, allocate, refresh, job.base_url, EVERYTHING, selection, job.dialect.as_str()];
         let last = |row: &Row<'_>| Ok(LastInventory { run: row.get(0)?, vms: count(row, 1)? });
         self.ask(|db| db.query_row(&sql, values, last).optional())
     }
@@ -222,6 +224,7 @@ fn info(row: &Row<'_>) -> Result<RunInfo, Error> {
         ended_at: time(row, 9)?,
         resumes: row.get(10)?,
         inventory_vms: row.get::<_, Option<i64>>(11)?.map(i64::unsigned_abs),
+        dialect: column::word(row, 12)?,
         last_success_at: None,
         whole_success_at: None,
     })

@@ -112,3 +112,16 @@ CREATE TABLE claims (
 ) STRICT;
 INSERT INTO claims SELECT NULL, c.run, r.folded, claimed_at, json_array(position) FROM claims_4 c JOIN runs r ON r.no = c.run;
 DROP TABLE claims_4;
+
+-- One API for each base URL and dialect. Their numbers stay.
+PRAGMA defer_foreign_keys = ON;
+CREATE TEMP TABLE bases_4 AS SELECT id, url FROM bases;
+DROP TABLE bases;
+CREATE TABLE bases (
+    id      INTEGER PRIMARY KEY,
+    url     TEXT NOT NULL,
+    dialect TEXT NOT NULL, -- v1, v2
+    UNIQUE (url, dialect)
+) STRICT;
+INSERT INTO bases SELECT id, url, 'v1' FROM temp.bases_4;
+DROP TABLE temp.bases_4;
