@@ -87,6 +87,11 @@ impl Schedule {
         self.turn.pending() || !self.waiting.is_empty()
     }
 
+    /// As many VMs as may be were called, and none has to be called again.
+    pub(super) fn has_started_all(&self, allowance: Option<u64>) -> bool {
+        self.waiting.is_empty() && allowance.is_some_and(|vms| self.started >= vms)
+    }
+
     /// No VM has to be called again, and nobody is left alone.
     pub(super) fn is_at_ease(&self) -> bool {
         self.waiting.is_empty() && self.breakers.all_are_closed()

@@ -148,6 +148,9 @@ impl<'a> State<'a> {
         if self.is_idle() && !self.resolve_doubts(now) {
             return Some(self.halt.ending());
         }
+        if self.awaits_its_first() {
+            self.resolve_doubts(now);
+        }
         let is_overdue = self.halt.is_overdue(now.at);
         if is_overdue {
             self.tell(Notice::LeftBehind(self.flights.len()));
@@ -156,8 +159,16 @@ impl<'a> State<'a> {
     }
 
     fn is_idle(&self) -> bool {
-        let under_way = !self.schedule.is_idle() || !self.flights.is_empty() || self.unsettled > 0;
-        !under_way && (self.halt.is_on() || !self.schedule.has_more())
+        !self.is_under_way() && (self.halt.is_on() || !self.schedule.has_more())
+    }
+
+    fn is_under_way(&self) -> bool {
+        !self.schedule.is_idle() || !self.flights.is_empty() || self.unsettled > 0
+    }
+
+    /// Whether no other VM may be called before those that were are settled, and none of them is called again.
+    fn awaits_its_first(&self) -> bool {
+        !self.is_under_way() && self.schedule.has_started_all(self.brake.allowance())
     }
 
     fn tell(&mut self, notice: Notice) {

@@ -32,6 +32,19 @@ fn if_a_vm_of_the_canary_fails_no_other_is_called() {
 }
 
 #[test]
+fn a_canary_of_which_one_vm_is_refused_and_no_later_call_proves_the_key_comes_to_its_end() {
+    let api = Api::start(|vmid, _| match vmid {
+        "1" => error(401, "UNAUTHORIZED").after(Duration::from_millis(300)).into(),
+        _ => success(201, true, 0).into(),
+    });
+    let fixture = fixture(&api);
+    fixture.write("fleet.csv", "vmid\n1\n2\n3\n4\n5\n");
+    let outcome = fixture.run(&[&RUN[..], &["--canary", "2", "--concurrency", "2"]].concat()).exits(4);
+    assert_eq!(outcome.summary()["stopped_by"], "canary");
+    assert_eq!(api.received().len(), 2);
+}
+
+#[test]
 fn more_failed_or_changed_vms_than_allowed_stop_a_run() {
     let sandbox = Sandbox::start(&[]);
     for (options, code, word) in [
