@@ -139,10 +139,7 @@ impl Schedule {
     fn leaving(&self, now: Instant) -> u32 {
         let retries = self.retries(now);
         let may_leave = |work: &&Work| {
-            let rack = work.item.rack;
-            self.turn.has_room_soon(rack)
-                && !self.gives_way(work, &retries)
-                && self.breakers.allows(rack, now).is_ok()
+            self.may_leave(work, self.turn.has_room_soon(work.item.rack), &retries, now).is_ok()
         };
         u32::try_from(self.ready.iter().filter(may_leave).count()).unwrap_or(u32::MAX)
     }
@@ -223,19 +220,27 @@ impl Schedule {
     fn next_ready(&self, now: Instant) -> Result<usize, Option<Instant>> {
         let mut earliest: Option<Instant> = None;
         let retries = self.retries(now);
-        let next = self.ready.iter().position(|work| match self.may_leave(work, &retries, now) {
-            Ok(()) => true,
-            Err(at) => {
-                earliest = [earliest, at].into_iter().flatten().min();
-                false
+        let next = self.ready.iter().position(|work| {
+            match self.may_leave(work, self.turn.has_room(work.item.rack), &retries, now) {
+                Ok(()) => true,
+                Err(at) => {
+                    earliest = [earliest, at].into_iter().flatten().min();
+                    false
+                }
             }
         });
         next.ok_or(earliest)
     }
 
-    /// Whether a ready VM has a slot and is allowed to use it, or the earliest moment at which it may be.
-    fn may_leave(&self, work: &Work, retries: &HashSet<RackNo>, now: Instant) -> Result<(), Option<Instant>> {
-        match self.turn.has_room(work.item.rack) && !self.gives_way(work, retries) {
+    /// Whether a ready VM, whose rack may have room, is allowed to use it, or the earliest moment at which it may be.
+    fn may_leave(
+        &self,
+        work: &Work,
+        has_room: bool,
+        retries: &HashSet<RackNo>,
+        now: Instant,
+    ) -> Result<(), Option<Instant>> {
+        match has_room && !self.gives_way(work, retries) {
             true => self.breakers.allows(work.item.rack, now),
             false => Err(None),
         }

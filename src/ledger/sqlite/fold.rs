@@ -145,9 +145,9 @@ impl Unfolded {
         latest: &Latest,
         mut took: impl FnMut(usize) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let keep = "INSERT OR REPLACE INTO latest";
-        let mut keep =
-            db.prepare(&format!("{keep} ({COLUMNS}) SELECT {COLUMNS} FROM events WHERE no = ?1"))?;
+        let sql =
+            format!("INSERT OR REPLACE INTO latest ({COLUMNS}) SELECT {COLUMNS} FROM events WHERE no = ?1");
+        let mut keep = db.prepare(&sql)?;
         for [_, event] in self.events(latest) {
             keep.execute([event])?;
             took(1)?;
