@@ -24,7 +24,9 @@ pub use options::{
     with_default, with_recorded,
 };
 pub use report::ReportArgs;
-pub use run::{BrakeArgs, ConnectionArgs, PaceArgs, RehearsalArgs, ReportingArgs, ResumeArgs, RunArgs};
+pub use run::{
+    BrakeArgs, ConnectionArgs, EndpointArgs, PaceArgs, RehearsalArgs, ReportingArgs, ResumeArgs, RunArgs,
+};
 pub use sandbox::{
     SandboxArgs, TypedLimitKind, TypedRateLimitForm, TypedRateLimitHeaders, TypedRetryAfter, TypedTimestamps,
 };

@@ -43,7 +43,7 @@ struct Fit(Option<Dialect>);
 
 impl fmt::Display for Fit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.map_or(Ok(()), |dialect| write!(f, "; in the API's {dialect} it is one"))
+        self.0.map_or(Ok(()), |dialect| write!(f, "; with --api {dialect} it is one"))
     }
 }
 
@@ -197,8 +197,8 @@ mod tests {
 
     #[test]
     fn an_id_of_the_other_dialect_is_told_from_what_is_none() {
-        assert_eq!(refusal(Dialect::V1, ULID), format!("{NO_V1}; in the API's v2 it is one"));
-        assert_eq!(refusal(Dialect::V2, "10000"), format!("{NO_V2}; in the API's v1 it is one"));
+        assert_eq!(refusal(Dialect::V1, ULID), format!("{NO_V1}; with --api v2 it is one"));
+        assert_eq!(refusal(Dialect::V2, "10000"), format!("{NO_V2}; with --api v1 it is one"));
     }
 
     #[test]

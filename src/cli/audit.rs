@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::history::ReadingArgs;
 use super::inventory::{InventoryArgs, SelectionArgs};
-use crate::api::BaseUrl;
+use super::run::EndpointArgs;
 use crate::audit::Severity;
 
 /// Check what is known of a fleet, without calling the API
@@ -14,6 +14,7 @@ use crate::audit::Severity;
 /// Compares what the ledger last saw of each VM with what the inventory expects, with the rest of its rack, and with
 /// the prefixes of all VMs that the ledger knows. Every finding says how bad it is, with the evidence and its date.
 #[derive(Debug, Args)]
+#[command(mut_arg("base_url", |arg| arg.help("Where the VMs were seen: the base URL of the runs")))]
 #[command(mut_arg("skip_invalid", |arg| arg.help("Go on without invalid rows; they are only counted")))]
 #[command(after_help = "Examples:\n  \
     v6fleet audit fleet.csv --whole-fleet                  all that is known, and what the inventory lost\n  \
@@ -42,10 +43,8 @@ pub struct AuditArgs {
     #[arg(short, long, value_name = "FILE")]
     pub output: Vec<PathBuf>,
 
-    /// Where the VMs were seen: the base URL of the runs
-    #[arg(long, value_name = "URL", default_value = "https://cloud.hostup.se")]
-    pub base_url: BaseUrl,
-
+    #[command(flatten)]
+    pub endpoint: EndpointArgs,
     #[command(flatten)]
     pub reading: ReadingArgs,
     #[command(flatten)]

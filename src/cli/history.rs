@@ -83,9 +83,9 @@ pub struct DiffArgs {
     pub selection: SelectionArgs,
 }
 
-/// The id that a person means.
+/// The id that a person means, in whichever dialect.
 fn vm_id(text: &str) -> Result<VmId, InvalidVmId> {
-    Dialect::V1.vm_id(text)
+    Dialect::of(text).map_or_else(|| Dialect::default().vm_id(text), |(dialect, _)| dialect.vm_id(text))
 }
 
 #[derive(Debug, Args)]

@@ -21,7 +21,7 @@ const CONFIGURED: [&str; 3] = ["run", "resume", "report"];
 const LOOKING_BACK: [&str; 4] = ["runs", "history", "diff", "audit"];
 
 /// Beside those of [`READING`].
-const SHARED: [&str; 5] = ["format", "sandbox", "lock-timeout", "base-url", "skip-invalid"];
+const SHARED: [&str; 6] = ["format", "sandbox", "lock-timeout", "base-url", "api", "skip-invalid"];
 
 /// The prefix of an option's environment variable.
 pub const ENV: &str = "V6FLEET_";

@@ -10,6 +10,7 @@ use super::inventory::{InventoryArgs, SELECTION, SelectionArgs};
 use super::values::{RecapFormat, TypedProgress, at_least_one, duration, positive, slots};
 use crate::api::{BaseUrl, ProxyUrl};
 use crate::brake::Threshold;
+use crate::dialect::Dialect;
 use crate::pace::Ceiling;
 use crate::shrink::Share;
 use crate::vm::Action;
@@ -48,10 +49,8 @@ pub struct RunArgs {
     #[arg(long)]
     pub resume: bool,
 
-    /// Where the API is; plain http is for loopback addresses only
-    #[arg(long, value_name = "URL", default_value = "https://cloud.hostup.se", help_heading = "Connection")]
-    pub base_url: BaseUrl,
-
+    #[command(flatten)]
+    pub endpoint: EndpointArgs,
     #[command(flatten)]
     pub inventory_options: InventoryArgs,
     /// Call nothing if the inventory lost more of its VMs than this since its last complete run [default: none]
@@ -101,6 +100,19 @@ pub struct ResumeArgs {
     pub connection: ConnectionArgs,
     #[command(flatten)]
     pub rehearsal: RehearsalArgs,
+}
+
+/// Which API is meant.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Connection")]
+pub struct EndpointArgs {
+    /// Where the API is; plain http is for loopback addresses only
+    #[arg(long, value_name = "URL", default_value = "https://cloud.hostup.se")]
+    pub base_url: BaseUrl,
+
+    /// Its dialect: v1, whose VMs have numbers, or v2, whose VMs are called vps_…
+    #[arg(long, value_name = "DIALECT", default_value = "v1")]
+    pub api: Dialect,
 }
 
 #[derive(Debug, Args)]

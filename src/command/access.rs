@@ -39,11 +39,11 @@ impl<'a> Access<'a> {
         self.fingerprint.as_deref()
     }
 
-    pub(super) fn api(&self, base_url: &BaseUrl) -> Result<Api, Refusal> {
+    pub(super) fn api(&self, base_url: &BaseUrl, dialect: Dialect) -> Result<Api, Refusal> {
         let ApiSettings { ca_file, proxy, timeout, connect_timeout, pool, .. } = self.settings;
         let endpoint = Endpoint {
             base_url: base_url.clone(),
-            dialect: Dialect::V1,
+            dialect,
             key: self.key.secret.clone(),
             timeout: *timeout,
             connect_timeout: *connect_timeout,

@@ -66,7 +66,7 @@ impl<'a> Auditing<'a> {
     fn begin(ledger: &'a Ledger, settings: &AuditSettings, info: &'a AuditInfo) -> Result<Self, Refusal> {
         let listing = Listing::begin(settings, info)?;
         let mut census = Census::default();
-        let dialect = settings.inventory.reading.dialect;
+        let dialect = settings.dialect;
         ledger.each_sighting(&info.base_url, dialect, &mut |id, last| census.add(id, last))?;
         let max_age = SignedDuration::from_secs(i64::from(info.max_age_days) * SECONDS_OF_A_DAY);
         let standard = Standard { now: info.audited_at, max_age };

@@ -29,14 +29,14 @@ pub(super) fn go_on<'a>(
     let callee = match job.base_url == SANDBOX {
         false => {
             let base_url: BaseUrl = job.base_url.parse().map_err(Refusal::usage)?;
-            Callee::real(access.api(&base_url)?)
+            Callee::real(access.api(&base_url, job.dialect)?)
         }
         true => {
             let mut world = world(world_file)?;
             if world_file.is_none() {
                 ledger.each_vm(&run, &mut |vmid, rack| world.take_in(vmid, rack))?;
             }
-            Callee::embedded(access, ledger.path(), world)?
+            Callee::embedded(access, ledger.path(), world, job.dialect)?
         }
     };
     ledger.resume(&run, &job)?;

@@ -18,7 +18,7 @@ pub(super) fn job(settings: &RunSettings, selection: &Selection, fingerprint: Op
     let base_url = if settings.ledger.sandbox { SANDBOX } else { settings.base_url.as_str() };
     NewRun {
         base_url: base_url.to_owned(),
-        dialect: settings.inventory.reading.dialect,
+        dialect: settings.dialect,
         action: settings.action,
         files: settings.inventory.files.iter().map(|file| identity(file)).collect(),
         id_files: selection.files().to_vec(),

@@ -7,6 +7,7 @@ use tracing::info;
 use super::access::Access;
 use super::failure::Refusal;
 use crate::api::Api;
+use crate::dialect::Dialect;
 use crate::ledger::beside;
 use crate::sandbox::{Running, Sandbox, Settings, World};
 
@@ -23,13 +24,18 @@ impl Callee {
     }
 
     /// Starts the embedded API; what it remembers lies beside the ledger.
-    pub(super) fn embedded(access: &Access<'_>, ledger: &Path, world: World) -> Result<Self, Refusal> {
+    pub(super) fn embedded(
+        access: &Access<'_>,
+        ledger: &Path,
+        world: World,
+        dialect: Dialect,
+    ) -> Result<Self, Refusal> {
         let state = Some(beside(ledger, ".world"));
         let settings = Settings { state, seed: fastrand::u64(..), ..Settings::default() };
         let running = Sandbox::start(settings, world).map_err(Refusal::usage)?;
         let url = running.base_url();
         info!(url, "rehearsal: the embedded API answers, and nothing else is called");
-        let api = access.api(&url.parse().map_err(Refusal::usage)?)?;
+        let api = access.api(&url.parse().map_err(Refusal::usage)?, dialect)?;
         Ok(Self { api, rehearsal: Some(running) })
     }
 }

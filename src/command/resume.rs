@@ -21,7 +21,7 @@ pub(super) fn resume(request: &ResumeRequest, screen: &Screen) -> Result<Ended, 
     make_room(1, request.ledger.sandbox)?;
     let (ledger, run) = find(request)?;
     let info = ledger.run_info(&run).map_err(Refusal::from)?;
-    let settings = request.over_recorded(&info.options).map_err(Refusal::from)?;
+    let settings = request.over_recorded(&info.options, info.dialect).map_err(Refusal::from)?;
     let ledger_args = request.ledger.args(info.base_url == SANDBOX);
     let ResumeSettings { calls, reports, .. } = &settings;
     let plan = Plan { calls, reports, screen, ledger_args: &ledger_args };

@@ -35,7 +35,7 @@ fn prepare<'a>(settings: &RunSettings, plan: Plan<'a>) -> Result<Execution<'a>, 
     outputs::check(reports)?;
     let access = Access::find(api, ledger.sandbox)?;
     // Made once before anything is written, so that a key, certificate or proxy that is no use is found now.
-    access.api(&settings.base_url)?;
+    access.api(&settings.base_url, settings.dialect)?;
     let ledger = Ledger::open(&ledger.path, settings.lock_timeout)?;
     let selection = inventory.selection.read()?;
     let job = job(settings, &selection, access.fingerprint());
@@ -86,8 +86,8 @@ impl Beginning<'_> {
         }
         let Recording { draft, world, .. } = recording;
         let callee = match world {
-            Some(world) => Callee::embedded(access, ledger.path(), world)?,
-            None => Callee::real(access.api(&settings.base_url)?),
+            Some(world) => Callee::embedded(access, ledger.path(), world, settings.dialect)?,
+            None => Callee::real(access.api(&settings.base_url, settings.dialect)?),
         };
         let run = draft.commit(&reading, &warnings)?;
         info!(run = run.id, selected, skipped, "run begins");

@@ -6,7 +6,8 @@ use super::inventory::InventorySettings;
 use super::ledger::LedgerSettings;
 use crate::api::BaseUrl;
 use crate::audit::Severity;
-use crate::cli::{AuditArgs, CommonArgs};
+use crate::cli::{AuditArgs, CommonArgs, EndpointArgs};
+use crate::dialect::Dialect;
 use crate::report::ReportFile;
 use crate::report::audit::Format;
 
@@ -16,6 +17,7 @@ pub(crate) struct AuditSettings {
     pub(crate) inventory: InventorySettings,
     /// Where the VMs were seen, but for a rehearsal's.
     pub(crate) base_url: BaseUrl,
+    pub(crate) dialect: Dialect,
     pub(crate) max_age_days: u32,
     /// Findings that are less bad are left out.
     pub(crate) min_severity: Severity,
@@ -27,11 +29,13 @@ pub(crate) struct AuditSettings {
 impl AuditSettings {
     pub(super) fn of(common: &CommonArgs, typed: AuditArgs) -> Result<Self, ConfigError> {
         let (options, selection) = (&typed.inventory_options, &typed.selection);
+        let EndpointArgs { base_url, api: dialect } = typed.endpoint;
         Ok(Self {
             ledger: LedgerSettings::of(common, typed.reading.sandbox)?,
             // An audit calls nothing: rows need no action.
-            inventory: InventorySettings::of(&typed.inventory, options, selection, true)?,
-            base_url: typed.base_url,
+            inventory: InventorySettings::of(&typed.inventory, dialect, options, selection, true)?,
+            base_url,
+            dialect,
             max_age_days: typed.max_age,
             min_severity: typed.min_severity,
             whole_fleet: typed.whole_fleet,

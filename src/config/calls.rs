@@ -19,13 +19,13 @@ pub(crate) struct CallSettings {
 }
 
 impl CallSettings {
-    pub(super) fn of(pace: &PaceArgs, brakes: &BrakeArgs) -> Self {
+    pub(super) fn of(pace: &PaceArgs, brakes: &BrakeArgs, dialect: Dialect) -> Self {
         let reconcile = Settings {
             concurrency: pace.concurrency,
             rack_concurrency: pace.rack_concurrency,
             policy: Policy { max_attempts: pace.max_attempts, max_wait: pace.max_wait },
             timeout: pace.timeout,
-            looks: Dialect::V1.can_look(),
+            looks: dialect.can_look(),
             deadline: pace.deadline,
         };
         Self { rate: pace.rate, forget_rate: pace.forget_rate, reconcile, limits: limits(brakes) }

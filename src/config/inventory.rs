@@ -22,11 +22,11 @@ impl InventorySettings {
     /// `action_given`: rows need no action of their own.
     pub(super) fn of(
         files: &[PathBuf],
+        dialect: Dialect,
         typed: &InventoryArgs,
         selection: &SelectionArgs,
         action_given: bool,
     ) -> Result<Self, ConfigError> {
-        let dialect = Dialect::V1;
         let reading = ReadOptions {
             dialect,
             format: typed.inventory_format,

@@ -12,6 +12,7 @@ use super::ledger::LedgerSettings;
 use super::reporting::ReportingSettings;
 use super::setting::recorded;
 use crate::cli::{Command, CommonArgs, ResumeArgs};
+use crate::dialect::Dialect;
 
 /// What is known before the run is found.
 #[derive(Debug)]
@@ -45,14 +46,18 @@ impl ResumeRequest {
     }
 
     /// The run's own options stand in for those that are not given anew.
-    pub(crate) fn over_recorded(&self, options: &Map<String, Value>) -> Result<ResumeSettings, ConfigError> {
+    pub(crate) fn over_recorded(
+        &self,
+        options: &Map<String, Value>,
+        dialect: Dialect,
+    ) -> Result<ResumeSettings, ConfigError> {
         let Parsed { cli, in_force } = self.layers.over_recorded(options)?;
         let Command::Resume(typed) = cli.command else {
             return Err(ConfigError::NotAResume);
         };
         Ok(ResumeSettings {
             api: ApiSettings::of(&typed.connection, &typed.pace, &typed.rehearsal),
-            calls: CallSettings::of(&typed.pace, &typed.brakes),
+            calls: CallSettings::of(&typed.pace, &typed.brakes, dialect),
             reports: ReportingSettings::of(&typed.reports)?,
             options: recorded(&in_force),
         })

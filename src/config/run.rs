@@ -15,6 +15,7 @@ use super::reporting::ReportingSettings;
 use super::setting::{Setting, recorded};
 use crate::api::BaseUrl;
 use crate::cli::{CommonArgs, RunArgs};
+use crate::dialect::Dialect;
 use crate::shrink::Share;
 use crate::vm::Action;
 
@@ -24,6 +25,7 @@ pub(crate) struct RunSettings {
     /// How long to wait for another run to end.
     pub(crate) lock_timeout: Duration,
     pub(crate) base_url: BaseUrl,
+    pub(crate) dialect: Dialect,
     pub(crate) api: ApiSettings,
     pub(crate) inventory: InventorySettings,
     /// For every VM; `None` is each row's own.
@@ -49,19 +51,27 @@ impl RunSettings {
         layers: Layers,
     ) -> Result<Self, ConfigError> {
         let RunArgs { inventory, action, inventory_options, selection, connection, rehearsal, .. } = &typed;
+        let dialect = typed.endpoint.api;
         Ok(Self {
             ledger: LedgerSettings::of(common, rehearsal.sandbox)?,
             lock_timeout: connection.lock_timeout,
             api: ApiSettings::of(connection, &typed.pace, rehearsal),
-            inventory: InventorySettings::of(inventory, inventory_options, selection, action.is_some())?,
+            inventory: InventorySettings::of(
+                inventory,
+                dialect,
+                inventory_options,
+                selection,
+                action.is_some(),
+            )?,
             action: *action,
             resume: typed.resume,
             max_shrink: typed.max_shrink,
-            calls: CallSettings::of(&typed.pace, &typed.brakes),
+            calls: CallSettings::of(&typed.pace, &typed.brakes, dialect),
             reports: ReportingSettings::of(&typed.reports)?,
             options: recorded(in_force),
             typed: layers.args,
-            base_url: typed.base_url,
+            base_url: typed.endpoint.base_url,
+            dialect,
             only_failed: typed.only_failed,
         })
     }

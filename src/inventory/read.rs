@@ -559,10 +559,10 @@ mod tests {
         let given = |dialect| piped(&text, &ReadOptions { dialect, ..options(&[], true) }).unwrap();
         let [v1, v2] = Dialect::EACH.map(given);
         assert_eq!((v1.vms.len(), v1.vms[0].id.as_str(), v1.invalid.len()), (1, "10000", 5));
-        assert!(v1.invalid[0].ends_with("such as 10000); in the API's v2 it is one"), "{}", v1.invalid[0]);
+        assert!(v1.invalid[0].ends_with("such as 10000); with --api v2 it is one"), "{}", v1.invalid[0]);
         assert_eq!((v2.vms.len(), v2.vms[0].id.as_str()), (1, vps));
         assert_eq!(v2.repeats, [format!("{vps} at 4 as at 3")]);
-        assert!(v2.invalid[0].ends_with("; in the API's v1 it is one"), "{}", v2.invalid[0]);
+        assert!(v2.invalid[0].ends_with("; with --api v1 it is one"), "{}", v2.invalid[0]);
         assert_eq!(v2.invalid[1], format!("-:5: vmid: {vps} is in -:3 already, with other contents"));
         assert!(v2.invalid[2].starts_with("-:6: vmid: \"vps_../x\": not a HostUp VM id (vps_ and 26 "));
         assert!(v2.invalid[3].len() < 300, "{}", v2.invalid[3]);

@@ -42,7 +42,7 @@ pub enum InvalidPattern {
         excerpt(.0)
     )]
     NoVmId(String),
-    #[error("\"{}\" is what VMs are called in the API's {other}, and this is {dialect}", excerpt(text))]
+    #[error("\"{}\" is what VMs are called with --api {other}, and this is {dialect}", excerpt(text))]
     OtherDialect { text: String, dialect: Dialect, other: Dialect },
     #[error("the range {0} runs backwards")]
     Backwards(String),
@@ -612,27 +612,27 @@ mod tests {
             (
                 "1,10000-10001",
                 Dialect::V2,
-                "--vmid: \"1\" is what VMs are called in the API's v1, and this is v2".into(),
+                "--vmid: \"1\" is what VMs are called with --api v1, and this is v2".into(),
             ),
             (
                 vps,
                 Dialect::V1,
-                format!("--vmid: \"{vps}\" is what VMs are called in the API's v2, and this is v1"),
+                format!("--vmid: \"{vps}\" is what VMs are called with --api v2, and this is v1"),
             ),
             (
                 "!vps_*",
                 Dialect::V1,
-                "--vmid: \"vps_*\" is what VMs are called in the API's v2, and this is v1".into(),
+                "--vmid: \"vps_*\" is what VMs are called with --api v2, and this is v1".into(),
             ),
             (
                 &listed,
                 Dialect::V1,
-                format!("{name}:2: \"{vps}\" is what VMs are called in the API's v2, and this is v1"),
+                format!("{name}:2: \"{vps}\" is what VMs are called with --api v2, and this is v1"),
             ),
             (
                 &listed,
                 Dialect::V2,
-                format!("{name}:1: \"10000\" is what VMs are called in the API's v1, and this is v2"),
+                format!("{name}:1: \"10000\" is what VMs are called with --api v1, and this is v2"),
             ),
         ] {
             let refused = Selection::new(vec![], vec![spec.parse().unwrap()], vec![], Some(dialect));

@@ -11,6 +11,7 @@ mod clock;
 mod crash;
 mod demo;
 mod descriptors;
+mod dialects;
 mod disk;
 mod endings;
 mod files;
