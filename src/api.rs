@@ -174,7 +174,7 @@ impl Api {
             Err(error) => {
                 let asked = self.tls.as_ref().is_some_and(Tls::was_asked_for_a_certificate);
                 let owes_certificate = asked && line.heard().is_none();
-                let known = Known { left: departure.left().is_some(), owes_certificate };
+                let known = Known { has_left: departure.left().is_some(), owes_certificate };
                 attempt.result = Err(self.masked(transport::fault(&error, known)));
             }
         }

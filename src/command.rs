@@ -90,13 +90,13 @@ fn dispatch(command: Command, screen: &Screen) -> Result<Ended, Failure> {
         Command::Diff(settings) => diff::diff(&settings)?,
         Command::Audit(settings) => audit::audit(&settings)?,
         Command::Sandbox(settings) => sandbox::prepare(*settings)?.carry_out()?,
-        Command::Completions(shell) => shown(&completion::script(&shell)?)?,
-        Command::Man(verb) => shown(&cli::manual(verb.as_deref()).map_err(Refusal::usage)?)?,
+        Command::Completions(shell) => printed(&completion::script(&shell)?)?,
+        Command::Man(verb) => printed(&cli::manual(verb.as_deref()).map_err(Refusal::usage)?)?,
     };
     Ok(Ended { exit_code, recap: None })
 }
 
-fn shown(text: &[u8]) -> Result<u8, Broken> {
-    print(text)?;
+fn printed(bytes: &[u8]) -> Result<u8, Broken> {
+    print(bytes)?;
     Ok(exit::COMPLETE)
 }

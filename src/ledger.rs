@@ -36,9 +36,9 @@ pub use error::LedgerError;
 pub use job::{NARROWING, SANDBOX};
 pub use protocol::{CLAIM_LIFE, Claimed, Counted, Reply, Take};
 pub use record::{
-    Counts, Course, Deferred, Ending, Entry, FailureCount, Item, LastCall, LastInventory, LastKnown, Left,
-    Named, NewRun, Overview, Pair, RackCounts, RackNo, Row, RunInfo, RunKey, Setback, Settled, Settlement,
-    Sighting, Since, Skipped, Summary, Tally, Unfinished,
+    Counts, Course, Deferred, Ending, Entry, FailureCount, Item, LastCall, LastInventory, LastKnown, Named,
+    NewRun, Overview, Pair, PendingVms, RackCounts, RackNo, Row, RunInfo, RunKey, Setback, Settled,
+    Settlement, Sighting, Since, Skipped, Summary, Tally, Unfinished,
 };
 pub use sqlite::beside;
 pub use sums::Sums;

@@ -88,11 +88,11 @@ pub struct Unanswered {
     pub until: Timestamp,
     /// The server's clock minus ours as it was then, where two answers agreed on it: whatever is done to the clocks
     /// later, this dates the attempt on the server's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub told: Option<Offset>,
+    #[serde(rename = "told", default, skip_serializing_if = "Option::is_none")]
+    pub offset_then: Option<Offset>,
 }
 
-/// More separate attempts than this are not told apart: the two oldest count as one long one.
+/// More separate attempts than this are not kept apart: the two oldest count as one long one.
 const UNANSWERED_CAP: usize = 64;
 
 impl Unanswered {
@@ -101,7 +101,8 @@ impl Unanswered {
         match attempts.iter_mut().rev().find(|known| known.meets(&new)) {
             Some(known) => {
                 known.until = known.until.max(new.until);
-                known.told = known.told.zip(new.told).map(|(told, new)| told.spanning(new));
+                known.offset_then =
+                    known.offset_then.zip(new.offset_then).map(|(known, new)| known.spanning(new));
             }
             None => attempts.push(new),
         }
@@ -113,8 +114,8 @@ impl Unanswered {
 
     /// Whether the other left while this one may still have acted, by the same server's clock.
     fn meets(&self, other: &Self) -> bool {
-        let same_clock = match (self.told, other.told) {
-            (Some(told), Some(other)) => told.agrees_with(&other),
+        let same_clock = match (self.offset_then, other.offset_then) {
+            (Some(offset), Some(other)) => offset.agrees_with(&other),
             (None, None) => true,
             (Some(_), None) | (None, Some(_)) => false,
         };
@@ -125,13 +126,13 @@ impl Unanswered {
     }
 
     /// Whether the call can have acted when the server's clock showed `at`: by `offset`, the one of the answer that
-    /// says so, or by the one told at its own time.
+    /// says so, or by the one of its own time.
     fn covers(&self, at: Timestamp, offset: Option<Offset>) -> bool {
         let within = |offset: Offset| {
             at.duration_since(offset.earliest(self.from)) >= -TOLERANCE
                 && at.duration_since(offset.latest(self.until)) <= LATE_EFFECT
         };
-        offset.is_some_and(within) || self.told.is_some_and(within)
+        offset.is_some_and(within) || self.offset_then.is_some_and(within)
     }
 }
 
@@ -141,7 +142,7 @@ pub struct FirstCall {
     /// When it left, on our clock.
     pub at: Timestamp,
     /// Where that was before the machine was started anew: the server's clock minus ours, as it was then.
-    pub told: Option<Offset>,
+    pub offset_then: Option<Offset>,
 }
 
 /// What is known beside the answer itself.
@@ -209,7 +210,7 @@ fn made_by_lost_answer(allocation: &Allocation, evidence: &Evidence<'_>, warning
     }
     let made_at = moment(allocation.allocated_at.as_ref()).or(moment(allocation.created_at.as_ref()));
     let made_at = made_at.filter(|_| {
-        evidence.offset.is_some() || evidence.unanswered.iter().any(|attempt| attempt.told.is_some())
+        evidence.offset.is_some() || evidence.unanswered.iter().any(|attempt| attempt.offset_then.is_some())
     });
     match made_at {
         Some(at) => {
@@ -232,15 +233,15 @@ fn by_server_clock(
 ) -> (Outcome, Basis) {
     let updated = [&allocation.updated_at, &allocation.metadata_updated_at];
     let updated = updated.into_iter().filter_map(|at| moment(at.as_ref())).max();
-    let FirstCall { at: called, told } = evidence.first_call;
+    let FirstCall { at: called, offset_then } = evidence.first_call;
     let since_called =
         |at: Timestamp, offset: Offset| at.duration_since(offset.earliest(called)) >= -TOLERANCE;
     let by_another_clock = |at: Timestamp| {
-        let calls = Unanswered { from: called, until: evidence.now, told: None };
-        let told = evidence.unanswered.iter().filter_map(|attempt| attempt.told);
-        evidence.heard.iter().copied().chain(told).any(|offset| calls.covers(at, Some(offset)))
+        let calls = Unanswered { from: called, until: evidence.now, offset_then: None };
+        let lost = evidence.unanswered.iter().filter_map(|attempt| attempt.offset_then);
+        evidence.heard.iter().copied().chain(lost).any(|offset| calls.covers(at, Some(offset)))
     };
-    match updated.zip(told.or(evidence.offset)) {
+    match updated.zip(offset_then.or(evidence.offset)) {
         Some((at, offset)) if since_called(at, offset) || by_another_clock(at) => {
             (Outcome::Updated, Basis::ServerClock)
         }
@@ -313,7 +314,7 @@ mod tests {
         Evidence {
             before,
             unanswered,
-            first_call: FirstCall { at: at(SENT), told: None },
+            first_call: FirstCall { at: at(SENT), offset_then: None },
             offset: Some(offset(0, 0)),
             heard: &[],
             now: at(SENT) + SignedDuration::from_hours(24),
@@ -325,14 +326,14 @@ mod tests {
     }
 
     /// An attempt that left so many seconds after [`SENT`] and timed out 30 s later.
-    fn left(seconds: i64) -> Unanswered {
+    fn sent(seconds: i64) -> Unanswered {
         let from = at(SENT) + SignedDuration::from_secs(seconds);
-        Unanswered { from, until: from + SignedDuration::from_secs(30), told: None }
+        Unanswered { from, until: from + SignedDuration::from_secs(30), offset_then: None }
     }
 
     /// One that left at [`SENT`].
     fn lost() -> Unanswered {
-        left(0)
+        sent(0)
     }
 
     fn verdict(answer: &Answer, evidence: &Evidence<'_>) -> (Outcome, Basis) {
@@ -390,20 +391,26 @@ mod tests {
 
     #[test]
     fn row_3_holds_for_whatever_the_answers_own_doubt_leaves_possible() {
-        let told = |told| Unanswered { told, ..lost() };
+        let dated = |offset| Unanswered { offset_then: offset, ..lost() };
         for (seconds, attempt, by, created, why) in [
             (6, lost(), Some(offset(0, 6)), true, "a slow answer, dated as it was sent"),
             (-2, lost(), Some(offset(0, 6)), true, "or as it came"),
             (-3, lost(), Some(offset(0, 6)), false, "it is older than the call in any case"),
             (96, lost(), Some(offset(0, 6)), true, "as late as the call can have acted"),
             (97, lost(), Some(offset(0, 6)), false, "later than that in any case"),
-            (1, told(Some(offset(0, 0))), Some(offset(3600, 3600)), true, "the server's clock was set since"),
-            (1, told(Some(offset(0, 0))), Some(offset(-3600, -3600)), true, "either way"),
-            (3601, told(Some(offset(3600, 3600))), Some(offset(-14_400, -14_400)), true, "or ours was"),
-            (3601, told(Some(offset(3600, 3600))), None, true, "the answer says no time"),
-            (3601, told(Some(offset(0, 0))), None, false, "by the clock of then it was made much later"),
-            (1, told(Some(offset(-3600, -3600))), Some(offset(0, 0)), true, "what was told then was wrong"),
-            (1801, told(Some(offset(0, 0))), Some(offset(3600, 3600)), false, "by neither clock"),
+            (
+                1,
+                dated(Some(offset(0, 0))),
+                Some(offset(3600, 3600)),
+                true,
+                "the server's clock was set since",
+            ),
+            (1, dated(Some(offset(0, 0))), Some(offset(-3600, -3600)), true, "either way"),
+            (3601, dated(Some(offset(3600, 3600))), Some(offset(-14_400, -14_400)), true, "or ours was"),
+            (3601, dated(Some(offset(3600, 3600))), None, true, "the answer says no time"),
+            (3601, dated(Some(offset(0, 0))), None, false, "by the clock of then it was made much later"),
+            (1, dated(Some(offset(-3600, -3600))), Some(offset(0, 0)), true, "what was known then was wrong"),
+            (1801, dated(Some(offset(0, 0))), Some(offset(3600, 3600)), false, "by neither clock"),
         ] {
             let attempts = [attempt];
             let answer = answer(false, |a| a.allocated_at = after(seconds));
@@ -472,13 +479,13 @@ mod tests {
     fn overlapping_unanswered_attempts_are_kept_as_one() {
         let mut list = Vec::new();
         for seconds in [0, 31, 90, 1000] {
-            Unanswered::record(&mut list, left(seconds));
+            Unanswered::record(&mut list, sent(seconds));
         }
-        assert_eq!(list, [Unanswered { until: left(90).until, ..left(0) }, left(1000)]);
-        Unanswered::record(&mut list, left(0));
+        assert_eq!(list, [Unanswered { until: sent(90).until, ..sent(0) }, sent(1000)]);
+        Unanswered::record(&mut list, sent(0));
         assert_eq!(list.len(), 2, "it is known, though not the last");
         for night in 1..200 {
-            Unanswered::record(&mut list, left(night * 86_400));
+            Unanswered::record(&mut list, sent(night * 86_400));
         }
         assert_eq!(list.len(), UNANSWERED_CAP);
         assert_eq!(list[0].from, at(SENT));
@@ -486,26 +493,26 @@ mod tests {
 
     #[test]
     fn attempts_between_which_the_servers_clock_was_set_are_kept_apart() {
-        let told = |seconds, told| Unanswered { told, ..left(seconds) };
+        let dated = |seconds, offset_then| Unanswered { offset_then, ..sent(seconds) };
         for (first, second, kept, why) in [
-            (Some(offset(0, 6)), Some(offset(2, 9)), vec![told(0, Some(offset(0, 9)))], "they agree"),
-            (None, None, vec![told(0, None)], "nothing was told"),
+            (Some(offset(0, 6)), Some(offset(2, 9)), vec![dated(0, Some(offset(0, 9)))], "they agree"),
+            (None, None, vec![dated(0, None)], "nothing was known"),
             (
                 Some(offset(0, 6)),
                 None,
-                vec![told(0, Some(offset(0, 6))), told(0, None)],
-                "nothing was told later",
+                vec![dated(0, Some(offset(0, 6))), dated(0, None)],
+                "nothing was known later",
             ),
             (
                 Some(offset(0, 6)),
                 Some(offset(99, 99)),
-                vec![told(0, Some(offset(0, 6))), told(0, Some(offset(99, 99)))],
+                vec![dated(0, Some(offset(0, 6))), dated(0, Some(offset(99, 99)))],
                 "it was set",
             ),
         ] {
             let mut list = Vec::new();
-            Unanswered::record(&mut list, told(0, first));
-            Unanswered::record(&mut list, told(0, second));
+            Unanswered::record(&mut list, dated(0, first));
+            Unanswered::record(&mut list, dated(0, second));
             assert_eq!(list, kept, "{why}");
         }
     }
@@ -559,12 +566,12 @@ mod tests {
 
     #[test]
     fn row_6_dates_the_calls_of_this_run_by_every_clock_that_they_may_have_acted_by() {
-        let told = [Unanswered { told: Some(offset(0, 0)), ..lost() }];
+        let dated = [Unanswered { offset_then: Some(offset(0, 0)), ..lost() }];
         let heard = [offset(3_600, 3_600), offset(0, 0)];
         let no_other: (&[Unanswered], &[Offset]) = (&[], &heard[..1]);
         for (updated, (unanswered, heard), expected, why) in [
             (1, (&[][..], &heard[..]), Outcome::Updated, "the clock was set forward during the call"),
-            (1, (&told[..], &heard[..1]), Outcome::Updated, "or after one that an earlier process lost"),
+            (1, (&dated[..], &heard[..1]), Outcome::Updated, "or after one that an earlier process lost"),
             (-3, (&[][..], &heard[..]), Outcome::Unchanged, "older than our call by either clock"),
             (100, (&[][..], &heard[..]), Outcome::Unchanged, "later than our call by the clock of then"),
             (1, no_other, Outcome::Unchanged, "nothing is known of the clock of then"),
@@ -579,7 +586,7 @@ mod tests {
 
     #[test]
     fn row_6_reads_a_first_call_of_an_earlier_boot_by_the_servers_clock_of_then() {
-        let first_call = FirstCall { at: at(SENT), told: Some(offset(-3600, -3600)) };
+        let first_call = FirstCall { at: at(SENT), offset_then: Some(offset(-3600, -3600)) };
         for (updated, expected) in [(-3602, Outcome::Updated), (-3603, Outcome::Unchanged)] {
             let answer = answer(false, |a| (a.updated_at, a.metadata_updated_at) = (after(updated), None));
             let evidence = Evidence { first_call, ..evidence(None, &[]) };

@@ -38,7 +38,7 @@ const LONGEST_UNSTATED_PAUSE: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ticket {
     /// When the call left.
-    pub left: Instant,
+    pub left_at: Instant,
     /// Counts the calls that leave.
     number: u64,
     episode: u32,
@@ -56,9 +56,9 @@ struct Budget {
 #[derive(Debug, Clone, Copy)]
 struct Refusal {
     number: u64,
-    left: Instant,
+    left_at: Instant,
     at: Instant,
-    is_told: bool,
+    is_announced: bool,
     /// All calls since the last pause that were refused.
     calls: u64,
     accepted_after: u64,
@@ -146,7 +146,7 @@ impl Pace {
         self.last_slot = Some(slot);
         self.resumed_at = None;
         self.sent += 1;
-        let ticket = Ticket { left: now, number: self.sent, episode: self.episode };
+        let ticket = Ticket { left_at: now, number: self.sent, episode: self.episode };
         self.first.get_or_insert(ticket);
         Ok(ticket)
     }
@@ -209,7 +209,7 @@ impl Pace {
             }
         }
         if let Some(hint) = self.hint {
-            self.hint = hint.accepted(ticket.left, now);
+            self.hint = hint.accepted(ticket.left_at, now);
             if self.hint.is_none() {
                 self.remembered = None;
             }
@@ -255,9 +255,9 @@ impl Pace {
         let number = self.sent + 1;
         self.refusal.get_or_insert(Refusal {
             number,
-            left: now,
+            left_at: now,
             at: now,
-            is_told: true,
+            is_announced: true,
             calls: 0,
             accepted_after: 0,
         });
@@ -275,11 +275,11 @@ impl Pace {
         until
     }
 
-    fn refused(&mut self, Ticket { number, left, .. }: Ticket, now: Instant) {
+    fn refused(&mut self, Ticket { number, left_at, .. }: Ticket, now: Instant) {
         if self.refusal.is_none() {
             self.unstated_pauses = self.unstated_pauses.saturating_add(1);
         }
-        let first = Refusal { number, left, at: now, is_told: false, calls: 0, accepted_after: 0 };
+        let first = Refusal { number, left_at, at: now, is_announced: false, calls: 0, accepted_after: 0 };
         self.refusal.get_or_insert(first).calls += 1;
     }
 
@@ -298,18 +298,18 @@ impl Pace {
                 accepted: refusal.number.saturating_sub(first.number).saturating_sub(failed),
                 refused: refusal.calls,
                 accepted_after: refusal.accepted_after,
-                active: refusal.left.saturating_duration_since(first.left),
+                active: refusal.left_at.saturating_duration_since(first.left_at),
                 pause: until.saturating_duration_since(refusal.at),
                 sent_at: self.per_second(),
                 refused_at: refusal.at,
                 until,
-                is_told: refusal.is_told,
+                is_announced: refusal.is_announced,
             });
         }
     }
 
     fn learn(&mut self, episode: &Episode) {
-        self.is_probing = episode.accepted == 0 && !episode.is_told;
+        self.is_probing = episode.accepted == 0 && !episode.is_announced;
         if episode.accepted == 0 {
             return;
         }
@@ -333,7 +333,7 @@ impl Pace {
                     self.record = self.record.with_patience();
                 }
             }
-            None if episode.is_told => {
+            None if episode.is_announced => {
                 if !episode.measures_nothing() {
                     self.search = Some(Search::begin(episode));
                 }

@@ -29,6 +29,7 @@ pub struct Route<'a> {
 #[derive(Debug)]
 pub struct Ping {
     end: Sender<End>,
+    /// Closed once the monitor has been told of the end.
     told: Receiver<()>,
 }
 

@@ -70,7 +70,7 @@ pub async fn reconcile(
     let Parts { api, pace, brake, progress, pending, racks } = parts;
     let mut now = Now::read();
     let mut state = State::new(settings, pace, brake, Racks(racks), &pending, now);
-    let mut shell = Shell { api, writer, progress, calls: FuturesUnordered::new(), told: now.at };
+    let mut shell = Shell { api, writer, progress, calls: FuturesUnordered::new(), told_at: now.at };
     let mut event = Event::Woken;
     loop {
         for command in state.on(event, now, fastrand::f64()) {
@@ -101,7 +101,7 @@ struct Shell<'a> {
     progress: &'a mut Progress,
     calls: FuturesUnordered<Call>,
     /// When the progress last heard what hinders the run.
-    told: Instant,
+    told_at: Instant,
 }
 
 impl Shell<'_> {
@@ -113,7 +113,7 @@ impl Shell<'_> {
             Command::Look { flight, vm, action } => {
                 self.calls.push(Box::pin(look(self.api.clone(), flight, vm, action)));
             }
-            Command::Claim { again, take, told } => self.writer.claim(again, take, told),
+            Command::Claim { again, take, offset } => self.writer.claim(again, take, offset),
             Command::Release(positions) => self.writer.release(positions),
             Command::Defer(deferred) => self.writer.defer(deferred),
             Command::Settle(settled) => self.writer.settle(settled),
@@ -126,8 +126,8 @@ impl Shell<'_> {
     }
 
     fn show(&mut self, state: &State<'_>, now: Instant) {
-        if now.saturating_duration_since(self.told) >= TICK {
-            self.told = now;
+        if now.saturating_duration_since(self.told_at) >= TICK {
+            self.told_at = now;
             self.progress.message(state.obstacle(now));
         }
         self.progress.tick(now);

@@ -45,7 +45,7 @@ pub fn written_out_in_json(c: char) -> String {
 }
 
 /// A file's name, escaped.
-pub fn shown_path(path: &Path) -> String {
+pub fn escape_path(path: &Path) -> String {
     escape(&path.to_string_lossy()).into_owned()
 }
 

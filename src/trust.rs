@@ -21,8 +21,8 @@ pub struct Trust {
     asked: Option<Instant>,
     /// Refusals since the last success.
     in_a_row: usize,
-    /// Of calls that left to tell, since one of them succeeded.
-    told: usize,
+    /// Refusals of calls that left to tell, since one of them succeeded.
+    refused_when_asked: usize,
     /// What the latest refusal was of.
     refused: Option<Credential>,
     anything_else: bool,
@@ -62,34 +62,34 @@ impl Trust {
         self.asked = (!self.doubts.is_empty()).then_some(now);
     }
 
-    /// An answer that only a good key draws, to a call that left at `left`.
+    /// An answer that only a good key draws, to a call that left at `left_at`.
     ///
     /// Returns how many refusals are no longer in doubt, the oldest ones: those VMs were refused for good.
-    pub fn proved(&mut self, left: Instant) -> usize {
-        if self.came_back(left) {
-            self.told = 0;
+    pub fn proved(&mut self, left_at: Instant) -> usize {
+        if self.came_back(left_at) {
+            self.refused_when_asked = 0;
         }
         self.in_a_row = 0;
         self.anything_else = true;
-        let settled = self.doubts.partition_point(|&came| came <= left);
+        let settled = self.doubts.partition_point(|&came| came <= left_at);
         self.doubts.drain(..settled);
         settled
     }
 
-    /// An answer that neither proves nor refuses the key, to a call that left at `left`.
-    pub fn neutral(&mut self, left: Instant) {
-        self.came_back(left);
+    /// An answer that neither proves nor refuses the key, to a call that left at `left_at`.
+    pub fn neutral(&mut self, left_at: Instant) {
+        self.came_back(left_at);
         self.anything_else = true;
     }
 
-    /// The key or the certificate was refused to a call that left at `left`. Returns what that stops the run for.
-    pub fn refused(&mut self, refused: Credential, left: Instant, now: Instant) -> Option<Stop> {
+    /// The key or the certificate was refused to a call that left at `left_at`. Returns what that stops the run for.
+    pub fn refused(&mut self, refused: Credential, left_at: Instant, now: Instant) -> Option<Stop> {
         self.refused = Some(refused);
-        self.told += usize::from(self.came_back(left));
+        self.refused_when_asked += usize::from(self.came_back(left_at));
         self.in_a_row += 1;
         self.doubts.push_back(now);
         // The refusal that raised the doubt is the first of those that left one at a time.
-        let enough = self.in_a_row.max(self.told + 1) >= REFUSALS;
+        let enough = self.in_a_row.max(self.refused_when_asked + 1) >= REFUSALS;
         enough.then(|| stop(refused))
     }
 
@@ -98,9 +98,9 @@ impl Trust {
         self.refused.filter(|_| !self.anything_else).map(stop)
     }
 
-    /// Whether the call that left at `left` is the one that left to tell.
-    fn came_back(&mut self, left: Instant) -> bool {
-        self.asked.take_if(|asked| *asked == left).is_some()
+    /// Whether the call that left at `left_at` is the one that left to tell.
+    fn came_back(&mut self, left_at: Instant) -> bool {
+        self.asked.take_if(|asked| *asked == left_at).is_some()
     }
 }
 
@@ -120,10 +120,10 @@ mod tests {
     }
 
     /// A call that leaves at one second and is refused at the next.
-    fn refuse(trust: &mut Trust, credential: Credential, left: Instant) -> Option<Stop> {
+    fn refuse(trust: &mut Trust, credential: Credential, left_at: Instant) -> Option<Stop> {
         assert!(trust.allows());
-        trust.left(left);
-        trust.refused(credential, left, left + Duration::from_millis(500))
+        trust.left(left_at);
+        trust.refused(credential, left_at, left_at + Duration::from_millis(500))
     }
 
     #[test]

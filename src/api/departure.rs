@@ -34,8 +34,8 @@ impl Departure {
     }
 
     /// A request's body, whose sending is noted here.
-    pub(super) fn body(&self, text: &'static str) -> reqwest::Body {
-        reqwest::Body::wrap(Body { text: Some(text), departure: Arc::downgrade(&self.0) })
+    pub(super) fn body(&self, json: &'static str) -> reqwest::Body {
+        reqwest::Body::wrap(Body { json: Some(json), departure: Arc::downgrade(&self.0) })
     }
 
     pub(super) fn left(&self) -> Option<Left> {
@@ -49,7 +49,7 @@ impl Departure {
 
 struct Body {
     /// `None` once it was fetched.
-    text: Option<&'static str>,
+    json: Option<&'static str>,
     departure: Weak<SetOnce<Left>>,
 }
 
@@ -65,18 +65,18 @@ impl http_body::Body for Body {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, GivenUp>>> {
-        let Some(text) = self.text.take() else { return Poll::Ready(None) };
+        let Some(json) = self.json.take() else { return Poll::Ready(None) };
         let Some(departure) = self.departure.upgrade() else { return Poll::Ready(Some(Err(GivenUp))) };
         // An error says that it has left before, which no body does twice.
         let _ = departure.set(Left { at: Instant::now(), date: clock::now() });
-        Poll::Ready(Some(Ok(Frame::data(text.as_bytes()))))
+        Poll::Ready(Some(Ok(Frame::data(json.as_bytes()))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.text.is_none()
+        self.json.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.text.map_or(0, str::len) as u64)
+        SizeHint::with_exact(self.json.map_or(0, str::len) as u64)
     }
 }

@@ -136,13 +136,13 @@ fn words(value: Raw<'_>, depth: u8) -> Option<String> {
 /// The best text of an object, with each thing that is wrong; where there is none, all that it says.
 fn words_of(object: &Object<'_>, depth: u8) -> Option<String> {
     let at = |name: &&str| words(object.get(name)?, depth);
-    let told: Vec<String> = WORDS.iter().filter_map(at).collect();
-    let best = told.iter().find(|text| !is_a_mere_status(text));
+    let said: Vec<String> = WORDS.iter().filter_map(at).collect();
+    let best = said.iter().find(|text| !is_a_mere_status(text));
     match (best, DETAILS.iter().find_map(at)) {
         (Some(best), Some(details)) if !best.contains(&details) => Some(format!("{best}: {details}")),
         (Some(best), _) => Some(best.clone()),
         (None, Some(details)) => Some(details),
-        (None, None) => others(object, depth).or_else(|| at(&"data")).or_else(|| told.into_iter().next()),
+        (None, None) => others(object, depth).or_else(|| at(&"data")).or_else(|| said.into_iter().next()),
     }
 }
 

@@ -29,18 +29,18 @@ pub(super) struct Head {
 impl Head {
     pub(super) fn of(response: &Response) -> Self {
         let headers = response.headers();
-        let date = text(headers, DATE.as_str()).and_then(|date| http_date(&date));
+        let date = header(headers, DATE.as_str()).and_then(|date| http_date(&date));
         Self {
             status: response.status().as_u16(),
             date,
-            stored: text(headers, AGE.as_str()).is_some_and(|age| age != "0"),
-            request_id: text(headers, "x-request-id").map(|id| clip(&id)),
+            stored: header(headers, AGE.as_str()).is_some_and(|age| age != "0"),
+            request_id: header(headers, "x-request-id").map(|id| clip(&id)),
             waits: headers
                 .get_all(RETRY_AFTER)
                 .iter()
                 .filter_map(|wait| Wait::read(wait.to_str().ok()?))
                 .collect(),
-            content_type: text(headers, CONTENT_TYPE.as_str()).map(|kind| clip(&kind)),
+            content_type: header(headers, CONTENT_TYPE.as_str()).map(|kind| clip(&kind)),
         }
     }
 
@@ -49,7 +49,7 @@ impl Head {
     }
 }
 
-fn text(headers: &HeaderMap, name: &str) -> Option<String> {
+fn header(headers: &HeaderMap, name: &str) -> Option<String> {
     Some(headers.get(name)?.to_str().ok()?.trim().to_owned())
 }
 

@@ -60,12 +60,12 @@ impl Lines {
         Arc::clone(&lock(&self.line))
     }
 
-    /// The next calls take another line, if this one is still in use and has said nothing since `left`.
-    pub(super) fn give_up(&self, silent: &Arc<Line>, left: Instant) {
+    /// The next calls take another line, if this one is still in use and has said nothing since `left_at`.
+    pub(super) fn give_up(&self, silent: &Arc<Line>, left_at: Instant) {
         let mut line = lock(&self.line);
         let in_use = Arc::ptr_eq(&line, silent);
         if in_use
-            && silent.heard().is_none_or(|heard| heard <= left)
+            && silent.heard().is_none_or(|heard| heard <= left_at)
             && let Some(client) = (self.dial)()
         {
             *line = open(client);

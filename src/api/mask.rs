@@ -44,12 +44,12 @@ impl Mask {
         Ok(Self { suspects: automaton(&suspects)?, forms: automaton(&forms)? })
     }
 
-    /// Text that came in, without the key. What is JSON stays JSON.
-    fn bytes<'a>(&self, text: &'a [u8]) -> Cow<'a, [u8]> {
-        if !self.suspects.is_match(text) {
-            return Cow::Borrowed(text);
+    /// What came in, without the key. What is JSON stays JSON.
+    fn bytes<'a>(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
+        if !self.suspects.is_match(bytes) {
+            return Cow::Borrowed(bytes);
         }
-        let mut layer = Layer { bytes: Cow::Borrowed(text), origins: None };
+        let mut layer = Layer { bytes: Cow::Borrowed(bytes), origins: None };
         let mut found: Vec<Range<usize>> = Vec::new();
         for _ in 0..LAYERS {
             let matches = self.forms.find_overlapping_iter(&*layer.bytes);
@@ -59,7 +59,7 @@ impl Mask {
                 None => break,
             }
         }
-        if found.is_empty() { Cow::Borrowed(text) } else { Cow::Owned(starred(text, found)) }
+        if found.is_empty() { Cow::Borrowed(bytes) } else { Cow::Owned(starred(bytes, found)) }
     }
 
     pub(super) fn text<'a>(&self, text: impl Into<Cow<'a, str>>) -> Cow<'a, str> {
@@ -149,8 +149,8 @@ impl Layer<'_> {
 }
 
 /// The character that an escape at the beginning stands for, and the escape's length.
-fn unescape(text: &[u8]) -> Option<(u8, usize)> {
-    match *text {
+fn unescape(bytes: &[u8]) -> Option<(u8, usize)> {
+    match *bytes {
         [b'%', a, b, ..] => Some((hex(&[a, b])?, 3)),
         [b'\\', b'u', b'0', b'0', a, b, ..] => Some((hex(&[a, b])?, 6)),
         [b'\\', b'x', a, b, ..] => Some((hex(&[a, b])?, 4)),
@@ -184,17 +184,17 @@ fn hex(digits: &[u8]) -> Option<u8> {
     u8::from_str_radix(digits?, 16).ok()
 }
 
-fn starred(text: &[u8], mut found: Vec<Range<usize>>) -> Vec<u8> {
+fn starred(bytes: &[u8], mut found: Vec<Range<usize>>) -> Vec<u8> {
     found.sort_unstable_by_key(|range| range.start);
-    let (mut starred, mut copied) = (Vec::with_capacity(text.len()), 0);
+    let (mut starred, mut copied) = (Vec::with_capacity(bytes.len()), 0);
     for Range { start, end } in found {
         if start >= copied {
-            starred.extend_from_slice(&text[copied..start]);
+            starred.extend_from_slice(&bytes[copied..start]);
             starred.extend_from_slice(STARS);
         }
         copied = copied.max(end);
     }
-    starred.extend_from_slice(&text[copied..]);
+    starred.extend_from_slice(&bytes[copied..]);
     starred
 }
 

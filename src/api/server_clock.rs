@@ -51,13 +51,13 @@ impl ServerClock {
         self.best().heard().collect()
     }
 
-    /// An attempt of ours, once for each setting of the server's clock that it may have acted by: what was told of it
-    /// before, and all that was heard by now. When a clock was set is never known, and two wrong times in a row may
+    /// An attempt of ours, once for each setting of the server's clock that it may have acted by: what was known of it
+    /// then, and all that was heard by now. When a clock was set is never known, and two wrong times in a row may
     /// look like it.
     pub fn date(&self, attempt: Unanswered) -> impl Iterator<Item = Unanswered> {
-        let mut told = attempt.told.into_iter().chain(self.best().heard()).map(Some).peekable();
-        let unknown = told.peek().is_none().then_some(None);
-        told.chain(unknown).map(move |told| Unanswered { told, ..attempt })
+        let mut offsets = attempt.offset_then.into_iter().chain(self.best().heard()).map(Some).peekable();
+        let unknown = offsets.peek().is_none().then_some(None);
+        offsets.chain(unknown).map(move |offset_then| Unanswered { offset_then, ..attempt })
     }
 
     fn best(&self) -> &Estimate {
@@ -244,12 +244,12 @@ mod tests {
     #[test]
     fn a_lost_call_is_dated_by_every_clock_that_was_heard_and_by_what_was_told_of_it_before() {
         let (five, hour, wrong) = (offset(5, 5), offset(3600, 3600), offset(-3600, -3600));
-        for (answers, told, expected, why) in [
+        for (answers, offset_then, expected, why) in [
             (&[][..], None, vec![None], "nobody said a time"),
             (&[], hour, vec![hour], "but earlier ones had"),
             (&[5], None, vec![five], "one answer is better than none"),
             (&[5, 5], None, vec![five], "two agree"),
-            (&[5, 5], five, vec![five, five], "and with what was told before"),
+            (&[5, 5], five, vec![five, five], "and with what was known before"),
             (&[5, 5], hour, vec![hour, five], "the clock was set since"),
             (&[5, 5, 3600, 3600], None, vec![five, hour], "it was set at a moment that nobody knows"),
             (&[5, 3600, 3600], None, vec![hour, five], "and had told only once what it was before"),
@@ -260,8 +260,8 @@ mod tests {
             for &time in answers {
                 clock.observe(&attempt(0, Some(time), None));
             }
-            let dated = clock.date(Unanswered { from: at(0), until: at(30), told });
-            assert_eq!(dated.map(|attempt| attempt.told).collect::<Vec<_>>(), expected, "{why}");
+            let dated = clock.date(Unanswered { from: at(0), until: at(30), offset_then });
+            assert_eq!(dated.map(|attempt| attempt.offset_then).collect::<Vec<_>>(), expected, "{why}");
         }
     }
 }

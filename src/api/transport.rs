@@ -21,20 +21,20 @@ use crate::outcome::Failure;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Known {
     /// The call had left.
-    pub(super) left: bool,
+    pub(super) has_left: bool,
     /// The API asked for a certificate of ours, and has never answered anything since.
     pub(super) owes_certificate: bool,
 }
 
 /// What the HTTP client says of its error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Told {
+struct Symptoms {
     /// There was no connection yet.
     connecting: bool,
     timed_out: bool,
 }
 
-impl Told {
+impl Symptoms {
     fn of(error: &reqwest::Error) -> Self {
         Self { connecting: error.is_connect(), timed_out: error.is_timeout() }
     }
@@ -61,15 +61,15 @@ enum Breach {
 
 /// The fault of a call to which no answer began to come.
 pub(super) fn fault(error: &reqwest::Error, known: Known) -> Fault {
-    let told = Told::of(error);
-    of_breach(breach(error, told, known), error, told)
+    let symptoms = Symptoms::of(error);
+    of_breach(breach(error, symptoms, known), error, symptoms)
 }
 
 /// The fault of an answer that did not come whole.
 pub(super) fn of_body(error: &reqwest::Error) -> Fault {
-    let told = Told::of(error);
-    let breach = if told.timed_out { Breach::Silence } else { Breach::Cut };
-    of_breach(breach, error, told)
+    let symptoms = Symptoms::of(error);
+    let breach = if symptoms.timed_out { Breach::Silence } else { Breach::Cut };
+    of_breach(breach, error, symptoms)
 }
 
 /// The fault of a call that left and had no answer in time.
@@ -83,7 +83,7 @@ pub(super) fn stuck() -> Fault {
     Fault::of(Sense::idle(Failure::Connect, Meaning::Unreachable), message)
 }
 
-fn of_breach(breach: Breach, error: &(dyn Error + 'static), told: Told) -> Fault {
+fn of_breach(breach: Breach, error: &(dyn Error + 'static), symptoms: Symptoms) -> Fault {
     let sense = match breach {
         Breach::Untrusted | Breach::CertificateDemanded => {
             Sense::idle(Failure::Tls, Meaning::Refused(Credential::Certificate))
@@ -94,10 +94,10 @@ fn of_breach(breach: Breach, error: &(dyn Error + 'static), told: Told) -> Fault
         Breach::Silence => Sense::lost(Failure::Timeout),
         Breach::Cut => Sense::MALFORMED,
     };
-    Fault::of(sense, clip(&message(breach, error, told)))
+    Fault::of(sense, clip(&message(breach, error, symptoms)))
 }
 
-fn breach(error: &(dyn Error + 'static), told: Told, known: Known) -> Breach {
+fn breach(error: &(dyn Error + 'static), symptoms: Symptoms, known: Known) -> Breach {
     let said = chain(error).find_map(|error| {
         let of_tls = error.downcast_ref().and_then(|error| of_tls(error, known));
         let of_tls = of_tls.or_else(|| error.downcast_ref().and_then(of_http2));
@@ -105,11 +105,11 @@ fn breach(error: &(dyn Error + 'static), told: Told, known: Known) -> Breach {
     });
     match said {
         Some(breach) => breach,
-        None if told.connecting => Breach::Unsent,
-        None if told.timed_out && known.left => Breach::Silence,
+        None if symptoms.connecting => Breach::Unsent,
+        None if symptoms.timed_out && known.has_left => Breach::Silence,
         // In TLS 1.3 the alert comes after the handshake, and is lost where we were just writing.
         None if known.owes_certificate => Breach::CertificateDemanded,
-        None if known.left => Breach::Cut,
+        None if known.has_left => Breach::Cut,
         None => Breach::Unsent,
     }
 }
@@ -154,7 +154,7 @@ fn of_http2(error: &h2::Error) -> Option<Breach> {
     (error.is_remote() && (error.is_go_away() || refused)).then_some(Breach::Unseen)
 }
 
-fn message(breach: Breach, error: &(dyn Error + 'static), told: Told) -> String {
+fn message(breach: Breach, error: &(dyn Error + 'static), symptoms: Symptoms) -> String {
     let innermost = chain(error).last().map_or_else(String::new, ToString::to_string);
     match breach {
         Breach::Untrusted => {
@@ -171,7 +171,7 @@ fn message(breach: Breach, error: &(dyn Error + 'static), told: Told) -> String 
             "the API demands a client certificate, and there is none to show".into()
         }
         Breach::Unseen => format!("refused unseen: {innermost}"),
-        Breach::Unsent if told.timed_out => "no connection within the connect timeout".into(),
+        Breach::Unsent if symptoms.timed_out => "no connection within the connect timeout".into(),
         Breach::Unsent if is_no_tls(error) => "there is no TLS at this port".into(),
         Breach::Unsent => innermost,
         Breach::Hampered => format!("no file descriptor is left: {innermost}"),
@@ -208,20 +208,20 @@ mod tests {
         Around(io::Error::new(io::ErrorKind::InvalidData, error))
     }
 
-    const NOT_LEFT: Known = Known { left: false, owes_certificate: false };
-    const LEFT: Known = Known { left: true, ..NOT_LEFT };
+    const NOT_LEFT: Known = Known { has_left: false, owes_certificate: false };
+    const LEFT: Known = Known { has_left: true, ..NOT_LEFT };
     const OWING: Known = Known { owes_certificate: true, ..LEFT };
 
-    const CONNECTING: Told = Told { connecting: true, timed_out: false };
-    const CONNECTED: Told = Told { connecting: false, timed_out: false };
-    const TIMED_OUT: Told = Told { connecting: false, timed_out: true };
+    const CONNECTING: Symptoms = Symptoms { connecting: true, timed_out: false };
+    const CONNECTED: Symptoms = Symptoms { connecting: false, timed_out: false };
+    const TIMED_OUT: Symptoms = Symptoms { connecting: false, timed_out: true };
 
     #[test]
     fn of_tls_only_certificates_are_final() {
         use rustls::Error::{AlertReceived, InvalidCertificate, PeerIncompatible as Incompatible};
         let unknown = || InvalidCertificate(CertificateError::UnknownIssuer);
         let no_tls = rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType);
-        for (error, told, known, expected) in [
+        for (error, symptoms, known, expected) in [
             (InvalidCertificate(CertificateError::Expired), CONNECTING, NOT_LEFT, Breach::Untrusted),
             (unknown(), CONNECTING, NOT_LEFT, Breach::Untrusted),
             (rustls::Error::NoCertificatesPresented, CONNECTING, NOT_LEFT, Breach::Untrusted),
@@ -241,8 +241,8 @@ mod tests {
             (Incompatible(PeerIncompatible::NoCipherSuitesInCommon), CONNECTING, NOT_LEFT, Breach::Unsent),
             (rustls::Error::DecryptError, CONNECTED, LEFT, Breach::Cut),
         ] {
-            let name = format!("{error:?} {told:?} {known:?}");
-            assert_eq!(breach(&tls(error), told, known), expected, "{name}");
+            let name = format!("{error:?} {symptoms:?} {known:?}");
+            assert_eq!(breach(&tls(error), symptoms, known), expected, "{name}");
         }
     }
 
@@ -251,7 +251,7 @@ mod tests {
         for kind in [io::ErrorKind::ConnectionReset, io::ErrorKind::UnexpectedEof, io::ErrorKind::InvalidData]
         {
             let error = Around(kind.into());
-            for (told, known, expected) in [
+            for (symptoms, known, expected) in [
                 (CONNECTING, NOT_LEFT, Breach::Unsent),
                 (CONNECTING, OWING, Breach::Unsent),
                 (CONNECTED, NOT_LEFT, Breach::Unsent),
@@ -261,7 +261,7 @@ mod tests {
                 (TIMED_OUT, OWING, Breach::Silence),
                 (CONNECTED, OWING, Breach::CertificateDemanded),
             ] {
-                assert_eq!(breach(&error, told, known), expected, "{kind} {told:?} {known:?}");
+                assert_eq!(breach(&error, symptoms, known), expected, "{kind} {symptoms:?} {known:?}");
             }
         }
         // Not said by the other side: a reason alone tells nothing.
@@ -283,8 +283,8 @@ mod tests {
             (Breach::Cut, Failure::MalformedAnswer, true, Meaning::Transient),
         ] {
             let fault = of_breach(breach, &error, CONNECTED);
-            let told = (fault.failure, fault.may_have_applied, fault.meaning);
-            assert_eq!(told, (failure, may_have_applied, meaning), "{breach:?}");
+            let sense = (fault.failure, fault.may_have_applied, fault.meaning);
+            assert_eq!(sense, (failure, may_have_applied, meaning), "{breach:?}");
         }
     }
 

@@ -115,8 +115,8 @@ fn racks(ledger: &Ledger) -> Result<Vec<CompletionCandidate>, LedgerError> {
 
 fn runs(ledger: &Ledger) -> Result<Vec<CompletionCandidate>, LedgerError> {
     let runs = ledger.as_of_now(|ledger| ledger.overviews(Some(RUNS)))?.into_iter().map(|run| {
-        let told = format!("{} VMs, {} failed", run.counts.selected, run.counts.failed);
-        CompletionCandidate::new(run.id).help(Some(told.into()))
+        let help = format!("{} VMs, {} failed", run.counts.selected, run.counts.failed);
+        CompletionCandidate::new(run.id).help(Some(help.into()))
     });
     let latest = CompletionCandidate::new("latest").help(Some("the newest run".into()));
     Ok(std::iter::once(latest).chain(runs).collect())

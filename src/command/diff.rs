@@ -22,7 +22,7 @@ pub(super) fn diff(settings: &DiffSettings) -> Result<u8, Failure> {
 }
 
 /// Standard output, in either form.
-enum Shown {
+enum Printed {
     Text(DiffText),
     Json(JsonDiff<Stdout>),
 }
@@ -86,21 +86,21 @@ impl<'a> Comparing<'a> {
     /// Returns the exit code.
     fn carry_out(mut self) -> Result<u8, Broken> {
         let (from, to) = (&self.from.1, &self.to.1);
-        let mut shown = match self.form {
-            Form::Text => Shown::Text(DiffText::default()),
-            Form::Json => Shown::Json(JsonDiff::begin(Stdout::lock(), from, to).map_err(Stdout::failed)?),
+        let mut printed = match self.form {
+            Form::Text => Printed::Text(DiffText::default()),
+            Form::Json => Printed::Json(JsonDiff::begin(Stdout::lock(), from, to).map_err(Stdout::failed)?),
         };
         let mut counts = Differences::default();
         self.ledger.each_pair(&self.from.0, &self.to.0, |pair| {
             if self.chosen.has(&pair, counts.all()) {
-                compare(&pair, &mut counts, &mut self.files, &mut shown)?;
+                compare(&pair, &mut counts, &mut self.files, &mut printed)?;
             }
             Ok::<_, Broken>(())
         })?;
         let written = self.files.finish(&counts)?;
-        match shown {
-            Shown::Text(text) => print(text.finish(from, to, &counts, &written).as_bytes())?,
-            Shown::Json(json) => json.finish(&counts).map(drop).map_err(Stdout::failed)?,
+        match printed {
+            Printed::Text(text) => print(text.finish(from, to, &counts, &written).as_bytes())?,
+            Printed::Json(json) => json.finish(&counts).map(drop).map_err(Stdout::failed)?,
         }
         Ok(if counts.different() > 0 { exit::CHANGES } else { exit::COMPLETE })
     }
@@ -110,16 +110,16 @@ fn compare(
     pair: &Pair,
     counts: &mut Differences,
     files: &mut DiffFiles,
-    shown: &mut Shown,
+    printed: &mut Printed,
 ) -> Result<(), Broken> {
     let difference = pair.difference();
     counts.add(difference);
     let Some(difference) = difference else { return Ok(()) };
     let row = DiffRow::new(pair, difference);
     files.row(&row);
-    match shown {
-        Shown::Text(text) => text.row(&row),
-        Shown::Json(json) => json.row(&row).map_err(Stdout::failed)?,
+    match printed {
+        Printed::Text(text) => text.row(&row),
+        Printed::Json(json) => json.row(&row).map_err(Stdout::failed)?,
     }
     Ok(())
 }

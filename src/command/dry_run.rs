@@ -12,7 +12,7 @@ use super::staging::{Past, Selected, Stage, Staged, Wanted, guard, stage};
 use super::stdout::print;
 use crate::config::{Form, RunSettings};
 use crate::inventory::{Inputs, InvalidRow, Vm};
-use crate::ledger::{Ledger, LedgerError, Left, NewRun, Unfinished};
+use crate::ledger::{Ledger, LedgerError, NewRun, PendingVms, Unfinished};
 use crate::text::{counted, duration, shortened};
 
 const NOTHING_CALLED: &str = "Dry run: nothing is called, nothing is written.";
@@ -83,10 +83,10 @@ impl<'a> Prospect<'a> {
         unfinished: Unfinished,
         ledger: &Ledger,
     ) -> Result<Self, Refusal> {
-        let racks = ledger.left(&unfinished.run)?;
-        let rack = |Left { rack_id, vms, known }| (rack_id, Rack { selected: vms, known });
+        let racks = ledger.pending(&unfinished.run)?;
+        let rack = |PendingVms { rack_id, vms, known }| (rack_id, Rack { selected: vms, known });
         let racks = racks.into_iter().map(rack).collect();
-        let (selected, course) = (unfinished.left, Course::GoOn(unfinished));
+        let (selected, course) = (unfinished.pending, Course::GoOn(unfinished));
         Ok(Self { settings, job, course, selected, skipped: 0, racks, warnings: Vec::new() })
     }
 
@@ -165,11 +165,11 @@ impl Prospect<'_> {
         let which = if matches!(course, Course::GoOn(_)) { "left" } else { "selected" };
         // Writing to a String cannot fail.
         let _ = writeln!(out, "{vms} {which} for {action} at {}", job.base_url);
-        let names = racks.keys().take(RACKS).map(|rack| shown(rack.as_deref()));
+        let names = racks.keys().take(RACKS).map(|rack| rack_name(rack.as_deref()));
         let width = names.map(|name| name.chars().count()).max().unwrap_or_default();
         for (rack, Rack { selected, known }) in racks.iter().take(RACKS) {
             let unseen = selected - known;
-            let rack = shown(rack.as_deref());
+            let rack = rack_name(rack.as_deref());
             let _ = writeln!(out, "  {rack:width$}  {selected:>9}  ({known} seen before, {unseen} never)");
         }
         if racks.len() > RACKS {
@@ -219,8 +219,8 @@ impl Prospect<'_> {
 /// What `--resume` would come to.
 fn resumed(course: &Course) -> String {
     match course {
-        Course::GoOn(Unfinished { run, left, vms, .. }) => {
-            format!("--resume goes on with run {}: {left} of {} left.", run.id, counted(*vms, "VM", "VMs"))
+        Course::GoOn(Unfinished { run, pending, vms, .. }) => {
+            format!("--resume goes on with run {}: {pending} of {} left.", run.id, counted(*vms, "VM", "VMs"))
         }
         Course::Begin => "--resume begins a new run: this job has no unfinished one.".to_owned(),
         Course::Supersede(Unfinished { run, .. }) => {
@@ -229,7 +229,7 @@ fn resumed(course: &Course) -> String {
     }
 }
 
-fn shown(rack: Option<&str>) -> String {
+fn rack_name(rack: Option<&str>) -> String {
     rack.map_or_else(|| "(no rack)".to_owned(), |rack| shortened(rack, NAME))
 }
 
@@ -240,8 +240,8 @@ mod tests {
     #[test]
     fn no_rack_is_so_long_that_it_is_a_width() {
         for length in [1, NAME, 70_000, 1 << 20] {
-            assert!(shown(Some(&"å".repeat(length))).chars().count() <= NAME);
+            assert!(rack_name(Some(&"å".repeat(length))).chars().count() <= NAME);
         }
-        assert_eq!(shown(None), "(no rack)");
+        assert_eq!(rack_name(None), "(no rack)");
     }
 }

@@ -154,10 +154,10 @@ impl Failure {
 /// An error and its causes, each once: some errors tell their cause themselves. What they quote is escaped.
 pub(super) fn in_words(error: &anyhow::Error) -> String {
     let words =
-        error.chain().map(ToString::to_string).fold(String::new(), |told, cause| match told.as_str() {
+        error.chain().map(ToString::to_string).fold(String::new(), |words, cause| match words.as_str() {
             "" => cause,
-            _ if told.ends_with(&cause) => told,
-            _ => format!("{told}: {cause}"),
+            _ if words.ends_with(&cause) => words,
+            _ => format!("{words}: {cause}"),
         });
     escape_lines(&words)
 }

@@ -58,10 +58,10 @@ pub(super) enum Course {
 impl Course {
     /// What a new run must say of the one that it supersedes.
     pub(super) fn warning(&self) -> Option<String> {
-        let Self::Supersede(Unfinished { run, left, .. }) = self else { return None };
-        let left = counted(*left, "VM", "VMs");
+        let Self::Supersede(Unfinished { run, pending, .. }) = self else { return None };
+        let pending = counted(*pending, "VM", "VMs");
         Some(format!(
-            "the inventory has changed since run {} was stopped: a new run begins, with the {left} that it left first",
+            "the inventory has changed since run {} was stopped: a new run begins, with the {pending} that it left first",
             run.id
         ))
     }
@@ -87,10 +87,10 @@ pub(super) fn course(
 }
 
 fn braked(last: &Unfinished, stop: Stop, settings: &RunSettings) -> Refusal {
-    let Unfinished { run, left, vms, .. } = last;
+    let Unfinished { run, pending, vms, .. } = last;
     let (id, ledger_args) = (&run.id, settings.ledger.args(settings.ledger.sandbox));
     let error = anyhow::anyhow!(
-        "the job's last run, {id}, was stopped by a brake ({stop}), with {left} of {} left; --resume does not go on \
+        "the job's last run, {id}, was stopped by a brake ({stop}), with {pending} of {} left; --resume does not go on \
          with it by itself, and nothing was called.\nWhat it did: v6fleet report {id}{ledger_args}\nGo on with it: v6fleet \
          resume {id}{ledger_args}\nOr begin anew, without --resume: {}",
         counted(*vms, "VM", "VMs"),

@@ -15,11 +15,11 @@ pub(super) fn monitored(
 ) -> Result<u8, Failure> {
     let ping = monitor.and_then(begin);
     let ended = job();
-    let told = match &ended {
+    let end = match &ended {
         Ok(Ended { exit_code, recap }) => recap.clone().map(|recap| (*exit_code, recap)),
         Err(failure) => Some((failure.exit_code(), format!("error: {}\n", failure.in_words()))),
     };
-    if let (Some(ping), Some((exit_code, recap))) = (ping, told) {
+    if let (Some(ping), Some((exit_code, recap))) = (ping, end) {
         ping.end(exit_code, recap);
     }
     ended.map(|ended| ended.exit_code)

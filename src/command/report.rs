@@ -14,8 +14,8 @@ use crate::report::{ReportFile, Written};
 pub(super) fn report(settings: &ReportSettings) -> Result<u8, Failure> {
     let ledger = to_read(&settings.ledger)?;
     let running = ledger.under_way(None).map_err(Refusal::from)?;
-    let told = view(&ledger, |ledger| Ok(Prepared::prepare(settings, ledger, running)?.write()?))?;
-    Ok(told.tell(settings)?)
+    let reported = view(&ledger, |ledger| Ok(Prepared::prepare(settings, ledger, running)?.write()?))?;
+    Ok(reported.tell(settings)?)
 }
 
 /// A run of which all is known but its rows.
@@ -46,22 +46,22 @@ impl<'a> Prepared<'a> {
         Ok(Self { settings, ledger, run, info, summary })
     }
 
-    fn write(self) -> Result<Told, Broken> {
+    fn write(self) -> Result<Reported, Broken> {
         let Self { settings, ledger, run, info, summary } = self;
         let written = write_reports(ledger, &run, &info, &summary, &settings.files)?;
-        Ok(Told { run, info, summary, written })
+        Ok(Reported { run, info, summary, written })
     }
 }
 
 /// A run whose reports are written.
-struct Told {
+struct Reported {
     run: RunKey,
     info: RunInfo,
     summary: Summary,
     written: Written,
 }
 
-impl Told {
+impl Reported {
     fn tell(self, settings: &ReportSettings) -> Result<u8, Broken> {
         let Self { run, info, summary, written } = self;
         let ReportSettings { ledger, files, recap, .. } = settings;

@@ -61,8 +61,8 @@ fn nothing(superseded: &[Unfinished], ledger_args: &str) -> Refusal {
     if superseded.is_empty() {
         return Refusal::nothing("nothing to resume: every run is finished");
     }
-    let command = |Unfinished { run, left, vms, .. }: &Unfinished| {
-        format!("{left} of {} left: v6fleet resume {}{ledger_args}", counted(*vms, "VM", "VMs"), run.id)
+    let command = |Unfinished { run, pending, vms, .. }: &Unfinished| {
+        format!("{pending} of {} left: v6fleet resume {}{ledger_args}", counted(*vms, "VM", "VMs"), run.id)
     };
     let begin =
         "nothing to resume: every run is finished, or superseded by a newer one of the same job. Superseded:";

@@ -21,7 +21,7 @@ use crate::sandbox::{InvalidKey, Key, Keys, Running, Sandbox, Settings};
 pub(super) struct Prepared {
     running: Running,
     runtime: Runtime,
-    told_to_stop: Pin<Box<dyn Future<Output = ()>>>,
+    stopped: Pin<Box<dyn Future<Output = ()>>>,
 }
 
 pub(super) fn prepare(settings: SandboxSettings) -> Result<Prepared, Refusal> {
@@ -30,26 +30,26 @@ pub(super) fn prepare(settings: SandboxSettings) -> Result<Prepared, Refusal> {
     let keys = settings.key_file.as_deref().map_or(Ok(Keys::Any), read_keys)?;
     let runtime = Builder::new_current_thread().enable_all().build().map_err(unheeded)?;
     // Caught from before it listens: whoever reaches it may send one at once.
-    let told_to_stop = {
+    let stopped = {
         let _inside = runtime.enter();
-        Box::pin(told_to_stop().map_err(unheeded)?)
+        Box::pin(stopped().map_err(unheeded)?)
     };
     let running = Sandbox::start(Settings { keys, ..settings.server }, world).map_err(Refusal::usage)?;
-    Ok(Prepared { running, runtime, told_to_stop })
+    Ok(Prepared { running, runtime, stopped })
 }
 
 impl Prepared {
     /// Says on standard output where it listens, and serves until SIGINT or SIGTERM.
     pub(super) fn carry_out(self) -> Result<u8, Broken> {
-        let Self { running, runtime, told_to_stop } = self;
+        let Self { running, runtime, stopped } = self;
         announce(&running).map_err(|error| broken(error, "cannot say where the sandbox listens"))?;
-        runtime.block_on(told_to_stop);
+        runtime.block_on(stopped);
         running.stop().map_err(|error| broken(error, "the sandbox ended badly"))?;
         Ok(exit::COMPLETE)
     }
 }
 
-fn told_to_stop() -> io::Result<impl Future<Output = ()>> {
+fn stopped() -> io::Result<impl Future<Output = ()>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     Ok(async move {

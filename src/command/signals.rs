@@ -30,8 +30,8 @@ pub(super) fn signals() -> io::Result<mpsc::UnboundedReceiver<Stop>> {
         hangup: if hangup_is_ignored() { None } else { Some(signal(SignalKind::hangup())?) },
     };
     drop(within);
-    let (told, signals) = mpsc::unbounded_channel();
-    let watch = move || runtime.block_on(watch(sources, told));
+    let (heed, signals) = mpsc::unbounded_channel();
+    let watch = move || runtime.block_on(watch(sources, heed));
     thread::Builder::new().name("signals".into()).spawn(watch)?;
     Ok(signals)
 }
@@ -58,13 +58,13 @@ impl Sources {
     }
 }
 
-async fn watch(mut sources: Sources, told: mpsc::UnboundedSender<Stop>) {
+async fn watch(mut sources: Sources, heed: mpsc::UnboundedSender<Stop>) {
     let first = sources.next().await;
-    if told.send(first).is_err() {
+    if heed.send(first).is_err() {
         info!("the calls are over, and what came of them is being written; stop again to leave at once");
     }
     let second = sources.next().await;
-    if told.send(second).is_ok() {
+    if heed.send(second).is_ok() {
         tokio::time::sleep(GRACE).await;
     }
     leave(second);

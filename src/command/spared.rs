@@ -9,7 +9,7 @@ use super::failure::Refusal;
 use crate::config::{ApiSettings, InventorySettings, LedgerSettings, SelectionSettings};
 use crate::ledger::{RunInfo, beside};
 use crate::report::destination;
-use crate::text::shown_path;
+use crate::text::escape_path;
 
 /// What SQLite, a run and a rehearsal keep beside a ledger.
 const BESIDE_A_LEDGER: [&str; 5] = ["-wal", "-shm", "-journal", ".lock", ".world"];
@@ -67,14 +67,14 @@ impl Spared {
             if spared.contains(&identity) {
                 return Err(Refusal::usage(anyhow::anyhow!(
                     "{}: the run reads this file, and the report would take its place; name another one",
-                    shown_path(output)
+                    escape_path(output)
                 )));
             }
             if let Some((_, other)) = seen.iter().find(|(other, _)| *other == identity) {
                 return Err(Refusal::usage(anyhow::anyhow!(
                     "{} and {} are one file; each report needs one of its own",
-                    shown_path(other),
-                    shown_path(output)
+                    escape_path(other),
+                    escape_path(output)
                 )));
             }
             seen.push((identity, output));

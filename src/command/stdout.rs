@@ -5,9 +5,9 @@ use std::io::{self, BufWriter, StdoutLock, Write};
 use super::failure::Broken;
 
 /// Prints all that there is to say.
-pub(super) fn print(text: &[u8]) -> Result<(), Broken> {
+pub(super) fn print(bytes: &[u8]) -> Result<(), Broken> {
     let mut stdout = Stdout::lock();
-    stdout.write_all(text).and_then(|()| stdout.flush()).map_err(Stdout::failed)
+    stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(Stdout::failed)
 }
 
 /// Standard output while it is written to.

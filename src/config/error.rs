@@ -8,7 +8,7 @@ use super::setting::Source;
 use crate::cli;
 use crate::inventory::InvalidColumnMap;
 use crate::report::ReportError;
-use crate::text::shown_path;
+use crate::text::escape_path;
 
 /// Why a command line, with what stands behind it, is no command.
 #[derive(Debug, thiserror::Error)]
@@ -16,13 +16,13 @@ pub(crate) enum ConfigError {
     /// Clap's own words; asking for help is one of them.
     #[error(transparent)]
     Arguments(#[from] clap::Error),
-    #[error("{}{}: {source}", option.map(|option| format!("{option} ")).unwrap_or_default(), shown_path(path))]
+    #[error("{}{}: {source}", option.map(|option| format!("{option} ")).unwrap_or_default(), escape_path(path))]
     File { option: Option<&'static str>, path: PathBuf, source: io::Error },
-    #[error("{}: {reason}", shown_path(path))]
+    #[error("{}: {reason}", escape_path(path))]
     Syntax { path: PathBuf, reason: String },
-    #[error("{}: there is no option {key:?}{}", shown_path(path), did_you_mean(cli::near_option(key).as_deref()))]
+    #[error("{}: there is no option {key:?}{}", escape_path(path), did_you_mean(cli::near_option(key).as_deref()))]
     UnknownKey { path: PathBuf, key: String },
-    #[error("{}: {key} must be a text, a number, true or false, or a list of such", shown_path(path))]
+    #[error("{}: {key} must be a text, a number, true or false, or a list of such", escape_path(path))]
     UnfitValue { path: PathBuf, key: String },
     #[error("{origin}: {refused}")]
     Refused { origin: Source, refused: Refused },

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::error::ConfigError;
 use super::places::below;
-use crate::text::shown_path;
+use crate::text::escape_path;
 
 /// The API key, and where it came from.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ impl ApiKey {
         let io = |source| ConfigError::File { option, path: path.to_owned(), source };
         let exposed = fs::metadata(path).map_err(io)?.permissions().mode() & 0o004 != 0;
         let key = fs::read(path).map_err(io)?;
-        let source = shown_path(path);
+        let source = escape_path(path);
         match String::from_utf8(key) {
             Ok(key) => Self::new(&key, source, exposed),
             Err(_) => Err(ConfigError::UnreadableKey(source)),

@@ -66,8 +66,8 @@ fn choice(error: &clap::Error) -> String {
 pub(crate) fn discreet(mut error: clap::Error) -> clap::Error {
     let is_url = matches!(error.get(ContextKind::InvalidArg), Some(ContextValue::String(arg)) if arg.ends_with("<URL>"));
     if let (true, Some(ContextValue::String(url))) = (is_url, error.get(ContextKind::InvalidValue)) {
-        let told = without_secrets(url);
-        error.insert(ContextKind::InvalidValue, ContextValue::String(told));
+        let harmless = without_secrets(url);
+        error.insert(ContextKind::InvalidValue, ContextValue::String(harmless));
     }
     error
 }
@@ -83,7 +83,7 @@ pub(super) fn without_secrets(url: &str) -> String {
     let (user, host) = rest.rsplit_once('@').map_or(("", rest), |(_, host)| ("***@", host));
     let end = host.find(['/', '?', '#', '\\']).unwrap_or(host.len());
     let is_host = host[..end].bytes().all(|b| b.is_ascii_alphanumeric() || b".-:[]".contains(&b));
-    let shown = if is_host { &host[..end] } else { "***" };
+    let named = if is_host { &host[..end] } else { "***" };
     let more = if host[end..].trim_matches('/').is_empty() { "" } else { "/***" };
-    format!("{scheme}://{user}{shown}{more}")
+    format!("{scheme}://{user}{named}{more}")
 }

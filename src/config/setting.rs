@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value};
 
-use crate::text::shown_path;
+use crate::text::escape_path;
 
 /// Options that may hold a secret (a password in a URL), or say nothing of how a run was carried out.
 const UNRECORDED: [&str; 7] =
@@ -31,7 +31,7 @@ impl fmt::Display for Source {
             Self::Flag => f.write_str("flag"),
             Self::Variable(name) => f.write_str(name),
             Self::Run => f.write_str("the run's own options"),
-            Self::File { path, key } => write!(f, "{}: {key}", shown_path(path)),
+            Self::File { path, key } => write!(f, "{}: {key}", escape_path(path)),
             Self::Default => f.write_str("default"),
         }
     }

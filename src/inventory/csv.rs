@@ -36,7 +36,7 @@ impl<'s, 'a> Table<'s, 'a> {
         let delimiter = match (delimiter, said) {
             (Delimiter::Typed(typed), _) => typed,
             (Delimiter::Auto, Some(said)) => said,
-            (Delimiter::Auto, None) => delimiter::told(&header_line(source)?, map),
+            (Delimiter::Auto, None) => delimiter::of_header(&header_line(source)?, map),
         };
         let mut records = Records::new(source, delimiter, ends);
         let (line, names) = match records.next()? {

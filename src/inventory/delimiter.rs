@@ -63,7 +63,7 @@ fn is_fit(delimiter: u8) -> bool {
 }
 
 /// The delimiter with which a header names the VMs' ids, else the one that makes most columns of it.
-pub(super) fn told(header: &[u8], map: &ColumnMap) -> u8 {
+pub(super) fn of_header(header: &[u8], map: &ColumnMap) -> u8 {
     let columns = |delimiter: u8| {
         let mut reader =
             csv::ReaderBuilder::new().delimiter(delimiter).has_headers(false).from_reader(header);
@@ -136,8 +136,8 @@ mod tests {
             ("a,b;hostup id", &["vmid=hostup id"], b';'),
             ("", &[], b','),
         ] {
-            let told = told(header.as_bytes(), &map(pairs));
-            assert_eq!(char::from(told), char::from(delimiter), "{header}");
+            let found = of_header(header.as_bytes(), &map(pairs));
+            assert_eq!(char::from(found), char::from(delimiter), "{header}");
         }
     }
 }

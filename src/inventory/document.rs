@@ -90,9 +90,9 @@ struct Place {
     element: Cell<u64>,
     /// More than white space was read.
     begun: Cell<bool>,
-    /// How many bytes may come in one piece, and how many of them are left.
+    /// How many bytes may come in one piece, and how many of them still may.
     most: Cell<usize>,
-    left: Cell<usize>,
+    room: Cell<usize>,
 }
 
 impl Place {
@@ -102,18 +102,18 @@ impl Place {
             element: Cell::new(1),
             begun: Cell::new(false),
             most: Cell::new(MAX_ROW_BYTES),
-            left: Cell::new(MAX_ROW_BYTES),
+            room: Cell::new(MAX_ROW_BYTES),
         }
     }
 
     /// Allows so many bytes for what comes next.
     fn allow(&self, bytes: usize) {
         self.most.set(bytes);
-        self.left.set(bytes);
+        self.room.set(bytes);
     }
 
     fn fault(&self, error: serde_json::Error, encoding: Encoding) -> FileFault {
-        if self.left.get() == 0 {
+        if self.room.get() == 0 {
             let reason = format!("an element longer than {} KiB", self.most.get() / 1024);
             return FileFault::Malformed { line: self.element.get(), reason };
         }
@@ -144,11 +144,11 @@ struct Metered<'p, 's, 'a> {
 
 impl Read for Metered<'_, '_, '_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let Place { ends, begun, left, .. } = self.place;
-        if left.get() == 0 {
+        let Place { ends, begun, room, .. } = self.place;
+        if room.get() == 0 {
             return Err(io::Error::other("an element is too long"));
         }
-        let wanted = out.len().min(left.get());
+        let wanted = out.len().min(room.get());
         let unread = self.source.fill_buf()?;
         let read = wanted.min(unread.len());
         out[..read].copy_from_slice(&unread[..read]);
@@ -157,7 +157,7 @@ impl Read for Metered<'_, '_, '_> {
         fed.feed(&out[..read]);
         ends.set(fed);
         begun.set(begun.get() || out[..read].iter().any(|byte| !byte.is_ascii_whitespace()));
-        left.set(left.get() - read);
+        room.set(room.get() - read);
         Ok(read)
     }
 }

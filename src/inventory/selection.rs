@@ -21,7 +21,7 @@ use super::source::Hashed;
 use super::vm::Vm;
 use crate::allocation::{NextHop, Prefix};
 use crate::dialect::{Dialect, VPS};
-use crate::text::shown_path;
+use crate::text::escape_path;
 use crate::vm::{Action, VmId};
 
 /// Why a text selects nothing that could be meant.
@@ -55,9 +55,9 @@ pub enum InvalidPattern {
 pub enum SelectionError {
     #[error("--vmid: {0}")]
     Typed(InvalidPattern),
-    #[error("{}: {source}", shown_path(.file))]
+    #[error("{}: {source}", escape_path(.file))]
     Unreadable { file: PathBuf, source: io::Error },
-    #[error("{}:{line}: {reason}", shown_path(.file))]
+    #[error("{}:{line}: {reason}", escape_path(.file))]
     Invalid { file: PathBuf, line: usize, reason: InvalidPattern },
 }
 

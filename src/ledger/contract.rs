@@ -77,7 +77,7 @@ held! {
     what_was_seen_last_counts_whatever_our_clock_was_set_to,
     a_vm_is_settled_once_and_only_after_its_claim,
     what_a_dead_process_left_claimed_is_pending_with_an_unanswered_attempt,
-    what_a_dead_process_left_claimed_keeps_what_was_told_of_the_servers_clock,
+    what_a_dead_process_left_claimed_keeps_what_was_known_of_the_servers_clock,
     a_deferred_vm_is_pending_with_all_it_has_been_through,
     what_is_released_was_never_called,
     rehearsals_and_real_runs_do_not_share_a_ledger,
@@ -306,10 +306,10 @@ fn what_a_dead_process_left_claimed_is_pending_with_an_unanswered_attempt<P: Pla
     writer.close();
 
     let reader = fixture.read();
-    let told = |row: &Row| (row.failure, row.may_have_applied, row.error.is_some());
-    let told: Vec<_> = rows(&reader, &run).iter().map(told).collect();
+    let fate = |row: &Row| (row.failure, row.may_have_applied, row.error.is_some());
+    let fates: Vec<_> = rows(&reader, &run).iter().map(fate).collect();
     let never = Some(Failure::NotAttempted);
-    assert_eq!(told, [(never, true, true), (never, false, false)], "already before the next run");
+    assert_eq!(fates, [(never, true, true), (never, false, false)], "already before the next run");
     assert_eq!(reader.summary(&run).unwrap().failures[0].may_have_applied, 1);
     assert!(reader.entries(&"1".parse().unwrap()).unwrap()[0].row.may_have_applied);
     drop(reader);
@@ -326,26 +326,26 @@ fn what_a_dead_process_left_claimed_is_pending_with_an_unanswered_attempt<P: Pla
     assert!(items[1].unanswered.is_empty());
     let first_call = items[0].first_call.unwrap();
     assert!(first_call.at.duration_since(window.from).abs() < SignedDuration::from_millis(1));
-    assert_eq!((first_call.told, items[1].first_call), (None, None));
+    assert_eq!((first_call.offset_then, items[1].first_call), (None, None));
 }
 
-fn what_a_dead_process_left_claimed_keeps_what_was_told_of_the_servers_clock<P: Place>() {
+fn what_a_dead_process_left_claimed_keeps_what_was_known_of_the_servers_clock<P: Place>() {
     let fixture = P::new();
     let run = begin(&fixture.open(), &[None, None, None]);
-    let told = |hours| {
+    let at = |hours| {
         let offset = SignedDuration::from_hours(hours);
         Some(Offset { least: offset, most: offset })
     };
     let mut writer = fixture.open().write(&run).unwrap();
-    for told in [None, told(1), told(5)] {
-        writer.claim(vec![], take(0, 1), told);
+    for offset in [None, at(1), at(5)] {
+        writer.claim(vec![], take(0, 1), offset);
         reply(&mut writer);
     }
     writer.close();
     let mut writer = fixture.open().write(&run).unwrap();
     let kept: Vec<_> =
-        claim(&mut writer, take(0, 3)).iter().map(|item| item.unanswered[0].told.unwrap()).collect();
-    let near = |offset: &Offset| offset.agrees_with(&told(5).unwrap());
+        claim(&mut writer, take(0, 3)).iter().map(|item| item.unanswered[0].offset_then.unwrap()).collect();
+    let near = |offset: &Offset| offset.agrees_with(&at(5).unwrap());
     assert!(kept.iter().all(near), "{kept:?}");
 }
 
@@ -355,7 +355,7 @@ fn a_deferred_vm_is_pending_with_all_it_has_been_through<P: Place>() {
     let mut writer = fixture.open().write(&run).unwrap();
     let item = claim(&mut writer, take(0, 1)).remove(0);
     let at = Timestamp::now();
-    let unanswered = vec![Unanswered { from: at, until: at, told: None }];
+    let unanswered = vec![Unanswered { from: at, until: at, offset_then: None }];
     writer.defer(Deferred {
         position: item.position,
         vm: item.vm,
@@ -372,7 +372,8 @@ fn a_deferred_vm_is_pending_with_all_it_has_been_through<P: Place>() {
     let mut writer = ledger.write(&run).unwrap();
     let again = claim(&mut writer, take(0, 1)).remove(0);
     assert_eq!((again.unanswered, again.tally.attempts), (unanswered, 2));
-    let first_call = FirstCall { at: Timestamp::from_microsecond(at.as_microsecond()).unwrap(), told: None };
+    let first_call =
+        FirstCall { at: Timestamp::from_microsecond(at.as_microsecond()).unwrap(), offset_then: None };
     assert_eq!(again.first_call, Some(first_call), "by the clock of the same process");
 }
 

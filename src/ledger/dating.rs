@@ -1,7 +1,7 @@
 //! By which clock the times of a process were told, so that a later one can tell them by its own.
 //!
 //! On the same boot that is exact, whatever was done to the time of day between the two. On another, the server's clock
-//! as it was told then is what they have in common, if it was; else the time of day.
+//! as it was known then is what they have in common, if it was; else the time of day.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -15,18 +15,18 @@ pub(super) struct Dating {
     #[serde(flatten)]
     clock: Clock,
     /// The server's clock minus this one, where two answers agreed on it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    told: Option<Offset>,
+    #[serde(rename = "told", default, skip_serializing_if = "Option::is_none")]
+    offset: Option<Offset>,
 }
 
 impl Dating {
-    pub(super) fn ours(told: Option<Offset>) -> Self {
-        Self { clock: Clock::ours().clone(), told }
+    pub(super) fn ours(offset: Option<Offset>) -> Self {
+        Self { clock: Clock::ours().clone(), offset }
     }
 
-    /// Whether what is told now says no more than this did.
-    pub(super) fn still_says(&self, told: Option<Offset>) -> bool {
-        match (self.told, told) {
+    /// Whether an offset that is known now says no more than this did.
+    pub(super) fn still_says(&self, offset: Option<Offset>) -> bool {
+        match (self.offset, offset) {
             (Some(then), Some(now)) => then.agrees_with(&now),
             (then, now) => then == now,
         }
@@ -35,14 +35,17 @@ impl Dating {
     /// A call of this process, on `clock`.
     pub(super) fn first_call(&self, at: Timestamp, clock: &Clock) -> FirstCall {
         match self.clock.until(clock) {
-            Some(ahead) => FirstCall { at: moved(at, ahead), told: None },
-            None => FirstCall { at, told: self.told },
+            Some(ahead) => FirstCall { at: moved(at, ahead), offset_then: None },
+            None => FirstCall { at, offset_then: self.offset },
         }
     }
 
     /// An attempt of this process, on `clock`.
     pub(super) fn attempt(&self, from: Timestamp, until: Timestamp, clock: &Clock) -> Unanswered {
-        on_clock(Unanswered { from, until, told: self.told }, self.clock.until(clock).unwrap_or_default())
+        on_clock(
+            Unanswered { from, until, offset_then: self.offset },
+            self.clock.until(clock).unwrap_or_default(),
+        )
     }
 }
 
@@ -78,9 +81,9 @@ impl Attempts {
     }
 }
 
-fn on_clock(Unanswered { from, until, told }: Unanswered, ahead: SignedDuration) -> Unanswered {
-    let told = told.map(|told| told.on_a_clock(ahead));
-    Unanswered { from: moved(from, ahead), until: moved(until, ahead), told }
+fn on_clock(Unanswered { from, until, offset_then }: Unanswered, ahead: SignedDuration) -> Unanswered {
+    let offset_then = offset_then.map(|offset| offset.on_a_clock(ahead));
+    Unanswered { from: moved(from, ahead), until: moved(until, ahead), offset_then }
 }
 
 fn moved(at: Timestamp, by: SignedDuration) -> Timestamp {
@@ -110,7 +113,7 @@ mod tests {
         let attempt = Unanswered {
             from: at("2026-11-23T02:15:00Z"),
             until: at("2026-11-23T02:15:30Z"),
-            told: Some(hours(5, 5)),
+            offset_then: Some(hours(5, 5)),
         };
         Attempts::By { clock: clock("a", "2026-11-23T00:00:00Z"), attempts: vec![attempt] }
     }
@@ -121,38 +124,50 @@ mod tests {
         let put_right = Unanswered {
             from: at("2026-11-23T07:15:00Z"),
             until: at("2026-11-23T07:15:30Z"),
-            told: Some(hours(0, 0)),
+            offset_then: Some(hours(0, 0)),
         };
         assert_eq!(attempts, [put_right]);
     }
 
     #[test]
-    fn attempts_of_another_boot_keep_what_was_told_of_the_servers_clock() {
+    fn attempts_of_another_boot_keep_what_was_known_of_the_servers_clock() {
         let attempts = left_behind().on(&clock("b", "2026-11-23T06:00:00Z"));
-        assert_eq!((attempts[0].from, attempts[0].told), (at("2026-11-23T02:15:00Z"), Some(hours(5, 5))));
+        assert_eq!(
+            (attempts[0].from, attempts[0].offset_then),
+            (at("2026-11-23T02:15:00Z"), Some(hours(5, 5)))
+        );
     }
 
     #[test]
     fn attempts_of_older_ledgers_are_read_as_they_are() {
         let old = r#"[{"from":"2026-11-23T02:15:00Z","until":"2026-11-23T02:15:30Z"}]"#;
         let attempts = serde_json::from_str::<Attempts>(old).unwrap().on(Clock::ours());
-        assert_eq!((attempts[0].from, attempts[0].told), (at("2026-11-23T02:15:00Z"), None));
+        assert_eq!((attempts[0].from, attempts[0].offset_then), (at("2026-11-23T02:15:00Z"), None));
+    }
+
+    #[test]
+    fn an_offset_of_then_is_named_on_disk_as_it_always_was() {
+        let [attempt] = left_behind().on(&clock("b", "2026-11-23T06:00:00Z"))[..] else { panic!() };
+        let dating = Dating { clock: clock("a", "2026-11-23T00:00:00Z"), offset: attempt.offset_then };
+        for stored in [serde_json::to_value(attempt).unwrap(), serde_json::to_value(dating).unwrap()] {
+            assert_eq!(stored["told"], serde_json::to_value(hours(5, 5)).unwrap(), "{stored}");
+        }
     }
 
     #[test]
     fn a_first_call_is_told_by_our_clock_on_the_same_boot_and_else_by_the_servers() {
-        let dating = Dating { clock: clock("a", "2026-11-23T00:00:00Z"), told: Some(hours(5, 5)) };
+        let dating = Dating { clock: clock("a", "2026-11-23T00:00:00Z"), offset: Some(hours(5, 5)) };
         let dating: Dating = serde_json::from_str(&serde_json::to_string(&dating).unwrap()).unwrap();
         let sent = at("2026-11-23T02:15:00Z");
         let same = dating.first_call(sent, &clock("a", "2026-11-23T05:00:00Z"));
-        assert_eq!(same, FirstCall { at: at("2026-11-23T07:15:00Z"), told: None });
+        assert_eq!(same, FirstCall { at: at("2026-11-23T07:15:00Z"), offset_then: None });
         let other = dating.first_call(sent, &clock("b", "2026-11-23T05:00:00Z"));
-        assert_eq!(other, FirstCall { at: sent, told: Some(hours(5, 5)) });
+        assert_eq!(other, FirstCall { at: sent, offset_then: Some(hours(5, 5)) });
     }
 
     #[test]
     fn it_is_noted_anew_when_the_servers_clock_is_told_or_set() {
-        let dating = |told| Dating::ours(told);
+        let dating = |offset| Dating::ours(offset);
         assert!(dating(None).still_says(None) && dating(Some(hours(0, 5))).still_says(Some(hours(1, 2))));
         assert!(!dating(None).still_says(Some(hours(0, 5))));
         assert!(!dating(Some(hours(0, 5))).still_says(Some(hours(7, 8))));

@@ -14,8 +14,8 @@ use jiff::Timestamp;
 use super::error::LedgerError;
 use super::protocol::{Reply, Request};
 use super::record::{
-    Course, Ending, Entry, LastInventory, LastKnown, Left, NewRun, Overview, Pair, Row, RunInfo, RunKey,
-    Sighting, Skipped, Unfinished,
+    Course, Ending, Entry, LastInventory, LastKnown, NewRun, Overview, Pair, PendingVms, Row, RunInfo,
+    RunKey, Sighting, Skipped, Unfinished,
 };
 use super::sums::Sums;
 use crate::dialect::Dialect;
@@ -101,8 +101,8 @@ pub trait Book: Send {
 
 /// The runs, each as a whole.
 pub trait Runs {
-    /// The run whose id starts with `text`, or the newest one for `latest`.
-    fn find_run(&self, text: &str) -> Result<RunKey, LedgerError>;
+    /// The run whose id starts with what was typed, or the newest one for `latest`.
+    fn find_run(&self, typed: &str) -> Result<RunKey, LedgerError>;
     fn run_info(&self, run: &RunKey) -> Result<RunInfo, LedgerError>;
     fn course(&self, run: &RunKey) -> Result<Course, LedgerError>;
     /// The newest runs, all of them without a `limit`; the newest first.
@@ -156,7 +156,7 @@ pub trait Vms {
     /// The VMs of a run that were answered with a prefix, and that.
     fn each_prefix(&self, run: &RunKey, each: &mut dyn FnMut(&str, &str)) -> Result<(), LedgerError>;
     /// The VMs of a run that have no outcome.
-    fn left(&self, run: &RunKey) -> Result<Vec<Left>, LedgerError>;
+    fn pending(&self, run: &RunKey) -> Result<Vec<PendingVms>, LedgerError>;
     /// Whether a VM failed in a run, or was left without an outcome.
     fn failed_in(&self, run: &RunKey, vm: &VmId) -> Result<bool, LedgerError>;
     /// Every run's word on a VM, the newest first.

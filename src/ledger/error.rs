@@ -4,42 +4,42 @@ use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 
-use crate::text::shown_path;
+use crate::text::escape_path;
 
 /// Why a ledger cannot be used, or not any longer.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
-    #[error("{}: there is no ledger yet: nothing has been run", shown_path(.0))]
+    #[error("{}: there is no ledger yet: nothing has been run", escape_path(.0))]
     Missing(PathBuf),
-    #[error("{}: not a v6fleet ledger; name another file with --ledger", shown_path(.0))]
+    #[error("{}: not a v6fleet ledger; name another file with --ledger", escape_path(.0))]
     NotALedger(PathBuf),
     #[error(
         "{}: written by a newer v6fleet (schema {found}, this one knows {known}); upgrade, or name another file with --ledger",
-        shown_path(path)
+        escape_path(path)
     )]
     Newer { path: PathBuf, found: u32, known: u32 },
-    #[error("{}: in use by another run ({holder}); wait for it, or give --lock-timeout", shown_path(path))]
+    #[error("{}: in use by another run ({holder}); wait for it, or give --lock-timeout", escape_path(path))]
     Locked { path: PathBuf, holder: String },
     #[error(
         "{}: {kind} can neither lock nor share memory reliably; keep the ledger on a local disk (--ledger)",
-        shown_path(path)
+        escape_path(path)
     )]
     UnfitFileSystem { path: PathBuf, kind: &'static str },
-    #[error("{}: {reason}", shown_path(path))]
+    #[error("{}: {reason}", escape_path(path))]
     Unusable { path: PathBuf, reason: String },
     #[error(
         "{}: was removed, renamed or replaced while the run went on: another run may have begun, and nobody would have \
          seen what this one still wrote",
-        shown_path(path)
+        escape_path(path)
     )]
     Replaced { path: PathBuf },
     #[error(
         "{}: {error}; the ledger and its directory must be there to be written, with room on the disk",
-        shown_path(path)
+        escape_path(path)
     )]
     Io { path: PathBuf, error: io::Error },
     /// `words` is the engine's words for it, and what to do where that is known.
-    #[error("{}: {words}", shown_path(path))]
+    #[error("{}: {words}", escape_path(path))]
     Engine {
         path: PathBuf,
         words: String,

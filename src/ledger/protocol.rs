@@ -21,12 +21,12 @@ pub struct Take {
 /// What a writer is asked. Items are named by their positions.
 #[derive(Debug)]
 pub enum Request {
-    /// Pending VMs are claimed, and those that wait for another call are claimed `again`. `told` is the server's clock
-    /// minus ours, for whoever finds the claims if we die.
+    /// Pending VMs are claimed, and those that wait for another call are claimed `again`. `offset` is the server's
+    /// clock minus ours, for whoever finds the claims if we die.
     Claim {
         again: Vec<i64>,
         take: Vec<Take>,
-        told: Option<Offset>,
+        offset: Option<Offset>,
     },
     /// Claimed items whose call never left are given back.
     Release(Vec<i64>),

@@ -8,6 +8,8 @@ mod vm;
 
 pub use item::{Deferred, Item, LastCall, RackNo, Setback, Settled, Settlement, Tally};
 pub use row::Row;
-pub use run::{Course, Ending, LastInventory, Left, NewRun, Overview, RunInfo, RunKey, Skipped, Unfinished};
+pub use run::{
+    Course, Ending, LastInventory, NewRun, Overview, PendingVms, RunInfo, RunKey, Skipped, Unfinished,
+};
 pub use summary::{Counts, FailureCount, Named, RackCounts, Since, Summary};
 pub use vm::{Entry, LastKnown, Pair, Sighting};

@@ -77,11 +77,11 @@ impl Shared<'_> {
     pub(super) fn warning(self) -> Option<String> {
         let mut sharers: Vec<_> = self.sharers.into_iter().filter(|(_, sharers)| sharers.vms > 1).collect();
         sharers.sort_by_key(|(prefix, Sharers { vms, .. })| (Reverse(*vms), *prefix));
-        told(&sharers)
+        in_words(&sharers)
     }
 }
 
-fn told(sharers: &[(Ipv6Net, Sharers)]) -> Option<String> {
+fn in_words(sharers: &[(Ipv6Net, Sharers)]) -> Option<String> {
     let (prefix, Sharers { vms, examples }) = sharers.first()?;
     let more = if *vms > examples.len() as u64 { ", …" } else { "" };
     let others = match sharers.len() - 1 {

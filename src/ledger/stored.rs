@@ -190,16 +190,16 @@ pub(super) fn write_list<T: Shaped>(list: &[T]) -> Option<String> {
     json_list(&list.iter().map(InShape).collect::<Vec<_>>())
 }
 
-pub(super) fn from_json<T: DeserializeOwned>(text: &str) -> Result<T, serde_json::Error> {
-    serde_json::from_str(text)
+pub(super) fn from_json<T: DeserializeOwned>(json: &str) -> Result<T, serde_json::Error> {
+    serde_json::from_str(json)
 }
 
-pub(super) fn read<T: Shaped>(text: &str) -> Result<T, serde_json::Error> {
-    from_json(text).map(|InShape(value)| value)
+pub(super) fn read<T: Shaped>(json: &str) -> Result<T, serde_json::Error> {
+    from_json(json).map(|InShape(value)| value)
 }
 
-pub(super) fn read_list<T: Shaped>(text: &str) -> Result<Vec<T>, serde_json::Error> {
-    let list: Vec<InShape<T>> = from_json(text)?;
+pub(super) fn read_list<T: Shaped>(json: &str) -> Result<Vec<T>, serde_json::Error> {
+    let list: Vec<InShape<T>> = from_json(json)?;
     Ok(list.into_iter().map(|InShape(value)| value).collect())
 }
 

@@ -54,11 +54,11 @@ impl Writer {
         self.replies.recv().await
     }
 
-    /// Claims pending VMs, and claims `again` those that wait for another call. `told` is the server's clock minus ours,
+    /// Claims pending VMs, and claims `again` those that wait for another call. `offset` is the server's clock minus ours,
     /// for whoever finds the claims if we die. What was held shares the commit, and is written before: also what a VM has
     /// been through that is claimed again.
-    pub fn claim(&mut self, again: Vec<i64>, take: Vec<Take>, told: Option<Offset>) {
-        self.held.push(Request::Claim { again, take, told });
+    pub fn claim(&mut self, again: Vec<i64>, take: Vec<Take>, offset: Option<Offset>) {
+        self.held.push(Request::Claim { again, take, offset });
         self.flush();
     }
 

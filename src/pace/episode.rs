@@ -38,7 +38,7 @@ pub(super) struct Episode {
     /// The end of the pause.
     pub(super) until: Instant,
     /// The API has told its limit: no refusal was needed.
-    pub(super) is_told: bool,
+    pub(super) is_announced: bool,
 }
 
 impl Episode {

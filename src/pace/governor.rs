@@ -14,12 +14,13 @@ use governor::{Quota, RateLimiter};
 pub(super) struct Governor {
     limiter: RateLimiter<NotKeyed, InMemoryState, FakeRelativeClock, NoOpMiddleware<Nanos>>,
     clock: FakeRelativeClock,
-    told: Instant,
+    /// What its clock shows.
+    now: Instant,
 }
 
 impl fmt::Debug for Governor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Governor").field("told", &self.told).finish_non_exhaustive()
+        f.debug_struct("Governor").field("now", &self.now).finish_non_exhaustive()
     }
 }
 
@@ -30,13 +31,13 @@ impl Governor {
         let burst = NonZeroU32::new(u32::try_from(hundredth).unwrap_or(u32::MAX).max(2))?;
         let quota = Quota::with_period(interval)?.allow_burst(burst);
         let clock = FakeRelativeClock::default();
-        Some(Self { limiter: RateLimiter::direct_with_clock(quota, clock.clone()), clock, told: now })
+        Some(Self { limiter: RateLimiter::direct_with_clock(quota, clock.clone()), clock, now })
     }
 
     /// Takes leave for one call, or says when to ask again.
     pub(super) fn check(&mut self, now: Instant) -> Result<(), Instant> {
-        self.clock.advance(now.saturating_duration_since(self.told));
-        self.told = self.told.max(now);
+        self.clock.advance(now.saturating_duration_since(self.now));
+        self.now = self.now.max(now);
         self.limiter.check().map_err(|not_until| now + not_until.wait_time_from(self.clock.now()))
     }
 }

@@ -58,14 +58,14 @@ impl Hint {
         self.current
     }
 
-    /// After one more call that went through, which left at `left`; `None` where the limit is shown to be wrong.
-    pub(super) fn accepted(mut self, left: Instant, now: Instant) -> Option<Self> {
+    /// After one more call that went through, which left at `left_at`; `None` where the limit is shown to be wrong.
+    pub(super) fn accepted(mut self, left_at: Instant, now: Instant) -> Option<Self> {
         self.accepted += 1.0;
         let allowed = self.remembered * now.saturating_duration_since(self.begun).as_secs_f64();
         if self.accepted - allowed >= CALLS.max(self.remembered * SECONDS) {
             return None;
         }
-        if left >= self.stepped_at && now >= self.stepped_at + self.step_time {
+        if left_at >= self.stepped_at && now >= self.stepped_at + self.step_time {
             self = Self { current: self.current * GROWTH, stepped_at: now, step_time: STEP_TIME, ..self };
         }
         Some(self)

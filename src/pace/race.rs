@@ -130,7 +130,7 @@ impl Fleet {
         let mut pace = Pace::new(self.rate.parse().unwrap(), self.remembered, start);
         let mut in_flight: BinaryHeap<(Reverse<Instant>, usize)> = BinaryHeap::new();
         let mut answers: Vec<(Ticket, Result<Announced, Option<f64>>)> = Vec::new();
-        let (mut now, mut accepted, mut refused, mut left) = (start, 0, 0_u32, 0_u32);
+        let (mut now, mut accepted, mut refused, mut sent) = (start, 0, 0_u32, 0_u32);
         while accepted < self.calls {
             while let Some(&(Reverse(back), index)) = in_flight.peek()
                 && back <= now
@@ -142,17 +142,17 @@ impl Fleet {
                         pace.accepted(ticket, announced, now);
                     }
                     (ticket, Err(wait)) => {
-                        (refused, left) = (refused + 1, left - 1);
+                        (refused, sent) = (refused + 1, sent - 1);
                         pace.throttled(ticket, wait.map(Duration::from_secs_f64), now);
                     }
                 }
             }
             let due = in_flight.peek().map(|&(Reverse(back), _)| back);
             let mut wake = due.unwrap_or(now + Duration::from_millis(40));
-            while in_flight.len() < 64 && left < self.calls {
+            while in_flight.len() < 64 && sent < self.calls {
                 match pace.next(now) {
                     Ok(ticket) => {
-                        left += 1;
+                        sent += 1;
                         let late = random.u64(self.latency..=self.latency * 11 / 10);
                         let back = now + Duration::from_micros(late);
                         in_flight.push((Reverse(back), answers.len()));

@@ -170,12 +170,12 @@ impl Search {
         // What is refused above a pace that was borne, a limit explains as well.
         let weight = self.climb.map_or(1.0, |climb| climb.base / self.current);
         let search = Self { doubt: self.doubt.with(episode, weight), ..self };
-        if search.doubt.is_confirmed() && !episode.is_told {
+        if search.doubt.is_confirmed() && !episode.is_announced {
             return search.before.map(|rested| rested.again(episode.until, search.record.with_patience()));
         }
         Some(match search.climb {
             Some(climb) => search.climb_refused(climb, episode, episode.refused_at, episode.until),
-            None if search.goal == Goal::Rest && !episode.is_told => search.rest_refused(episode),
+            None if search.goal == Goal::Rest && !episode.is_announced => search.rest_refused(episode),
             None if episode.measures_nothing() => search,
             None => search.hold_refused(episode, episode.until).doubted_after(search.current),
         })

@@ -163,15 +163,15 @@ fn leave(pace: &mut Pace, now: Instant) -> (Vec<Ticket>, Instant) {
 fn what_the_api_says_may_still_leave_is_counted_from_the_call_that_it_answers() {
     let start = Instant::now();
     let ms = |ms| start + Duration::from_millis(ms);
-    let told = |remaining, reset_ms| Announced {
+    let announced = |remaining, reset_ms| Announced {
         remaining: Some(remaining),
         reset_in: Some(Duration::from_millis(reset_ms)),
         per_second: None,
     };
     let mut pace = Pace::new(Ceiling::None, None, start);
     let tickets: Vec<Ticket> = (0..10).map(|_| pace.next(start).unwrap()).collect();
-    pace.accepted(tickets[3], told(8, 500), ms(100));
-    pace.accepted(tickets[1], told(0, 900), ms(100));
+    pace.accepted(tickets[3], announced(8, 500), ms(100));
+    pace.accepted(tickets[1], announced(0, 900), ms(100));
     let (left, next) = leave(&mut pace, ms(100));
     assert_eq!((left.len(), next), (2, ms(600)), "12 may leave until 600 ms, and 10 had left");
     assert_eq!(pace.next(ms(599)), Err(ms(600)));

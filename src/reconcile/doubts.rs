@@ -29,27 +29,27 @@ impl Doubts {
         self.trust.left(now);
     }
 
-    /// A call that left at `left` was refused for this. Returns what that stops the run for.
+    /// A call that left at `left_at` was refused for this. Returns what that stops the run for.
     pub(super) fn refused(
         &mut self,
         work: Work,
         credential: Credential,
-        left: Instant,
+        left_at: Instant,
         now: Instant,
     ) -> Option<Stop> {
         self.works.push_back(work);
-        self.trust.refused(credential, left, now)
+        self.trust.refused(credential, left_at, now)
     }
 
-    /// The key works, as a call that left at `left` tells. Returns those that were refused for good before.
-    pub(super) fn proved(&mut self, left: Instant) -> Vec<Work> {
-        let refused = self.trust.proved(left);
+    /// The key works, as a call that left at `left_at` tells. Returns those that were refused for good before.
+    pub(super) fn proved(&mut self, left_at: Instant) -> Vec<Work> {
+        let refused = self.trust.proved(left_at);
         self.works.drain(..refused).collect()
     }
 
     /// An answer told nothing of the key.
-    pub(super) fn neutral(&mut self, left: Instant) {
-        self.trust.neutral(left);
+    pub(super) fn neutral(&mut self, left_at: Instant) {
+        self.trust.neutral(left_at);
     }
 
     /// At the end of a run all that are left were refused for good, unless the key may be what was refused.

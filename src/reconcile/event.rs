@@ -56,11 +56,11 @@ pub(super) enum Command {
         vm: VmId,
         action: Action,
     },
-    /// To be claimed on disk. `told` is the server's clock minus ours.
+    /// To be claimed on disk. `offset` is the server's clock minus ours.
     Claim {
         again: Vec<i64>,
         take: Vec<Take>,
-        told: Option<Offset>,
+        offset: Option<Offset>,
     },
     /// Claimed, and not called after all.
     Release(Vec<i64>),

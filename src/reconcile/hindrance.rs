@@ -50,7 +50,7 @@ impl Hindrance {
     }
 
     /// What is to be told of one that `lasts`, where `seen` is what hinders the run now.
-    pub(super) fn told(
+    pub(super) fn notice(
         &mut self,
         lasts: Duration,
         max_wait: Duration,
@@ -101,13 +101,14 @@ mod tests {
         assert!(!Hindrance::is_worth_telling(9 * SECOND, max_wait));
         assert!(Hindrance::is_worth_telling(10 * SECOND, max_wait));
         assert!(Hindrance::is_worth_telling(2 * SECOND, 4 * SECOND));
-        let mut told =
-            |seconds, seen: Option<&str>| hindrance.told(seconds * SECOND, max_wait, seen.map(str::to_owned));
-        assert_eq!(told(10, None), None, "nobody knows why");
-        let notice = Notice::Waiting { hindrance: "the API fails".into(), lasts: 11 * SECOND };
-        assert_eq!(told(11, Some("the API fails")), Some(notice));
-        assert_eq!(told(60, None), None);
-        let notice = Notice::WaitedTooLong { hindrance: Some("the API fails".into()) };
-        assert_eq!(told(61, None), Some(notice));
+        let mut notice = |seconds, seen: Option<&str>| {
+            hindrance.notice(seconds * SECOND, max_wait, seen.map(str::to_owned))
+        };
+        assert_eq!(notice(10, None), None, "nobody knows why");
+        let waiting = Notice::Waiting { hindrance: "the API fails".into(), lasts: 11 * SECOND };
+        assert_eq!(notice(11, Some("the API fails")), Some(waiting));
+        assert_eq!(notice(60, None), None);
+        let too_long = Notice::WaitedTooLong { hindrance: Some("the API fails".into()) };
+        assert_eq!(notice(61, None), Some(too_long));
     }
 }

@@ -66,7 +66,7 @@ impl GivenUp {
 fn unanswered(attempt: &Attempt, timeout: Duration) -> Unanswered {
     let from = attempt.sent_at;
     let until = from.saturating_add(timeout.max(attempt.latency)).unwrap_or(Timestamp::MAX);
-    Unanswered { from, until, told: None }
+    Unanswered { from, until, offset_then: None }
 }
 
 #[cfg(test)]
@@ -87,9 +87,9 @@ mod tests {
         Attempt { timestamp: ahead.map(|ahead| second(sent + ahead)), ..Attempt::unanswered(second(sent)) }
     }
 
-    fn told(lost: &Lost, clock: &ServerClock) -> Vec<Option<i64>> {
-        let told = lost.dated(clock).into_iter().map(|attempt| attempt.told);
-        told.map(|told| told.map(|offset| offset.least.as_secs())).collect()
+    fn offsets(lost: &Lost, clock: &ServerClock) -> Vec<Option<i64>> {
+        let then = lost.dated(clock).into_iter().map(|attempt| attempt.offset_then);
+        then.map(|then| then.map(|offset| offset.least.as_secs())).collect()
     }
 
     #[test]
@@ -108,14 +108,14 @@ mod tests {
         let mut lost = Lost::inherited(vec![]);
         lost.record(&attempt(0, None), Duration::from_secs(1));
         let mut clock = ServerClock::default();
-        assert_eq!(told(&lost, &clock), [None]);
+        assert_eq!(offsets(&lost, &clock), [None]);
         clock.observe(&attempt(0, Some(0)));
         for sent in [60, 120, 180] {
             let mut later = Lost::inherited(lost.dated(&clock));
             later.record(&attempt(sent, None), Duration::from_secs(1));
             clock = ServerClock::default();
             clock.observe(&attempt(sent, Some(3_600)));
-            assert_eq!(told(&later, &clock), [Some(0), Some(3_600)], "sent at {sent} s");
+            assert_eq!(offsets(&later, &clock), [Some(0), Some(3_600)], "sent at {sent} s");
             lost = later;
         }
         let lasts = SignedDuration::from_secs(181);

@@ -109,7 +109,7 @@ impl Schedule {
 
     /// Whether a claim is due, as far as that is known without looking at the VMs.
     pub(super) fn may_claim(&self) -> bool {
-        self.claiming.is_none() && self.tempo.left() >= self.enough_until
+        self.claiming.is_none() && self.tempo.calls() >= self.enough_until
     }
 
     /// Claims as many VMs as may leave soon: first those whose wait is over, then new ones.
@@ -121,7 +121,7 @@ impl Schedule {
         };
         let leaving = self.leaving(now);
         if leaving > ahead / 2 {
-            self.enough_until = self.tempo.left() + u64::from(leaving - ahead / 2);
+            self.enough_until = self.tempo.calls() + u64::from(leaving - ahead / 2);
             return None;
         }
         let mut room = ahead - leaving;
@@ -279,7 +279,7 @@ impl Schedule {
     pub(super) fn leaves(&mut self, place: usize, now: Instant) -> Option<(Work, Purposes)> {
         let work = self.ready.remove(place)?;
         self.turn.left(work.item.rack);
-        self.tempo.call_left(now);
+        self.tempo.left(now);
         let purposes = self.breakers.left(work.item.rack, now);
         Some((work, purposes))
     }

@@ -209,7 +209,7 @@ impl<'a> State<'a> {
         if !Hindrance::is_worth_telling(lasts, max_wait) {
             return;
         }
-        let notice = self.hindrance.told(lasts, max_wait, self.obstacle(now));
+        let notice = self.hindrance.notice(lasts, max_wait, self.obstacle(now));
         self.commands.extend(notice.map(Command::Tell));
         if lasts > max_wait {
             self.stop(Stop::MaxWait, now);
@@ -232,7 +232,7 @@ impl<'a> State<'a> {
             self.fail(work, now);
         }
         if !is_empty {
-            self.commands.push(Command::Claim { again, take, told: self.clock.agreed() });
+            self.commands.push(Command::Claim { again, take, offset: self.clock.agreed() });
         }
     }
 
@@ -368,7 +368,7 @@ impl<'a> State<'a> {
         }
         match proves_the_key(fault.meaning) {
             true => self.key_is_good(ticket, now),
-            false => self.doubts.neutral(ticket.left),
+            false => self.doubts.neutral(ticket.left_at),
         }
     }
 
@@ -420,14 +420,14 @@ impl<'a> State<'a> {
 
     fn doubt(&mut self, work: Work, setback: Setback, credential: Credential, ticket: Ticket, now: Instant) {
         self.commands.push(Command::Defer(Box::new(work.deferred(setback))));
-        if let Some(stop) = self.doubts.refused(work, credential, ticket.left, now) {
+        if let Some(stop) = self.doubts.refused(work, credential, ticket.left_at, now) {
             self.stop(stop, now);
         }
     }
 
     /// The key works: who was refused before that was refused for good.
     fn key_is_good(&mut self, ticket: Ticket, now: Now) {
-        for work in self.doubts.proved(ticket.left) {
+        for work in self.doubts.proved(ticket.left_at) {
             self.fail(work, now);
         }
     }

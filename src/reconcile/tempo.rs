@@ -10,27 +10,27 @@ pub(super) struct Tempo {
     since: Instant,
     in_this: u32,
     in_the_last: u32,
-    left: u64,
+    calls: u64,
 }
 
 impl Tempo {
     pub(super) fn new(now: Instant, span: Duration) -> Self {
-        Self { span, since: now, in_this: 0, in_the_last: 0, left: 0 }
+        Self { span, since: now, in_this: 0, in_the_last: 0, calls: 0 }
     }
 
-    pub(super) fn call_left(&mut self, now: Instant) {
+    pub(super) fn left(&mut self, now: Instant) {
         let spans = now.saturating_duration_since(self.since).as_nanos() / self.span.as_nanos();
         if spans > 0 {
             self.in_the_last = if spans == 1 { self.in_this } else { 0 };
             (self.in_this, self.since) = (0, now);
         }
         self.in_this += 1;
-        self.left += 1;
+        self.calls += 1;
     }
 
     /// All calls that ever left.
-    pub(super) fn left(&self) -> u64 {
-        self.left
+    pub(super) fn calls(&self) -> u64 {
+        self.calls
     }
 
     /// Calls that left within one span, the last or this one.
@@ -48,13 +48,13 @@ mod tests {
         let begun = Instant::now();
         let at = |millis| begun + Duration::from_millis(millis);
         let mut tempo = Tempo::new(begun, Duration::from_millis(50));
-        (0..50).for_each(|millis| tempo.call_left(at(millis)));
-        assert_eq!((tempo.of_late(), tempo.left()), (50, 50));
-        (50..60).for_each(|millis| tempo.call_left(at(millis)));
+        (0..50).for_each(|millis| tempo.left(at(millis)));
+        assert_eq!((tempo.of_late(), tempo.calls()), (50, 50));
+        (50..60).for_each(|millis| tempo.left(at(millis)));
         assert_eq!(tempo.of_late(), 50, "a span that has just begun says nothing");
-        (100..103).for_each(|millis| tempo.call_left(at(millis)));
+        (100..103).for_each(|millis| tempo.left(at(millis)));
         assert_eq!(tempo.of_late(), 10);
-        tempo.call_left(at(1_000));
-        assert_eq!((tempo.of_late(), tempo.left()), (1, 64));
+        tempo.left(at(1_000));
+        assert_eq!((tempo.of_late(), tempo.calls()), (1, 64));
     }
 }

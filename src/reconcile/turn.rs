@@ -87,8 +87,8 @@ impl Turn {
     pub(super) fn take(&mut self, vms: u32, soon: u32, ahead: impl Fn(RackNo) -> u32) -> Vec<Take> {
         let part = soon / self.waiting_racks.max(1);
         let mut picked: Vec<Take> = Vec::new();
-        let (mut left, mut passed_over) = (vms, 0);
-        while left > 0 && passed_over < self.order.len() {
+        let (mut vms, mut passed_over) = (vms, 0);
+        while vms > 0 && passed_over < self.order.len() {
             let Some(no) = self.order.pop_front() else { break };
             let rack = self.racks[no.0 as usize];
             if rack.ready < ahead(no).min(self.share(rack).max(part)) {
@@ -100,7 +100,7 @@ impl Turn {
                     Some(take) if take.rack == no => take.vms += 1,
                     Some(_) | None => picked.push(Take { rack: no, vms: 1 }),
                 }
-                (left, passed_over) = (left - 1, 0);
+                (vms, passed_over) = (vms - 1, 0);
             } else {
                 passed_over += 1;
             }

@@ -80,7 +80,7 @@ impl Work {
             request_id: attempt.request_id.clone(),
             latency: attempt.latency,
         };
-        self.item.first_call.get_or_insert(FirstCall { at: attempt.sent_at, told: None });
+        self.item.first_call.get_or_insert(FirstCall { at: attempt.sent_at, offset_then: None });
         match attempt.meaning() {
             // It was not made.
             Some(Meaning::Hampered) => return,
@@ -110,7 +110,7 @@ impl Work {
         let evidence = Evidence {
             before: before.as_ref(),
             unanswered,
-            first_call: first_call.unwrap_or(FirstCall { at: now, told: None }),
+            first_call: first_call.unwrap_or(FirstCall { at: now, offset_then: None }),
             offset,
             heard: &clock.heard(),
             now,

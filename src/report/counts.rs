@@ -4,7 +4,7 @@ use crate::ledger::Counts;
 use crate::text::{count, counted};
 
 /// All counts of a run in one line.
-pub(super) fn told(counts: &Counts) -> String {
+pub(super) fn in_words(counts: &Counts) -> String {
     let Counts { selected, created, unchanged, updated, .. } = counts;
     let vms = counted(*selected, "VM", "VMs");
     format!("{vms}: {created} created, {unchanged} unchanged, {updated} updated, {}", failed(counts))

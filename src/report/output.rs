@@ -14,7 +14,7 @@ use tempfile::NamedTempFile;
 use tracing::warn;
 
 use super::error::ReportError;
-use crate::text::shown_path;
+use crate::text::escape_path;
 
 /// Around the random part of a temporary file's name.
 const TEMPORARY: (&str, &str) = (".v6fleet-", ".tmp");
@@ -143,7 +143,7 @@ fn is_fixed(error: &io::Error) -> bool {
 /// Puts what is in a temporary file into the destination itself. Whoever reads meanwhile finds a part of it.
 fn overwrite(mut file: NamedTempFile, destination: &Path) -> io::Result<()> {
     warn!(
-        file = shown_path(destination),
+        file = escape_path(destination),
         "cannot be replaced, as where it is mounted by itself: written in place"
     );
     file.rewind()?;

@@ -9,7 +9,7 @@ use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 use serde::Serialize;
 
 use crate::ledger::{Counts, FailureCount, Named, RackCounts, RunInfo, Since, Summary};
-use crate::text::{count, counted, duration, escape, shortened, shown_path};
+use crate::text::{count, counted, duration, escape, escape_path, shortened};
 
 use super::advice::{MAY_HAVE_CHANGED, advice, by_weight};
 use super::counts::failed;
@@ -174,7 +174,7 @@ impl Recap<'_> {
         let rerun = self.next.rerun.filter(|_| self.summary.counts.failed > 0 && self.next.resume.is_none());
         let mut lines: Vec<(&str, String)> = Vec::new();
         for (i, path) in self.reports.iter().enumerate() {
-            lines.push((if i == 0 { "Reports:" } else { "" }, shown_path(path)));
+            lines.push((if i == 0 { "Reports:" } else { "" }, escape_path(path)));
         }
         lines.extend(self.next.resume.map(|command| ("Go on:", escape(command).into_owned())));
         lines.extend(rerun.map(|command| ("Retry failed:", escape(command).into_owned())));

@@ -9,7 +9,7 @@ use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 
-use crate::text::shown_path;
+use crate::text::escape_path;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -18,15 +18,15 @@ const VERSION: u32 = 1;
 /// Why a state file cannot be used. The file is left as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidState {
-    #[error("cannot use the state file {path}", path = shown_path(path))]
+    #[error("cannot use the state file {path}", path = escape_path(path))]
     Io { path: PathBuf, source: io::Error },
-    #[error("the state file {path} is in use by another sandbox", path = shown_path(path))]
+    #[error("the state file {path} is in use by another sandbox", path = escape_path(path))]
     InUse { path: PathBuf },
-    #[error("{path} is not a state file of the sandbox (line 1 does not say so)", path = shown_path(path))]
+    #[error("{path} is not a state file of the sandbox (line 1 does not say so)", path = escape_path(path))]
     Foreign { path: PathBuf },
-    #[error("the state file {path} has version {version}; this program knows {VERSION}", path = shown_path(path))]
+    #[error("the state file {path} has version {version}; this program knows {VERSION}", path = escape_path(path))]
     Version { path: PathBuf, version: u32 },
-    #[error("{path}:{line}: {reason}", path = shown_path(path))]
+    #[error("{path}:{line}: {reason}", path = escape_path(path))]
     Line { path: PathBuf, line: usize, reason: String },
 }
 

@@ -96,15 +96,15 @@ impl Query {
     /// The page, and what goes wrong with it.
     pub(super) fn page(&self, state: &State, fault: Option<ListFault>) -> Answer {
         let vms: Vec<u64> = self.vms(state).take(self.limit + 1).collect();
-        let shown = &vms[..vms.len().min(self.limit)];
-        let last = shown.last().copied();
+        let page = &vms[..vms.len().min(self.limit)];
+        let last = page.last().copied();
         let next = match fault {
             None => last.filter(|_| vms.len() > self.limit),
             Some(ListFault::SameCursor) => Some(self.after),
             Some(ListFault::DoubledItem | ListFault::MovedItem) => last.map(|last| last - 1),
         };
         let moved = last.filter(|_| fault == Some(ListFault::MovedItem));
-        let data = shown.iter().filter_map(|&vm| self.item(state, vm, moved == Some(vm))).collect();
+        let data = page.iter().filter_map(|&vm| self.item(state, vm, moved == Some(vm))).collect();
         let next_cursor = next.map(|after| cursor::write(after, &self.filter.text()));
         Answer::document(false, json(&Page { data, next_cursor }))
     }

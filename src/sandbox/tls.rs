@@ -23,7 +23,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use super::lottery::{Draw, InvalidShare, Lottery, Share, TooManyFaults};
-use crate::text::shown_path;
+use crate::text::escape_path;
 
 pub(super) type TlsStream = tokio_rustls::server::TlsStream<TcpStream>;
 
@@ -111,9 +111,9 @@ pub enum TlsError {
     Setup(#[from] rustls::Error),
     #[error("cannot set up TLS")]
     Verifier(#[from] rustls::client::VerifierBuilderError),
-    #[error("cannot write the CA certificate to {path}", path = shown_path(path))]
+    #[error("cannot write the CA certificate to {path}", path = escape_path(path))]
     CaFile { path: PathBuf, source: io::Error },
-    #[error("{path} holds something else than a certificate, and is not overwritten", path = shown_path(path))]
+    #[error("{path} holds something else than a certificate, and is not overwritten", path = escape_path(path))]
     NotACertificate { path: PathBuf },
     #[error("cannot write the CA certificate to a temporary file")]
     Temporary(#[source] io::Error),

@@ -31,7 +31,7 @@ use super::rack::{PREFIX_LENGTH, Rack, RackIndex};
 use super::vps::{Names, VpsId};
 use crate::allocation::{NextHop, Prefix};
 use crate::dialect::Dialect;
-use crate::text::shown_path;
+use crate::text::escape_path;
 
 /// More VMs in one file are taken for a slip of the pen in a range.
 const MAX_LISTED: usize = 2_000_000;
@@ -44,13 +44,13 @@ const DEMO_FLEET: RangeInclusive<u64> = 10_000..=10_059;
 /// Why a file describes no world.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidWorld {
-    #[error("cannot read the world {path}", path = shown_path(path))]
+    #[error("cannot read the world {path}", path = escape_path(path))]
     Unreadable { path: PathBuf, source: std::io::Error },
-    #[error("{path}: {source}", path = shown_path(path))]
+    #[error("{path}: {source}", path = escape_path(path))]
     Syntax { path: PathBuf, source: Box<toml::de::Error> },
-    #[error("{path}: rack {rack}: {reason}", path = shown_path(path))]
+    #[error("{path}: rack {rack}: {reason}", path = escape_path(path))]
     Rack { path: PathBuf, rack: String, reason: InvalidRack },
-    #[error("{path}: VMs {vms}: {reason}", path = shown_path(path))]
+    #[error("{path}: VMs {vms}: {reason}", path = escape_path(path))]
     Vms { path: PathBuf, vms: String, reason: InvalidVms },
 }
 

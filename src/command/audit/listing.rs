@@ -13,14 +13,14 @@ use crate::report::ReportError;
 use crate::report::audit::{AuditFiles, AuditInfo, AuditSummary, AuditText, JsonAudit};
 
 /// Standard output, in either form. JSON is kept in a file until it is whole: a bad row may still turn up.
-enum Shown {
+enum Printed {
     Text(AuditText),
     Json(JsonAudit<BufWriter<File>>),
     /// It cannot be kept.
     Lost(io::Error),
 }
 
-impl Shown {
+impl Printed {
     fn begin(form: Form, info: &AuditInfo) -> Self {
         let json = || JsonAudit::begin(BufWriter::new(tempfile::tempfile()?), info);
         match form {
@@ -45,7 +45,7 @@ impl Shown {
 /// Findings on their way to all outputs.
 pub(super) struct Listing<'a> {
     pub(super) info: &'a AuditInfo,
-    shown: Shown,
+    printed: Printed,
     files: AuditFiles,
     summary: AuditSummary,
 }
@@ -53,7 +53,12 @@ pub(super) struct Listing<'a> {
 impl<'a> Listing<'a> {
     pub(super) fn begin(settings: &AuditSettings, info: &'a AuditInfo) -> Result<Self, ReportError> {
         let files = AuditFiles::create(&settings.files, info)?;
-        Ok(Self { info, shown: Shown::begin(settings.form, info), files, summary: AuditSummary::default() })
+        Ok(Self {
+            info,
+            printed: Printed::begin(settings.form, info),
+            files,
+            summary: AuditSummary::default(),
+        })
     }
 
     /// Takes in all findings about one VM.
@@ -62,7 +67,7 @@ impl<'a> Listing<'a> {
         self.summary.add(&findings);
         for finding in &findings {
             self.files.finding(finding);
-            self.shown.finding(finding);
+            self.printed.finding(finding);
         }
     }
 
@@ -79,14 +84,14 @@ impl<'a> Listing<'a> {
 
     /// Puts the files in their places, and says what was found. Returns the exit code.
     pub(super) fn carry_out(self) -> Result<u8, Broken> {
-        let Self { info, shown, files, summary } = self;
+        let Self { info, printed, files, summary } = self;
         let written = files.finish(&summary)?;
-        match shown {
-            Shown::Text(text) => {
+        match printed {
+            Printed::Text(text) => {
                 print(text.finish(info, &summary, &written).as_bytes())?;
             }
-            Shown::Json(json) => show(json.finish(&summary).map_err(unspooled)?)?,
-            Shown::Lost(error) => return Err(unspooled(error)),
+            Printed::Json(json) => show(json.finish(&summary).map_err(unspooled)?)?,
+            Printed::Lost(error) => return Err(unspooled(error)),
         }
         Ok(match (summary.skipped, summary.findings) {
             (0, 0) => exit::COMPLETE,

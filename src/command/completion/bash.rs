@@ -46,15 +46,15 @@ impl EnvCompleter for Bash {
         dir: Option<&Path>,
         to: &mut dyn Write,
     ) -> io::Result<()> {
-        let told = |name| std::env::var(name).ok();
-        let at = told("_CLAP_COMPLETE_INDEX").and_then(|at| at.parse().ok()).unwrap_or(0);
+        let variable = |name| std::env::var(name).ok();
+        let at = variable("_CLAP_COMPLETE_INDEX").and_then(|at| at.parse().ok()).unwrap_or(0);
         let (words, kept) = joined(words.get(..=at).unwrap_or(&words));
         let last = words.len().saturating_sub(1);
         let candidates: Vec<String> = engine::complete(command, words, last, dir)?
             .iter()
             .filter_map(|candidate| Some(candidate.get_value().to_str()?.strip_prefix(&kept)?.to_owned()))
             .collect();
-        let separator = told("_CLAP_IFS").unwrap_or_else(|| "\n".to_owned());
+        let separator = variable("_CLAP_IFS").unwrap_or_else(|| "\n".to_owned());
         to.write_all(candidates.join(&separator).as_bytes())
     }
 }

@@ -114,7 +114,7 @@ impl Model {
         if unanswered {
             fate.unanswered = true;
             let now = Timestamp::now();
-            Unanswered::record(&mut item.unanswered, Unanswered { from: now, until: now, told: None });
+            Unanswered::record(&mut item.unanswered, Unanswered { from: now, until: now, offset_then: None });
         }
         Some((position, item))
     }
@@ -249,8 +249,8 @@ impl<P: Place> History<P> {
         let reader = self.place.read();
         let rows = rows(&reader, &self.run);
         for ((position, row), fate) in rows.iter().enumerate().zip(&self.model.fates) {
-            let told = (row.outcome, row.attempts);
-            assert_eq!(told, (fate.outcome.unwrap_or(Outcome::Failed), fate.attempts), "{row:?}");
+            let known = (row.outcome, row.attempts);
+            assert_eq!(known, (fate.outcome.unwrap_or(Outcome::Failed), fate.attempts), "{row:?}");
             let is_held = self.model.held.contains_key(&position);
             assert!(row.may_have_applied || !is_held, "{row:?}");
             let sighting =
@@ -290,8 +290,8 @@ impl<P: Place> History<P> {
         let rows = rows(ledger, &self.run);
         assert_eq!(rows.len(), PLACES.len());
         for (row, fate) in rows.iter().zip(&self.model.fates) {
-            let told = (row.outcome, row.attempts);
-            assert_eq!(told, (fate.outcome.unwrap_or(Outcome::Failed), fate.attempts), "{row:?}");
+            let known = (row.outcome, row.attempts);
+            assert_eq!(known, (fate.outcome.unwrap_or(Outcome::Failed), fate.attempts), "{row:?}");
             assert_eq!(row.settled_at.is_some(), fate.outcome.is_some(), "{row:?}");
             assert!(fate.attempts == 0 || row.may_have_applied == fate.unanswered, "{row:?}");
         }

@@ -104,7 +104,7 @@ pub struct Unfinished {
     pub run: RunKey,
     pub vms: u64,
     /// Of these, without an outcome.
-    pub left: u64,
+    pub pending: u64,
     /// The brake that it ran into, else what stopped it; `None` where it died.
     pub stopped_by: Option<Stop>,
     /// What it was read from: the inventory files, then those of `--vmid @FILE`.
@@ -114,7 +114,7 @@ pub struct Unfinished {
 
 /// A rack's VMs without an outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Left {
+pub struct PendingVms {
     pub rack_id: Option<String>,
     pub vms: u64,
     /// Of these, seen before.

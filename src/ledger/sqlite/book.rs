@@ -143,8 +143,8 @@ impl Page {
         let mut statements = Statements::prepare(&commit, self.run, self.is_new, self.last_event)?;
         for request in batch {
             match request {
-                Request::Claim { again, take, told } => {
-                    replies.push(Reply::Claimed(self.claim(&mut statements, again, take, told)?));
+                Request::Claim { again, take, offset } => {
+                    replies.push(Reply::Claimed(self.claim(&mut statements, again, take, offset)?));
                 }
                 Request::Release(positions) => {
                     for position in positions {
@@ -175,10 +175,10 @@ impl Page {
         statements: &mut Statements<'_>,
         again: Vec<i64>,
         take: Vec<Take>,
-        told: Option<Offset>,
+        offset: Option<Offset>,
     ) -> Result<Claimed, Error> {
-        if !self.dating.as_ref().is_some_and(|dating| dating.still_says(told)) {
-            statements.date(self.dating.insert(Dating::ours(told)))?;
+        if !self.dating.as_ref().is_some_and(|dating| dating.still_says(offset)) {
+            statements.date(self.dating.insert(Dating::ours(offset)))?;
         }
         let mut items = Vec::new();
         for Take { rack, vms } in take {
@@ -268,7 +268,7 @@ impl Page {
 }
 
 fn first_call(at: Timestamp, dating: Option<&Dating>) -> FirstCall {
-    dating.map_or(FirstCall { at, told: None }, |dating| dating.first_call(at, Clock::ours()))
+    dating.map_or(FirstCall { at, offset_then: None }, |dating| dating.first_call(at, Clock::ours()))
 }
 
 /// Whether nothing has happened to a run's items.

@@ -76,8 +76,8 @@ fn bury_run(
 fn last_moment(claimed: Timestamp, newest: Timestamp, timeout: SignedDuration) -> Timestamp {
     let lasts = timeout.saturating_add(CLAIM_LIFE);
     let held_up = newest.duration_since(claimed) > lasts;
-    let left = if held_up { newest } else { claimed };
-    left.saturating_add(lasts).unwrap_or(Timestamp::MAX)
+    let left_at = if held_up { newest } else { claimed };
+    left_at.saturating_add(lasts).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]

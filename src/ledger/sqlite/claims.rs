@@ -7,8 +7,8 @@ use std::collections::{BTreeSet, HashMap};
 pub(super) struct Claims {
     /// By position.
     rows: HashMap<u32, i64>,
-    /// Items left, by row.
-    left: HashMap<i64, u32>,
+    /// Items without an event since, by row.
+    open: HashMap<i64, u32>,
     /// Rows that say too much.
     outdated: BTreeSet<i64>,
 }
@@ -19,7 +19,7 @@ impl Claims {
         for position in positions {
             self.release(position);
             self.rows.insert(position, row);
-            *self.left.entry(row).or_default() += 1;
+            *self.open.entry(row).or_default() += 1;
         }
     }
 
@@ -33,28 +33,28 @@ impl Claims {
     /// An event tells what came of the call. Returns whether it was claimed.
     pub(super) fn settle(&mut self, position: u32) -> bool {
         let row = self.take(position);
-        // What is left of a row counts until the last of it is settled.
-        self.outdated.extend(row.filter(|row| !self.left.contains_key(row)));
+        // What is open of a row counts until the last of it is settled.
+        self.outdated.extend(row.filter(|row| !self.open.contains_key(row)));
         row.is_some()
     }
 
     fn take(&mut self, position: u32) -> Option<i64> {
         let row = self.rows.remove(&position)?;
-        let left = self.left.get_mut(&row)?;
-        *left -= 1;
-        if *left == 0 {
-            self.left.remove(&row);
+        let open = self.open.get_mut(&row)?;
+        *open -= 1;
+        if *open == 0 {
+            self.open.remove(&row);
         }
         Some(row)
     }
 
-    /// The rows to be written anew, with the positions that are left; those with none are to be deleted.
+    /// The rows to be written anew, with the positions that are open; those with none are to be deleted.
     pub(super) fn outdated(&mut self) -> Vec<(i64, Vec<u32>)> {
         let of = |row: i64| {
-            let is_left = self.left.contains_key(&row);
+            let is_open = self.open.contains_key(&row);
             let positions =
                 self.rows.iter().filter(|(_, other)| **other == row).map(|(position, _)| *position);
-            (row, if is_left { positions.collect() } else { Vec::new() })
+            (row, if is_open { positions.collect() } else { Vec::new() })
         };
         let outdated = self.outdated.iter().copied().map(of).collect();
         self.outdated.clear();

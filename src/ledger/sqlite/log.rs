@@ -21,7 +21,7 @@ const LOG_PAGES: i64 = 4096;
 
 /// A sync that failed must not be tried again: the second one can succeed without what the first one lost. So SQLite
 /// may neither fold its log by itself at close, nor keep it to itself in mid-run where that fails.
-pub(super) fn checkpoint_only_when_told(db: &Connection) -> Result<(), rusqlite::Error> {
+pub(super) fn checkpoint_only_when_asked(db: &Connection) -> Result<(), rusqlite::Error> {
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     db.pragma_update(None, "wal_autocheckpoint", 0)
 }

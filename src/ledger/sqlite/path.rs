@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use tracing::warn;
 
 use crate::ledger::error::LedgerError;
-use crate::text::shown_path;
+use crate::text::escape_path;
 
 /// The file beside a ledger: `ledger.db` and `.lock` → `ledger.db.lock`.
 pub fn beside(ledger: &Path, suffix: &str) -> PathBuf {
@@ -48,7 +48,7 @@ pub(super) fn refuse_more_names(path: &Path, names: u64) -> Result<(), LedgerErr
 }
 
 fn warn_of_others(path: &Path, mode: u32, directory_mode: u32) {
-    let ledger = shown_path(path);
+    let ledger = escape_path(path);
     if mode & 0o006 != 0 {
         warn!(ledger, "everybody on this machine may read or change the ledger: chmod 600");
     }

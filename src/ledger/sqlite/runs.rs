@@ -36,22 +36,22 @@ const SAME_JOB: &str = "EXISTS (SELECT 1 FROM runs o WHERE o.no = ?1
     AND (o.base, o.fleet, o.piped) = (r.base, r.fleet, r.piped) AND r.selection IN (?2, o.selection))";
 
 impl Runs for Sqlite {
-    fn find_run(&self, text: &str) -> Result<RunKey, LedgerError> {
-        let unknown = || LedgerError::UnknownRun(text.to_owned());
-        let sql = match text {
+    fn find_run(&self, typed: &str) -> Result<RunKey, LedgerError> {
+        let unknown = || LedgerError::UnknownRun(typed.to_owned());
+        let sql = match typed {
             "latest" => "SELECT id FROM runs WHERE ?1 <> '' AND NOT pruned ORDER BY no DESC LIMIT 1",
             _ => {
                 "SELECT id FROM runs WHERE substr(id, 1, length(?1)) = ?1 AND NOT pruned
                  ORDER BY id = ?1 DESC LIMIT 2"
             }
         };
-        let found: Vec<RunKey> = self.ask(|db| db.prepare(sql)?.query_map([text], key)?.collect())?;
+        let found: Vec<RunKey> = self.ask(|db| db.prepare(sql)?.query_map([typed], key)?.collect())?;
         let mut found = found.into_iter();
         match (found.next(), found.next()) {
-            _ if text.is_empty() => Err(unknown()),
+            _ if typed.is_empty() => Err(unknown()),
             (Some(run), None) => Ok(run),
-            (Some(run), Some(_)) if run.id == text => Ok(run),
-            (Some(_), Some(_)) => Err(LedgerError::AmbiguousRun(text.to_owned())),
+            (Some(run), Some(_)) if run.id == typed => Ok(run),
+            (Some(_), Some(_)) => Err(LedgerError::AmbiguousRun(typed.to_owned())),
             (None, _) => Err(unknown()),
         }
     }
@@ -202,11 +202,11 @@ fn unfinished(db: &Connection, run: RunKey) -> Result<Unfinished, Error> {
     let vms = "SELECT count(*), count(*) - count(outcome) FROM listed i WHERE i.no BETWEEN ?1 AND ?2";
     db.query_row(sql, [run.id.clone()], |row| {
         let of_vms = |vms: &Row<'_>| Ok((count(vms, 0)?, count(vms, 1)?));
-        let (vms, left) = db.query_row(vms, span(row.get(0)?), of_vms)?;
+        let (vms, pending) = db.query_row(vms, span(row.get(0)?), of_vms)?;
         let mut files = column::list(row, 2)?;
         files.extend(column::list(row, 3)?);
         let options = column::json(row, 4)?.unwrap_or_default();
-        Ok(Unfinished { run, vms, left, stopped_by: stop(row, 1)?, files, options })
+        Ok(Unfinished { run, vms, pending, stopped_by: stop(row, 1)?, files, options })
     })
 }
 

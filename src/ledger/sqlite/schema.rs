@@ -252,7 +252,7 @@ mod tests {
             assert_eq!((item.tally.attempts, item.tally.throttled), (attempts, 1));
             let first_call = item.first_call.unwrap();
             assert_eq!(
-                (first_call.at.as_second(), first_call.told),
+                (first_call.at.as_second(), first_call.offset_then),
                 (7, None),
                 "by the time of day, as it was told"
             );

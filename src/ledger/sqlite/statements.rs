@@ -95,13 +95,13 @@ impl<'t> Statements<'t> {
         Ok(self.db.last_insert_rowid())
     }
 
-    /// Of a row of claims, these are left.
+    /// Of a row of claims, these are open.
     pub(super) fn keep_claims(&self, row: i64, positions: &[u32]) -> Result<(), Error> {
         match positions {
             [] => self.db.prepare_cached("DELETE FROM claims WHERE no = ?1")?.execute([row]),
-            left => self
+            open => self
                 .db
-                .execute("UPDATE claims SET positions = ?2 WHERE no = ?1", params![row, stored::json(left)]),
+                .execute("UPDATE claims SET positions = ?2 WHERE no = ?1", params![row, stored::json(open)]),
         }
         .map(drop)
     }

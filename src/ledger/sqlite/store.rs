@@ -13,7 +13,7 @@ use rustix::fs::StatVfsMountFlags;
 
 use super::engine_error::{broken, engine_error};
 use super::lock::Lock;
-use super::log::{BUSY_TIMEOUT, begin_a_new_log, checkpoint, checkpoint_only_when_told};
+use super::log::{BUSY_TIMEOUT, begin_a_new_log, checkpoint, checkpoint_only_when_asked};
 use super::path::{io_error, log};
 use super::schema::{SCHEMA, migrate, show_as_todays, version};
 use crate::ledger::error::LedgerError;
@@ -24,7 +24,7 @@ const WRITER_CACHE: i64 = 8 * 1024;
 /// Opens for writing; the schema is brought up to date.
 pub(super) fn open(path: &Path) -> Result<Connection, LedgerError> {
     let mut db = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    checkpoint_only_when_told(&db).map_err(engine_error(path))?;
+    checkpoint_only_when_asked(&db).map_err(engine_error(path))?;
     db.pragma_update(None, "cache_size", -WRITER_CACHE).map_err(engine_error(path))?;
     // Before anything is written: what is no ledger of ours is left as it is.
     let version = version(&db, path)?;

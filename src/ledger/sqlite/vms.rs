@@ -11,7 +11,7 @@ use crate::difference::Standing;
 use crate::inventory::Vm;
 use crate::ledger::engine::{Each, Vms};
 use crate::ledger::error::LedgerError;
-use crate::ledger::record::{Entry, Left, Pair, Row, RunKey, Skipped};
+use crate::ledger::record::{Entry, Pair, PendingVms, Row, RunKey, Skipped};
 use crate::ledger::sums::{Line, Sums};
 use crate::outcome::{Basis, Failure, Outcome};
 use crate::vm::VmId;
@@ -116,15 +116,16 @@ impl Vms for Sqlite {
         })
     }
 
-    fn left(&self, run: &RunKey) -> Result<Vec<Left>, LedgerError> {
+    fn pending(&self, run: &RunKey) -> Result<Vec<PendingVms>, LedgerError> {
         let run = self.run(run)?;
         let sql = "SELECT r.rack_id, count(*), count((SELECT k.rack_id FROM known k WHERE k.base = ?3 AND k.vmid = i.vmid))
              FROM listed i JOIN racks r ON r.run = i.run AND r.no = i.rack
              WHERE i.no BETWEEN ?1 AND ?2 AND outcome IS NULL GROUP BY i.rack";
-        let left =
-            |row: &SqlRow<'_>| Ok(Left { rack_id: row.get(0)?, vms: count(row, 1)?, known: count(row, 2)? });
+        let pending = |row: &SqlRow<'_>| {
+            Ok(PendingVms { rack_id: row.get(0)?, vms: count(row, 1)?, known: count(row, 2)? })
+        };
         let [first, last] = span(run.no);
-        self.ask(|db| db.prepare(sql)?.query_map([first, last, run.base], left)?.collect())
+        self.ask(|db| db.prepare(sql)?.query_map([first, last, run.base], pending)?.collect())
     }
 
     fn failed_in(&self, run: &RunKey, vm: &VmId) -> Result<bool, LedgerError> {

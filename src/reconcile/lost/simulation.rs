@@ -194,7 +194,7 @@ fn run(server: &mut Server, ledger: &mut [Known]) -> Vec<String> {
         let evidence = Evidence {
             before: known.is_seen.then_some(&answer.allocation),
             unanswered: &next.lost.dated(&clock),
-            first_call: FirstCall { at, told: None },
+            first_call: FirstCall { at, offset_then: None },
             offset: clock.offset(&attempt),
             heard: &clock.heard(),
             now: attempt.over_at(),

@@ -8,7 +8,7 @@ use super::advice::advice;
 use super::evidence::{TEXT, actual, company, date};
 use super::{AuditInfo, AuditSummary};
 use crate::audit::{Finding, Kind, Severity};
-use crate::text::{count, counted, escape, shortened, shown_path};
+use crate::text::{count, counted, escape, escape_path, shortened};
 
 /// VMs shown for each kind of finding.
 const SHOWN: usize = 5;
@@ -47,7 +47,7 @@ impl AuditText {
         }
         for (i, path) in files.iter().enumerate() {
             let what = if i == 0 { "\nWritten:" } else { "        " };
-            let _ = writeln!(text, "{what} {}", shown_path(path));
+            let _ = writeln!(text, "{what} {}", escape_path(path));
         }
         text
     }

@@ -9,7 +9,7 @@ use crate::ledger::Overview;
 use crate::outcome::Failure;
 use crate::report::csv;
 use crate::report::runs::{ending, what};
-use crate::text::{count, counted, escape, shortened, shown_path};
+use crate::text::{count, counted, escape, escape_path, shortened};
 
 /// VMs shown for each kind of difference.
 const SHOWN: usize = 10;
@@ -53,7 +53,7 @@ impl DiffText {
         }
         for (i, path) in reports.iter().enumerate() {
             let what = if i == 0 { "\nWritten:" } else { "        " };
-            let _ = writeln!(text, "{what} {}", shown_path(path));
+            let _ = writeln!(text, "{what} {}", escape_path(path));
         }
         text
     }
