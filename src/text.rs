@@ -21,17 +21,30 @@ pub fn is_deceptive(c: char) -> bool {
 /// A backslash stays as it is, so this is for reading, not for parsing back.
 pub fn escape(text: &str) -> Cow<'_, str> {
     // Nearly all texts are plain, and that is told from their bytes.
-    if text.bytes().all(|b| matches!(b, b' '..=b'~')) || !text.contains(is_deceptive) {
+    match text.bytes().all(|b| matches!(b, b' '..=b'~')) {
+        true => Cow::Borrowed(text),
+        false => replaced(text, is_deceptive, written_out),
+    }
+}
+
+/// The same for what has had its control characters of ASCII (C0) escaped, or means them: each other one becomes what
+/// `written_out` makes of it.
+pub fn escape_beyond_c0(text: &str, written_out: fn(char) -> String) -> Cow<'_, str> {
+    replaced(text, |c| c > '~' && is_deceptive(c), written_out)
+}
+
+fn replaced(text: &str, misleads: fn(char) -> bool, written_out: fn(char) -> String) -> Cow<'_, str> {
+    if !text.contains(misleads) {
         return Cow::Borrowed(text);
     }
-    let mut escaped = String::with_capacity(text.len() + 8);
+    let mut replaced = String::with_capacity(text.len() + 8);
     for c in text.chars() {
-        match is_deceptive(c) {
-            true => escaped.extend(c.escape_default()),
-            false => escaped.push(c),
+        match misleads(c) {
+            true => replaced.push_str(&written_out(c)),
+            false => replaced.push(c),
         }
     }
-    Cow::Owned(escaped)
+    Cow::Owned(replaced)
 }
 
 /// A character as [`escape`] writes it out, for people.
@@ -116,13 +129,27 @@ fn is_written_like(text: &str, other: &str) -> bool {
         && pairs.all(|(b, like)| if like == b'0' { b.is_ascii_digit() } else { b == like })
 }
 
-/// At most `limit` characters of an escaped text; `…` stands for the rest.
-pub fn shortened(text: &str, limit: usize) -> String {
+/// At most `limit` characters of an [`escape`]d text; `…` stands for the rest.
+pub fn excerpt(text: &str, limit: usize) -> String {
     let escaped = escape(text);
     match escaped.char_indices().nth(limit) {
         None => escaped.into_owned(),
         Some(_) => escaped.chars().take(limit.saturating_sub(1)).chain(['…']).collect(),
     }
+}
+
+/// Characters of a text that is spelled out.
+const SPELLED_OUT: usize = 60;
+
+/// The beginning of a text that somebody is to find and mend: what cannot be seen, quotes and backslashes are written out
+/// too.
+pub fn spelled_out(text: &str) -> String {
+    let mut characters = text.chars();
+    let mut spelled: String = characters.by_ref().take(SPELLED_OUT).flat_map(char::escape_debug).collect();
+    if characters.next().is_some() {
+        spelled.push('…');
+    }
+    spelled
 }
 
 /// With thousands separators: `1,234,567`.
@@ -224,6 +251,24 @@ mod tests {
             assert_eq!(nearest(misspelt, words), meant, "{misspelt}");
         }
         assert_eq!(nearest("rate", []), None);
+    }
+
+    #[test]
+    fn what_would_mislead_in_a_log_line_is_written_out_as_its_form_has_it() {
+        let text = |line: &str| escape_beyond_c0(line, written_out).into_owned();
+        let json = |line: &str| escape_beyond_c0(line, written_out_in_json).into_owned();
+        for line in ["plain\n", "\u{1b}[32m INFO\u{1b}[0m Ångström 東京 🦀\n"] {
+            assert_eq!((text(line).as_str(), json(line).as_str()), (line, line));
+        }
+        let deceptive = (' '..='\u{ffff}').filter(|&c| c >= '\u{7f}' && is_deceptive(c));
+        for c in deceptive {
+            let line = format!("{{\"rack\":\"a{c}b\"}}\n");
+            assert_eq!(text(&line), line.replace(c, &format!("\\u{{{:x}}}", u32::from(c))));
+            let read: serde_json::Value = serde_json::from_str(&json(&line)).unwrap();
+            assert_eq!(read["rack"], format!("a{c}b"), "JSON keeps it exact");
+            assert!(!json(&line).contains(c));
+        }
+        assert_eq!(json("\u{9b}\u{202e}\u{61c}\u{7f}"), r"\u009b\u202e\u061c\u007f");
     }
 
     #[test]
@@ -381,9 +426,9 @@ mod tests {
 
     #[test]
     fn long_texts_are_cut_by_characters() {
-        assert_eq!(shortened("åäö", 3), "åäö");
-        assert_eq!(shortened("åäöü", 3), "åä…");
-        assert_eq!(shortened("a\nb", 3), r"a\…");
+        assert_eq!(excerpt("åäö", 3), "åäö");
+        assert_eq!(excerpt("åäöü", 3), "åä…");
+        assert_eq!(excerpt("a\nb", 3), r"a\…");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::stdout::print;
 use crate::config::{Form, RunSettings};
 use crate::inventory::{Inputs, InvalidRow, Vm};
 use crate::ledger::{Ledger, LedgerError, NewRun, PendingVms, Unfinished};
-use crate::text::{counted, duration, shortened};
+use crate::text::{counted, duration, excerpt};
 
 const NOTHING_CALLED: &str = "Dry run: nothing is called, nothing is written.";
 
@@ -230,7 +230,7 @@ fn resumed(course: &Course) -> String {
 }
 
 fn rack_name(rack: Option<&str>) -> String {
-    rack.map_or_else(|| "(no rack)".to_owned(), |rack| shortened(rack, NAME))
+    rack.map_or_else(|| "(no rack)".to_owned(), |rack| excerpt(rack, NAME))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crate::inventory::{InventoryError, SelectionError};
 use crate::ledger::LedgerError;
 use crate::report::ReportError;
 use crate::shrink::Shrunk;
-use crate::text::{escape, escape_lines};
+use crate::text::{escape_lines, escape_path};
 
 /// Found while a command was prepared: nothing was called, and nothing is written in its place.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ impl Refusal {
 
     /// What an option names cannot be used: which option, what it names, and why.
     pub(super) fn unusable(option: &str, path: &Path, error: impl Into<anyhow::Error>) -> Self {
-        let named = format!("{option} {}", escape(&path.display().to_string()));
+        let named = format!("{option} {}", escape_path(path));
         Self::usage(error.into().context(named))
     }
 

@@ -10,7 +10,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{LogForm, LogLevel, LogSettings};
 use crate::progress::Screen;
-use crate::text::{colored, is_deceptive, written_out, written_out_in_json};
+use crate::text::{colored, escape_beyond_c0, written_out, written_out_in_json};
 
 /// Our own log lines only: other crates log what they please, headers included.
 pub(super) fn log_to(screen: &Screen, settings: LogSettings) {
@@ -22,11 +22,11 @@ pub(super) fn log_to(screen: &Screen, settings: LogSettings) {
         LogLevel::Trace => LevelFilter::TRACE,
     };
     let ours = Targets::new().with_target(env!("CARGO_PKG_NAME"), level);
-    let escape = match settings.form {
+    let written_out = match settings.form {
         LogForm::Text => written_out,
         LogForm::Json => written_out_in_json,
     };
-    let lines = Lines { screen: screen.clone(), escape };
+    let lines = Lines { screen: screen.clone(), written_out };
     let lines = tracing_subscriber::fmt::layer().with_writer(lines).with_target(false);
     let registry = tracing_subscriber::registry().with(ours);
     match settings.form {
@@ -41,12 +41,15 @@ pub(super) fn log_to(screen: &Screen, settings: LogSettings) {
 struct Lines {
     screen: Screen,
     /// A character as the lines' form has it.
-    escape: fn(char) -> String,
+    written_out: fn(char) -> String,
 }
 
 impl Write for &Lines {
     fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
-        (&self.screen).write_all(&escaped(lines, self.escape))?;
+        // Colours and line ends are C0, and escaped before where they come from outside.
+        let text = String::from_utf8_lossy(lines);
+        let escaped = escape_beyond_c0(&text, self.written_out);
+        (&self.screen).write_all(escaped.as_bytes())?;
         Ok(lines.len())
     }
 
@@ -60,36 +63,5 @@ impl<'a> MakeWriter<'a> for Lines {
 
     fn make_writer(&'a self) -> Self::Writer {
         self
-    }
-}
-
-fn escaped(lines: &[u8], escape: fn(char) -> String) -> Vec<u8> {
-    // Colours and line ends are control characters of ASCII, and escaped before where they come from outside.
-    let misleads = |c: char| c > '~' && is_deceptive(c);
-    let text = String::from_utf8_lossy(lines);
-    let parts = text.chars().map(|c| if misleads(c) { escape(c) } else { c.to_string() });
-    if text.contains(misleads) { parts.collect::<String>().into_bytes() } else { lines.to_vec() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_would_mislead_is_written_out_as_the_form_of_the_lines_has_it() {
-        let text = |line: &str| String::from_utf8(escaped(line.as_bytes(), written_out)).unwrap();
-        let json = |line: &str| String::from_utf8(escaped(line.as_bytes(), written_out_in_json)).unwrap();
-        for line in ["plain\n", "\u{1b}[32m INFO\u{1b}[0m Ångström 東京 🦀\n"] {
-            assert_eq!((text(line).as_str(), json(line).as_str()), (line, line));
-        }
-        let deceptive = (' '..='\u{ffff}').filter(|&c| c >= '\u{7f}' && is_deceptive(c));
-        for c in deceptive {
-            let line = format!("{{\"rack\":\"a{c}b\"}}\n");
-            assert_eq!(text(&line), line.replace(c, &format!("\\u{{{:x}}}", u32::from(c))));
-            let read: serde_json::Value = serde_json::from_str(&json(&line)).unwrap();
-            assert_eq!(read["rack"], format!("a{c}b"), "JSON keeps it exact");
-            assert!(!json(&line).contains(c));
-        }
-        assert_eq!(json("\u{9b}\u{202e}\u{61c}\u{7f}"), r"\u009b\u202e\u061c\u007f");
     }
 }

@@ -8,7 +8,7 @@ use crate::dialect::Dialect;
 use crate::inventory::{Event, Inputs, InvalidRow, Reading, Selection, Unmatched, Vm, read};
 use crate::ledger::{LastInventory, Ledger, LedgerError, NewRun, RunKey};
 use crate::shrink::{Guard, Share};
-use crate::text::{counted, escape};
+use crate::text::{counted, escape, escape_path};
 use crate::vm::Action;
 
 /// How many invalid rows are shown before they are only counted.
@@ -143,8 +143,7 @@ fn warnings(tally: &Tally, reading: &Reading, unmatched: &Unmatched<'_>) -> Vec<
 
 /// An export that failed is no fleet without VMs.
 fn empty(files: &[PathBuf]) -> Refusal {
-    let names: Vec<String> =
-        files.iter().map(|file| escape(&file.display().to_string()).into_owned()).collect();
+    let names: Vec<String> = files.iter().map(|file| escape_path(file)).collect();
     let (names, verb) = (names.join(", "), if files.len() == 1 { "is" } else { "are" });
     Refusal::usage(anyhow::anyhow!("{names} {verb} empty: not a single row; nothing was called"))
 }

@@ -2,8 +2,9 @@
 
 use std::str::FromStr;
 
-use super::error::{excerpt, listed};
+use super::error::listed;
 use super::nearest::nearest;
+use crate::text::spelled_out;
 
 /// The most columns one file, or the labels of one fleet, may have.
 pub(super) const MAX_COLUMNS: usize = 1000;
@@ -95,7 +96,7 @@ pub enum InvalidMapping {
     #[error(
         "no such field: {} (vmid, name, rack_id, action, prefix, next_hop, proxmox_vm_id, client_id or account_id; \
          every other column is a label and needs no mapping)",
-        excerpt(.0)
+        spelled_out(.0)
     )]
     UnknownField(String),
 }
@@ -122,9 +123,9 @@ pub struct ColumnMap(Vec<Mapping>);
 /// Why mappings do not go together.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidColumnMap {
-    #[error("{} is mapped twice: from {} and from {}", .column.as_str(), excerpt(.first), excerpt(.second))]
+    #[error("{} is mapped twice: from {} and from {}", .column.as_str(), spelled_out(.first), spelled_out(.second))]
     ColumnTwice { column: Column, first: String, second: String },
-    #[error("{} is mapped to {} and to {}: it can be only one of them", excerpt(.header), .first.as_str(), .second.as_str())]
+    #[error("{} is mapped to {} and to {}: it can be only one of them", spelled_out(.header), .first.as_str(), .second.as_str())]
     HeaderTwice { header: String, first: Column, second: Column },
 }
 
@@ -183,7 +184,7 @@ impl Header {
                 return Err(format!("the name of column {} is longer than {MAX_NAME} characters", index + 1));
             }
             if names[..index].contains(name) {
-                return Err(format!("two columns are named {}", excerpt(name)));
+                return Err(format!("two columns are named {}", spelled_out(name)));
             }
         }
         if let Some(absent) = map.mappings().iter().find(|mapping| !names.contains(&mapping.header)) {
@@ -209,7 +210,7 @@ impl Header {
 
     /// A column as it is called in messages.
     pub(super) fn name(&self, index: usize) -> String {
-        self.names.get(index).map_or_else(|| format!("column {}", index + 1), |name| excerpt(name))
+        self.names.get(index).map_or_else(|| format!("column {}", index + 1), |name| spelled_out(name))
     }
 
     pub(super) fn columns(&self) -> impl Iterator<Item = (&str, Option<Column>)> {
@@ -240,7 +241,7 @@ pub(super) fn no_such_column<'a>(
     names: impl IntoIterator<Item = &'a str, IntoIter: Clone>,
 ) -> String {
     let names = names.into_iter();
-    let (header, column) = (excerpt(&mapping.header), mapping.column.as_str());
+    let (header, column) = (spelled_out(&mapping.header), mapping.column.as_str());
     let nearest = nearest(&mapping.header, names.clone());
     let nearest = if nearest.is_empty() { nearest } else { format!("; the nearest: {nearest}") };
     format!(

@@ -12,13 +12,14 @@ use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqA
 use serde_json::Value;
 
 use super::encoding::Encoding;
-use super::error::{FileFault, excerpt, listed};
+use super::error::{FileFault, listed};
 use super::json::{ENVELOPES, Element, message};
 use super::lines::LineEnds;
 use super::nearest::nearest;
 use super::page::{Beside, Lists, Pages, Rows, Scalar};
 use super::path::{Path, joined};
 use super::source::{MAX_ROW_BYTES, Source};
+use crate::text::spelled_out;
 
 /// The field that holds an element's key, where the list is an object.
 const KEY: &str = "@key";
@@ -370,7 +371,7 @@ impl<'de, E> Visitor<'de> for Part<'_, '_, '_, '_, '_, E> {
                 f.write_str("a list of VMs, or an object that holds one under vms, results or data")
             }
             Whereabouts::Expected | Whereabouts::Under(_) => {
-                write!(f, "a list of VMs at {}", excerpt(&self.path))
+                write!(f, "a list of VMs at {}", spelled_out(&self.path))
             }
         }
     }
@@ -408,7 +409,7 @@ impl<'de, E> Visitor<'de> for Part<'_, '_, '_, '_, '_, E> {
             };
             let path = joined(&self.path, &key);
             if !entered.insert(key) {
-                return Err(de::Error::custom(format!("the key {} is there twice", excerpt(&path))));
+                return Err(de::Error::custom(format!("the key {} is there twice", spelled_out(&path))));
             }
             map.next_value_seed(Part { document: self.document, whereabouts, path })?;
         }

@@ -11,8 +11,8 @@ use std::str::FromStr;
 use encoding_rs::{Decoder, DecoderResult, UTF_8};
 use flate2::bufread::MultiGzDecoder;
 
-use super::error::excerpt;
 use super::source::Source;
+use crate::text::spelled_out;
 
 /// A character encoding by one of the names that the WHATWG's Encoding Standard has for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,7 +126,7 @@ impl Read for Unpacked<'_> {
             io::ErrorKind::UnexpectedEof => {
                 invalid("the gzip data break off, or something else follows them")
             }
-            kind => io::Error::new(kind, format!("gzip: {}", excerpt(&error.to_string()))),
+            kind => io::Error::new(kind, format!("gzip: {}", spelled_out(&error.to_string()))),
         })
     }
 }

@@ -7,13 +7,10 @@ use std::io;
 
 use super::source::MAX_ROW_BYTES;
 use crate::dialect::InvalidVmId;
-use crate::text::escape;
+use crate::text::{escape, spelled_out};
 
 /// The column of an [`InvalidRow`] that is wrong as a whole.
 pub(super) const WHOLE_ROW: &str = "row";
-
-/// Characters of a text from outside in a message.
-const EXCERPT: usize = 60;
 
 /// One row that names no VM a run could call for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +41,7 @@ pub(super) struct Fault {
 
 impl Fault {
     pub(super) fn in_column(header: &str, reason: impl Into<String>) -> Self {
-        Self { column: excerpt(header), reason: reason.into() }
+        Self { column: spelled_out(header), reason: reason.into() }
     }
 
     pub(super) fn of_row(reason: impl Into<String>) -> Self {
@@ -118,21 +115,11 @@ impl From<io::Error> for FileFault {
     }
 }
 
-/// A text from outside, short and harmless enough for a message.
-pub(super) fn excerpt(text: &str) -> String {
-    let mut characters = text.chars();
-    let mut excerpt: String = characters.by_ref().take(EXCERPT).flat_map(char::escape_debug).collect();
-    if characters.next().is_some() {
-        excerpt.push('…');
-    }
-    excerpt
-}
-
 /// The first few names of a list from outside, for a message.
 pub(super) fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     const LISTED: usize = 30;
     let mut names = names.into_iter();
-    let list = names.by_ref().take(LISTED).map(excerpt).collect::<Vec<_>>().join(", ");
+    let list = names.by_ref().take(LISTED).map(spelled_out).collect::<Vec<_>>().join(", ");
     match names.count() {
         0 => list,
         more => list + &format!(" and {more} more"),
@@ -145,7 +132,8 @@ mod tests {
 
     #[test]
     fn an_invalid_row_is_one_harmless_line() {
-        let fault = Fault::in_column("rack\u{1b}[31m", format!("\"{}\" is odd", excerpt("a\nb\u{202e}\"")));
+        let fault =
+            Fault::in_column("rack\u{1b}[31m", format!("\"{}\" is odd", spelled_out("a\nb\u{202e}\"")));
         let row =
             InvalidRow { file: "fleet\r.csv".into(), line: 7, column: fault.column, reason: fault.reason };
         assert_eq!(row.to_string(), r#"fleet\r.csv:7: rack\u{1b}[31m: "a\nb\u{202e}\"" is odd"#);
@@ -153,7 +141,8 @@ mod tests {
 
     #[test]
     fn what_a_message_quotes_is_cut_short() {
-        assert_eq!(excerpt(&"å".repeat(1000)), format!("{}…", "å".repeat(EXCERPT)));
+        let header = format!("{}…", "å".repeat(60));
+        assert_eq!(Fault::in_column(&"å".repeat(1000), "").column, header);
         let names = vec!["n"; 1000];
         assert!(listed(names).ends_with("n and 970 more"));
     }

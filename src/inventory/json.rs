@@ -11,11 +11,12 @@ use serde_json::{Map, Value};
 
 use super::columns::{Column, ColumnMap, MAX_COLUMNS, no_such_column, no_vmid, two_names};
 use super::encoding::Encoding;
-use super::error::{Fault, FileFault, Numbered, excerpt};
+use super::error::{Fault, FileFault, Numbered};
 use super::path::{Path, joined, within};
 use super::proxmox::Proxmox;
 use super::row::Cells;
 use super::source::{Line, Source};
+use crate::text::spelled_out;
 
 /// The keys under which a document that is an object may hold the list of VMs.
 pub(super) const ENVELOPES: [&str; 3] = ["vms", "results", "data"];
@@ -270,7 +271,7 @@ fn scalars(fields: &[(String, Value)]) -> Vec<String> {
 
 fn set<'m>(cells: &mut Cells<'m>, column: Column, header: Cow<'m, str>, value: &Value) -> Result<(), Fault> {
     if value.is_object() || value.is_array() {
-        let (name, header) = (column.as_str(), excerpt(&header));
+        let (name, header) = (column.as_str(), spelled_out(&header));
         let reason = format!(
             "an object or a list, where a text is needed: a path leads into it, --column {name}={header}.KEY"
         );

@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 
 use super::path::joined;
+use crate::text::spelled_out;
 
 /// What a key beside a list may say of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,7 +142,7 @@ impl Pages {
 }
 
 fn one_of_several(path: &str, why: &str) -> String {
-    let path = super::error::excerpt(path);
+    let path = spelled_out(path);
     format!("this is one page of several (\"{path}\" {why}): fetch all of them, as one list")
 }
 

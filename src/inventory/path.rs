@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde_json::Value;
 
-use super::error::excerpt;
+use crate::text::spelled_out;
 
 /// A path such as `data.virtual_machines` or `custom_fields."a.b"`; `.` is the document itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,7 +58,7 @@ impl fmt::Display for Path {
         match self.0.is_empty() {
             true => f.write_str("."),
             false => {
-                f.write_str(&self.0.iter().fold(String::new(), |path, key| joined(&path, &excerpt(key))))
+                f.write_str(&self.0.iter().fold(String::new(), |path, key| joined(&path, &spelled_out(key))))
             }
         }
     }

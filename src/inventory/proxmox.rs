@@ -1,8 +1,9 @@
 //! Proxmox's own list, which is refused where its `vmid` would be taken for HostUp's: it is some other VM's there.
 
 use super::columns::{Column, ColumnMap};
-use super::error::{FileFault, excerpt};
+use super::error::FileFault;
 use super::row::Cells;
+use crate::text::spelled_out;
 
 /// The first row that is one of Proxmox's, as far as a message shows it.
 #[derive(Debug, Default)]
@@ -19,7 +20,7 @@ impl Proxmox {
     pub(super) fn refuse(&self, paths: &[String]) -> Result<(), FileFault> {
         let Some(own) = &self.0 else { return Ok(()) };
         let hostups = paths.iter().find(|path| path.rsplit('.').next() == Some(Column::Vmid.as_str()));
-        let field = hostups.map_or_else(|| "FIELD".to_owned(), |path| excerpt(path));
+        let field = hostups.map_or_else(|| "FIELD".to_owned(), |path| spelled_out(path));
         Err(FileFault::Columns(format!(
             "this is Proxmox's own list ({own}): a Proxmox vmid is some other VM's id at HostUp. Say which field holds \
              HostUp's, and what the vmid is: --column vmid={field} --column proxmox_vm_id=vmid"
@@ -33,5 +34,5 @@ fn own(cells: &Cells<'_>) -> Option<String> {
     let id = cells.under("id")?;
     let own = id.trim().to_ascii_lowercase();
     let is_own = ["qemu/", "lxc/"].iter().any(|kind| own.strip_prefix(kind) == Some(vmid));
-    is_own.then(|| format!("id {}, {} {}", excerpt(id), excerpt(key), excerpt(vmid)))
+    is_own.then(|| format!("id {}, {} {}", spelled_out(id), spelled_out(key), spelled_out(vmid)))
 }

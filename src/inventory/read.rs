@@ -12,7 +12,7 @@ use super::csv::Table;
 use super::delimiter::Delimiter;
 use super::document::{Halt, Spot, read_document};
 use super::encoding::{self, Encoding};
-use super::error::{Fault, FileFault, InvalidRow, InventoryError, WHOLE_ROW, excerpt};
+use super::error::{Fault, FileFault, InvalidRow, InventoryError, WHOLE_ROW};
 use super::file::InventoryFile;
 use super::format::{Format, is_packed};
 use super::inputs::Inputs;
@@ -25,6 +25,7 @@ use super::seen::{Position, Seen, Sight};
 use super::source::{Hashed, Source};
 use super::vm::Vm;
 use crate::dialect::Dialect;
+use crate::text::spelled_out;
 use crate::vm::VmId;
 
 /// How an inventory is to be read.
@@ -252,7 +253,7 @@ impl<E: From<InventoryError>> Fleet<'_, E> {
             Sight::Conflict(first) => {
                 let Place { file, line, row } = self.place(first);
                 let row = row.map(|row| format!(" (row {row})")).unwrap_or_default();
-                let file = excerpt(&file);
+                let file = spelled_out(&file);
                 let reason = format!("{} is in {file}:{line}{row} already, with other contents", vm.id);
                 self.invalid(at, Fault::in_column("vmid", reason))
             }

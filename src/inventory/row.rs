@@ -5,11 +5,11 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use super::columns::{Column, MAX_NAME};
-use super::error::{Fault, excerpt};
+use super::error::Fault;
 use super::vm::Vm;
 use crate::allocation::Expected;
 use crate::dialect::Dialect;
-use crate::text::count;
+use crate::text::{count, spelled_out};
 
 /// The longest text of a label, in characters: no cell of a spreadsheet holds more.
 const MAX_LABEL: usize = 32_767;
@@ -105,7 +105,7 @@ impl<'a> Cells<'a> {
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Result<Option<T>, Fault> {
         let Some((header, text)) = self.cell(column) else { return Ok(None) };
-        let fault = |error| Fault::in_column(header, format!("\"{}\": {error}", excerpt(text)));
+        let fault = |error| Fault::in_column(header, format!("\"{}\": {error}", spelled_out(text)));
         parse(text).map(Some).map_err(fault)
     }
 }

@@ -14,14 +14,13 @@ use globset::{Glob, GlobMatcher};
 use serde_json::Value;
 
 use super::columns::Column;
-use super::error::excerpt;
 use super::file::{InventoryFile, identity};
 use super::json::text;
 use super::source::Hashed;
 use super::vm::Vm;
 use crate::allocation::{NextHop, Prefix};
 use crate::dialect::{Dialect, VPS};
-use crate::text::escape_path;
+use crate::text::{escape_path, spelled_out};
 use crate::vm::{Action, VmId};
 
 /// Why a text selects nothing that could be meant.
@@ -39,10 +38,10 @@ pub enum InvalidPattern {
     NoPattern { label: String },
     #[error(
         "\"{}\" is no VM id and no range of them, such as 10000,10010-10020 (or @FILE, with one or more a line)",
-        excerpt(.0)
+        spelled_out(.0)
     )]
     NoVmId(String),
-    #[error("\"{}\" is what VMs are called with --api {other}, and this is {dialect}", excerpt(text))]
+    #[error("\"{}\" is what VMs are called with --api {other}, and this is {dialect}", spelled_out(text))]
     OtherDialect { text: String, dialect: Dialect, other: Dialect },
     #[error("the range {0} runs backwards")]
     Backwards(String),

@@ -9,7 +9,7 @@ use super::runs::moment;
 use super::{csv, json};
 use crate::allocation::NextHop;
 use crate::ledger::{Entry, LastKnown, Row};
-use crate::text::{escape, shortened};
+use crate::text::{escape, excerpt};
 use crate::vm::VmId;
 
 /// Characters of one line.
@@ -18,7 +18,7 @@ const TEXT: usize = 200;
 /// The history for people, the newest run first, ending in a line break.
 pub fn text(vm: &VmId, known: &[LastKnown], entries: &[Entry]) -> String {
     let name = entries.iter().find_map(|entry| entry.row.name.as_deref());
-    let name = name.map(|name| format!(" ({})", shortened(name, TEXT))).unwrap_or_default();
+    let name = name.map(|name| format!(" ({})", excerpt(name, TEXT))).unwrap_or_default();
     let mut text = format!("VM {vm}{name}\n");
     for LastKnown { base_url, seen_at, allocation } in known {
         let seen = seen_at.map(|at| format!(" {}", moment(at))).unwrap_or_default();
@@ -35,7 +35,7 @@ pub fn text(vm: &VmId, known: &[LastKnown], entries: &[Entry]) -> String {
         let api = if several { format!(" at {base_url}") } else { String::new() };
         let _ = writeln!(text, "\n{at}  {outcome}: {action}, run {}", escape(&format!("{run}{api}")));
         for line in details(row) {
-            let _ = writeln!(text, "    {}", shortened(&line, TEXT));
+            let _ = writeln!(text, "    {}", excerpt(&line, TEXT));
         }
     }
     text

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::ser::Formatter;
 
 use crate::ledger::{Row, RunInfo, Summary};
-use crate::text::{is_deceptive, written_out_in_json};
+use crate::text::{escape_beyond_c0, written_out_in_json};
 
 /// What the object's `schema` says: goes up when a reader of the old form would be misled.
 pub(super) const SCHEMA: &str = "v6fleet.report/1";
@@ -59,17 +59,7 @@ struct ForTerminals;
 
 impl Formatter for ForTerminals {
     fn write_string_fragment<W: ?Sized + Write>(&mut self, to: &mut W, fragment: &str) -> io::Result<()> {
-        let mut rest = fragment;
-        while let Some(at) = rest.find(is_deceptive) {
-            let (plain, deceptive) = rest.split_at(at);
-            to.write_all(plain.as_bytes())?;
-            let mut chars = deceptive.chars();
-            if let Some(c) = chars.next() {
-                to.write_all(written_out_in_json(c).as_bytes())?;
-            }
-            rest = chars.as_str();
-        }
-        to.write_all(rest.as_bytes())
+        to.write_all(escape_beyond_c0(fragment, written_out_in_json).as_bytes())
     }
 }
 
@@ -80,6 +70,7 @@ mod tests {
 
     use super::*;
     use crate::report::fixtures::{any_text, rows, run, summary, with_text};
+    use crate::text::is_deceptive;
 
     fn written(rows: &[Row]) -> String {
         let mut report = JsonReport::begin(Vec::new(), &run(), &summary(rows)).unwrap();

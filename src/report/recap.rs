@@ -9,7 +9,7 @@ use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 use serde::Serialize;
 
 use crate::ledger::{Counts, FailureCount, Named, RackCounts, RunInfo, Since, Summary};
-use crate::text::{count, counted, duration, escape, escape_path, shortened};
+use crate::text::{count, counted, duration, escape, escape_path, excerpt};
 
 use super::advice::{MAY_HAVE_CHANGED, advice, by_weight};
 use super::counts::failed;
@@ -96,7 +96,7 @@ impl Recap<'_> {
     fn run(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let RunInfo { id, base_url, action, resumes, .. } = self.run;
         let action = action.map_or("the inventory's actions", |action| action.as_str());
-        write!(f, "Run {}: {action}, {}", escape(id), shortened(base_url, TEXT))?;
+        write!(f, "Run {}: {action}, {}", escape(id), excerpt(base_url, TEXT))?;
         let selected = self.summary.counts.selected;
         if let Some(selection) = selection::selection(&self.run.options, selected, self.run.inventory_vms) {
             write!(f, ", {selection}")?;
@@ -147,7 +147,7 @@ impl Recap<'_> {
                 counted(*skipped, "invalid row of the inventory was", "invalid rows of the inventory were");
             writeln!(f, "{rows} skipped, and not called.")?;
         }
-        warnings.iter().try_for_each(|warning| writeln!(f, "Warning: {}", shortened(warning, TEXT)))
+        warnings.iter().try_for_each(|warning| writeln!(f, "Warning: {}", excerpt(warning, TEXT)))
     }
 
     fn since(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -213,7 +213,7 @@ fn write_failure(f: &mut fmt::Formatter<'_>, failure: &FailureCount) -> fmt::Res
     }
     writeln!(f, "{}", named_after_colon(*vms, examples))?;
     if let Some(error) = error {
-        writeln!(f, "    {}", shortened(error, TEXT))?;
+        writeln!(f, "    {}", excerpt(error, TEXT))?;
     }
     writeln!(f, "    → {}", advice(*failure))
 }
@@ -227,7 +227,7 @@ fn named(Named { vms, examples }: &Named) -> String {
 
 /// The first few of so many VMs, behind a colon.
 fn named_after_colon(vms: u64, examples: &[String]) -> String {
-    let named: Vec<_> = examples.iter().take(EXAMPLES).map(|vm| shortened(vm, NAME)).collect();
+    let named: Vec<_> = examples.iter().take(EXAMPLES).map(|vm| excerpt(vm, NAME)).collect();
     let more = if vms > named.len() as u64 { ", …" } else { "" };
     if named.is_empty() { String::new() } else { format!(": {}{more}", named.join(", ")) }
 }
@@ -245,7 +245,7 @@ fn table(racks: &[RackCounts]) -> String {
     table.set_header(&header[..columns]);
     let mut add = |name: String, counts| table.add_row(&line(name, counts)[..columns]).is_empty();
     for rack in shown {
-        let name = rack.rack_id.as_deref().map_or("(unknown)".into(), |rack| shortened(rack, NAME));
+        let name = rack.rack_id.as_deref().map_or("(unknown)".into(), |rack| excerpt(rack, NAME));
         add(name, rack.counts);
     }
     if !rest.is_empty() {

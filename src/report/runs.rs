@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::json;
 use super::selection::selection;
 use crate::ledger::{Counts, Overview};
-use crate::text::{count, counted, duration, escape, shortened};
+use crate::text::{count, counted, duration, escape, excerpt};
 
 /// Characters of one text from outside.
 const TEXT: usize = 60;
@@ -31,7 +31,7 @@ pub fn text(runs: &[Overview]) -> String {
     for run in runs {
         let took = run.ended_at.map(|end| duration(end.duration_since(run.started_at).as_secs_f64()));
         let own = [escape(&run.id).into_owned(), moment(run.started_at), took.unwrap_or_default(), what(run)];
-        let api = several.then(|| shortened(&run.base_url, TEXT));
+        let api = several.then(|| excerpt(&run.base_url, TEXT));
         let Counts { selected, created, unchanged, updated, failed, not_attempted: never } = run.counts;
         let never = not_attempted.map(|_| count(never));
         let counts = [selected, created, unchanged, updated, failed].map(count).into_iter().chain(never);
@@ -64,7 +64,7 @@ pub(super) fn moment(at: Timestamp) -> String {
 pub(super) fn what(run: &Overview) -> String {
     let file = run.inventory.first().map(|file| file.path.as_str()).unwrap_or_default();
     let name = Path::new(file).file_name().map(|name| name.to_string_lossy());
-    let name = shortened(name.as_deref().unwrap_or(file), TEXT);
+    let name = excerpt(name.as_deref().unwrap_or(file), TEXT);
     let files = match run.inventory.len().saturating_sub(1) as u64 {
         0 => name,
         more => format!("{name} and {}", counted(more, "more file", "more files")),

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::ledger::NARROWING;
-use crate::text::{count, counted, quoted, shortened};
+use crate::text::{count, counted, excerpt, quoted};
 
 /// Characters of all that was typed.
 const TEXT: usize = 160;
@@ -29,7 +29,7 @@ pub(super) fn selection(
 pub(super) fn typed(options: &Map<String, Value>) -> Option<String> {
     let typed = NARROWING.iter().flat_map(|name| values(options, name).map(move |value| word(name, value)));
     let typed: Vec<String> = typed.collect();
-    (!typed.is_empty()).then(|| shortened(&typed.join(" "), TEXT))
+    (!typed.is_empty()).then(|| excerpt(&typed.join(" "), TEXT))
 }
 
 fn values<'a>(options: &'a Map<String, Value>, name: &str) -> impl Iterator<Item = &'a str> {

@@ -3,14 +3,14 @@
 use jiff::Timestamp;
 
 use crate::audit::{Finding, Kind, Other};
-use crate::text::{count, counted, shortened};
+use crate::text::{count, counted, excerpt};
 
 /// Characters of one text from outside.
 pub(super) const TEXT: usize = 60;
 
 pub(super) fn actual(finding: &Finding, limit: usize) -> Option<String> {
     let actual = finding.actual.as_deref()?;
-    Some(format!("{}{}", word_before(finding.kind), shortened(actual, limit)))
+    Some(format!("{}{}", word_before(finding.kind), excerpt(actual, limit)))
 }
 
 /// What makes a sentence of the actual text where that is a time.
@@ -50,7 +50,7 @@ pub(super) fn company(finding: &Finding) -> Option<String> {
 }
 
 fn other(Other { vmid, prefix, seen_at }: &Other) -> String {
-    format!("{} has {} (seen {})", shortened(vmid, TEXT), shortened(prefix, TEXT), date(*seen_at))
+    format!("{} has {} (seen {})", excerpt(vmid, TEXT), excerpt(prefix, TEXT), date(*seen_at))
 }
 
 pub(super) fn date(at: Timestamp) -> String {

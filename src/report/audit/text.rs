@@ -8,7 +8,7 @@ use super::advice::advice;
 use super::evidence::{TEXT, actual, company, date};
 use super::{AuditInfo, AuditSummary};
 use crate::audit::{Finding, Kind, Severity};
-use crate::text::{count, counted, escape, escape_path, shortened};
+use crate::text::{count, counted, escape, escape_path, excerpt};
 
 /// VMs shown for each kind of finding.
 const SHOWN: usize = 5;
@@ -69,7 +69,7 @@ fn head(info: &AuditInfo, summary: &AuditSummary) -> String {
     let audited = counted(summary.selected, "VM", "VMs");
     let mut text = format!(
         "{verdict}\n{audited} of the inventory, as last seen at {}; nothing was called.\n",
-        shortened(&info.base_url, TEXT)
+        excerpt(&info.base_url, TEXT)
     );
     if summary.skipped > 0 {
         let rows = counted(
@@ -88,8 +88,8 @@ fn head(info: &AuditInfo, summary: &AuditSummary) -> String {
 /// One VM, with the evidence and its date.
 fn line(finding: &Finding) -> String {
     let Finding { vmid, rack_id, expected, .. } = finding;
-    let mut line = format!("  {}", shortened(vmid, TEXT));
-    let short = |text: &Option<String>| text.as_deref().map(|text| shortened(text, TEXT));
+    let mut line = format!("  {}", excerpt(vmid, TEXT));
+    let short = |text: &Option<String>| text.as_deref().map(|text| excerpt(text, TEXT));
     // Writing to a String cannot fail.
     if let Some(rack) = short(rack_id) {
         let _ = write!(line, " on {rack}");

@@ -9,7 +9,7 @@ use crate::ledger::Overview;
 use crate::outcome::Failure;
 use crate::report::csv;
 use crate::report::runs::{ending, what};
-use crate::text::{count, counted, escape, escape_path, shortened};
+use crate::text::{count, counted, escape, escape_path, excerpt};
 
 /// VMs shown for each kind of difference.
 const SHOWN: usize = 10;
@@ -28,9 +28,9 @@ impl DiffText {
     pub fn row(&mut self, row: &DiffRow<'_>) {
         let lines = &mut self.shown[row.difference as usize];
         if lines.len() < SHOWN {
-            let rack = row.rack_id.map(|rack| format!(" on {}", shortened(rack, STORY)));
+            let rack = row.rack_id.map(|rack| format!(" on {}", excerpt(rack, STORY)));
             let vmid = escape(row.vmid);
-            let story = shortened(&story(row), STORY);
+            let story = excerpt(&story(row), STORY);
             lines.push(format!("  {vmid}{}: {story}", rack.unwrap_or_default()));
         }
     }

@@ -10,7 +10,7 @@ use crate::text;
 pub(in crate::report) const TEXT: usize = 200;
 
 pub(in crate::report) fn excerpt(text: &str) -> String {
-    text::shortened(text, TEXT)
+    text::excerpt(text, TEXT)
 }
 
 pub(in crate::report) fn count(n: impl Borrow<u64>) -> String {
