@@ -9,6 +9,7 @@ mod brakes;
 mod browser;
 mod clock;
 mod crash;
+mod database;
 mod demo;
 mod descriptors;
 mod dialects;
@@ -39,4 +40,4 @@ mod stop;
 mod tmpfs;
 mod unattended;
 
-use support::{faketime, fixture, fleet, sandbox, skip, strace};
+use support::{faketime, fixture, fleet, postgres, sandbox, skip, strace};

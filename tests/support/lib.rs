@@ -15,6 +15,7 @@ pub mod faketime;
 pub mod fixture;
 pub mod fleet;
 pub mod ledger;
+pub mod postgres;
 pub mod sandbox;
 pub mod skip;
 pub mod strace;

@@ -1,0 +1,163 @@
+//! A PostgreSQL of a test's own: a cluster in a temporary directory, reached by a socket in it and by nothing else. The
+//! machine's own server is neither asked nor disturbed.
+
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use tempfile::TempDir;
+
+use crate::fixture::eventually;
+use crate::skip::skipped_but_on_ci;
+
+/// The user that nobody is: PostgreSQL refuses to be run by root.
+const NOBODY: u32 = 65534;
+
+/// Where Debian keeps the programs of each version.
+const VERSIONS: &str = "/usr/lib/postgresql";
+
+/// The port by which the socket is named.
+const PORT: &str = "5432";
+
+/// The role that owns the cluster.
+const USER: &str = "fleet";
+
+/// A running server; it is stopped, and all that it kept is removed, when this is dropped.
+pub struct Server {
+    dir: TempDir,
+    process: Child,
+    settings: Vec<String>,
+}
+
+impl Server {
+    /// One that loses what was written when the machine does, and is fast. `None` where PostgreSQL is not installed: the
+    /// test says that it was skipped, and on CI it fails.
+    pub fn start() -> Option<Self> {
+        Self::with(&["fsync=off", "full_page_writes=off"])
+    }
+
+    /// One that keeps what it says it has written.
+    pub fn durable() -> Option<Self> {
+        Self::with(&[])
+    }
+
+    fn with(settings: &[&str]) -> Option<Self> {
+        let Some(programs) = programs() else {
+            skipped_but_on_ci("PostgreSQL is not installed");
+            return None;
+        };
+        let dir = tempfile::Builder::new().prefix("pg-").tempdir().unwrap();
+        if runs_as_root() {
+            std::os::unix::fs::chown(dir.path(), Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+        initialise(&programs, dir.path());
+        let settings: Vec<String> = settings.iter().map(|&setting| setting.to_owned()).collect();
+        let process = start(&programs, dir.path(), &settings);
+        Some(Self { dir, process, settings })
+    }
+
+    /// As `--ledger` takes it: the database `postgres`, by the role that owns it.
+    pub fn url(&self) -> String {
+        self.url_of("postgres")
+    }
+
+    pub fn url_of(&self, database: &str) -> String {
+        let directory = self.dir.path().to_str().unwrap().replace('/', "%2F");
+        format!("postgres://{USER}@{directory}/{database}")
+    }
+
+    /// The process that all others of the server come from.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Lets `psql` carry out a statement, and returns what it says.
+    pub fn sql(&self, statement: &str) -> String {
+        let programs = programs().unwrap();
+        let mut psql = Command::new(programs.join("psql"));
+        psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h"]).arg(self.dir.path());
+        psql.args(["-p", PORT, "-U", USER, "-d", "postgres", "-c", statement]);
+        let output = psql.env_clear().current_dir("/").output().unwrap();
+        assert!(output.status.success(), "{statement}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+    }
+
+    /// As a crash would stop it: what was not written is lost.
+    pub fn crash(&mut self) {
+        signal(self.process.id(), "QUIT");
+        self.process.wait().unwrap();
+    }
+
+    /// Starts it again after [`Self::crash`].
+    pub fn start_again(&mut self) {
+        self.process = start(&programs().unwrap(), self.dir.path(), &self.settings);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if matches!(self.process.try_wait(), Ok(None)) {
+            signal(self.process.id(), "QUIT");
+            let _ = self.process.wait();
+        }
+    }
+}
+
+/// Where the programs of the newest version are; `None` where there are none.
+fn programs() -> Option<PathBuf> {
+    let versions = fs::read_dir(VERSIONS).into_iter().flatten().filter_map(Result::ok);
+    let numbered = versions.filter_map(|version| {
+        let number: u32 = version.file_name().to_str()?.parse().ok()?;
+        Some((number, version.path().join("bin")))
+    });
+    let newest = numbered.filter(|(_, bin)| bin.join("initdb").exists()).max();
+    let on_path = || {
+        let path = std::env::var_os("PATH")?;
+        std::env::split_paths(&path).find(|dir| dir.join("initdb").exists())
+    };
+    newest.map(|(_, bin)| bin).or_else(on_path)
+}
+
+fn runs_as_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    fs::metadata("/proc/self").unwrap().uid() == 0
+}
+
+/// A program of the server's, by somebody whom it lets run it.
+fn unprivileged(program: &Path, dir: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.env_clear().env("LC_ALL", "C").env("TZ", "UTC").current_dir(dir).stdin(Stdio::null());
+    if runs_as_root() {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    command
+}
+
+fn initialise(programs: &Path, dir: &Path) {
+    let mut initdb = unprivileged(&programs.join("initdb"), dir);
+    initdb.args(["-D", "data", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "-U", USER]);
+    let output = initdb.output().unwrap();
+    assert!(output.status.success(), "initdb: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn start(programs: &Path, dir: &Path, settings: &[String]) -> Child {
+    let log = fs::OpenOptions::new().create(true).append(true).open(dir.join("log")).unwrap();
+    let mut server = unprivileged(&programs.join("postgres"), dir);
+    server.args(["-D", "data", "-p", PORT, "-k"]).arg(dir).args(["-c", "listen_addresses="]);
+    server.args(settings.iter().flat_map(|setting| ["-c", setting]));
+    let mut process = server.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+    let is_ready = |pidfile: String| pidfile.lines().nth(7).is_some_and(|line| line.trim() == "ready");
+    eventually("the database takes connections", || {
+        let ended = process.try_wait().unwrap();
+        assert!(ended.is_none(), "PostgreSQL: {}", fs::read_to_string(dir.join("log")).unwrap());
+        let own = |pidfile: &String| pidfile.lines().next() == Some(&process.id().to_string());
+        fs::read_to_string(dir.join("data/postmaster.pid")).ok().filter(own).is_some_and(is_ready)
+    });
+    process
+}
+
+fn signal(process: u32, name: &str) {
+    let sent = Command::new("kill").args(["-s", name, &process.to_string()]).status();
+    assert!(sent.is_ok_and(|status| status.success()), "SIG{name} could not be sent");
+}
