@@ -16,7 +16,7 @@ use crate::audit::{Census, Fleet, Standard, examine, missing};
 use crate::config::AuditSettings;
 use crate::dialect::Dialect;
 use crate::inventory::{Inputs, InvalidRow, Selection, Vm};
-use crate::ledger::{Ledger, SANDBOX};
+use crate::ledger::{Ledger, LedgerError, SANDBOX};
 use crate::report::audit::AuditInfo;
 use listing::Listing;
 
@@ -36,8 +36,8 @@ pub(super) fn audit(settings: &AuditSettings) -> Result<u8, Failure> {
         min_severity: settings.min_severity,
         whole_fleet: settings.whole_fleet,
     };
-    let ledger = Ledger::open_read_only(&ledger.path).map_err(Refusal::from)?;
-    ledger.check_kind(&info.base_url).map_err(Refusal::from)?;
+    let ledger = Ledger::open_read_only(&ledger.path)?;
+    ledger.check_kind(&info.base_url)?;
     view(&ledger, |ledger| Ok(prepare(settings, ledger, &info)?.carry_out()?))
 }
 
@@ -46,7 +46,7 @@ fn prepare<'a>(
     settings: &AuditSettings,
     ledger: &'a Ledger,
     info: &'a AuditInfo,
-) -> Result<Listing<'a>, Refusal> {
+) -> Result<Listing<'a>, Failure> {
     Auditing::begin(ledger, settings, info)?.all(settings)
 }
 
@@ -63,8 +63,8 @@ struct Auditing<'a> {
 }
 
 impl<'a> Auditing<'a> {
-    fn begin(ledger: &'a Ledger, settings: &AuditSettings, info: &'a AuditInfo) -> Result<Self, Refusal> {
-        let listing = Listing::begin(settings, info)?;
+    fn begin(ledger: &'a Ledger, settings: &AuditSettings, info: &'a AuditInfo) -> Result<Self, Failure> {
+        let listing = Listing::begin(settings, info).map_err(Refusal::from)?;
         let mut census = Census::default();
         let dialect = settings.dialect;
         ledger.each_sighting(&info.base_url, dialect, &mut |id, last| census.add(id, last))?;
@@ -74,9 +74,9 @@ impl<'a> Auditing<'a> {
         Ok(Self { ledger, base_url: &info.base_url, dialect, standard, fleet, batch: Vec::new(), listing })
     }
 
-    fn all(mut self, settings: &AuditSettings) -> Result<Listing<'a>, Refusal> {
+    fn all(mut self, settings: &AuditSettings) -> Result<Listing<'a>, Failure> {
         let inventory = &settings.inventory;
-        let selection = inventory.selection.read()?;
+        let selection = inventory.selection.read().map_err(Refusal::from)?;
         let wanted = Wanted { inventory, selection: &selection, action: None, needs_rack: false };
         let past = Past {
             ledger: Some(self.ledger),
@@ -101,7 +101,7 @@ impl<'a> Auditing<'a> {
     }
 
     /// Looks VMs up in the order of the ledger, and lists what is found in that of the inventory.
-    fn examine_batch(&mut self) -> Result<(), Refusal> {
+    fn examine_batch(&mut self) -> Result<(), LedgerError> {
         let vms = mem::take(&mut self.batch);
         let mut in_order: Vec<usize> = (0..vms.len()).collect();
         in_order.sort_unstable_by(|&one, &other| vms[one].id.cmp(&vms[other].id));
@@ -117,11 +117,12 @@ impl<'a> Auditing<'a> {
     }
 
     /// The VMs that the inventory has not, as far as they are selected.
-    fn missing(&mut self, selection: &Selection, skipped: u64) -> Result<(), Refusal> {
+    fn missing(&mut self, selection: &Selection, skipped: u64) -> Result<(), Failure> {
         if skipped > 0 {
             return Err(Refusal::usage(anyhow::anyhow!(
                 "--whole-fleet needs every row: a VM whose row is skipped would look as if the inventory had it not"
-            )));
+            ))
+            .into());
         }
         for id in self.fleet.missing() {
             let Some(last) = self.ledger.sighting(self.base_url, self.dialect, &id)? else { continue };
@@ -135,7 +136,9 @@ impl<'a> Auditing<'a> {
 }
 
 impl Stage for Auditing<'_> {
-    fn select(&mut self, selected: &Selected<'_>) -> Result<(), Refusal> {
+    type Error = Failure;
+
+    fn select(&mut self, selected: &Selected<'_>) -> Result<(), Failure> {
         let Vm { id, name, action, expected, labels: _ } = selected.vm;
         // Labels may be long, and no finding is about them.
         self.batch.push(Vm {
@@ -145,10 +148,10 @@ impl Stage for Auditing<'_> {
             expected: expected.clone(),
             labels: Vec::new(),
         });
-        if self.batch.len() < BATCH { Ok(()) } else { self.examine_batch() }
+        if self.batch.len() < BATCH { Ok(()) } else { Ok(self.examine_batch()?) }
     }
 
-    fn skip(&mut self, _: &InvalidRow) -> Result<(), Refusal> {
+    fn skip(&mut self, _: &InvalidRow) -> Result<(), Failure> {
         Ok(())
     }
 

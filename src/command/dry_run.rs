@@ -6,7 +6,7 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 
 use super::exit;
-use super::failure::{Broken, Refusal};
+use super::failure::{Broken, Failure, Refusal};
 use super::job::{Course, course, job};
 use super::staging::{Past, Selected, Stage, Staged, Wanted, guard, stage};
 use super::stdout::print;
@@ -34,7 +34,7 @@ struct Prospect<'a> {
     warnings: Vec<String>,
 }
 
-pub(super) fn prepare(settings: &RunSettings) -> Result<Prepared, Refusal> {
+pub(super) fn prepare(settings: &RunSettings) -> Result<Prepared, Failure> {
     match Ledger::open_read_only(&settings.ledger.path) {
         Ok(ledger) => ledger.as_of_now(|ledger| foresee(settings, Some(ledger))),
         Err(LedgerError::Missing(_)) => foresee(settings, None),
@@ -57,11 +57,11 @@ impl Prepared {
 }
 
 /// Tells what the run would do; `None` where there is no ledger yet.
-fn foresee(settings: &RunSettings, ledger: Option<&Ledger>) -> Result<Prepared, Refusal> {
-    let selection = settings.inventory.selection.read()?;
+fn foresee(settings: &RunSettings, ledger: Option<&Ledger>) -> Result<Prepared, Failure> {
+    let selection = settings.inventory.selection.read().map_err(Refusal::from)?;
     let job = job(settings, &selection, None);
     let mut inputs = Inputs::default();
-    let prospect = match (course(ledger, &job, settings, &mut inputs)?, ledger) {
+    let prospect = match (course::<Failure>(ledger, &job, settings, &mut inputs)?, ledger) {
         (Course::GoOn(unfinished), Some(ledger)) => Prospect::of_rest(settings, &job, unfinished, ledger)?,
         (course, ledger) => {
             let wanted = Wanted::by_run(settings, &selection);
@@ -82,7 +82,7 @@ impl<'a> Prospect<'a> {
         job: &'a NewRun,
         unfinished: Unfinished,
         ledger: &Ledger,
-    ) -> Result<Self, Refusal> {
+    ) -> Result<Self, Failure> {
         let racks = ledger.pending(&unfinished.run)?;
         let rack = |PendingVms { rack_id, vms, known }| (rack_id, Rack { selected: vms, known });
         let racks = racks.into_iter().map(rack).collect();
@@ -97,7 +97,7 @@ impl<'a> Prospect<'a> {
         ledger: Option<&Ledger>,
         wanted: &Wanted<'_>,
         inputs: &mut Inputs,
-    ) -> Result<Self, Refusal> {
+    ) -> Result<Self, Failure> {
         let only_failed = match (ledger, &settings.only_failed) {
             (Some(ledger), Some(run)) => Some(ledger.find_run(run)?),
             (None, Some(run)) => return Err(LedgerError::UnknownRun(run.clone()).into()),
@@ -127,7 +127,9 @@ struct Counting<'a> {
 }
 
 impl Stage for Counting<'_> {
-    fn select(&mut self, selected: &Selected<'_>) -> Result<(), Refusal> {
+    type Error = Failure;
+
+    fn select(&mut self, selected: &Selected<'_>) -> Result<(), Failure> {
         let known = match self.past.ledger {
             Some(ledger) => {
                 ledger.last_rack(self.past.base_url, self.past.dialect, &selected.vm.id)?.is_some()
@@ -140,7 +142,7 @@ impl Stage for Counting<'_> {
         Ok(())
     }
 
-    fn skip(&mut self, _: &InvalidRow) -> Result<(), Refusal> {
+    fn skip(&mut self, _: &InvalidRow) -> Result<(), Failure> {
         Ok(())
     }
 

@@ -111,6 +111,13 @@ impl From<Broken> for Failure {
     }
 }
 
+/// Inventories are read while a command is prepared.
+impl From<InventoryError> for Failure {
+    fn from(error: InventoryError) -> Self {
+        Self::Refused(error.into())
+    }
+}
+
 /// Of a command that only reads: a ledger that is none, or has not what was asked for, is the user's to name otherwise; one
 /// that cannot be read is broken.
 impl From<LedgerError> for Failure {

@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 
 use super::failure::Refusal;
 use crate::config::RunSettings;
-use crate::inventory::{Inputs, Selection, identity};
-use crate::ledger::{Ledger, NewRun, SANDBOX, Unfinished};
+use crate::inventory::{Inputs, InventoryError, Selection, identity};
+use crate::ledger::{Ledger, LedgerError, NewRun, SANDBOX, Unfinished};
 use crate::resumption::{Origin, Resumption};
 use crate::stop::Stop;
 use crate::text::{counted, quoted};
@@ -67,13 +67,13 @@ impl Course {
     }
 }
 
-/// Decides how the job goes on.
-pub(super) fn course(
+/// Decides how the job goes on. What a ledger that cannot be read is to the command, its error type says.
+pub(super) fn course<E: From<Refusal> + From<InventoryError> + From<LedgerError>>(
     ledger: Option<&Ledger>,
     job: &NewRun,
     settings: &RunSettings,
     inputs: &mut Inputs,
-) -> Result<Course, Refusal> {
+) -> Result<Course, E> {
     let (true, Some(ledger)) = (settings.resume, ledger) else { return Ok(Course::Begin) };
     let mut files = inputs.digests(&settings.inventory.files)?;
     let Some(last) = ledger.unfinished(job, &files)? else { return Ok(Course::Begin) };
@@ -82,7 +82,7 @@ pub(super) fn course(
     match Resumption::of(last.stopped_by, then, Origin { files: &files, options: &job.options }) {
         Resumption::GoOn => Ok(Course::GoOn(last)),
         Resumption::Anew => Ok(Course::Supersede(last)),
-        Resumption::Braked(stop) => Err(braked(&last, stop, settings)),
+        Resumption::Braked(stop) => Err(braked(&last, stop, settings).into()),
     }
 }
 

@@ -41,7 +41,7 @@ fn prepare<'a>(settings: &RunSettings, plan: Plan<'a>) -> Result<Execution<'a>, 
     let job = job(settings, &selection, access.fingerprint());
     ledger.check_kind(&job.base_url)?;
     let mut inputs = Inputs::default();
-    let course = course(Some(&ledger), &job, settings, &mut inputs)?;
+    let course = course::<Refusal>(Some(&ledger), &job, settings, &mut inputs)?;
     if let Course::GoOn(unfinished) = course {
         let continued = Continued { ledger, run: unfinished.run, job };
         return go_on(continued, &access, api.world.as_deref(), plan);
@@ -105,6 +105,8 @@ struct Recording<'a> {
 }
 
 impl Stage for Recording<'_> {
+    type Error = Refusal;
+
     fn select(&mut self, selected: &Selected<'_>) -> Result<(), Refusal> {
         // A row without an action is invalid where none is typed.
         let Some(action) = self.action.or(selected.vm.action) else { return Ok(()) };

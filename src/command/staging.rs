@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::failure::Refusal;
 use crate::config::{InventorySettings, RunSettings};
 use crate::dialect::Dialect;
-use crate::inventory::{Event, Inputs, InvalidRow, Reading, Selection, Unmatched, Vm, read};
+use crate::inventory::{Event, Inputs, InvalidRow, InventoryError, Reading, Selection, Unmatched, Vm, read};
 use crate::ledger::{LastInventory, Ledger, LedgerError, NewRun, RunKey};
 use crate::shrink::{Guard, Share};
 use crate::text::{counted, escape, escape_path};
@@ -39,8 +39,11 @@ pub(super) struct Selected<'a> {
 
 /// Where selected VMs go.
 pub(super) trait Stage {
-    fn select(&mut self, selected: &Selected<'_>) -> Result<(), Refusal>;
-    fn skip(&mut self, row: &InvalidRow) -> Result<(), Refusal>;
+    /// What a ledger that cannot be read is to the command.
+    type Error: From<Refusal> + From<InventoryError> + From<LedgerError>;
+
+    fn select(&mut self, selected: &Selected<'_>) -> Result<(), Self::Error>;
+    fn skip(&mut self, row: &InvalidRow) -> Result<(), Self::Error>;
     /// Every valid VM, selected or not.
     fn see(&mut self, vm: &Vm);
 }
@@ -92,27 +95,38 @@ pub(super) fn guard(
 
 /// Reads an inventory onto a stage. With an invalid row and no `--skip-invalid`, too few VMs, or nothing
 /// selected, it ends in an error.
-pub(super) fn stage(
+pub(super) fn stage<S: Stage>(
     wanted: &Wanted<'_>,
     past: &Past<'_>,
     inputs: &mut Inputs,
-    stage: &mut impl Stage,
-) -> Result<Staged, Refusal> {
-    let InventorySettings { files, reading, skip_invalid, .. } = wanted.inventory;
+    stage: &mut S,
+) -> Result<Staged, S::Error> {
+    let InventorySettings { files, reading, .. } = wanted.inventory;
     let unmatched = Unmatched::new(wanted.selection);
     let mut selecting = Selecting { wanted, past, unmatched, stage, tally: Tally::default() };
     let reading = read(files, inputs, reading, &mut |event| selecting.take(event))?;
     let Selecting { unmatched, tally, .. } = selecting;
+    Ok(staged(wanted.inventory, past, reading, &unmatched, tally)?)
+}
+
+/// What was read, if it is fit to be gone on with.
+fn staged(
+    inventory: &InventorySettings,
+    past: &Past<'_>,
+    reading: Reading,
+    unmatched: &Unmatched<'_>,
+    tally: Tally,
+) -> Result<Staged, Refusal> {
     if reading.rows() == 0 {
-        return Err(empty(files));
+        return Err(empty(&inventory.files));
     }
-    if reading.invalid > 0 && !skip_invalid {
+    if reading.invalid > 0 && !inventory.skip_invalid {
         return Err(refuse(&tally.shown, reading.invalid));
     }
     if let Some(guard) = &past.shrink {
         guard.check(reading.vms)?;
     }
-    let warnings = [warnings(&tally, &reading, &unmatched), unmatched.warnings(&reading)].concat();
+    let warnings = [warnings(&tally, &reading, unmatched), unmatched.warnings(&reading)].concat();
     if tally.selected == 0 {
         let nothing = "nothing selected: no VM of the inventory matches; nothing was called".to_owned();
         let lines: Vec<String> = std::iter::once(nothing).chain(warnings).collect();
@@ -179,7 +193,7 @@ struct Tally {
 }
 
 impl<S: Stage> Selecting<'_, S> {
-    fn take(&mut self, event: Event) -> Result<(), Refusal> {
+    fn take(&mut self, event: Event) -> Result<(), S::Error> {
         match event {
             Event::Vm(vm) => self.vm(&vm),
             Event::Repeat { .. } => Ok(()),
@@ -193,7 +207,7 @@ impl<S: Stage> Selecting<'_, S> {
         }
     }
 
-    fn vm(&mut self, vm: &Vm) -> Result<(), Refusal> {
+    fn vm(&mut self, vm: &Vm) -> Result<(), S::Error> {
         self.stage.see(vm);
         let own_rack = vm.expected.rack_id.as_deref();
         let asked = match own_rack {

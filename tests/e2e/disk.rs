@@ -282,7 +282,16 @@ fn a_damaged_ledger_is_told_from_a_sound_one_before_the_first_call() {
         let outcome = fixture.run(command).exits(2);
         outcome.assert_in_stderr("the ledger is damaged");
     }
-    for command in [&["runs"][..], &["history", "10000"], &["report"], &["diff", "latest", "latest"]] {
+    let dry_run = [&RUN[..], &["--dry-run"]].concat();
+    for command in [
+        &["runs"][..],
+        &["runs", "--pin", "latest"],
+        &["history", "10000"],
+        &["report"],
+        &["diff", "latest", "latest"],
+        &["audit", "fleet.csv"],
+        &dry_run,
+    ] {
         fixture.run(command).exits(1).assert_in_stderr("the ledger is damaged");
     }
     assert_eq!(sandbox.calls().len(), calls);
