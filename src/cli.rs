@@ -25,7 +25,8 @@ pub use options::{
 };
 pub use report::ReportArgs;
 pub use run::{
-    BrakeArgs, ConnectionArgs, EndpointArgs, PaceArgs, RehearsalArgs, ReportingArgs, ResumeArgs, RunArgs,
+    BrakeArgs, CallingArgs, ConnectionArgs, EndpointArgs, PaceArgs, RehearsalArgs, ReportingArgs, ResumeArgs,
+    RunArgs,
 };
 pub use sandbox::{
     SandboxArgs, TypedLimitKind, TypedRateLimitForm, TypedRateLimitHeaders, TypedRetryAfter, TypedTimestamps,

@@ -63,15 +63,7 @@ pub struct RunArgs {
     #[arg(help_heading = SELECTION)]
     pub only_failed: Option<String>,
     #[command(flatten)]
-    pub pace: PaceArgs,
-    #[command(flatten)]
-    pub brakes: BrakeArgs,
-    #[command(flatten)]
-    pub reports: ReportingArgs,
-    #[command(flatten)]
-    pub connection: ConnectionArgs,
-    #[command(flatten)]
-    pub rehearsal: RehearsalArgs,
+    pub calling: CallingArgs,
 }
 
 /// Go on with a run that was stopped, or that died
@@ -90,6 +82,13 @@ pub struct ResumeArgs {
     #[arg(value_name = "RUN")]
     pub run: Option<String>,
 
+    #[command(flatten)]
+    pub calling: CallingArgs,
+}
+
+/// How VMs are called, whatever they were found by.
+#[derive(Debug, Args)]
+pub struct CallingArgs {
     #[command(flatten)]
     pub pace: PaceArgs,
     #[command(flatten)]

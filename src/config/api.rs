@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::key::credential;
 use crate::api::ProxyUrl;
-use crate::cli::{ConnectionArgs, PaceArgs, RehearsalArgs};
+use crate::cli::CallingArgs;
 
 /// How calls get to the API.
 #[derive(Debug, Clone)]
@@ -25,7 +25,8 @@ pub(crate) struct ApiSettings {
 }
 
 impl ApiSettings {
-    pub(super) fn of(connection: &ConnectionArgs, pace: &PaceArgs, rehearsal: &RehearsalArgs) -> Self {
+    pub(super) fn of(calling: &CallingArgs) -> Self {
+        let CallingArgs { connection, pace, rehearsal, .. } = calling;
         Self {
             key_file: connection.api_key_file.clone(),
             ca_file: connection.ca_file.clone(),

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 
 use crate::brake::{Canary, Limits};
-use crate::cli::{BrakeArgs, PaceArgs};
+use crate::cli::{BrakeArgs, CallingArgs};
 use crate::dialect::Dialect;
 use crate::pace::Ceiling;
 use crate::reconcile::Settings;
@@ -19,7 +19,8 @@ pub(crate) struct CallSettings {
 }
 
 impl CallSettings {
-    pub(super) fn of(pace: &PaceArgs, brakes: &BrakeArgs, dialect: Dialect) -> Self {
+    pub(super) fn of(calling: &CallingArgs, dialect: Dialect) -> Self {
+        let CallingArgs { pace, brakes, .. } = calling;
         let reconcile = Settings {
             concurrency: pace.concurrency,
             rack_concurrency: pace.rack_concurrency,

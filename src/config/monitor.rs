@@ -18,9 +18,9 @@ pub(crate) struct MonitorSettings {
 impl MonitorSettings {
     /// `None` where nobody is to be told: none was named, or the command calls nothing.
     pub(super) fn of(command: &Command) -> Option<Self> {
-        let (reports, connection, rehearsal) = match command {
-            Command::Run(run) if !run.dry_run => (&run.reports, &run.connection, &run.rehearsal),
-            Command::Resume(resume) => (&resume.reports, &resume.connection, &resume.rehearsal),
+        let calling = match command {
+            Command::Run(run) if !run.dry_run => &run.calling,
+            Command::Resume(resume) => &resume.calling,
             Command::Run(_)
             | Command::Report(_)
             | Command::Runs(_)
@@ -32,10 +32,10 @@ impl MonitorSettings {
             | Command::Man { .. } => return None,
         };
         Some(Self {
-            url: reports.ping_url.clone()?,
-            ca_file: connection.ca_file.clone(),
-            proxy: connection.proxy.clone(),
-            sandbox: rehearsal.sandbox,
+            url: calling.reports.ping_url.clone()?,
+            ca_file: calling.connection.ca_file.clone(),
+            proxy: calling.connection.proxy.clone(),
+            sandbox: calling.rehearsal.sandbox,
         })
     }
 }

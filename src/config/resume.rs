@@ -38,8 +38,8 @@ pub(crate) struct ResumeSettings {
 impl ResumeRequest {
     pub(super) fn of(common: &CommonArgs, typed: ResumeArgs, layers: Layers) -> Result<Self, ConfigError> {
         Ok(Self {
-            ledger: LedgerSettings::of(common, typed.rehearsal.sandbox)?,
-            lock_timeout: typed.connection.lock_timeout,
+            ledger: LedgerSettings::of(common, typed.calling.rehearsal.sandbox)?,
+            lock_timeout: typed.calling.connection.lock_timeout,
             run: typed.run,
             layers,
         })
@@ -56,9 +56,9 @@ impl ResumeRequest {
             return Err(ConfigError::NotAResume);
         };
         Ok(ResumeSettings {
-            api: ApiSettings::of(&typed.connection, &typed.pace, &typed.rehearsal),
-            calls: CallSettings::of(&typed.pace, &typed.brakes, dialect),
-            reports: ReportingSettings::of(&typed.reports)?,
+            api: ApiSettings::of(&typed.calling),
+            calls: CallSettings::of(&typed.calling, dialect),
+            reports: ReportingSettings::of(&typed.calling.reports)?,
             options: recorded(&in_force),
         })
     }

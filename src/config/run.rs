@@ -50,12 +50,12 @@ impl RunSettings {
         in_force: &[Setting],
         layers: Layers,
     ) -> Result<Self, ConfigError> {
-        let RunArgs { inventory, action, inventory_options, selection, connection, rehearsal, .. } = &typed;
+        let RunArgs { inventory, action, inventory_options, selection, calling, .. } = &typed;
         let dialect = typed.endpoint.api;
         Ok(Self {
-            ledger: LedgerSettings::of(common, rehearsal.sandbox)?,
-            lock_timeout: connection.lock_timeout,
-            api: ApiSettings::of(connection, &typed.pace, rehearsal),
+            ledger: LedgerSettings::of(common, calling.rehearsal.sandbox)?,
+            lock_timeout: calling.connection.lock_timeout,
+            api: ApiSettings::of(calling),
             inventory: InventorySettings::of(
                 inventory,
                 dialect,
@@ -66,8 +66,8 @@ impl RunSettings {
             action: *action,
             resume: typed.resume,
             max_shrink: typed.max_shrink,
-            calls: CallSettings::of(&typed.pace, &typed.brakes, dialect),
-            reports: ReportingSettings::of(&typed.reports)?,
+            calls: CallSettings::of(calling, dialect),
+            reports: ReportingSettings::of(&calling.reports)?,
             options: recorded(in_force),
             typed: layers.args,
             base_url: typed.endpoint.base_url,

@@ -20,7 +20,8 @@ use crate::api::Attempt;
 use crate::brake::Brake;
 use crate::pace::Pace;
 use crate::stop::Stop;
-use api::SimulatedApi;
+use crate::vm::VmId;
+use api::{Sent, SimulatedApi};
 use book::Book;
 use judge::Judge;
 use plan::{Plan, Trouble};
@@ -78,13 +79,13 @@ impl<'a> World<'a> {
     fn does(&mut self, command: Command) {
         match command {
             Command::Call { flight, vm, .. } => {
-                let since_begun = self.leaves();
-                let attempt = self.api.call(&vm, self.now, since_begun, self.in_flight, &mut self.chance);
+                let sent = self.leaves(&vm);
+                let attempt = self.api.call(&sent, &mut self.chance);
                 self.comes(attempt.latency, Coming::Answer(flight, Box::new(attempt)));
             }
             Command::Look { flight, vm, .. } => {
-                let since_begun = self.leaves();
-                let attempt = self.api.look(&vm, self.now, since_begun, self.in_flight, &mut self.chance);
+                let sent = self.leaves(&vm);
+                let attempt = self.api.look(&sent, &mut self.chance);
                 self.comes(attempt.latency, Coming::Answer(flight, Box::new(attempt)));
             }
             Command::Claim { .. } => self.book.claim(command),
@@ -96,10 +97,10 @@ impl<'a> World<'a> {
         }
     }
 
-    /// A call leaves, so long after the run began.
-    fn leaves(&mut self) -> Duration {
+    fn leaves<'v>(&mut self, vm: &'v VmId) -> Sent<'v> {
         self.in_flight += 1;
-        self.now.at - self.begun.at
+        let since_begun = self.now.at - self.begun.at;
+        Sent { vm, now: self.now, since_begun, in_flight: self.in_flight }
     }
 
     /// As the shell does it, after each event.

@@ -12,10 +12,8 @@ use super::output::{Output, Place};
 
 /// The formats of one kind of document, told apart by the end of a file's name where none is named.
 pub trait FileFormat: fmt::Debug + Copy + 'static {
-    const ALL: &'static [Self];
-
-    /// The end of such a file's name, with its dot.
-    fn extension(self) -> &'static str;
+    /// Each with the end of such a file's name.
+    const ALL: &'static [(Self, &'static str)];
 
     /// Why a name is none of these, where it ends in none of `extensions`.
     fn unknown(name: &Path, extensions: &str) -> String;
@@ -23,7 +21,7 @@ pub trait FileFormat: fmt::Debug + Copy + 'static {
     /// The format that a name says, in upper or lower case.
     fn of_name(name: &Path) -> Option<Self> {
         let name = name.to_string_lossy().to_ascii_lowercase();
-        Self::ALL.iter().copied().find(|format| name.ends_with(format.extension()))
+        Self::ALL.iter().find(|(_, extension)| name.ends_with(extension)).map(|(format, _)| *format)
     }
 }
 
@@ -40,7 +38,7 @@ impl<F: FileFormat> ReportFile<F> {
         match F::of_name(&path) {
             Some(format) => Ok(Self { path, format }),
             None => {
-                let extensions: Vec<_> = F::ALL.iter().map(|format| format.extension()).collect();
+                let extensions: Vec<_> = F::ALL.iter().map(|(_, extension)| *extension).collect();
                 let reason = F::unknown(&path, &extensions.join(", "));
                 Err(ReportError::UnknownFormat { path, reason })
             }

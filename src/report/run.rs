@@ -26,19 +26,14 @@ pub enum Format {
 }
 
 impl FileFormat for Format {
-    const ALL: &'static [Self] =
-        &[Self::Csv, Self::Json, Self::JsonLines, Self::Html, Self::Junit, Self::Prometheus];
-
-    fn extension(self) -> &'static str {
-        match self {
-            Self::Csv => ".csv",
-            Self::Json => ".json",
-            Self::JsonLines => ".jsonl",
-            Self::Html => ".html",
-            Self::Junit => ".junit.xml",
-            Self::Prometheus => ".prom",
-        }
-    }
+    const ALL: &'static [(Self, &'static str)] = &[
+        (Self::Csv, ".csv"),
+        (Self::Json, ".json"),
+        (Self::JsonLines, ".jsonl"),
+        (Self::Html, ".html"),
+        (Self::Junit, ".junit.xml"),
+        (Self::Prometheus, ".prom"),
+    ];
 
     fn unknown(name: &Path, extensions: &str) -> String {
         match name == "-" {
@@ -186,7 +181,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let outputs: Vec<_> = Format::ALL
             .iter()
-            .map(|format| directory.path().join(format!("report{}", format.extension())))
+            .map(|(_, extension)| directory.path().join(format!("report{extension}")))
             .collect();
         let rows = rows();
         check_outputs(&outputs).unwrap();

@@ -231,7 +231,7 @@ fn accounts(format: Format, report: &str) -> Vec<(&'static str, Account)> {
 
 /// Runs `args` with every format for output, and compares all that they and the recaps say, each with each.
 fn told_by_all(fixture: &Fixture, args: &[&str], exit_code: i32) -> Account {
-    let files = Format::ALL.iter().map(|format| format!("all{}", format.extension())).collect::<Vec<_>>();
+    let files = Format::ALL.iter().map(|(_, extension)| format!("all{extension}")).collect::<Vec<_>>();
     let outputs = files.iter().flat_map(|file| ["-o", file]);
     let outcome = fixture.run(&args.iter().copied().chain(outputs).collect::<Vec<_>>()).exits(exit_code);
     let recap = fixture.run(&["report", "--format", "json"]).exits(0);
@@ -239,7 +239,7 @@ fn told_by_all(fixture: &Fixture, args: &[&str], exit_code: i32) -> Account {
     let mut all: Vec<_> = Format::ALL
         .iter()
         .zip(&files)
-        .flat_map(|(&format, file)| accounts(format, &fixture.read(file)))
+        .flat_map(|((format, _), file)| accounts(*format, &fixture.read(file)))
         .collect();
     all.push(("the recap in text", recap_in_text(&outcome.stdout)));
     all.push(("the recap in JSON", summary_of_json(&recap["summary"])));

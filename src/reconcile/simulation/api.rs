@@ -49,6 +49,17 @@ const LASTING: [Fate; 7] = [
     Fate::Unavailable(600),
 ];
 
+/// A call that leaves.
+#[derive(Debug)]
+pub(super) struct Sent<'v> {
+    pub(super) vm: &'v VmId,
+    pub(super) now: Now,
+    /// How long the run has lasted.
+    pub(super) since_begun: Duration,
+    /// Calls under way, this one among them.
+    pub(super) in_flight: usize,
+}
+
 #[derive(Debug)]
 pub(super) struct SimulatedApi<'a> {
     plan: &'a Plan,
@@ -70,66 +81,46 @@ impl<'a> SimulatedApi<'a> {
         }
     }
 
-    /// A call leaves, as one of `in_flight`. Returns what it comes to, and after how long.
-    pub(super) fn call(
-        &mut self,
-        vm: &VmId,
-        now: Now,
-        since_begun: Duration,
-        in_flight: usize,
-        chance: &mut fastrand::Rng,
-    ) -> Attempt {
-        let attempt = self.attempt(vm, now, since_begun, in_flight, chance);
+    /// Returns what a call comes to, and after how long.
+    pub(super) fn call(&mut self, sent: &Sent<'_>, chance: &mut fastrand::Rng) -> Attempt {
+        let attempt = self.attempt(sent, chance);
         if attempt.result.is_ok() || attempt.may_have_applied() && chance.bool() {
-            let is_new = self.done.insert(position(vm));
-            assert!(is_new || !self.plan.settings.looks, "VM {vm} is asked for what was done already");
+            let is_new = self.done.insert(position(sent.vm));
+            assert!(is_new || !self.plan.settings.looks, "VM {} is asked for what was done already", sent.vm);
         }
         attempt
     }
 
     /// The same of a look, which does nothing.
-    pub(super) fn look(
-        &mut self,
-        vm: &VmId,
-        now: Now,
-        since_begun: Duration,
-        in_flight: usize,
-        chance: &mut fastrand::Rng,
-    ) -> Attempt {
-        let mut attempt = self.attempt(vm, now, since_begun, in_flight, chance);
+    pub(super) fn look(&mut self, sent: &Sent<'_>, chance: &mut fastrand::Rng) -> Attempt {
+        let mut attempt = self.attempt(sent, chance);
         match &mut attempt.result {
-            Ok(answer) => *answer = answer.take().filter(|_| self.done.contains(&position(vm))),
+            Ok(answer) => *answer = answer.take().filter(|_| self.done.contains(&position(sent.vm))),
             Err(fault) => fault.may_have_applied = false,
         }
         attempt
     }
 
-    fn attempt(
-        &mut self,
-        vm: &VmId,
-        now: Now,
-        since_begun: Duration,
-        in_flight: usize,
-        chance: &mut fastrand::Rng,
-    ) -> Attempt {
-        let fate = self.fate(position(vm), since_begun, in_flight, chance);
+    fn attempt(&mut self, sent: &Sent<'_>, chance: &mut fastrand::Rng) -> Attempt {
+        let fate = self.fate(sent, chance);
         let latency = match fate {
             Fate::Hampered => Duration::ZERO,
             Fate::Silence => self.plan.settings.timeout,
             _ => Duration::from_millis(chance.u64(self.plan.faults.latency.clone())),
         };
         let mut attempt = attempt(fate);
-        (attempt.sent_at, attempt.latency) = (now.date, latency);
-        attempt.date = attempt.is_answered().then_some(now.date);
+        (attempt.sent_at, attempt.latency) = (sent.now.date, latency);
+        attempt.date = attempt.is_answered().then_some(sent.now.date);
         if attempt.is_answered() && self.plan.faults.announces {
             attempt.announced = self.announced();
         }
         attempt
     }
 
-    fn fate(&mut self, position: i64, at: Duration, in_flight: usize, chance: &mut fastrand::Rng) -> Fate {
+    fn fate(&mut self, sent: &Sent<'_>, chance: &mut fastrand::Rng) -> Fate {
+        let (position, at) = (position(sent.vm), sent.since_begun);
         let faults = &self.plan.faults;
-        if faults.descriptors.is_some_and(|most| in_flight > most) {
+        if faults.descriptors.is_some_and(|most| sent.in_flight > most) {
             return Fate::Hampered;
         }
         if faults.outage.as_ref().is_some_and(|outage| outage.contains(&at)) {

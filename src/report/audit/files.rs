@@ -127,16 +127,8 @@ pub enum Format {
 }
 
 impl FileFormat for Format {
-    const ALL: &'static [Self] = &[Self::Csv, Self::Json, Self::JsonLines, Self::Html];
-
-    fn extension(self) -> &'static str {
-        match self {
-            Self::Csv => ".csv",
-            Self::Json => ".json",
-            Self::JsonLines => ".jsonl",
-            Self::Html => ".html",
-        }
-    }
+    const ALL: &'static [(Self, &'static str)] =
+        &[(Self::Csv, ".csv"), (Self::Json, ".json"), (Self::JsonLines, ".jsonl"), (Self::Html, ".html")];
 
     fn unknown(_: &Path, extensions: &str) -> String {
         format!("findings are written to a file whose name ends in one of {extensions}")

@@ -132,15 +132,8 @@ pub enum Format {
 }
 
 impl FileFormat for Format {
-    const ALL: &'static [Self] = &[Self::Csv, Self::Json, Self::JsonLines];
-
-    fn extension(self) -> &'static str {
-        match self {
-            Self::Csv => ".csv",
-            Self::Json => ".json",
-            Self::JsonLines => ".jsonl",
-        }
-    }
+    const ALL: &'static [(Self, &'static str)] =
+        &[(Self::Csv, ".csv"), (Self::Json, ".json"), (Self::JsonLines, ".jsonl")];
 
     fn unknown(_: &Path, extensions: &str) -> String {
         format!("a comparison is written to a file whose name ends in one of {extensions}")
