@@ -9,10 +9,11 @@ use super::fault::{EdgeError, Fault, Lie, ServerError};
 use super::json::json;
 use super::limit::Standing;
 use super::problem::{self, FAULT, Problem, Stamp, TOO_MANY_REQUESTS};
-use super::route::{Dialect, Route};
+use super::route::{Route, dialect_of};
 use super::routed::Routed;
 use super::wire::{AllocationText, Envelope, EnvelopeData, RefusedEnvelope, TooMany, rfc3339};
 use super::{RetryAfter, Settings};
+use crate::dialect::Dialect;
 
 /// An answer, still to be dated and sent.
 #[derive(Debug)]
@@ -117,7 +118,7 @@ impl Answer {
         let mut response = Response::new(self.body(sending));
         *response.status_mut() = self.status;
         let map = response.headers_mut();
-        map.insert(CONTENT_TYPE, HeaderValue::from_static(self.content_type(Dialect::of(sending.path))));
+        map.insert(CONTENT_TYPE, HeaderValue::from_static(self.content_type(dialect_of(sending.path))));
         if let Some(dated) = sending.dated {
             insert(map, DATE.as_str(), &http_date(dated));
         }
@@ -158,7 +159,7 @@ impl Answer {
     fn body(&self, sending: &Sending<'_>) -> Vec<u8> {
         let timestamp = sending.dated.map(rfc3339);
         let &Sending { path, request_id, .. } = sending;
-        let dialect = Dialect::of(path);
+        let dialect = dialect_of(path);
         match (&self.content, dialect) {
             (Content::Allocation { created, allocation }, _) => {
                 let data = EnvelopeData { created: *created, allocation };

@@ -6,8 +6,8 @@ use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::route::Dialect;
 use super::scope::{InvalidScope, Scopes};
+use crate::dialect::Dialect;
 
 /// Which API keys are accepted.
 #[derive(Debug, Clone)]

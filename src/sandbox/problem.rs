@@ -5,8 +5,8 @@ use serde::Serialize;
 
 use super::fault::{Conflict, ServerError};
 use super::json::json;
-use super::route::Dialect;
 use super::state::Refusal;
+use crate::dialect::Dialect;
 
 /// An error as either dialect can write it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,10 +12,11 @@ use super::key::{Keys, key_of};
 use super::limit::Standing;
 use super::list::{self, Query};
 use super::problem::{self, Problem};
-use super::route::{Dialect, Kind, Route};
+use super::route::{Kind, Route};
 use super::scope::Scope;
 use super::state::{Effect, State};
 use super::{v1, v2};
+use crate::dialect::Dialect;
 use crate::vm::Action;
 
 /// What the API makes of one call.

@@ -5,28 +5,13 @@ use std::str::FromStr;
 
 use axum::http::Method;
 
+use crate::dialect::Dialect;
+
 const LIST: &str = "/api/v2/vps";
 
-/// In which way a request is written and answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Dialect {
-    V1,
-    V2,
-}
-
-impl Dialect {
-    /// That of a path, whether it leads anywhere or not.
-    pub(super) fn of(path: &str) -> Self {
-        if path.starts_with("/api/v2/") { Self::V2 } else { Self::V1 }
-    }
-
-    /// As it is written in the record.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::V1 => "v1",
-            Self::V2 => "v2",
-        }
-    }
+/// That of a path, whether it leads anywhere or not.
+pub(super) fn dialect_of(path: &str) -> Dialect {
+    if path.starts_with("/api/v2/") { Dialect::V2 } else { Dialect::V1 }
 }
 
 /// What a request is: only a call may change anything.

@@ -17,9 +17,10 @@ use super::limit::{Limit, Limiter, Standing};
 use super::nullable::Nullable;
 use super::profile::Profile;
 use super::rack::{Rack, RackIndex};
-use super::route::{Dialect, Kind};
+use super::route::Kind;
 use super::vps::VpsId;
 use super::world::World;
+use crate::dialect::Dialect;
 use crate::vm::Action;
 
 /// When allocations older than the sandbox were made, in microseconds since 1970: the documented example's moment.

@@ -9,7 +9,8 @@ use std::str::FromStr;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-const PREFIX: &str = "vps_";
+use crate::dialect::{Dialect, VPS};
+
 /// How the ids begin that the sandbox makes up; 19 digits follow.
 const MADE_UP: &[u8] = b"01hxa3b";
 
@@ -60,11 +61,9 @@ impl FromStr for VpsId {
     type Err = InvalidVpsId;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let ulid = text.strip_prefix(PREFIX).ok_or(InvalidVpsId)?;
-        let is_crockford = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'z') && !b"ilou".contains(&byte);
-        let ulid = ulid.as_bytes().try_into().map_err(|_| InvalidVpsId)?;
-        let id = Self(ulid);
-        if id.0.into_iter().all(is_crockford) { Ok(id) } else { Err(InvalidVpsId) }
+        Dialect::V2.vm_id(text).map_err(|_| InvalidVpsId)?;
+        let ulid = text.strip_prefix(VPS).and_then(|ulid| ulid.as_bytes().try_into().ok());
+        ulid.map(Self).ok_or(InvalidVpsId)
     }
 }
 
@@ -78,7 +77,7 @@ impl TryFrom<String> for VpsId {
 
 impl fmt::Display for VpsId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{PREFIX}{}", self.ulid())
+        write!(f, "{VPS}{}", self.ulid())
     }
 }
 
@@ -132,7 +131,7 @@ mod tests {
 
     #[test]
     fn an_id_is_26_characters_of_crockfords_base_32_in_lower_case() {
-        for text in ["vps_01hxa3b4c5d6e7f8g9h0j1k2m3", "vps_zzzzzzzzzzzzzzzzzzzzzzzzzz"] {
+        for text in ["vps_01hxa3b4c5d6e7f8g9h0j1k2m3", "vps_7zzzzzzzzzzzzzzzzzzzzzzzzz"] {
             assert_eq!(id(text).to_string(), text);
         }
         for text in [
@@ -147,6 +146,8 @@ mod tests {
             "vps_01hxa3b4c5d6e7f8g9h0j1k2é",
             "vm_01hxa3b4c5d6e7f8g9h0j1k2m3",
             "vps_../x",
+            "vps_8zzzzzzzzzzzzzzzzzzzzzzzzz",
+            "vps_zzzzzzzzzzzzzzzzzzzzzzzzzz",
         ] {
             assert_eq!(text.parse::<VpsId>(), Err(InvalidVpsId), "{text}");
         }

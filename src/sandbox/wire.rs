@@ -160,7 +160,7 @@ impl<'a> From<&'a Call> for CallLine<'a> {
     fn from(call: &'a Call) -> Self {
         Self {
             at: call.at.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string(),
-            dialect: call.dialect.name(),
+            dialect: call.dialect.as_str(),
             kind: call.kind.name(),
             vmid: call.vmid.as_deref(),
             action: call.action,
