@@ -49,6 +49,7 @@ pub(crate) use v1::tests::attempt as answered;
 
 use crate::clock;
 use crate::dialect::Dialect;
+use crate::outcome::Failure;
 use crate::vm::{Action, VmId};
 use announced::Stated;
 use clip::clip;
@@ -123,6 +124,9 @@ impl Api {
         let mut attempt = self.attempt(purpose, Departure::at_once(), get).await;
         if let Err(fault) = &mut attempt.result {
             fault.may_have_applied = false;
+            if (fault.failure, fault.meaning) == (Failure::Forbidden, Meaning::Final) {
+                fault.message.push_str("; a look needs a key with the scope read:vm");
+            }
         }
         attempt
     }

@@ -1,7 +1,14 @@
 //! The two dialects of the API, `--api v1` and `--api v2`: whose ids are meant, how each is called, and what is kept apart.
 
+use std::collections::HashMap;
+
+use serde_json::{Value, json};
+
+use crate::answers::asked;
+use crate::dialect::Dialect::V2;
 use crate::fixture::Fixture;
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Sandbox, Transport, asked_twice};
+use crate::script::{Api, Speech, Step};
 
 /// VM 10000 of v1, as the sandbox's v2 calls it.
 const VPS: &str = "vps_01hxa3b0000000000000010000";
@@ -94,4 +101,127 @@ fn a_run_goes_on_in_the_dialect_that_it_began_in() {
     assert_eq!(outcome.report()["run"]["options"]["api"], "v2");
     assert!(sandbox.calls().iter().all(|call| call.dialect == "v2"));
     assert_eq!(outcome.vmids().len(), 2);
+}
+
+#[test]
+fn a_key_that_may_call_and_not_look_hides_no_lost_answer() {
+    let keys = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(keys.path(), "writer write:network\na-key\n").unwrap();
+    let keys = keys.path().to_str().unwrap();
+    let sandbox = Sandbox::start(&["--key-file", keys, "--rack-fault", "dc1r27=500-after"]);
+    let mut fixture = Fixture::at(&sandbox).speaking(V2);
+    fixture.write_fleet("vmid\n10000\n10006\n10020\n");
+    let run = ["run", "fleet.csv", "--action", "allocate", "--rate", "none"];
+    fixture.set("HOSTUP_API_KEY", "writer");
+    let outcome = fixture.run(&run).exits(3);
+    assert_eq!(outcome.vms_that_are("failed"), ["10000", "10006"]);
+    for row in outcome.rows().iter().filter(|row| row["outcome"] == "failed") {
+        assert_eq!((&row["failure"], &row["may_have_applied"]), (&json!("forbidden"), &json!(true)), "{row}");
+        assert_eq!((&row["attempts"], &row["http_status"]), (&json!(2), &json!(403)), "{row}");
+        assert!(
+            row["error"].as_str().unwrap().ends_with("a look needs a key with the scope read:vm"),
+            "{row}"
+        );
+    }
+    outcome.assert_in_stdout("read:vm");
+
+    // Under a key that may look, the next run tells what was lost, and calls for none of them again.
+    fixture.set("HOSTUP_API_KEY", "a-key");
+    sandbox.set_fault("dc1r27", None);
+    let verdicts = fixture.run(&run).exits(0).verdicts();
+    assert_eq!(
+        verdicts,
+        ["10000 created lost_answer", "10006 unchanged server_clock", "10020 unchanged ledger"]
+    );
+    let calls = sandbox.calls();
+    assert!(asked_twice(calls.iter().filter(|call| call.vmid != "10020")).is_none(), "{calls:?}");
+}
+
+/// A look that finds an old allocation, but for what `edit` makes of it.
+fn looked(edit: fn(&mut Value)) -> Step {
+    let mut body = V2.success_body(false, 100_000);
+    body["created"] = Value::Null;
+    edit(&mut body);
+    V2.says(200, &body).into()
+}
+
+/// What a look finds after a call whose answer was lost, and whether `allocate` and `refresh_next_hop` are done then.
+type Found = (&'static str, fn() -> Step, [bool; 2]);
+
+const FOUND: [Found; 15] = [
+    ("what is suggested", || looked(|_| {}), [true, true]),
+    ("nothing", || V2.nothing().into(), [false, false]),
+    (
+        "another next hop",
+        || looked(|body| body["allocation"]["nextHop"] = "2001:db8::9".into()),
+        [true, false],
+    ),
+    ("no next hop", || looked(|body| body["allocation"]["nextHop"] = Value::Null), [true, false]),
+    ("no suggestion", || looked(|body| body["suggestedNextHop"] = Value::Null), [true, false]),
+    (
+        "a suggestion that is no address",
+        || looked(|body| body["suggestedNextHop"] = "soon".into()),
+        [true, false],
+    ),
+    ("two unknown next hops", || looked(unknown_next_hops), [true, false]),
+    (
+        "the same in another form",
+        || looked(|body| body["suggestedNextHop"] = "2001:0DB8::1/128".into()),
+        [true, true],
+    ),
+    (
+        "one that was released",
+        || looked(|body| body["allocation"]["releasedAt"] = "2026-02-12T00:00:00Z".into()),
+        [false, false],
+    ),
+    (
+        "one that cools down",
+        || looked(|body| body["allocation"]["status"] = "cooldown".into()),
+        [false, false],
+    ),
+    (
+        "one in a state with a new name",
+        || looked(|body| body["allocation"]["status"] = "migrating".into()),
+        [false, false],
+    ),
+    ("one in an unknown state", || looked(|body| body["allocation"]["status"] = Value::Null), [true, true]),
+    ("one without a state", || looked(without_status), [true, true]),
+    ("one that cannot be had", || looked(|body| body["available"] = false.into()), [true, true]),
+    (
+        "one that will cool down",
+        || looked(|body| body["allocation"]["cooldownUntil"] = "2026-02-12T00:00:00Z".into()),
+        [true, true],
+    ),
+];
+
+fn unknown_next_hops(body: &mut Value) {
+    (body["allocation"]["nextHop"], body["suggestedNextHop"]) = (Value::Null, Value::Null);
+}
+
+fn without_status(body: &mut Value) {
+    body["allocation"].as_object_mut().unwrap().remove("status");
+}
+
+#[test]
+fn only_what_is_known_to_be_done_is_not_asked_for_again() {
+    for (nth, action) in ["allocate", "refresh_next_hop"].into_iter().enumerate() {
+        let scripts = (10_000..).zip(FOUND).map(|(vmid, (_, look, _)): (u64, _)| (vmid.to_string(), look));
+        let scripts: HashMap<String, fn() -> Step> = scripts.collect();
+        let api = Api::speaking(V2, Transport::Plain, move |vmid, nth| match nth {
+            0 => V2.error(503, "UPSTREAM_UNAVAILABLE").into(),
+            1 => scripts[vmid](),
+            _ => V2.success(200, false, 100_000).into(),
+        });
+        let fixture = api.fixture();
+        let vms = (10_000..).take(FOUND.len());
+        fixture.write_fleet(vms.fold("vmid\n".to_owned(), |csv, vmid: u64| csv + &format!("{vmid}\n")));
+        let run = ["run", "fleet.csv", "--action", action, "--rate", "none", "--canary", "0"];
+        let outcome = fixture.run(&run).exits(0);
+        for (vmid, (found, _, is_done)) in (10_000..).zip(FOUND) {
+            let vmid: &str = &u64::to_string(&vmid);
+            let expected = if is_done[nth] { "PG" } else { "PGP" };
+            assert_eq!(asked(&api, vmid), expected, "{action}: {found}");
+            assert_eq!(outcome.row(vmid)["outcome"], "unchanged", "{action}: {found}");
+        }
+    }
 }

@@ -8,6 +8,7 @@ use v6fleet::outcome::{Failure, Outcome};
 use v6fleet::report::{FileFormat, Format};
 
 use crate::answers::{found, made, problem, refused, success_updated_now};
+use crate::dialect::Dialect::V1;
 use crate::fixture::{self, Fixture};
 use crate::sandbox::{Sandbox, Transport};
 use crate::script::{Api, Step, answer, error, json_answer};
@@ -274,7 +275,7 @@ fn cause(failure: Failure) -> Cause {
             Cause::Answer(|| answer(302, "text/html", "moved").header("location", "http://[::1]/").into())
         }
         Failure::MalformedAnswer => Cause::Answer(|| answer(200, "application/json", "{").into()),
-        Failure::RefusedByApi => Cause::Answer(|| refused(200)),
+        Failure::RefusedByApi => Cause::Answer(|| refused(V1, 200)),
         Failure::RateLimited => {
             Cause::Last(|| json_answer(429, &json!({"error": "e", "retryAfter": "3600"})).into())
         }
@@ -285,8 +286,8 @@ fn cause(failure: Failure) -> Cause {
 
 /// A fleet of which the first VMs succeed, one, two and three of them in each way, and the others fail in every way.
 fn answered(fixture: &Fixture) -> Api {
-    let mut steps: Vec<fn() -> Step> = vec![made, found, found];
-    steps.extend([success_updated_now as fn() -> Step; 3]);
+    let mut steps: Vec<fn() -> Step> = vec![|| made(V1), || found(V1), || found(V1)];
+    steps.extend([(|| success_updated_now(V1)) as fn() -> Step; 3]);
     let causes: Vec<Cause> = Failure::ALL.iter().map(|&failure| cause(failure)).collect();
     steps.extend(causes.iter().filter_map(|cause| match cause {
         Cause::Answer(step) => Some(*step),

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
+use crate::dialect::Dialect;
 use crate::fixture::{Fixture, Outcome};
 use crate::fleet;
 use crate::sandbox::{Sandbox, Transport};
@@ -136,11 +137,13 @@ fn a_call_that_was_given_up_while_it_waited_for_its_turn_never_leaves() {
 #[test]
 fn where_a_connection_lives_and_answers_nothing_the_next_calls_take_another() {
     let calls = AtomicUsize::new(0);
-    let api = Api::speaking(Transport::Http2, move |_, _| match calls.fetch_add(1, Ordering::Relaxed) {
-        ..4 => Step::Stall(vec![]),
-        _ => success(200, false, 0).into(),
+    let api = Api::speaking(Dialect::V1, Transport::Http2, move |_, _| {
+        match calls.fetch_add(1, Ordering::Relaxed) {
+            ..4 => Step::Stall(vec![]),
+            _ => success(200, false, 0).into(),
+        }
     });
-    let fixture = crate::answers::fixture(&api);
+    let fixture = api.fixture();
     fixture.write("fleet.csv", "vmid\n10000\n10001\n10002\n10003\n");
     let outcome = fixture.run(&[&RUN[..], &["--timeout", "2s", "--concurrency", "4"]].concat()).exits(0);
     assert_eq!(rows_by(&outcome, "basis", "lost_answer").len(), 4);
@@ -152,8 +155,8 @@ fn where_a_connection_lives_and_answers_nothing_the_next_calls_take_another() {
 
 #[test]
 fn a_certificate_that_vouches_for_itself_is_taken_if_it_is_named_and_else_the_error_says_so() {
-    let api = Api::speaking(Transport::Http2, |_, _| success(201, true, 0).into());
-    let mut fixture = crate::answers::fixture(&api);
+    let api = Api::speaking(Dialect::V1, Transport::Http2, |_, _| success(201, true, 0).into());
+    let mut fixture = api.fixture();
     fixture.write("fleet.csv", "vmid\n10000\n");
     fixture.run(&RUN).exits(0);
     fixture.set("V6FLEET_BASE_URL", &api.base_url().replace("127.0.0.1", "localhost"));

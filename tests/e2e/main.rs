@@ -40,4 +40,4 @@ mod stop;
 mod tmpfs;
 mod unattended;
 
-use support::{faketime, fixture, fleet, postgres, sandbox, skip, strace};
+use support::{dialect, faketime, fixture, fleet, postgres, sandbox, skip, strace};

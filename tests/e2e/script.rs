@@ -6,12 +6,16 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use jiff::{SignedDuration, Timestamp};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 mod http2;
+mod speech;
 
+use crate::dialect::{Dialect, number};
+use crate::fixture::Fixture;
 use crate::sandbox::Transport;
+
+pub(crate) use speech::{Speech, http_date, problem};
 
 /// What happens to one call.
 #[derive(Debug)]
@@ -29,6 +33,8 @@ pub(crate) struct Answer {
     headers: Vec<(&'static str, String)>,
     body: Vec<u8>,
     after: Duration,
+    /// The call that it answers makes the allocation.
+    makes: bool,
 }
 
 impl Answer {
@@ -66,7 +72,7 @@ impl From<Answer> for Step {
 
 pub(crate) fn answer(status: u16, content_type: &'static str, body: impl Into<Vec<u8>>) -> Answer {
     let headers = vec![("content-type", content_type.to_owned())];
-    Answer { status, headers, body: body.into(), after: Duration::ZERO }
+    Answer { status, headers, body: body.into(), after: Duration::ZERO, makes: false }
 }
 
 pub(crate) fn json_answer(status: u16, body: &Value) -> Answer {
@@ -79,32 +85,17 @@ pub(crate) fn html(status: u16) -> Answer {
 
 /// The documented error of v1.
 pub(crate) fn error(status: u16, code: &str) -> Answer {
-    let body = json!({
-        "error": "Error", "message": format!("it is {code}"), "code": code,
-        "timestamp": Timestamp::now().to_string(), "requestId": "r-1",
-    });
-    json_answer(status, &body)
+    Dialect::V1.error(status, code)
 }
 
-/// The documented success, of an allocation made so many seconds ago.
+/// The documented success of v1, of an allocation made so many seconds ago.
 pub(crate) fn success(status: u16, created: bool, age_s: i64) -> Answer {
-    json_answer(status, &success_body(created, age_s))
+    Dialect::V1.success(status, created, age_s)
 }
 
+/// What [`success`] says.
 pub(crate) fn success_body(created: bool, age_s: i64) -> Value {
-    let now = Timestamp::now();
-    let at = now - SignedDuration::from_secs(age_s);
-    let postgresql = at.strftime("%Y-%m-%d %H:%M:%S.%6f+00").to_string();
-    json!({
-        "success": true, "timestamp": now.to_string(), "requestId": "r-2",
-        "data": { "created": created, "allocation": {
-            "id": 3, "rack_id": "dc1r28", "client_id": "30000", "account_id": "20000", "proxmox_vm_id": "10048",
-            "prefix": "2001:db8::1/48", "prefix_length": 48, "next_hop": "2001:db8::1", "status": "active",
-            "allocated_at": postgresql, "released_at": null, "cooldown_until": null,
-            "metadata": { "updatedAt": at.to_string(), "updatedBy": "1" },
-            "created_at": postgresql, "updated_at": postgresql,
-        }},
-    })
+    Dialect::V1.success_body(created, age_s)
 }
 
 /// One request as it arrived.
@@ -113,6 +104,7 @@ pub(crate) struct Received {
     pub(crate) at: Instant,
     /// The number of its connection; over HTTP/1.1 nobody asks.
     pub(crate) connection: usize,
+    /// The VM's number.
     pub(crate) vmid: String,
     pub(crate) request_line: String,
     /// In the order of arrival, names in lower case.
@@ -120,64 +112,99 @@ pub(crate) struct Received {
     pub(crate) body: Vec<u8>,
 }
 
-type Script = Box<dyn Fn(&str, usize) -> Step + Send + Sync>;
+impl Received {
+    /// Whether it only asks what is there.
+    pub(crate) fn is_look(&self) -> bool {
+        self.request_line.starts_with("GET ")
+    }
+}
+
+/// One step, as a dialect has it.
+pub(crate) type Play = fn(Dialect) -> Step;
+
+type Steps = Box<dyn Fn(&str, usize) -> Step + Send + Sync>;
+
+/// What happens to each request, and which have come.
+struct Script {
+    dialect: Dialect,
+    steps: Steps,
+    records: Mutex<Records>,
+}
+
+#[derive(Default)]
+struct Records {
+    received: Vec<Received>,
+    /// How many steps each VM has had.
+    taken: HashMap<String, usize>,
+}
 
 /// The server; it lasts as long as the test program.
 pub(crate) struct Api {
     address: SocketAddr,
-    received: Arc<Mutex<Vec<Received>>>,
+    script: Arc<Script>,
     certificate: Option<String>,
 }
 
 impl Api {
-    /// `script` gets the VM and how many calls for it came before.
+    /// In v1; `script` gets the VM's number and how many steps it has had before.
     pub(crate) fn start(script: impl Fn(&str, usize) -> Step + Send + Sync + 'static) -> Self {
-        Self::speaking(Transport::Plain, script)
+        Self::of(Dialect::V1, script)
+    }
+
+    pub(crate) fn of(dialect: Dialect, script: impl Fn(&str, usize) -> Step + Send + Sync + 'static) -> Self {
+        Self::speaking(dialect, Transport::Plain, script)
     }
 
     /// Over HTTP/2, its certificate is one that vouches for itself.
     pub(crate) fn speaking(
+        dialect: Dialect,
         transport: Transport,
         script: impl Fn(&str, usize) -> Step + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let received = Arc::new(Mutex::new(Vec::new()));
-        let script: Arc<Script> = Arc::new(Box::new(script));
-        let records = Arc::clone(&received);
+        let script = Arc::new(Script { dialect, steps: Box::new(script), records: Mutex::default() });
+        let (api, script) = (Arc::clone(&script), script);
         let certificate = match transport {
             Transport::Plain => {
                 std::thread::spawn(move || {
                     for stream in listener.incoming().map_while(Result::ok) {
-                        let (script, records) = (Arc::clone(&script), Arc::clone(&records));
-                        std::thread::spawn(move || serve(stream, &script, &records));
+                        let script = Arc::clone(&script);
+                        std::thread::spawn(move || serve(stream, &script));
                     }
                 });
                 None
             }
             Transport::Http2 => {
                 let (tls, certificate) = http2::tls();
-                std::thread::spawn(move || http2::listen(listener, &tls, &script, &records));
+                std::thread::spawn(move || http2::listen(listener, &tls, &script));
                 Some(certificate)
             }
         };
-        Self { address, received, certificate }
+        Self { address, script: api, certificate }
     }
 
-    /// The certificate that vouches for it, as PEM.
-    pub(crate) fn certificate(&self) -> Option<&str> {
-        self.certificate.as_deref()
+    /// Whose runs call it, in its dialect and with a key.
+    pub(crate) fn fixture(&self) -> Fixture {
+        let mut fixture = Fixture::new().speaking(self.script.dialect).env("HOSTUP_API_KEY", "a-key");
+        fixture.set("V6FLEET_BASE_URL", &self.base_url());
+        if let Some(certificate) = &self.certificate {
+            fixture.write("certificate.pem", certificate);
+            fixture.set("V6FLEET_CA_FILE", "certificate.pem");
+        }
+        fixture
     }
 
-    /// Whatever the VM, its calls are answered with these in turn, the last one again and again.
+    /// Whatever the VM, its requests are answered with these in turn, the last one again and again.
     pub(crate) fn of_scripts(
+        dialect: Dialect,
         transport: Transport,
-        scripts: HashMap<String, Vec<fn() -> Step>>,
-        otherwise: fn() -> Step,
+        scripts: HashMap<String, Vec<Play>>,
+        otherwise: Play,
     ) -> Self {
-        Self::speaking(transport, move |vmid, nth| match scripts.get(vmid) {
-            Some(steps) => steps[nth.min(steps.len() - 1)](),
-            None => otherwise(),
+        Self::speaking(dialect, transport, move |vmid, nth| match scripts.get(vmid) {
+            Some(steps) => steps[nth.min(steps.len() - 1)](dialect),
+            None => otherwise(dialect),
         })
     }
 
@@ -187,7 +214,7 @@ impl Api {
     }
 
     pub(crate) fn received(&self) -> Vec<Received> {
-        self.received.lock().unwrap().clone()
+        self.script.records.lock().unwrap().received.clone()
     }
 
     pub(crate) fn received_for(&self, vmid: &str) -> Vec<Received> {
@@ -196,11 +223,11 @@ impl Api {
 }
 
 /// Answers the requests of one connection.
-fn serve(stream: TcpStream, script: &Script, records: &Mutex<Vec<Received>>) {
+fn serve(stream: TcpStream, script: &Script) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut writer = stream;
     while let Some(request) = read(&mut reader) {
-        match next_step(request, script, records) {
+        match script.step(request) {
             Step::Answer(answer) => {
                 std::thread::sleep(answer.after);
                 if writer.write_all(&answer.to_bytes()).is_err() {
@@ -219,20 +246,34 @@ fn serve(stream: TcpStream, script: &Script, records: &Mutex<Vec<Received>>) {
     }
 }
 
-/// Notes a request; the script says what happens to it.
-fn next_step(request: Received, script: &Script, records: &Mutex<Vec<Received>>) -> Step {
-    let vmid = request.vmid.clone();
-    let nth = {
-        let mut records = records.lock().unwrap();
-        records.push(request);
-        records.iter().filter(|earlier| earlier.vmid == vmid).count() - 1
-    };
-    script(&vmid, nth)
+impl Script {
+    /// Notes a request, and says what happens to it.
+    fn step(&self, request: Received) -> Step {
+        let (vmid, is_look) = (request.vmid.clone(), request.is_look());
+        let nth = self.note(request);
+        let step = (self.steps)(&vmid, nth);
+        // Nobody makes anything by looking: that step is still to come.
+        if is_look && matches!(step, Step::Answer(Answer { makes: true, .. })) {
+            self.records.lock().unwrap().taken.entry(vmid).and_modify(|taken| *taken -= 1);
+            return self.dialect.nothing().into();
+        }
+        step
+    }
+
+    fn note(&self, request: Received) -> usize {
+        let mut records = self.records.lock().unwrap();
+        let taken = records.taken.entry(request.vmid.clone()).or_default();
+        let nth = *taken;
+        *taken += 1;
+        records.received.push(request);
+        nth
+    }
 }
 
+/// The number of the VM that a path is about.
 fn vmid_of(path: &str) -> String {
     let vmid = path.strip_suffix("/routed-ipv6").and_then(|path| path.rsplit('/').next());
-    vmid.unwrap_or_default().to_owned()
+    number(vmid.unwrap_or_default()).to_owned()
 }
 
 fn read(reader: &mut impl BufRead) -> Option<Received> {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
+use std::fmt::Display;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::dialect::{Dialect, number};
 use crate::sandbox::Sandbox;
 
 /// Longer than anything here takes, however busy the machine is.
@@ -54,6 +56,7 @@ fn root() -> PathBuf {
 pub struct Fixture {
     dir: TempDir,
     env: Vec<(String, String)>,
+    dialect: Dialect,
     #[expect(dead_code, reason = "held as long as the test runs")]
     share: Share,
 }
@@ -72,7 +75,7 @@ impl Fixture {
         let dir = tempfile::tempdir().unwrap();
         let inventories = root().join("inventories");
         std::os::unix::fs::symlink(inventories, dir.path().join("inventories")).unwrap();
-        Self { dir, env: vec![], share }
+        Self { dir, env: vec![], dialect: Dialect::V1, share }
     }
 
     /// A fixture whose runs call `sandbox`, with a key that it accepts.
@@ -82,6 +85,12 @@ impl Fixture {
             None => fixture,
             Some(path) => fixture.env("V6FLEET_CA_FILE", path.to_str().unwrap()),
         }
+    }
+
+    /// From now on every command speaks this dialect, and the fleet's VMs are called by its ids.
+    pub fn speaking(mut self, dialect: Dialect) -> Self {
+        self.dialect = dialect;
+        self.env("V6FLEET_API", dialect.name())
     }
 
     /// Sets a variable of every command's environment.
@@ -102,6 +111,16 @@ impl Fixture {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, content).unwrap();
+    }
+
+    /// `fleet.csv`, of VMs by their numbers, which stand first in each row.
+    pub fn write_fleet(&self, csv: impl AsRef<str>) {
+        self.write("fleet.csv", self.dialect.inventory(csv.as_ref()));
+    }
+
+    /// What the program calls the VM of this number.
+    pub fn id(&self, number: impl Display) -> String {
+        self.dialect.id(number)
     }
 
     pub fn read(&self, name: &str) -> String {
@@ -328,9 +347,10 @@ pub fn assert_valid(json: &Value, schema: &str) {
     assert_eq!(faults, Vec::<String>::new());
 }
 
-/// Reads a run's report, and checks what holds for every one: one row a VM, and sums that are right.
+/// Reads a run's report, and checks what holds for every one: one row a VM, and sums that are right. Its VMs are called
+/// by their numbers.
 pub fn report(dir: &Path) -> Value {
-    let report: Value = serde_json::from_slice(&fs::read(dir.join("report.json")).unwrap()).unwrap();
+    let mut report: Value = serde_json::from_slice(&fs::read(dir.join("report.json")).unwrap()).unwrap();
     assert_valid(&report, "report.schema.json");
     let rows = report["vms"].as_array().unwrap();
     let count = |outcome: &str| rows.iter().filter(|row| row["outcome"] == outcome).count();
@@ -350,5 +370,8 @@ pub fn report(dir: &Path) -> Value {
     let csv: Vec<csv::StringRecord> = csv.into_records().map(Result::unwrap).collect();
     let same = csv.iter().zip(rows).all(|(cells, row)| row["vmid"] == cells[0] && row["outcome"] == cells[4]);
     assert!(csv.len() == rows.len() && same, "report.csv and report.json differ");
+    for row in report["vms"].as_array_mut().unwrap() {
+        row["vmid"] = number(row["vmid"].as_str().unwrap()).into();
+    }
     report
 }

@@ -66,7 +66,7 @@ impl Fixture {
 
     /// What was last seen of a VM at the one base URL that knows it, and when.
     pub fn last_known(&self, vmid: u64) -> Value {
-        let history = parsed(&self.ask(&["history", &vmid.to_string(), "--format", "json"]));
+        let history = parsed(&self.ask(&["history", &self.id(vmid), "--format", "json"]));
         let known = history["last_known"].as_array().unwrap();
         assert_eq!(known.len(), 1, "{history}");
         known[0].clone()

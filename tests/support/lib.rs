@@ -11,6 +11,7 @@
     reason = "nothing but tests calls this"
 )]
 
+pub mod dialect;
 pub mod faketime;
 pub mod fixture;
 pub mod fleet;

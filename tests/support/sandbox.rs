@@ -1,5 +1,6 @@
 //! `v6fleet sandbox` as a process of its own: what it is told and what it has seen.
 
+use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -8,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::dialect::number;
 use crate::fixture::{binary, eventually};
 
 /// What the program and the sandbox speak.
@@ -35,7 +37,7 @@ pub struct Call {
     pub dialect: String,
     /// `call`, `look` or `list`.
     pub kind: String,
-    /// Empty for a list.
+    /// The VM's number; empty for a list.
     pub vmid: String,
     pub action: String,
     /// The protocol's version: `1` or `2`.
@@ -48,6 +50,19 @@ pub struct Call {
     pub fault: Option<String>,
     /// An answer left, or its beginning.
     pub answered: bool,
+}
+
+/// The first call for a VM for which an earlier one had taken effect: in one run there is none where v2 is spoken,
+/// whatever became of the answer.
+pub fn asked_twice<'a>(record: impl IntoIterator<Item = &'a Call>) -> Option<&'a Call> {
+    let mut done = HashSet::new();
+    record.into_iter().filter(|call| call.kind == "call").find(|call| {
+        let is_done = done.contains(&call.vmid);
+        if call.took_effect {
+            done.insert(&call.vmid);
+        }
+        is_done
+    })
 }
 
 impl Sandbox {
@@ -91,7 +106,7 @@ impl Sandbox {
                 at: line["at"].as_str().unwrap().parse().unwrap(),
                 dialect: line["dialect"].as_str().unwrap().to_owned(),
                 kind: line["kind"].as_str().unwrap().to_owned(),
-                vmid: line["vmid"].as_str().unwrap_or_default().to_owned(),
+                vmid: number(line["vmid"].as_str().unwrap_or_default()).to_owned(),
                 action: line["action"].as_str().unwrap_or_default().to_owned(),
                 http: line["http"].as_str().unwrap().to_owned(),
                 status: line["status"].as_u64().unwrap_or_default(),

@@ -1,7 +1,7 @@
 //! The same over HTTP/2 and TLS, a stream for each call.
 
 use std::net::TcpListener;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Instant;
 
 use h2::server::SendResponse;
@@ -12,10 +12,9 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ServerConfig, crypto};
 use tokio_rustls::TlsAcceptor;
 
-use super::{Answer, Received, Script, Step, next_step, vmid_of};
+use super::{Answer, Received, Script, Step, vmid_of};
 
 type Bytes = axum::body::Bytes;
-type Records = Arc<Mutex<Vec<Received>>>;
 
 /// A certificate as people make them for themselves: self-signed, and an authority's. With its PEM.
 pub(super) fn tls() -> (TlsAcceptor, String) {
@@ -31,22 +30,22 @@ pub(super) fn tls() -> (TlsAcceptor, String) {
     (TlsAcceptor::from(Arc::new(config)), certificate.pem())
 }
 
-pub(super) fn listen(listener: TcpListener, tls: &TlsAcceptor, script: &Arc<Script>, records: &Records) {
+pub(super) fn listen(listener: TcpListener, tls: &TlsAcceptor, script: &Arc<Script>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         listener.set_nonblocking(true).unwrap();
         let listener = tokio::net::TcpListener::from_std(listener).unwrap();
         for connection_no in 0.. {
             let Ok((stream, _)) = listener.accept().await else { return };
-            let (tls, script, records) = (tls.clone(), Arc::clone(script), Arc::clone(records));
+            let (tls, script) = (tls.clone(), Arc::clone(script));
             tokio::spawn(async move {
                 let Ok(stream) = tls.accept(stream).await else { return };
                 let Ok(mut connection) = h2::server::handshake(stream).await else { return };
                 while let Some(Ok((request, respond))) = connection.accept().await {
-                    let (script, records) = (Arc::clone(&script), Arc::clone(&records));
+                    let script = Arc::clone(&script);
                     tokio::spawn(async move {
                         let Some(received) = read(request, connection_no).await else { return };
-                        answer(next_step(received, &script, &records), respond).await;
+                        answer(script.step(received), respond).await;
                     });
                 }
             });
