@@ -125,39 +125,43 @@ impl Breaker {
             Health::Unreachable => self.connects + 1,
             Health::Well | Health::Ill | Health::Unknown => 0,
         };
-        let ill = matches!(health, Health::Ill | Health::Unreachable);
         match (self.state, purpose) {
-            (State::Closed, _) => self.watch(is_first, health, announced, now),
+            (State::Closed, _) => return self.watch(is_first, health, announced, now),
             // Calls that left before it opened say nothing new.
-            (State::Open { .. } | State::Returning { .. }, Purpose::Work) => false,
-            (State::Open { .. }, Purpose::Trial) if health == Health::Unknown => {
+            (State::Open { .. } | State::Returning { .. }, Purpose::Work) => {}
+            (State::Open { .. }, Purpose::Trial) => self.probed(is_first, health, announced, now),
+            (State::Returning { next, step, by_retry }, Purpose::Trial) => match health {
+                Health::Ill | Health::Unreachable => {
+                    // Whoever answers second calls is not down.
+                    if by_retry && is_first {
+                        self.gap = FIRST_PROBE;
+                    }
+                    self.open(announced, now);
+                }
+                Health::Well => self.step(next, step / 2, by_retry, now),
+                Health::Unknown => self.step(next, step, by_retry, now),
+            },
+        }
+        false
+    }
+
+    fn probed(&mut self, is_first: bool, health: Health, announced: Duration, now: Instant) {
+        match health {
+            Health::Unknown => {
                 self.state = State::Open { next: now + announced.max(FIRST_PROBE), probing: false };
-                false
             }
-            (State::Open { .. }, Purpose::Trial) if ill => {
-                self.open(announced, now);
-                false
-            }
-            (State::Returning { by_retry, .. }, Purpose::Trial) if ill => {
-                // Whoever answers second calls is not down.
-                if by_retry && is_first {
-                    self.gap = FIRST_PROBE;
-                }
-                self.open(announced, now);
-                false
-            }
-            (State::Open { .. }, Purpose::Trial) => {
+            Health::Ill | Health::Unreachable => self.open(announced, now),
+            Health::Well => {
                 self.state = State::Returning { next: now, step: FIRST_STEP, by_retry: !is_first };
-                false
             }
-            (State::Returning { next, step, by_retry }, Purpose::Trial) => {
-                let step = if health == Health::Well { step / 2 } else { step };
-                self.state = State::Returning { next: next.min(now + step), step, by_retry };
-                if step < LAST_STEP {
-                    self.close();
-                }
-                false
-            }
+        }
+    }
+
+    /// Calls come back at the pace of a `step` each, until that is pace enough.
+    fn step(&mut self, next: Instant, step: Duration, by_retry: bool, now: Instant) {
+        self.state = State::Returning { next: next.min(now + step), step, by_retry };
+        if step < LAST_STEP {
+            self.close();
         }
     }
 

@@ -239,13 +239,14 @@ impl<'s, 'a> Records<'s, 'a> {
                     (written, self.ended, oversized) = (0, 0, true);
                 }
                 ReadRecordResult::Record if oversized => return Ok(Next::Oversized { line }),
-                ReadRecordResult::Record => {
-                    let stray = self.quotes.stray();
-                    return Ok(stray.map_or(Next::Record { line }, |field| Next::Stray { line, field }));
-                }
+                ReadRecordResult::Record => return Ok(self.record(line)),
                 ReadRecordResult::End => return Ok(Next::End),
             }
         }
+    }
+
+    fn record(&self, line: u64) -> Next {
+        self.quotes.stray().map_or(Next::Record { line }, |field| Next::Stray { line, field })
     }
 
     /// Skips empty lines and what is left of a CRLF, so that the next record starts where we are.

@@ -17,6 +17,7 @@ pub struct Vm {
 }
 
 impl Vm {
+    /// The value of a column that we know nothing of.
     pub fn label(&self, name: &str) -> Option<&str> {
         self.labels.iter().find(|(label, _)| label == name).map(|(_, text)| text.as_str())
     }

@@ -71,6 +71,7 @@ pub trait Begin {
     /// Opens a run to be written, by the thread that has the book.
     fn open_book(self: Box<Self>, run: &RunKey) -> Result<Box<dyn Book>, LedgerError>;
 
+    /// Notes how a run ended, or that it stopped before its end.
     fn note_end(&self, run: &RunKey, ending: &Ending) -> Result<(), LedgerError>;
 }
 
@@ -103,10 +104,13 @@ pub trait Book: Send {
 pub trait Runs {
     /// The run whose id starts with what was typed, or the newest one for `latest`.
     fn find_run(&self, typed: &str) -> Result<RunKey, LedgerError>;
+    /// What a run is, whatever has become of it.
     fn run_info(&self, run: &RunKey) -> Result<RunInfo, LedgerError>;
+    /// How a run went, beside what came of its VMs.
     fn course(&self, run: &RunKey) -> Result<Course, LedgerError>;
     /// The newest runs, all of them without a `limit`; the newest first.
     fn overviews(&self, limit: Option<u32>) -> Result<Vec<Overview>, LedgerError>;
+    /// One of them.
     fn overview(&self, run: &RunKey) -> Result<Overview, LedgerError>;
     /// Keeps a run from being pruned, or no longer.
     fn pin(&self, run: &RunKey, pinned: bool) -> Result<(), LedgerError>;

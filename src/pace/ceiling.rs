@@ -12,6 +12,7 @@ pub enum Ceiling {
     Calls { calls: NonZeroU32, per: Unit },
 }
 
+/// What calls are counted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
     Second,
