@@ -27,6 +27,7 @@ pub mod report;
 pub mod resumption;
 pub mod retry;
 pub mod sandbox;
+mod seen;
 pub mod shrink;
 pub mod stop;
 pub mod text;

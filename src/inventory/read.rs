@@ -21,10 +21,11 @@ use super::nearest::nearest;
 use super::path;
 use super::proxmox::Proxmox;
 use super::row::Cells;
-use super::seen::{Position, Seen, Sight};
+use super::seen::Seen;
 use super::source::{Hashed, Source};
 use super::vm::Vm;
 use crate::dialect::Dialect;
+use crate::seen::{Position, Sight};
 use crate::text::spelled_out;
 use crate::vm::VmId;
 
