@@ -19,6 +19,7 @@ mod line;
 mod mask;
 mod meaning;
 mod object;
+mod page;
 mod proxy;
 mod server_clock;
 #[cfg(test)]
@@ -41,6 +42,7 @@ pub use attempt::{Attempt, Fault};
 pub use base_url::{BaseUrl, InvalidBaseUrl};
 pub use client_error::ClientError;
 pub use meaning::{Admission, Credential, Meaning};
+pub use page::Page;
 pub use proxy::{InvalidProxy, ProxyUrl};
 pub use server_clock::ServerClock;
 
@@ -112,16 +114,45 @@ impl Api {
     pub async fn call(&self, vm: &VmId, action: Action) -> Attempt {
         let departure = Departure::default();
         let body = departure.body(dialect::body(action));
-        self.attempt(Purpose::Call, departure, |client| client.post(self.url(vm)).body(body)).await
+        let post = |client: &Client| client.post(self.url(vm)).body(body);
+        self.attempt(self.reading(Purpose::Call), departure, post).await
     }
 
     /// Looks whether what a call asks for is done already: it changes nothing, and can never have applied.
     ///
     /// For dialects that can, [`Dialect::can_look`]. It is in time if all of it, connecting included, is.
     pub async fn look(&self, vm: &VmId, action: Action) -> Attempt {
-        let purpose = Purpose::Look(action);
         let get = |client: &Client| client.get(self.url(vm));
-        let mut attempt = self.attempt(purpose, Departure::at_once(), get).await;
+        self.read_only(self.reading(Purpose::Look(action)), get).await
+    }
+
+    /// Reads a page of the account's list of VMs, the first one without a cursor: it changes nothing either.
+    ///
+    /// For dialects that have one, [`Dialect::can_list`].
+    pub async fn list(&self, cursor: Option<&str>) -> Attempt<Page> {
+        let dialect = self.dialect;
+        let read = move |head: &Head, text: &str, attempt: &mut Attempt<Page>| {
+            dialect::read_page(dialect, head, text, attempt);
+        };
+        let get = |client: &Client| client.get(dialect::list_url(&self.base, cursor));
+        self.read_only(Reading { cap: body::PAGE_CAP, read }, get).await
+    }
+
+    fn reading(&self, purpose: Purpose) -> Reading<impl FnOnce(&Head, &str, &mut Attempt)> {
+        let dialect = self.dialect;
+        let read = move |head: &Head, text: &str, attempt: &mut Attempt| {
+            dialect::read(dialect, purpose, head, text, attempt);
+        };
+        Reading { cap: body::CAP, read }
+    }
+
+    /// A request that can never have applied.
+    async fn read_only<T>(
+        &self,
+        reading: Reading<impl FnOnce(&Head, &str, &mut Attempt<T>)>,
+        request: impl FnOnce(&Client) -> RequestBuilder,
+    ) -> Attempt<T> {
+        let mut attempt = self.attempt(reading, Departure::at_once(), request).await;
         if let Err(fault) = &mut attempt.result {
             fault.may_have_applied = false;
             if (fault.failure, fault.meaning) == (Failure::Forbidden, Meaning::Final) {
@@ -135,19 +166,19 @@ impl Api {
         dialect::url(self.dialect, &self.base, vm)
     }
 
-    async fn attempt(
+    async fn attempt<T>(
         &self,
-        purpose: Purpose,
+        reading: Reading<impl FnOnce(&Head, &str, &mut Attempt<T>)>,
         departure: Departure,
         request: impl FnOnce(&Client) -> RequestBuilder,
-    ) -> Attempt {
+    ) -> Attempt<T> {
         let begun = Instant::now();
         let mut attempt = Attempt::unanswered(clock::now());
         let line = self.lines.line();
         let request = request(&line.client);
         let ended = tokio::select! {
             biased;
-            () = self.exchange(request, purpose, &line, &departure, &mut attempt) => true,
+            () = self.exchange(request, reading, &line, &departure, &mut attempt) => true,
             () = self.time_is_up(&line, &departure, begun) => false,
         };
         let left = departure.left();
@@ -162,18 +193,18 @@ impl Api {
         attempt
     }
 
-    async fn exchange(
+    async fn exchange<T>(
         &self,
         request: RequestBuilder,
-        purpose: Purpose,
+        reading: Reading<impl FnOnce(&Head, &str, &mut Attempt<T>)>,
         line: &Line,
         departure: &Departure,
-        attempt: &mut Attempt,
+        attempt: &mut Attempt<T>,
     ) {
         match request.send().await {
             Ok(response) => {
                 line.hears(Instant::now());
-                self.read(response, purpose, attempt).await;
+                self.read(response, reading, attempt).await;
             }
             Err(error) => {
                 let asked = self.tls.as_ref().is_some_and(Tls::was_asked_for_a_certificate);
@@ -192,20 +223,22 @@ impl Api {
         }
     }
 
-    async fn read(&self, mut response: reqwest::Response, purpose: Purpose, attempt: &mut Attempt) {
+    async fn read<T>(
+        &self,
+        mut response: reqwest::Response,
+        reading: Reading<impl FnOnce(&Head, &str, &mut Attempt<T>)>,
+        attempt: &mut Attempt<T>,
+    ) {
         self.mask.headers(response.headers_mut());
         let (head, stated) = (Head::of(&response), Stated::of(response.headers()));
         attempt.status = Some(head.status);
         attempt.date = head.date;
         attempt.request_id.clone_from(&head.request_id);
-        match self.body(response).await {
-            Ok(body) => {
-                let text = self.mask.text(body::decode(&body));
-                dialect::read(self.dialect, purpose, &head, &text, attempt);
-            }
+        match self.body(response, reading.cap).await {
+            Ok(body) => (reading.read)(&head, &self.mask.text(body::decode(&body)), attempt),
             // An error's status says enough; a success is nothing without its body.
             Err(cut) if head.is_success() => attempt.result = Err(cut),
-            Err(_) => dialect::read(self.dialect, purpose, &head, "", attempt),
+            Err(_) => (reading.read)(&head, "", attempt),
         }
         attempt.announced = stated.at(attempt.server_time().unwrap_or_else(clock::now));
         if let Err(fault) = &mut attempt.result
@@ -219,25 +252,32 @@ impl Api {
         }
     }
 
-    /// The whole body, unpacked; or why it did not arrive whole.
-    async fn body(&self, mut response: reqwest::Response) -> Result<Vec<u8>, Fault> {
+    /// The whole body, unpacked, of so many bytes at most; or why it did not arrive whole.
+    async fn body(&self, mut response: reqwest::Response, cap: usize) -> Result<Vec<u8>, Fault> {
         let stated = response.content_length().and_then(|length| usize::try_from(length).ok());
-        let mut body = Vec::with_capacity(stated.unwrap_or_default().min(body::CAP));
+        let mut body = Vec::with_capacity(stated.unwrap_or_default().min(cap));
         while let Some(chunk) =
             response.chunk().await.map_err(|error| self.masked(transport::of_body(&error)))?
         {
-            if body.len() + chunk.len() > body::CAP {
-                return Err(Fault::malformed(body::too_large()));
+            if body.len() + chunk.len() > cap {
+                return Err(Fault::malformed(body::too_large(cap)));
             }
             body.extend_from_slice(&chunk);
         }
-        body::unpack(body, &encodings(response.headers())).map_err(|reason| Fault::malformed(clip(&reason)))
+        let unpacked = body::unpack(body, &encodings(response.headers()), cap);
+        unpacked.map_err(|reason| Fault::malformed(clip(&reason)))
     }
 
     /// A certificate's names are text from the server too, and so are the last words of HTTP/2.
     fn masked(&self, fault: Fault) -> Fault {
         Fault { message: self.mask.text(fault.message).into_owned(), ..fault }
     }
+}
+
+/// How an answer is read: how large its body may be, in bytes, and what it says.
+struct Reading<F> {
+    cap: usize,
+    read: F,
 }
 
 /// A first line to the API, and how to make more.

@@ -9,6 +9,7 @@ mod arguments;
 mod audit;
 mod history;
 mod inventory;
+mod listing;
 mod options;
 mod report;
 mod run;
@@ -19,16 +20,17 @@ pub use arguments::{Cli, Command, CommonArgs};
 pub use audit::AuditArgs;
 pub use history::{DiffArgs, HistoryArgs, ReadingArgs, RunsArgs};
 pub use inventory::{InventoryArgs, SelectionArgs};
+pub use listing::ListingArgs;
 pub use options::{
     ENV, UnknownCommand, command, is_configurable, manual, near_option, short_of, variable, variables,
     with_default, with_recorded,
 };
 pub use report::ReportArgs;
 pub use run::{
-    BrakeArgs, CallingArgs, ConnectionArgs, EndpointArgs, PaceArgs, RehearsalArgs, ReportingArgs, ResumeArgs,
-    RunArgs,
+    AccessArgs, BrakeArgs, CallArgs, CallingArgs, ConnectionArgs, EndpointArgs, PaceArgs, RehearsalArgs,
+    ReportingArgs, ResumeArgs, RunArgs,
 };
 pub use sandbox::{
     SandboxArgs, TypedLimitKind, TypedRateLimitForm, TypedRateLimitHeaders, TypedRetryAfter, TypedTimestamps,
 };
-pub use values::{LogFormat, RecapFormat, TypedProgress};
+pub use values::{LogFormat, RecapFormat, TypedListFormat, TypedProgress};

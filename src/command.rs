@@ -14,6 +14,7 @@ mod execution;
 mod exit;
 mod failure;
 mod history;
+mod inventory;
 mod job;
 mod ledger;
 mod log;
@@ -28,6 +29,7 @@ mod runs;
 mod sandbox;
 mod signals;
 mod spared;
+mod spool;
 mod staging;
 mod stdout;
 
@@ -83,6 +85,7 @@ fn dispatch(command: Command, screen: &Screen) -> Result<Ended, Failure> {
     let exit_code = match command {
         Command::Run(settings) => return run::run(&settings, screen),
         Command::Resume(request) => return resume::resume(&request, screen),
+        Command::Inventory(settings) => inventory::prepare(&settings)?.carry_out()?,
         Command::DryRun(settings) => dry_run::prepare(&settings)?.carry_out()?,
         Command::Report(settings) => report::report(&settings)?,
         Command::Runs(settings) => runs::prepare(settings)?.carry_out()?,

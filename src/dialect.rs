@@ -93,6 +93,14 @@ impl Dialect {
         }
     }
 
+    /// Whether the account's VMs can be listed.
+    pub fn can_list(self) -> bool {
+        match self {
+            Self::V1 => false,
+            Self::V2 => true,
+        }
+    }
+
     /// What an id looks like.
     fn form(self) -> &'static str {
         match self {

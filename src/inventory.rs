@@ -26,7 +26,7 @@ mod source;
 mod unmatched;
 mod vm;
 
-pub use columns::{Column, ColumnMap, InvalidColumnMap, InvalidMapping, Mapping};
+pub use columns::{Column, ColumnMap, InvalidColumnMap, InvalidMapping, MAX_NAME, Mapping};
 pub use delimiter::{Delimiter, InvalidDelimiter};
 pub use encoding::{Encoding, InvalidEncoding};
 pub use error::{InvalidRow, InventoryError};
@@ -35,6 +35,7 @@ pub use format::{Format, InvalidFormat};
 pub use inputs::Inputs;
 pub use path::{InvalidPath, Path};
 pub use read::{Event, Place, ReadOptions, Reading, read};
+pub use row::MAX_LABEL;
 pub use selection::{InvalidPattern, RackPattern, Selection, SelectionError, VmidPattern, WherePattern};
 pub use unmatched::Unmatched;
 pub use vm::Vm;

@@ -18,6 +18,7 @@ pub mod difference;
 mod filter;
 pub mod inventory;
 pub mod ledger;
+pub mod listing;
 pub mod outcome;
 pub mod pace;
 pub mod ping;

@@ -17,6 +17,7 @@ mod html;
 mod json;
 mod jsonl;
 mod junit;
+pub mod listing;
 mod output;
 mod page;
 mod prometheus;

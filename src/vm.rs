@@ -1,10 +1,14 @@
-//! What a VM is known by, and what a call may ask for it.
+//! What a VM is known by, what a call may ask for it, and what the account's list says of it.
 //!
 //! Whether a text is an id is the dialect's to say (`dialect.rs`). Here an id is taken as it is, as the ledger has it.
+
+mod listed;
 
 use std::convert::Infallible;
 use std::fmt;
 use std::str::FromStr;
+
+pub use listed::Listed;
 
 use crate::words::words;
 

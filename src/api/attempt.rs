@@ -11,9 +11,9 @@ use crate::outcome::{Answer, Failure, Offset};
 /// A `Date` is cut to whole seconds.
 const DATE_PRECISION: SignedDuration = SignedDuration::from_secs(1);
 
-/// One call to the API and everything that came of it.
+/// One call to the API and everything that came of it, of which `T` is a success.
 #[derive(Debug, Clone)]
-pub struct Attempt {
+pub struct Attempt<T = Option<Answer>> {
     /// When it left, on our clock.
     pub sent_at: Timestamp,
     pub latency: Duration,
@@ -27,7 +27,7 @@ pub struct Attempt {
     /// What the answer said of the API's rate limit.
     pub announced: Announced,
     /// `None` of a look alone: what was asked for is not done.
-    pub result: Result<Option<Answer>, Fault>,
+    pub result: Result<T, Fault>,
 }
 
 /// Why an attempt is no valid success: what decides about a retry, and a line for people.
@@ -58,7 +58,7 @@ impl Fault {
     }
 }
 
-impl Attempt {
+impl<T> Attempt<T> {
     /// An attempt of which nothing has come back yet.
     pub(crate) fn unanswered(sent_at: Timestamp) -> Self {
         Self {

@@ -5,18 +5,21 @@ use std::io::{self, Read};
 
 use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 
-/// The largest body that is read, in bytes, packed or not; documented answers have less than 1 KiB.
+/// The largest body of an answer about one VM that is read, in bytes, packed or not; documented ones have less than 1 KiB.
 pub(super) const CAP: usize = 64 * 1024;
+
+/// The same of a page with up to 100 VMs, whose names and tags nothing bounds; documented ones have about 30 KiB.
+pub(super) const PAGE_CAP: usize = 8 * 1024 * 1024;
 
 /// How a gzip begins, and no JSON, also where no header tells of it.
 const GZIP: &[u8] = b"\x1f\x8b";
 
-pub(super) fn too_large() -> String {
-    format!("the body is larger than {CAP} bytes")
+pub(super) fn too_large(cap: usize) -> String {
+    format!("the body is larger than {cap} bytes")
 }
 
 /// The body as it was before the server packed it by `Content-Encoding`, unasked; or why it cannot be read.
-pub(super) fn unpack(packed: Vec<u8>, encodings: &str) -> Result<Vec<u8>, String> {
+pub(super) fn unpack(packed: Vec<u8>, encodings: &str, cap: usize) -> Result<Vec<u8>, String> {
     let encodings = match packed.starts_with(GZIP) && encodings.trim().is_empty() {
         true => "gzip",
         false => encodings,
@@ -28,20 +31,22 @@ pub(super) fn unpack(packed: Vec<u8>, encodings: &str) -> Result<Vec<u8>, String
         }
         let read = match encoding.to_ascii_lowercase().as_str() {
             "" | "identity" => return Ok(body),
-            "gzip" | "x-gzip" => capped(MultiGzDecoder::new(&*body)),
+            "gzip" | "x-gzip" => capped(MultiGzDecoder::new(&*body), cap),
             // Zlib's form by the standard, and without it from some servers.
-            "deflate" => capped(ZlibDecoder::new(&*body)).or_else(|_| capped(DeflateDecoder::new(&*body))),
+            "deflate" => {
+                capped(ZlibDecoder::new(&*body), cap).or_else(|_| capped(DeflateDecoder::new(&*body), cap))
+            }
             _ => return Err(format!("the body is encoded as {encoding}, which was not asked for")),
         };
         let unpacked = read.map_err(|error| format!("the body is no whole {encoding}: {error}"))?;
-        if unpacked.len() > CAP { Err(too_large()) } else { Ok(unpacked) }
+        if unpacked.len() > cap { Err(too_large(cap)) } else { Ok(unpacked) }
     })
 }
 
 /// One byte more than the cap shows that there are more.
-fn capped(packed: impl Read) -> io::Result<Vec<u8>> {
+fn capped(packed: impl Read, cap: usize) -> io::Result<Vec<u8>> {
     let mut body = Vec::new();
-    packed.take(CAP as u64 + 1).read_to_end(&mut body)?;
+    packed.take(cap as u64 + 1).read_to_end(&mut body)?;
     Ok(body)
 }
 
@@ -117,10 +122,10 @@ mod tests {
             (gzip(&zlib(body)), "deflate, gzip"),
             (gzip(body), "gzip, identity"),
         ] {
-            assert_eq!(unpack(packed, encodings).as_deref(), Ok(&body[..]), "{encodings}");
+            assert_eq!(unpack(packed, encodings, CAP).as_deref(), Ok(&body[..]), "{encodings}");
         }
-        assert_eq!(unpack(vec![], "gzip"), Ok(vec![]));
-        assert_eq!(unpack(vec![], "br"), Ok(vec![]));
+        assert_eq!(unpack(vec![], "gzip", CAP), Ok(vec![]));
+        assert_eq!(unpack(vec![], "br", CAP), Ok(vec![]));
     }
 
     #[test]
@@ -128,7 +133,7 @@ mod tests {
         let whole = gzip(br#"{"success":true}"#);
         let bomb = gzip(&vec![b' '; CAP + 1]);
         let full = gzip(&vec![b' '; CAP]);
-        assert_eq!(unpack(full, "gzip").map(|body| body.len()), Ok(CAP));
+        assert_eq!(unpack(full, "gzip", CAP).map(|body| body.len()), Ok(CAP));
         for (packed, encodings, reason) in [
             (whole[..whole.len() / 2].to_vec(), "gzip", "no whole gzip"),
             (whole[..whole.len() - 4].to_vec(), "gzip", "no whole gzip"),
@@ -138,7 +143,7 @@ mod tests {
             (whole.clone(), "br", "encoded as br"),
             (whole, "gzip, zstd", "encoded as zstd"),
         ] {
-            let error = unpack(packed, encodings).unwrap_err();
+            let error = unpack(packed, encodings, CAP).unwrap_err();
             assert!(error.contains(reason), "{encodings}: {error}");
         }
     }

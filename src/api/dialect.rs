@@ -10,6 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::attempt::Attempt;
 use super::fault::{self, Head};
 use super::meaning::Sense;
+use super::page::Page;
 use super::{v1, v2};
 use crate::dialect::Dialect;
 use crate::vm::{Action, VmId};
@@ -39,6 +40,15 @@ pub(super) fn url(dialect: Dialect, base: &Url, vm: &VmId) -> Url {
     let mut url = base.clone();
     let (base, vm) = (base.path().trim_end_matches('/'), segment(vm.as_str()));
     url.set_path(&format!("{base}{vms}/{vm}/routed-ipv6"));
+    url
+}
+
+/// Where the account's list of VMs is: the first page of it, or the one that a cursor leads to.
+pub(super) fn list_url(base: &Url, cursor: Option<&str>) -> Url {
+    let mut url = base.clone();
+    url.set_path(&format!("{}{}", base.path().trim_end_matches('/'), v2::VMS));
+    let cursor = cursor.map(|cursor| (v2::list::CURSOR, cursor));
+    url.query_pairs_mut().extend_pairs(v2::list::QUERY.into_iter().chain(cursor));
     url
 }
 
@@ -74,6 +84,17 @@ pub(super) fn read(dialect: Dialect, purpose: Purpose, head: &Head, text: &str, 
     }
 }
 
+/// The same of a page of the list.
+pub(super) fn read_page(dialect: Dialect, head: &Head, text: &str, attempt: &mut Attempt<Page>) {
+    match dialect {
+        _ if !head.is_success() => {
+            fault::refuse(head, text, |body| Sense::of_error(head.status, body), attempt);
+        }
+        Dialect::V1 => fault::misread(head, text, "v1 has no list", attempt),
+        Dialect::V2 => v2::list::read(head, text, attempt),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -102,6 +123,19 @@ mod tests {
         ] {
             assert_eq!(path(Dialect::V1, base, "10000"), v1);
             assert_eq!(path(Dialect::V2, base, V2), v2);
+        }
+    }
+
+    #[test]
+    fn the_list_is_asked_for_page_by_page_and_a_cursor_is_one_parameter_whatever_is_in_it() {
+        let url = |base: &str, cursor| list_url(&base.parse().unwrap(), cursor).to_string();
+        let first = "https://host/below/api/v2/vps?limit=100&include=pendingMaintenance";
+        assert_eq!(url("https://host/below/", None), first);
+        for cursor in ["b3BhcXVl", "", "a&limit=1#/../?=%2e%0d%0a\r\n\0 å"] {
+            let url: Url = url("https://host/below", Some(cursor)).parse().unwrap();
+            let pairs: Vec<_> = url.query_pairs().collect();
+            assert_eq!((pairs.len(), &*pairs[2].0, &*pairs[2].1), (3, "cursor", cursor));
+            assert!(url.as_str().starts_with(first) && url.fragment().is_none());
         }
     }
 

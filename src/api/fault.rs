@@ -59,11 +59,11 @@ fn of_answer(head: &Head, body: &ErrorBody, sense: Sense) -> Fault {
 }
 
 /// Notes an answer that is no success, with what its body says of itself.
-pub(super) fn refuse(
+pub(super) fn refuse<T>(
     head: &Head,
     text: &str,
     sense: impl FnOnce(&ErrorBody) -> Sense,
-    attempt: &mut Attempt,
+    attempt: &mut Attempt<T>,
 ) {
     let body = ErrorBody::read(text, head.content_type.as_deref());
     attempt.timestamp = body.timestamp;
@@ -73,7 +73,7 @@ pub(super) fn refuse(
 }
 
 /// Notes a 2xx that is no answer, and what it was instead.
-pub(super) fn misread(head: &Head, text: &str, reason: &str, attempt: &mut Attempt) {
+pub(super) fn misread<T>(head: &Head, text: &str, reason: &str, attempt: &mut Attempt<T>) {
     refuse(head, text, |_| Sense::MALFORMED, attempt);
     if let Err(fault) = &mut attempt.result {
         fault.message = undocumented(&format!("{reason}: {}", fault.message));

@@ -53,7 +53,7 @@ pub(super) fn contradiction(created: bool, status: u16) -> Option<String> {
     (created != (status == 201)).then(|| format!("created is {created}, but the status is {status}"))
 }
 
-fn not(name: &str, value: Raw<'_>, expected: &str) -> String {
+pub(super) fn not(name: &str, value: Raw<'_>, expected: &str) -> String {
     format!("{name} is {}, not {expected}", clip(value.as_str()))
 }
 

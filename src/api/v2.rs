@@ -2,6 +2,8 @@
 //!
 //! Nearly everything in an answer may be null. What it does not say is unknown, and unknown is nothing to warn about.
 
+pub(super) mod list;
+
 use super::attempt::{Attempt, Fault};
 use super::body::spaced;
 use super::clip::clip;

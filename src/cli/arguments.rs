@@ -7,6 +7,7 @@ use clap_complete::Shell;
 
 use super::audit::AuditArgs;
 use super::history::{DiffArgs, HistoryArgs, RunsArgs};
+use super::listing::ListingArgs;
 use super::report::ReportArgs;
 use super::run::{ResumeArgs, RunArgs};
 use super::sandbox::SandboxArgs;
@@ -30,6 +31,7 @@ pub struct Cli {
 pub enum Command {
     Run(Box<RunArgs>),
     Resume(Box<ResumeArgs>),
+    Inventory(Box<ListingArgs>),
     Report(ReportArgs),
     Runs(RunsArgs),
     History(HistoryArgs),

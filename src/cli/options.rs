@@ -16,12 +16,32 @@ use crate::text::nearest;
 /// The verbs whose options the environment and the configuration file know.
 const CONFIGURED: [&str; 3] = ["run", "resume", "report"];
 
-/// The verbs that look back, of whose options the environment and the file know those in [`SHARED`] alone: what
-/// narrows or writes a run's report must not narrow or write theirs.
-const LOOKING_BACK: [&str; 4] = ["runs", "history", "diff", "audit"];
+/// The verbs of whose options the environment and the file know those in [`SHARED`] alone: what narrows or writes a
+/// run's report must not narrow or write theirs.
+const SHARING: [&str; 5] = ["runs", "history", "diff", "audit", INVENTORY];
+
+/// Its `--format` is another thing than that of all the others.
+const INVENTORY: &str = "inventory";
+const FORMAT: &str = "format";
 
 /// Beside those of [`READING`].
-const SHARED: [&str; 6] = ["format", "sandbox", "lock-timeout", "base-url", "api", "skip-invalid"];
+const SHARED: [&str; 15] = [
+    FORMAT,
+    "sandbox",
+    "world",
+    "lock-timeout",
+    "base-url",
+    "api",
+    "skip-invalid",
+    "rate",
+    "max-attempts",
+    "timeout",
+    "connect-timeout",
+    "max-wait",
+    "api-key-file",
+    "ca-file",
+    "proxy",
+];
 
 /// The prefix of an option's environment variable.
 pub const ENV: &str = "V6FLEET_";
@@ -32,23 +52,25 @@ pub fn command() -> Clap {
     let command = CONFIGURED
         .into_iter()
         .fold(command, |command, verb| command.mut_subcommand(verb, |verb| verb.mut_args(with_env)));
-    let shared = |arg: Arg| if arg.get_long().is_some_and(is_shared) { with_env(arg) } else { arg };
-    LOOKING_BACK
-        .into_iter()
-        .fold(command, |command, verb| command.mut_subcommand(verb, |verb| verb.mut_args(shared)))
+    SHARING.into_iter().fold(command, |command, verb| {
+        let is_shared = |arg: &Arg| arg.get_long().is_some_and(|long| is_shared(verb, long));
+        let shared = |arg: Arg| if is_shared(&arg) { with_env(arg) } else { arg };
+        command.mut_subcommand(verb, |verb| verb.mut_args(shared))
+    })
 }
 
 fn is_configured(verb: &str) -> bool {
-    CONFIGURED.contains(&verb) || LOOKING_BACK.contains(&verb)
+    CONFIGURED.contains(&verb) || SHARING.contains(&verb)
 }
 
 /// Whether the environment and the file may hold this option for that verb.
 pub fn is_configurable(verb: &str, long: &str) -> bool {
-    CONFIGURED.contains(&verb) || (LOOKING_BACK.contains(&verb) && is_shared(long))
+    CONFIGURED.contains(&verb) || is_shared(verb, long)
 }
 
-fn is_shared(long: &str) -> bool {
-    SHARED.contains(&long) || READING.contains(&long)
+fn is_shared(verb: &str, long: &str) -> bool {
+    let is_known = SHARED.contains(&long) || READING.contains(&long);
+    SHARING.contains(&verb) && is_known && (verb, long) != (INVENTORY, FORMAT)
 }
 
 /// There is no such command.
@@ -132,8 +154,8 @@ pub fn with_default(command: Clap, key: &str, values: &[String]) -> Option<Clap>
     let known = |command: &Clap| command.get_arguments().any(|arg| arg.get_long() == Some(key));
     let has =
         known(&command) || CONFIGURED.iter().any(|verb| command.find_subcommand(verb).is_some_and(known));
-    let looking_back = LOOKING_BACK.into_iter().filter(|_| is_shared(key));
-    let verbs = CONFIGURED.into_iter().chain(looking_back);
+    let sharing = SHARING.into_iter().filter(|verb| is_shared(verb, key));
+    let verbs = CONFIGURED.into_iter().chain(sharing);
     let command = verbs.fold(set_default(command, key, values), |command, verb| {
         command.mut_subcommand(verb, |verb| set_default(verb, key, values))
     });

@@ -114,24 +114,13 @@ pub struct EndpointArgs {
     pub api: Dialect,
 }
 
+/// When calls leave, each for itself.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Pace and retries")]
-pub struct PaceArgs {
+pub struct CallArgs {
     /// Most calls that leave: N/s, N/m, N/h, or none
     #[arg(long, value_name = "RATE", default_value = "10/s")]
     pub rate: Ceiling,
-
-    /// Begin as if no earlier run had found a limit of the API's
-    #[arg(long)]
-    pub forget_rate: bool,
-
-    /// Most calls in flight
-    #[arg(long, value_name = "N", default_value = "16", value_parser = slots)]
-    pub concurrency: NonZeroU32,
-
-    /// Most calls in flight for any one rack [default: none, but half of all while other racks wait]
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
-    pub rack_concurrency: Option<NonZeroU32>,
 
     /// Attempts for a VM in all; a 429 is not an attempt
     #[arg(long, value_name = "N", default_value = "5", value_parser = at_least_one)]
@@ -145,13 +134,33 @@ pub struct PaceArgs {
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = positive)]
     pub connect_timeout: Duration,
 
-    /// No new calls after this long [default: none]
-    #[arg(long, value_name = "DURATION", value_parser = positive)]
-    pub deadline: Option<Duration>,
-
     /// Longest that the API may keep the run from settling one more VM; then it stops
     #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = positive)]
     pub max_wait: Duration,
+}
+
+/// The same, and how many there are at once.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Pace and retries")]
+pub struct PaceArgs {
+    #[command(flatten)]
+    pub call: CallArgs,
+
+    /// Begin as if no earlier run had found a limit of the API's
+    #[arg(long)]
+    pub forget_rate: bool,
+
+    /// Most calls in flight
+    #[arg(long, value_name = "N", default_value = "16", value_parser = slots)]
+    pub concurrency: NonZeroU32,
+
+    /// Most calls in flight for any one rack [default: none, but half of all while other racks wait]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub rack_concurrency: Option<NonZeroU32>,
+
+    /// No new calls after this long [default: none]
+    #[arg(long, value_name = "DURATION", value_parser = positive)]
+    pub deadline: Option<Duration>,
 }
 
 #[derive(Debug, Args)]
@@ -207,9 +216,10 @@ pub struct ReportingArgs {
     pub keep_runs: NonZeroU32,
 }
 
+/// The way to the API.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Connection")]
-pub struct ConnectionArgs {
+pub struct AccessArgs {
     /// File that holds the API key
     #[arg(long, value_name = "FILE")]
     pub api_key_file: Option<PathBuf>,
@@ -221,6 +231,13 @@ pub struct ConnectionArgs {
     /// Proxy to use [default: HTTPS_PROXY and NO_PROXY]; never for loopback
     #[arg(long, value_name = "URL")]
     pub proxy: Option<ProxyUrl>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Connection")]
+pub struct ConnectionArgs {
+    #[command(flatten)]
+    pub access: AccessArgs,
 
     /// Longest to wait for another run to end
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]

@@ -18,6 +18,13 @@ pub enum RecapFormat {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TypedListFormat {
+    Csv,
+    Json,
+    Jsonl,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum TypedProgress {
     /// A bar on a terminal, log lines elsewhere.
     Auto,

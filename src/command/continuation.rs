@@ -7,7 +7,7 @@ use tracing::info;
 use super::access::Access;
 use super::execution::{Execution, Plan};
 use super::failure::Refusal;
-use super::rehearsal::{Callee, world};
+use super::rehearsal::{Callee, memory, world};
 use crate::api::BaseUrl;
 use crate::ledger::{Ledger, NewRun, RunKey, SANDBOX};
 
@@ -36,7 +36,7 @@ pub(super) fn go_on<'a>(
             if world_file.is_none() {
                 ledger.each_vm(&run, &mut |vmid, rack| world.take_in(vmid, rack))?;
             }
-            Callee::embedded(access, ledger.path(), world, job.dialect)?
+            Callee::embedded(access, Some(memory(ledger.path())), world, job.dialect)?
         }
     };
     ledger.resume(&run, &job)?;

@@ -12,6 +12,7 @@ use crate::inventory::{InventoryError, SelectionError};
 use crate::ledger::LedgerError;
 use crate::report::ReportError;
 use crate::shrink::Shrunk;
+use crate::stop::Stop;
 use crate::text::{escape_lines, escape_path};
 
 /// Found while a command was prepared: nothing was called, and nothing is written in its place.
@@ -70,13 +71,21 @@ macro_rules! usage {
 
 usage! { ClientError, ConfigError, InventoryError, ReportError, SelectionError }
 
-/// Met while a command was carried out: exit code 1.
+/// Met while a command was carried out: exit code 1, or that of what stopped it.
 #[derive(Debug)]
-pub(super) struct Broken(anyhow::Error);
+pub(super) struct Broken {
+    exit_code: u8,
+    error: anyhow::Error,
+}
 
 impl Broken {
     pub(super) fn new(error: impl Into<anyhow::Error>) -> Self {
-        Self(error.into())
+        Self { exit_code: exit::INTERNAL, error: error.into() }
+    }
+
+    /// Something stopped it that has an exit code of its own.
+    pub(super) fn stopped(stop: Stop, error: impl Into<anyhow::Error>) -> Self {
+        Self { exit_code: stop.exit_code(), error: error.into() }
     }
 }
 
@@ -147,13 +156,13 @@ impl Failure {
     pub(super) fn exit_code(&self) -> u8 {
         match self {
             Self::Refused(refusal) => refusal.exit_code,
-            Self::Broken(_) => exit::INTERNAL,
+            Self::Broken(broken) => broken.exit_code,
         }
     }
 
     pub(super) fn in_words(&self) -> String {
         match self {
-            Self::Refused(Refusal { error, .. }) | Self::Broken(Broken(error)) => in_words(error),
+            Self::Refused(Refusal { error, .. }) | Self::Broken(Broken { error, .. }) => in_words(error),
         }
     }
 }

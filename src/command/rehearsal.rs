@@ -1,6 +1,6 @@
 //! A rehearsal: the embedded API stands in for the real one, and nothing else is called.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tracing::info;
 
@@ -23,21 +23,25 @@ impl Callee {
         Self { api, rehearsal: None }
     }
 
-    /// Starts the embedded API; what it remembers lies beside the ledger.
+    /// Starts the embedded API; what it remembers lies in that file, or ends with it.
     pub(super) fn embedded(
         access: &Access<'_>,
-        ledger: &Path,
+        memory: Option<PathBuf>,
         world: World,
         dialect: Dialect,
     ) -> Result<Self, Refusal> {
-        let state = Some(beside(ledger, ".world"));
-        let settings = Settings { state, seed: fastrand::u64(..), ..Settings::default() };
+        let settings = Settings { state: memory, seed: fastrand::u64(..), ..Settings::default() };
         let running = Sandbox::start(settings, world).map_err(Refusal::usage)?;
         let url = running.base_url();
         info!(url, "rehearsal: the embedded API answers, and nothing else is called");
         let api = access.api(&url.parse().map_err(Refusal::usage)?, dialect)?;
         Ok(Self { api, rehearsal: Some(running) })
     }
+}
+
+/// Where what a rehearsal has brought about outlasts it: beside the ledger.
+pub(super) fn memory(ledger: &Path) -> PathBuf {
+    beside(ledger, ".world")
 }
 
 /// The world that a rehearsal is played in: that of a file, else the built-in one.

@@ -9,7 +9,7 @@ use super::execution::{Ended, Execution, Plan};
 use super::failure::{Failure, Refusal};
 use super::job::{Course, course, job};
 use super::outputs;
-use super::rehearsal::{Callee, world};
+use super::rehearsal::{Callee, memory, world};
 use super::spared::Spared;
 use super::staging::{Past, Selected, Stage, Staged, Wanted, guard, stage};
 use crate::config::RunSettings;
@@ -86,7 +86,7 @@ impl Beginning<'_> {
         }
         let Recording { draft, world, .. } = recording;
         let callee = match world {
-            Some(world) => Callee::embedded(access, ledger.path(), world, settings.dialect)?,
+            Some(world) => Callee::embedded(access, Some(memory(ledger.path())), world, settings.dialect)?,
             None => Callee::real(access.api(&settings.base_url, settings.dialect)?),
         };
         let run = draft.commit(&reading, &warnings)?;

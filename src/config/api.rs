@@ -1,11 +1,12 @@
 //! How the API is reached, and what stands in for it in a rehearsal.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::key::credential;
 use crate::api::ProxyUrl;
-use crate::cli::CallingArgs;
+use crate::cli::{AccessArgs, CallArgs, CallingArgs, RehearsalArgs};
 
 /// How calls get to the API.
 #[derive(Debug, Clone)]
@@ -25,15 +26,24 @@ pub(crate) struct ApiSettings {
 }
 
 impl ApiSettings {
-    pub(super) fn of(calling: &CallingArgs) -> Self {
-        let CallingArgs { connection, pace, rehearsal, .. } = calling;
+    pub(super) fn of(CallingArgs { connection, pace, rehearsal, .. }: &CallingArgs) -> Self {
+        Self::with_slots(pace.concurrency, &connection.access, &pace.call, rehearsal)
+    }
+
+    /// For so many calls at once.
+    pub(super) fn with_slots(
+        slots: NonZeroU32,
+        access: &AccessArgs,
+        call: &CallArgs,
+        rehearsal: &RehearsalArgs,
+    ) -> Self {
         Self {
-            key_file: connection.api_key_file.clone(),
-            ca_file: connection.ca_file.clone(),
-            proxy: connection.proxy.clone(),
-            timeout: pace.timeout,
-            connect_timeout: pace.connect_timeout,
-            pool: pace.concurrency.get() as usize,
+            key_file: access.api_key_file.clone(),
+            ca_file: access.ca_file.clone(),
+            proxy: access.proxy.clone(),
+            timeout: call.timeout,
+            connect_timeout: call.connect_timeout,
+            pool: slots.get() as usize,
             world: rehearsal.world.clone(),
         }
     }

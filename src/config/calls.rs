@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 
 use crate::brake::{Canary, Limits};
-use crate::cli::{BrakeArgs, CallingArgs};
+use crate::cli::{BrakeArgs, CallArgs, CallingArgs};
 use crate::dialect::Dialect;
 use crate::pace::Ceiling;
 use crate::reconcile::Settings;
@@ -24,13 +24,18 @@ impl CallSettings {
         let reconcile = Settings {
             concurrency: pace.concurrency,
             rack_concurrency: pace.rack_concurrency,
-            policy: Policy { max_attempts: pace.max_attempts, max_wait: pace.max_wait },
-            timeout: pace.timeout,
+            policy: policy(&pace.call),
+            timeout: pace.call.timeout,
             looks: dialect.can_look(),
             deadline: pace.deadline,
         };
-        Self { rate: pace.rate, forget_rate: pace.forget_rate, reconcile, limits: limits(brakes) }
+        Self { rate: pace.call.rate, forget_rate: pace.forget_rate, reconcile, limits: limits(brakes) }
     }
+}
+
+/// How long calls are willing to try.
+pub(super) fn policy(call: &CallArgs) -> Policy {
+    Policy { max_attempts: call.max_attempts, max_wait: call.max_wait }
 }
 
 fn limits(brakes: &BrakeArgs) -> Limits {

@@ -5,6 +5,7 @@ use super::diff::DiffSettings;
 use super::error::ConfigError;
 use super::history::HistorySettings;
 use super::layers::{Layers, Parsed};
+use super::listing::ListingSettings;
 use super::report::ReportSettings;
 use super::resume::ResumeRequest;
 use super::run::RunSettings;
@@ -17,6 +18,7 @@ pub(crate) enum Command {
     Run(Box<RunSettings>),
     DryRun(Box<RunSettings>),
     Resume(Box<ResumeRequest>),
+    Inventory(Box<ListingSettings>),
     Report(ReportSettings),
     Runs(RunsSettings),
     History(HistorySettings),
@@ -39,6 +41,7 @@ impl Command {
                 if is_dry { Self::DryRun(settings) } else { Self::Run(settings) }
             }
             cli::Command::Resume(typed) => Self::Resume(ResumeRequest::of(&common, *typed, layers)?.into()),
+            cli::Command::Inventory(typed) => Self::Inventory(ListingSettings::of(&common, *typed)?.into()),
             cli::Command::Report(typed) => Self::Report(ReportSettings::of(&common, typed)?),
             cli::Command::Runs(typed) => Self::Runs(RunsSettings::of(&common, typed)?),
             cli::Command::History(typed) => Self::History(HistorySettings::of(&common, typed)?),

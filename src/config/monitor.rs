@@ -22,6 +22,7 @@ impl MonitorSettings {
             Command::Run(run) if !run.dry_run => &run.calling,
             Command::Resume(resume) => &resume.calling,
             Command::Run(_)
+            | Command::Inventory(_)
             | Command::Report(_)
             | Command::Runs(_)
             | Command::History(_)
@@ -33,8 +34,8 @@ impl MonitorSettings {
         };
         Some(Self {
             url: calling.reports.ping_url.clone()?,
-            ca_file: calling.connection.ca_file.clone(),
-            proxy: calling.connection.proxy.clone(),
+            ca_file: calling.connection.access.ca_file.clone(),
+            proxy: calling.connection.access.proxy.clone(),
             sandbox: calling.rehearsal.sandbox,
         })
     }

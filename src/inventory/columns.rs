@@ -10,7 +10,7 @@ use crate::text::spelled_out;
 pub(super) const MAX_COLUMNS: usize = 1000;
 
 /// The longest name of a VM, a rack, an account or a column, in characters.
-pub(super) const MAX_NAME: usize = 255;
+pub const MAX_NAME: usize = 255;
 
 /// A column that the program knows. Every other one is a label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use crate::dialect::Dialect;
 use crate::text::{count, spelled_out};
 
 /// The longest text of a label, in characters: no cell of a spreadsheet holds more.
-const MAX_LABEL: usize = 32_767;
+pub const MAX_LABEL: usize = 32_767;
 
 /// A known column's content.
 #[derive(Debug)]

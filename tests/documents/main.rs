@@ -79,7 +79,7 @@ fn commands(text: &str) -> Vec<&str> {
         .filter_map(|line| {
             fenced ^= line.trim_start().starts_with(FENCE);
             let line = line.trim_start().trim_start_matches("$ ");
-            let command = line.split([';', '|', '#', '<', '>']).next()?.split("  ").next()?.trim();
+            let command = line.split([';', '|', '&', '#', '<', '>']).next()?.split("  ").next()?.trim();
             (fenced && command.starts_with("v6fleet ")).then_some(command)
         })
         .collect()

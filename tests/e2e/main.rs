@@ -23,6 +23,7 @@ mod inventory;
 mod job;
 mod key;
 mod ledger;
+mod listing;
 mod lock;
 mod migration;
 mod monitor;

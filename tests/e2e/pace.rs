@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use crate::fixture::{Fixture, Outcome};
 use crate::fleet;
 use crate::ledger::{remember, remembered_rate};
+use crate::listing::sandbox_of;
 use crate::sandbox::Sandbox;
 
 const TRIES: usize = 3;
@@ -115,6 +116,28 @@ fn at_ten_a_second_no_second_has_more_than_two_calls_over_it() {
             assert!(second <= 12.0, "{second} calls within a second");
         }
     });
+}
+
+#[test]
+fn the_pages_of_a_list_come_at_the_rate_that_is_typed() {
+    let mut fixture = Fixture::alone().env("HOSTUP_API_KEY", "a-key");
+    let mut means = Vec::new();
+    for _ in 0..TRIES {
+        let (sandbox, _world) = sandbox_of(10_000, &[]);
+        fixture.set("V6FLEET_BASE_URL", &sandbox.base_url());
+        fixture.run(&["inventory", "--api", "v2", "--rate", "50/s", "-o", "fleet.csv"]).exits(0);
+        let arrived = Moments::arrived(&sandbox);
+        let (second, mean) = (arrived.most_within(1.0), arrived.per_second() / 50.0);
+        assert!(
+            arrived.0.len() == 100 && second <= 52.0 && mean <= 1.005,
+            "{second} a second, {mean} on average"
+        );
+        if mean >= 0.99 {
+            return;
+        }
+        means.push(mean);
+    }
+    panic!("50/s was missed {TRIES} times: {means:?} of it on average");
 }
 
 #[test]

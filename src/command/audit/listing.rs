@@ -1,12 +1,12 @@
 //! The findings of an audit on their way to files and to standard output, where they are shown once all are there.
 
-use std::fs::File;
-use std::io::{self, BufWriter, Seek, Write};
+use std::io;
 
 use crate::audit::Finding;
 use crate::command::exit;
 use crate::command::failure::Broken;
-use crate::command::stdout::{Stdout, print};
+use crate::command::spool::Spool;
+use crate::command::stdout::print;
 use crate::config::{AuditSettings, Form};
 use crate::inventory::InventoryFile;
 use crate::report::ReportError;
@@ -15,14 +15,14 @@ use crate::report::audit::{AuditFiles, AuditInfo, AuditSummary, AuditText, JsonA
 /// Standard output, in either form. JSON is kept in a file until it is whole: a bad row may still turn up.
 enum Printed {
     Text(AuditText),
-    Json(JsonAudit<BufWriter<File>>),
+    Json(JsonAudit<Spool>),
     /// It cannot be kept.
     Lost(io::Error),
 }
 
 impl Printed {
     fn begin(form: Form, info: &AuditInfo) -> Self {
-        let json = || JsonAudit::begin(BufWriter::new(tempfile::tempfile()?), info);
+        let json = || JsonAudit::begin(Spool::begin()?, info);
         match form {
             Form::Text => Self::Text(AuditText::default()),
             Form::Json => json().map_or_else(Self::Lost, Self::Json),
@@ -90,8 +90,8 @@ impl<'a> Listing<'a> {
             Printed::Text(text) => {
                 print(text.finish(info, &summary, &written).as_bytes())?;
             }
-            Printed::Json(json) => show(json.finish(&summary).map_err(unspooled)?)?,
-            Printed::Lost(error) => return Err(unspooled(error)),
+            Printed::Json(json) => json.finish(&summary).map_err(Spool::failed)?.print()?,
+            Printed::Lost(error) => return Err(Spool::failed(error)),
         }
         Ok(match (summary.skipped, summary.findings) {
             (0, 0) => exit::COMPLETE,
@@ -99,16 +99,4 @@ impl<'a> Listing<'a> {
             (_, _) => exit::FAILED,
         })
     }
-}
-
-fn unspooled(error: io::Error) -> Broken {
-    Broken::new(anyhow::Error::new(error).context("temporary file"))
-}
-
-/// Copies all that was kept to standard output.
-fn show(spool: BufWriter<File>) -> Result<(), Broken> {
-    let mut spool = spool.into_inner().map_err(|error| unspooled(error.into_error()))?;
-    spool.rewind().map_err(unspooled)?;
-    let mut stdout = Stdout::lock();
-    io::copy(&mut spool, &mut stdout).and_then(|_| stdout.flush()).map_err(Stdout::failed)
 }
