@@ -144,7 +144,7 @@ pub(super) fn success(mut item: Item, outcome: Outcome, basis: Basis) -> Settled
 }
 
 pub(super) fn setback() -> Setback {
-    Setback { failure: Failure::ServerError, error: "boom".into() }
+    Setback { failure: Failure::ServerError, error: "boom".into(), may_have_applied: false }
 }
 
 pub(super) fn rows(ledger: &Ledger, run: &RunKey) -> Vec<Row> {
@@ -356,22 +356,25 @@ fn a_deferred_vm_is_pending_with_all_it_has_been_through<P: Place>() {
     let item = claim(&mut writer, take(0, 1)).remove(0);
     let at = Timestamp::now();
     let unanswered = vec![Unanswered { from: at, until: at, offset_then: None }];
+    let setback = Setback { may_have_applied: true, ..setback() };
     writer.defer(Deferred {
         position: item.position,
         vm: item.vm,
         tally: Tally { attempts: 2, throttled: 1, first_sent: Some(at) },
         unanswered: unanswered.clone(),
         last: LastCall { http_status: Some(503), ..LastCall::default() },
-        setback: setback(),
+        setback: setback.clone(),
     });
     writer.close();
     let ledger = fixture.open();
     let row = &rows(&ledger, &run)[0];
+    assert!(row.may_have_applied);
     assert_eq!((row.failure, row.http_status, row.attempts), (Some(Failure::ServerError), Some(503), 2));
     assert_eq!(ledger.summary(&run).unwrap().throttled, 1);
     let mut writer = ledger.write(&run).unwrap();
     let again = claim(&mut writer, take(0, 1)).remove(0);
     assert_eq!((again.unanswered, again.tally.attempts), (unanswered, 2));
+    assert_eq!(again.setback, Some(setback));
     let first_call =
         FirstCall { at: Timestamp::from_microsecond(at.as_microsecond()).unwrap(), offset_then: None };
     assert_eq!(again.first_call, Some(first_call), "by the clock of the same process");

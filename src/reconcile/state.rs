@@ -273,11 +273,12 @@ impl<'a> State<'a> {
     }
 
     fn call(&mut self, place: usize, ticket: Ticket, now: Instant) {
-        let Some((work, purposes)) = self.schedule.leaves(place, now) else { return };
+        let Some((mut work, purposes)) = self.schedule.leaves(place, now) else { return };
         self.doubts.left(now);
         self.hindrance.begin(now);
         let (vm, action) = (work.item.vm.clone(), work.item.action);
         let looks = self.settings.looks && work.is_in_the_dark();
+        work.was_called |= !looks;
         let flight = self.flights.begin(Flight { work, ticket, purposes });
         self.commands.push(match looks {
             true => Command::Look { flight, vm, action },
@@ -331,11 +332,12 @@ impl<'a> State<'a> {
         self.settle(work, success, now);
     }
 
-    /// A look has found that no lost call has done anything.
+    /// A look has found that no lost call has done anything. It may yet, and whoever finds that later is to know: what was
+    /// lost is not forgotten. A VM that was lost by an earlier run is called at least once.
     fn ask_again(&mut self, mut work: Work, ticket: Ticket, now: Now) {
         self.key_is_good(ticket, now);
         work.is_undone = true;
-        if work.attempts >= self.settings.policy.max_attempts.get() {
+        if work.was_called && work.attempts >= self.settings.policy.max_attempts.get() {
             return self.fail(work, now);
         }
         let setback = work.setback();
@@ -352,7 +354,8 @@ impl<'a> State<'a> {
     }
 
     fn suffer(&mut self, mut work: Work, fault: &Fault, ticket: Ticket, now: Now, chance: f64) {
-        let setback = Setback { failure: fault.failure, error: fault.message.clone() };
+        let may_have_applied = work.is_in_the_dark();
+        let setback = Setback { failure: fault.failure, error: fault.message.clone(), may_have_applied };
         let decision = retry::decide(self.settings.policy, work.attempts, fault, chance);
         work.setback = Some(setback.clone());
         match decision {
@@ -372,8 +375,7 @@ impl<'a> State<'a> {
         }
     }
 
-    fn fail(&mut self, mut work: Work, now: Now) {
-        work.forget_undone();
+    fn fail(&mut self, work: Work, now: Now) {
         let failure = work.failure();
         self.settle(work, failure, now);
     }

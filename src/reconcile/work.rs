@@ -12,6 +12,9 @@ use crate::outcome::{Answer, Evidence, Failure, FirstCall, Offset, classify};
 /// A VM that draws this many 429s, each with another VM's success after it, has failed.
 const STRIKES: u32 = 10;
 
+/// What is said of a VM that was only looked at.
+const NOT_DONE: &str = "a call of an earlier run was lost, and has done nothing so far";
+
 /// A claimed VM, and what its calls have come to in this sitting.
 #[derive(Debug)]
 pub(super) struct Work {
@@ -23,8 +26,10 @@ pub(super) struct Work {
     pub(super) last: LastCall,
     pub(super) setback: Option<Setback>,
     pub(super) lost: Lost,
-    /// A look has found that no lost call has done anything, and none was lost since.
+    /// A look has found that no lost call has done anything yet, and none was lost since.
     pub(super) is_undone: bool,
+    /// It was called in this sitting, and not only looked at.
+    pub(super) was_called: bool,
     strikes: u32,
     /// The run's successes when the last 429 came that has not been counted yet.
     struck_at: Option<u64>,
@@ -34,12 +39,13 @@ impl Work {
     pub(super) fn new(item: Item, claimed_at: Timestamp) -> Self {
         Self {
             lost: Lost::inherited(item.unanswered.clone()),
+            setback: item.setback.clone(),
             item,
             claimed_at,
             attempts: 0,
             last: LastCall::default(),
-            setback: None,
             is_undone: false,
+            was_called: false,
             strikes: 0,
             struck_at: None,
         }
@@ -128,14 +134,6 @@ impl Work {
         !self.lost.is_empty() && !self.is_undone
     }
 
-    /// Of calls that are known to have done nothing there is nothing to remember.
-    pub(super) fn forget_undone(&mut self) {
-        if self.is_undone {
-            self.lost = Lost::inherited(vec![]);
-            self.item.unanswered.clear();
-        }
-    }
-
     /// What a VM comes to that is not called any more.
     pub(super) fn failure(&self) -> Settlement {
         Settlement::Failed(self.setback())
@@ -143,8 +141,11 @@ impl Work {
 
     /// What its calls have come to so far.
     pub(super) fn setback(&self) -> Setback {
-        let unknown = || Setback { failure: Failure::NotAttempted, error: String::new() };
-        self.setback.clone().unwrap_or_else(unknown)
+        let (failure, error) = match &self.setback {
+            Some(Setback { failure, error, .. }) => (*failure, error.clone()),
+            None => (Failure::NotAttempted, NOT_DONE.to_owned()),
+        };
+        Setback { failure, error, may_have_applied: self.is_in_the_dark() }
     }
 
     /// What goes into the ledger while this VM waits.
@@ -178,6 +179,7 @@ pub(super) mod tests {
             unanswered: vec![],
             first_call: None,
             tally: Tally::default(),
+            setback: None,
         }
     }
 

@@ -1,6 +1,7 @@
 //! The two dialects of the API, `--api v1` and `--api v2`: whose ids are meant, how each is called, and what is kept apart.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -8,7 +9,7 @@ use crate::answers::asked;
 use crate::dialect::Dialect::V2;
 use crate::fixture::Fixture;
 use crate::sandbox::{Sandbox, Transport, asked_twice};
-use crate::script::{Api, Speech, Step};
+use crate::script::{Answer, Api, Speech, Step};
 
 /// VM 10000 of v1, as the sandbox's v2 calls it.
 const VPS: &str = "vps_01hxa3b0000000000000010000";
@@ -223,5 +224,57 @@ fn only_what_is_known_to_be_done_is_not_asked_for_again() {
             assert_eq!(asked(&api, vmid), expected, "{action}: {found}");
             assert_eq!(outcome.row(vmid)["outcome"], "unchanged", "{action}: {found}");
         }
+    }
+}
+
+#[test]
+fn what_a_look_has_not_found_yet_is_looked_for_in_the_next_run_and_then_asked_for() {
+    let api = Api::of(V2, |vmid, nth| match (vmid, nth) {
+        (_, 0) => Step::Cut(vec![]),
+        (_, 1) => V2.nothing().into(),
+        // What was lost has acted in the meantime.
+        ("10000", _) => V2.success(200, false, 0).into(),
+        _ => V2.success(201, true, 0).into(),
+    });
+    let fixture = api.fixture();
+    fixture.write_fleet("vmid\n10000\n10001\n");
+    let run = |attempts| {
+        let run = ["run", "fleet.csv", "--action", "allocate", "--rate", "none", "--max-attempts", attempts];
+        fixture.run(&run)
+    };
+    let first = run("2").exits(3);
+    assert_eq!(first.verdicts(), ["10000 failed malformed_answer", "10001 failed malformed_answer"]);
+    assert!(first.rows().iter().all(|row| row["may_have_applied"] == false), "{:?}", first.rows());
+    // No VM is failed for good because its one attempt was a look.
+    assert_eq!(run("1").exits(0).verdicts(), ["10000 created lost_answer", "10001 created created_flag"]);
+    assert_eq!([asked(&api, "10000"), asked(&api, "10001")], ["PGG", "PGGP"]);
+}
+
+#[test]
+fn a_run_that_is_stopped_after_a_look_that_found_nothing_tells_what_its_calls_came_to() {
+    // Each answer comes when the run has been told to stop.
+    let late = |answer: Answer| answer.after(Duration::from_millis(900)).into();
+    let api = Api::of(V2, move |_, nth| match nth {
+        0 => late(V2.error(503, "UPSTREAM_UNAVAILABLE")),
+        1 => late(V2.error(408, "TIMEOUT")),
+        _ => late(V2.nothing()),
+    });
+    let fixture = api.fixture();
+    fixture.write_fleet("vmid\n10000\n");
+    let begin = ["run", "fleet.csv", "--action", "allocate", "--deadline", "600ms"];
+    for (command, requests, failure, may_have_applied) in [
+        (&begin[..], "P", "server_error", true),
+        (&["resume"], "PG", "rejected", true),
+        (&["resume"], "PGG", "rejected", false),
+    ] {
+        let outcome = fixture.run(command).exits(5);
+        let row = outcome.row("10000");
+        assert_eq!(asked(&api, "10000"), requests);
+        assert_eq!(
+            (&row["failure"], &row["may_have_applied"]),
+            (&json!(failure), &json!(may_have_applied)),
+            "{row}"
+        );
+        assert_eq!(fixture.report_of("latest").summary()["pending"], 1);
     }
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::dialect::Dialect;
 use crate::faketime;
 use crate::fixture::{Fixture, Outcome, Process, eventually};
 use crate::fleet;
@@ -43,6 +44,7 @@ const WRONG_TIMES: [&str; 2] = ["stale-503=2%", "cached-502=2%"];
 /// One campaign's circumstances.
 #[derive(Debug, Clone, Copy)]
 struct Campaign {
+    dialect: Dialect,
     skew: &'static str,
     /// Answers take seconds.
     slow: bool,
@@ -66,9 +68,10 @@ fn campaigns(seed: u64) -> Vec<Campaign> {
         for (sets_theirs, sets_ours) in [(false, false), (true, false), (false, true), (true, true)] {
             for skew in SKEWS {
                 let seed = seed.wrapping_add(all.len() as u64);
+                let dialect = if seed.is_multiple_of(2) { Dialect::V1 } else { Dialect::V2 };
                 let timestamps = if seed.is_multiple_of(3) { "arrival" } else { "answer" };
                 let vms = if slow { 48 } else { count(40, 100) };
-                all.push(Campaign { skew, slow, timestamps, sets_theirs, sets_ours, seed, vms });
+                all.push(Campaign { dialect, skew, slow, timestamps, sets_theirs, sets_ours, seed, vms });
             }
         }
     }
@@ -102,14 +105,14 @@ impl Campaign {
 
     /// On racks so small that no bad luck makes them look sick.
     fn fixture(&self, sandbox: &Sandbox, vmids: impl Iterator<Item = u64>) -> Fixture {
-        let mut fixture = Fixture::at(sandbox);
+        let mut fixture = Fixture::at(sandbox).speaking(self.dialect);
         fixture.set("V6FLEET_TIMEOUT", if self.slow { "7s" } else { "1s" });
         let rack_size = if self.slow { 4 } else { 9 };
         let csv = vmids.enumerate().fold("vmid,rack_id\n".to_owned(), |mut csv, (index, id)| {
             writeln!(csv, "{id},r{}", index / rack_size).unwrap();
             csv
         });
-        fixture.write("fleet.csv", csv);
+        fixture.write_fleet(csv);
         fixture
     }
 
@@ -239,7 +242,10 @@ fn each_allocation_is_created_in_exactly_one_run_whatever_the_clocks_do() {
     let chosen: Vec<Campaign> = match is_full() {
         true => all,
         // A quick one, with wrong clocks that are set.
-        false => vec![all[if seed.is_multiple_of(2) { 13 } else { 18 }]],
+        false => {
+            let campaign = all[if seed.is_multiple_of(2) { 13 } else { 18 }];
+            [Dialect::V1, Dialect::V2].map(|dialect| Campaign { dialect, ..campaign }).to_vec()
+        }
     };
     let next = AtomicUsize::new(0);
     let campaign = || {

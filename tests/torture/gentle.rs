@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
+use crate::dialect::{Dialect, in_each};
 use crate::fixture::{Fixture, Outcome};
 use crate::fleet;
 use crate::sandbox::Sandbox;
@@ -33,38 +34,44 @@ impl Trouble {
     }
 
     /// A run of 100 calls a second through it. Returns how it ended and how many calls arrived meanwhile.
-    fn befalls(&self, csv: &str) -> (Outcome, usize) {
+    fn befalls(&self, dialect: Dialect, csv: &str) -> (Outcome, usize) {
         let (from, until) = (self.begins.as_secs(), (self.begins + self.lasts).as_secs());
         let phase = format!("{from}s..{until}s={}", self.what);
         let sandbox = Sandbox::start(&["--latency", "20ms", "--phase", &phase]);
-        let fixture = Fixture::at(&sandbox);
-        fixture.write("fleet.csv", csv);
+        let fixture = Fixture::at(&sandbox).speaking(dialect);
+        fixture.write_fleet(csv);
         let outcome = fixture.run(&["run", "fleet.csv", "--action", "allocate", "--rate", "100/s"]);
         assert_true(&outcome, &sandbox, &[]);
         let calls = sandbox.calls();
         let since = |seconds: u64| calls[0].at + SignedDuration::from_secs(seconds.cast_signed());
         let meanwhile = calls.iter().filter(|call| (since(from)..since(until)).contains(&call.at)).count();
-        println!("{}: {meanwhile} of {} calls meanwhile", self.what, calls.len());
+        println!("{}, {dialect:?}: {meanwhile} of {} calls meanwhile", self.what, calls.len());
         (outcome, meanwhile)
     }
 }
 
 #[test]
 fn an_api_that_is_down_for_half_a_minute_sees_at_most_sixty_calls_meanwhile() {
-    let trouble = Trouble::new("down-503", 30);
-    let (outcome, calls) = trouble.befalls(&fleet::csv(trouble.vms));
-    assert!((1..=60).contains(&calls), "{calls} calls");
-    assert_eq!(outcome.exits(0).vms_that_are("failed").len(), 0);
+    in_each(|dialect| {
+        let trouble = Trouble::new("down-503", 30);
+        let (outcome, calls) = trouble.befalls(dialect, &fleet::csv(trouble.vms));
+        assert!((1..=60).contains(&calls), "{calls} calls");
+        assert_eq!(outcome.exits(0).vms_that_are("failed").len(), 0);
+    });
 }
 
 #[test]
 fn while_half_of_the_calls_fail_the_api_sees_at_most_a_fifth_of_the_rate() {
+    in_each(fail_half_of_the_calls);
+}
+
+fn fail_half_of_the_calls(dialect: Dialect) {
     let trouble = Trouble::new("fail=50%", 60);
     let rackless =
         fleet::vmids(100_000, trouble.vms).fold("vmid\n".to_owned(), |csv, id| csv + &format!("{id}\n"));
     // On four racks, each of which takes its calls to be found sick, three seconds are too short.
     let csv = if is_full() { fleet::csv(trouble.vms) } else { rackless };
-    let (outcome, calls) = trouble.befalls(&csv);
+    let (outcome, calls) = trouble.befalls(dialect, &csv);
     let most = trouble.lasts.as_secs() * 100 / 5;
     assert!((1..=most).contains(&(calls as u64)), "{calls} calls, where {most} are enough");
     let failed = outcome.vms_that_are("failed");
@@ -74,8 +81,10 @@ fn while_half_of_the_calls_fail_the_api_sees_at_most_a_fifth_of_the_rate() {
 
 #[test]
 fn a_run_outlives_half_a_minute_of_refused_connections() {
-    let trouble = Trouble::new("refuse", 30);
-    let (outcome, _) = trouble.befalls(&fleet::csv(trouble.vms));
-    outcome.assert_in_stderr("leaving the API alone");
-    assert_eq!(outcome.exits(0).vms_that_are("failed").len(), 0);
+    in_each(|dialect| {
+        let trouble = Trouble::new("refuse", 30);
+        let (outcome, _) = trouble.befalls(dialect, &fleet::csv(trouble.vms));
+        outcome.assert_in_stderr("leaving the API alone");
+        assert_eq!(outcome.exits(0).vms_that_are("failed").len(), 0);
+    });
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::dialect::{Dialect, in_each};
 use crate::sandbox::Transport;
 use crate::trouble::{RUN, count, finish, fixture, pass_time, sandbox, seed};
 use crate::truth::{Settled, assert_true, assert_whole};
@@ -11,19 +12,19 @@ const SITTING: Duration = Duration::from_millis(150);
 
 #[test]
 fn a_run_that_is_killed_again_and_again_and_resumed_comes_to_the_truth() {
-    kill_again_and_again(Transport::Plain, count(5, 50));
+    in_each(|dialect| kill_again_and_again(Transport::Plain, dialect, count(5, 50)));
 }
 
 #[test]
 fn over_http_2_too_a_run_that_is_killed_and_resumed_comes_to_the_truth() {
-    kill_again_and_again(Transport::Http2, count(3, 50));
+    in_each(|dialect| kill_again_and_again(Transport::Http2, dialect, count(3, 50)));
 }
 
-fn kill_again_and_again(transport: Transport, kills: usize) {
+fn kill_again_and_again(transport: Transport, dialect: Dialect, kills: usize) {
     let seed = seed();
     let mut chance = fastrand::Rng::with_seed(seed);
     let sandbox = sandbox(transport, seed, "20ms..60ms");
-    let fixture = fixture(&sandbox, count(300, 2_000));
+    let fixture = fixture(&sandbox, dialect, count(300, 2_000));
     let mut settled = Settled::default();
     let mut deaths = vec![0];
     for kill in 0..kills {

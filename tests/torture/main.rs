@@ -17,4 +17,4 @@ mod stopped;
 mod trouble;
 mod truth;
 
-use support::{faketime, fixture, fleet, sandbox};
+use support::{dialect, faketime, fixture, fleet, sandbox};

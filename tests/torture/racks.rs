@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use crate::dialect::{Dialect, in_each};
 use crate::fixture::{Fixture, Outcome};
 use crate::sandbox::Sandbox;
 use crate::trouble::is_full;
@@ -31,7 +32,7 @@ fn write_fleet(fixture: &Fixture) {
         }
     }
     fixture.write("world.toml", world);
-    fixture.write("fleet.csv", csv);
+    fixture.write_fleet(csv);
 }
 
 fn sandbox(fixture: &mut Fixture, faults: &[&str]) -> Sandbox {
@@ -77,20 +78,25 @@ fn with_a_dead_rack(fixture: &mut Fixture, fault: &str) -> f64 {
 
 #[test]
 fn one_dead_rack_of_ten_holds_nobody_up_and_is_waited_for_and_resumed() {
-    for fault in if is_full() { &["hang", "504"][..] } else { &["hang"] } {
+    // One after another: the machine is each one's alone.
+    for (fault, dialect) in
+        [("hang", Dialect::V1), ("504", Dialect::V2), ("504", Dialect::V1), ("hang", Dialect::V2)]
+            .into_iter()
+            .take(if is_full() { 4 } else { 1 })
+    {
         let mut ratios = Vec::new();
         while ratios.last().is_none_or(|&ratio| ratio > 1.3) {
             assert!(
                 ratios.len() < TRIES,
                 "the other nine took so many times as long with a rack's {fault}: {ratios:?}"
             );
-            let mut fixture = Fixture::alone().env("HOSTUP_API_KEY", "a-key");
+            let mut fixture = Fixture::alone().speaking(dialect).env("HOSTUP_API_KEY", "a-key");
             write_fleet(&fixture);
             let healthy = sandbox(&mut fixture, &[]);
             run(&fixture).exits(0);
             let alone = nine_took(&healthy);
             let took = with_a_dead_rack(&mut fixture, fault);
-            println!("{fault}: the other nine took {took:.2} s, and {alone:.2} s without it");
+            println!("{fault}, {dialect:?}: the other nine took {took:.2} s, and {alone:.2} s without it");
             ratios.push(took / alone);
         }
     }
@@ -98,14 +104,14 @@ fn one_dead_rack_of_ten_holds_nobody_up_and_is_waited_for_and_resumed() {
 
 /// Starts a run in which three VMs of this inventory always answer 500.
 #[track_caller]
-fn assert_simply_failed(inventories: &[String]) {
+fn assert_simply_failed(dialect: Dialect, inventories: &[String]) {
     let sick = ["100010", "100011", "100012"];
-    let faults: Vec<String> = sick.iter().map(|id| format!("{id}=500")).collect();
+    let faults: Vec<String> = sick.iter().map(|id| format!("{}=500", dialect.id(id))).collect();
     let options: Vec<&str> = faults.iter().flat_map(|fault| ["--vm-fault", fault]).collect();
     let start = |csv: &String| {
         let sandbox = Sandbox::start(&options);
-        let fixture = Fixture::at(&sandbox);
-        fixture.write("fleet.csv", csv);
+        let fixture = Fixture::at(&sandbox).speaking(dialect);
+        fixture.write_fleet(csv);
         let process = fixture.start(&["run", "fleet.csv", "--action", "allocate", "--rate", "none"]);
         (sandbox, fixture, process)
     };
@@ -130,5 +136,6 @@ fn three_vms_that_always_answer_500_are_simply_failed_wherever_they_are() {
     let rack = |id| if (100_010..=100_012).contains(&id) { "small" } else { "large" };
     let own_rack =
         (100_000..100_040).fold("vmid,rack_id\n".to_owned(), |csv, id| csv + &format!("{id},{}\n", rack(id)));
-    assert_simply_failed(&[rackless, last, own_rack]);
+    let inventories = [rackless, last, own_rack];
+    in_each(|dialect| assert_simply_failed(dialect, &inventories));
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use crate::dialect::{Dialect, in_each};
 use crate::fixture::{Fixture, Process, eventually};
 use crate::fleet::RACKS;
 use crate::sandbox::{Sandbox, Transport};
@@ -34,11 +35,15 @@ fn assert_accounted_for(fixture: &Fixture, sandbox: &Sandbox) {
 
 #[test]
 fn a_run_that_is_terminated_again_and_again_forgets_nothing_in_flight() {
+    in_each(terminate_again_and_again);
+}
+
+fn terminate_again_and_again(dialect: Dialect) {
     let seed = seed();
     let mut chance = fastrand::Rng::with_seed(seed);
     let vms = count(300, 2_000);
     let sandbox = sandbox(Transport::Plain, seed, "20ms..60ms");
-    let fixture = fixture(&sandbox, vms);
+    let fixture = fixture(&sandbox, dialect, vms);
     for stop in 0..count(3, 20) {
         let args: &[&str] = if stop == 0 { &RUN } else { &["resume"] };
         let process = sit(&fixture, &sandbox, args, &mut chance);
@@ -56,10 +61,14 @@ fn a_run_that_is_terminated_again_and_again_forgets_nothing_in_flight() {
 
 #[test]
 fn a_second_interrupt_ends_it_within_a_second_and_the_run_still_comes_to_the_truth() {
+    in_each(interrupt_twice);
+}
+
+fn interrupt_twice(dialect: Dialect) {
     let seed = seed();
     let mut chance = fastrand::Rng::with_seed(seed);
     let sandbox = sandbox(Transport::Plain, seed, "20ms..60ms");
-    let fixture = fixture(&sandbox, count(200, 1_000));
+    let fixture = fixture(&sandbox, dialect, count(200, 1_000));
     let mut deaths = vec![];
     for stop in 0..count(2, 10) {
         let args: &[&str] = if stop == 0 { &RUN } else { &["resume"] };

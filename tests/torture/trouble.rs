@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::dialect::Dialect;
 use crate::fixture::{Fixture, Outcome, Process};
 use crate::fleet;
 use crate::sandbox::{Sandbox, Transport};
@@ -30,7 +31,8 @@ const FAULTS: [&str; 20] = [
     "truncated",
     "garbage",
     "endless",
-    "refused-by-api",
+    // Of a look it would be a lie.
+    "call:refused-by-api",
 ];
 
 /// Fewer of these: the pace heeds a 429, and with many of them a run would take an hour.
@@ -65,9 +67,9 @@ pub(crate) fn sandbox(transport: Transport, seed: u64, latency: &str) -> Sandbox
 }
 
 /// A fleet of so many VMs, to be run against `sandbox`. Its late answers come too late.
-pub(crate) fn fixture(sandbox: &Sandbox, vms: usize) -> Fixture {
-    let fixture = Fixture::at(sandbox).env("V6FLEET_TIMEOUT", "2s");
-    fixture.write("fleet.csv", fleet::csv(vms));
+pub(crate) fn fixture(sandbox: &Sandbox, dialect: Dialect, vms: usize) -> Fixture {
+    let fixture = Fixture::at(sandbox).speaking(dialect).env("V6FLEET_TIMEOUT", "2s");
+    fixture.write_fleet(fleet::csv(vms));
     fixture
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use serde_json::Value;
 
 use crate::fixture::{Fixture, Outcome};
-use crate::sandbox::{Call, Sandbox};
+use crate::sandbox::{Call, Sandbox, asked_twice};
 
 /// One VM's calls, each with its place in the record.
 type Calls<'a> = Vec<(usize, &'a Call)>;
@@ -24,11 +24,15 @@ pub(crate) fn assert_true(outcome: &Outcome, sandbox: &Sandbox, deaths: &[usize]
         let calls = calls.remove(vmid).unwrap_or_default();
         assert_row(row, &calls);
         assert_needed(&calls, deaths);
-        if row["outcome"] != "failed" {
+        // What no call has touched is in no list, and is seen by looks.
+        let was_seen = calls.last().is_some_and(|(_, call)| call.kind == "look");
+        if row["outcome"] != "failed" && (!was_seen || prefixes.contains_key(vmid)) {
             assert_eq!(Some(&row["prefix"]), prefixes.get(vmid), "{row}");
         }
     }
     assert!(calls.is_empty(), "calls for VMs without a row: {:?}", calls.keys());
+    let in_v2 = record.iter().filter(|call| call.dialect == "v2");
+    assert!(asked_twice(in_v2).is_none(), "done already: {:?}", asked_twice(&record));
 }
 
 fn prefixes(sandbox: &Sandbox) -> BTreeMap<String, Value> {
@@ -41,10 +45,12 @@ fn prefixes(sandbox: &Sandbox) -> BTreeMap<String, Value> {
 #[track_caller]
 fn assert_row(row: &Value, calls: &Calls<'_>) {
     let made = calls.iter().any(|(_, call)| call.created);
-    let last = calls.last().map(|(_, call)| call);
+    let last = calls.last().map(|(_, call)| *call);
     if row["outcome"] == "failed" {
+        let was_seen = last.is_some_and(|last| last.kind == "look" && !went_wrong(last));
         assert!(!made || row["may_have_applied"] == true, "{row}\n{calls:?}");
-        assert!(last.is_none_or(|last| went_wrong(last)), "it was answered well: {row}\n{calls:?}");
+        assert!(!was_seen || row["may_have_applied"] == false, "{row}\n{calls:?}");
+        assert!(was_seen || last.is_none_or(went_wrong), "it was answered well: {row}\n{calls:?}");
         return;
     }
     let last = last.unwrap_or_else(|| panic!("it was never called: {row}"));
@@ -58,15 +64,19 @@ fn assert_row(row: &Value, calls: &Calls<'_>) {
     assert_eq!(told, expected, "{row}\n{calls:?}");
 }
 
-/// A VM is called again only after a call that went wrong, or whose answer died with the process.
+/// A VM is called again only after a call that went wrong, or whose answer died with the process, or after a look that
+/// found nothing.
 #[track_caller]
 fn assert_needed(calls: &Calls<'_>, deaths: &[usize]) {
     for pair in calls.windows(2) {
-        let [(earlier, call), (later, _)] = pair else { continue };
+        let [(earlier, call), (later, next)] = pair else { continue };
         let died = deaths.iter().any(|death| earlier < death && death <= later);
         // Over HTTP/2 an answer goes down with the connection, whichever call's fault that was.
         let shared = call.http == "2";
-        assert!(died || shared || went_wrong(call), "called again after a good answer: {calls:?}");
+        // Who goes on with a run looks once more at what was looked for in vain.
+        let was_in_vain = next.created || next.kind == "look" || went_wrong(next);
+        let is_needed = went_wrong(call) || call.kind == "look" && was_in_vain;
+        assert!(died || shared || is_needed, "called again after a good answer: {calls:?}");
     }
 }
 

@@ -68,6 +68,10 @@ struct Model {
     turned: BTreeSet<usize>,
 }
 
+fn setback_of(item: &Item) -> Setback {
+    Setback { may_have_applied: !item.unanswered.is_empty(), ..setback() }
+}
+
 impl Default for Model {
     fn default() -> Self {
         let order = (0..PLACES.len()).collect();
@@ -215,7 +219,7 @@ impl<P: Place> History<P> {
             tally: item.tally,
             unanswered: item.unanswered.clone(),
             last: LastCall::default(),
-            setback: setback(),
+            setback: setback_of(&item),
         });
         self.model.aside.insert(position, item);
     }
@@ -223,7 +227,7 @@ impl<P: Place> History<P> {
     fn fail(&mut self, number: usize, unanswered: bool) {
         let Some((position, item)) = self.model.attempt(number, unanswered) else { return };
         self.model.fates[position].outcome = Some(Outcome::Failed);
-        let settlement = Settlement::Failed(setback());
+        let settlement = Settlement::Failed(setback_of(&item));
         self.settle(Settled { item, last: LastCall::default(), at: Timestamp::now(), settlement });
     }
 

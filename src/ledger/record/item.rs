@@ -25,6 +25,8 @@ pub struct Item {
     pub first_call: Option<FirstCall>,
     /// Of this run, over all resumes.
     pub tally: Tally,
+    /// Of this run, where it was called before the last resume.
+    pub setback: Option<Setback>,
 }
 
 /// A rack within one run, by order of first appearance.
@@ -60,6 +62,8 @@ impl LastCall {
 pub struct Setback {
     pub failure: Failure,
     pub error: String,
+    /// An attempt may have acted without our learning its answer, and no look has shown since that none has.
+    pub may_have_applied: bool,
 }
 
 /// What a settled VM has come to.

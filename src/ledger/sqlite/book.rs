@@ -19,8 +19,8 @@ use crate::ledger::dating::Dating;
 use crate::ledger::engine::{self, Engine, Vms};
 use crate::ledger::error::LedgerError;
 use crate::ledger::protocol::{Claimed, Counted, Reply, Request, Take};
-use crate::ledger::record::{Deferred, Item, RackNo, RunKey, Settled, Settlement, Tally};
-use crate::outcome::{FirstCall, Offset};
+use crate::ledger::record::{Deferred, Item, RackNo, RunKey, Setback, Settled, Settlement, Tally};
+use crate::outcome::{Failure, FirstCall, Offset};
 
 /// The items of run `?1` without an outcome that have a turn before the others.
 const LEFT_OVERS: &str = "SELECT i.no, rack FROM listed i
@@ -263,8 +263,18 @@ impl Page {
             unanswered: column::attempts(row, 6)?,
             first_call,
             tally: Tally { attempts: calls(row, 7)?, throttled: calls(row, 8)?, first_sent },
+            setback: setback(row)?,
         })
     }
+}
+
+/// What an item's calls had come to before this sitting, of the columns of [`Statements::item`].
+fn setback(row: &Row<'_>) -> Result<Option<Setback>, Error> {
+    let Some(failure) = row.get_ref(11)?.as_str_or_null()?.and_then(Failure::from_word) else {
+        return Ok(None);
+    };
+    let error: Option<String> = row.get(12)?;
+    Ok(Some(Setback { failure, error: error.unwrap_or_default(), may_have_applied: row.get(13)? }))
 }
 
 fn first_call(at: Timestamp, dating: Option<&Dating>) -> FirstCall {

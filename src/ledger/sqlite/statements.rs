@@ -18,13 +18,14 @@ use crate::vm::VmId;
 /// What a call needs of an item `?1`, and what is known of its VM at base `?2`.
 const ITEM: &str =
     "SELECT i.vmid, action, expected, rack, rack_expected, v.allocation, v.unanswered, attempts, throttled,
-        first_sent_at, first_sent_clock
+        first_sent_at, first_sent_clock, failure, error, may_have_applied
     FROM items i LEFT JOIN latest l ON l.item = i.no LEFT JOIN vms v ON v.base = ?2 AND v.vmid = i.vmid
     WHERE i.no = ?1";
 
 /// The same in a run that has just begun.
 const NEW_ITEM: &str =
-    "SELECT i.vmid, action, expected, rack, rack_expected, v.allocation, v.unanswered, NULL, NULL, NULL, NULL
+    "SELECT i.vmid, action, expected, rack, rack_expected, v.allocation, v.unanswered, NULL, NULL, NULL, NULL,
+        NULL, NULL, NULL
     FROM items i LEFT JOIN vms v ON v.base = ?2 AND v.vmid = i.vmid WHERE i.no = ?1";
 
 const CLAIM: &str = "INSERT INTO claims (run, since, claimed_at, positions) VALUES (?1, ?2, ?3, ?4)";
@@ -128,7 +129,7 @@ impl<'t> Statements<'t> {
             first_sent.and_then(stored::json),
             setback.failure.as_str(),
             setback.error,
-            !deferred.unanswered.is_empty(),
+            setback.may_have_applied,
             last.http_status,
             last.latency_us(),
             last.request_id,
@@ -199,7 +200,7 @@ impl<'t> Statements<'t> {
             before.and_then(next_hop),
             setback.failure.as_str(),
             setback.error,
-            !item.unanswered.is_empty(),
+            setback.may_have_applied,
             unanswered(&item.unanswered),
         ])?;
         Ok(())

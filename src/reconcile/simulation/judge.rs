@@ -10,7 +10,7 @@ use super::book::{Place, index, position, rack};
 use super::plan::{Plan, Trouble};
 use crate::api::{Attempt, Meaning};
 use crate::brake::{Canary, Limits, Threshold};
-use crate::ledger::{CLAIM_LIFE, Settled};
+use crate::ledger::{CLAIM_LIFE, Settled, Settlement};
 use crate::outcome::Outcome;
 use crate::reconcile::Ending;
 use crate::reconcile::event::{Command, Event, Now};
@@ -324,7 +324,8 @@ impl<'a> Judge<'a> {
             (tally.attempts, tally.throttled) == (vm.attempts, vm.throttled),
             format_args!("VM {position} was not called {tally:?}"),
         );
-        let may_have_applied = !succeeded && !settled.item.unanswered.is_empty();
+        let may_have_applied =
+            matches!(&settled.settlement, Settlement::Failed(setback) if setback.may_have_applied);
         self.holds(
             !may_have_applied || vm.is_in_the_dark || !self.plan.settings.looks,
             format_args!("VM {position} is said to have changed perhaps, and was looked at"),
