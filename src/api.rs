@@ -38,7 +38,7 @@ use reqwest::{Client, ClientBuilder, Proxy, RequestBuilder, Url};
 use secrecy::{ExposeSecret, SecretString};
 
 pub use announced::Announced;
-pub use attempt::{Attempt, Fault};
+pub use attempt::{Attempt, Fault, Success};
 pub use base_url::{BaseUrl, InvalidBaseUrl};
 pub use client_error::ClientError;
 pub use meaning::{Admission, Credential, Meaning};
@@ -118,12 +118,12 @@ impl Api {
         self.attempt(self.reading(Purpose::Call), departure, post).await
     }
 
-    /// Looks whether what a call asks for is done already: it changes nothing, and can never have applied.
+    /// Looks at a VM: it changes nothing, and can never have applied.
     ///
     /// For dialects that can, [`Dialect::can_look`]. It is in time if all of it, connecting included, is.
-    pub async fn look(&self, vm: &VmId, action: Action) -> Attempt {
+    pub async fn look(&self, vm: &VmId) -> Attempt {
         let get = |client: &Client| client.get(self.url(vm));
-        self.read_only(self.reading(Purpose::Look(action)), get).await
+        self.read_only(self.reading(Purpose::Look), get).await
     }
 
     /// Reads a page of the account's list of VMs, the first one without a cursor: it changes nothing either.

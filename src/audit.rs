@@ -27,10 +27,14 @@ pub struct Standard {
 /// Everything that is wrong with a VM of the inventory, the worst first. `last` is what was last seen of it.
 pub fn examine(vm: &Vm, last: Option<&Sighting>, fleet: &Fleet, standard: Standard) -> Vec<Finding> {
     let Some(last) = last else { return vec![Finding::about(Kind::NeverSeen, vm, None)] };
-    let mut findings: Vec<Finding> = contests(vm, last, fleet)
-        .chain(unmet(vm, last))
-        .chain(unsound(vm, last, standard))
-        .chain(outvoted(vm, last, fleet))
+    let Some(allocation) = &last.allocation else {
+        return vec![Finding::about(Kind::NoAllocation, vm, Some(last))];
+    };
+    let mut findings: Vec<Finding> = contests(vm, last, allocation, fleet)
+        .chain(unmet(vm, last, allocation))
+        .chain(unsound(vm, last, allocation))
+        .chain(aged(vm, last, standard))
+        .chain(outvoted(vm, last, allocation, fleet))
         .collect();
     findings.sort_by_key(|finding| finding.kind);
     findings
@@ -38,24 +42,33 @@ pub fn examine(vm: &Vm, last: Option<&Sighting>, fleet: &Fleet, standard: Standa
 
 /// That a VM of the ledger is not in the inventory. `vm` is all that is known of it.
 pub fn missing(vm: &Vm, last: &Sighting) -> Finding {
-    let actual = Some(last.allocation.prefix.to_string());
+    let actual = last.allocation.as_ref().map(|allocation| allocation.prefix.to_string());
     Finding { actual, ..Finding::about(Kind::NotInInventory, vm, Some(last)) }
 }
 
 /// Other VMs that have addresses of this VM's prefix.
-fn contests(vm: &Vm, last: &Sighting, fleet: &Fleet) -> impl Iterator<Item = Finding> {
+fn contests(
+    vm: &Vm,
+    last: &Sighting,
+    allocation: &Allocation,
+    fleet: &Fleet,
+) -> impl Iterator<Item = Finding> {
     let contests =
         [(Kind::SamePrefix, fleet.same_prefix(&vm.id)), (Kind::OverlappingPrefix, fleet.overlapping(&vm.id))];
     contests.into_iter().filter_map(|(kind, rivals)| {
         let Rivals { vms, nearest } = rivals?;
-        let actual = Some(last.allocation.prefix.to_string());
+        let actual = Some(allocation.prefix.to_string());
         Some(Finding { actual, other_vms: vms, others: nearest, ..Finding::about(kind, vm, Some(last)) })
     })
 }
 
 /// What the inventory expects and was not seen.
-fn unmet<'a>(vm: &'a Vm, last: &'a Sighting) -> impl Iterator<Item = Finding> {
-    vm.expected.drift(&last.allocation).into_iter().filter_map(move |Drift { field, expected, actual }| {
+fn unmet<'a>(
+    vm: &'a Vm,
+    last: &'a Sighting,
+    allocation: &Allocation,
+) -> impl Iterator<Item = Finding> + use<'a> {
+    vm.expected.drift(allocation).into_iter().filter_map(move |Drift { field, expected, actual }| {
         let about = Finding::about(unmet_kind(field)?, vm, Some(last));
         Some(Finding { expected: Some(expected), actual: Some(actual), ..about })
     })
@@ -74,9 +87,9 @@ fn unmet_kind(field: Field) -> Option<Kind> {
     }
 }
 
-/// What is wrong with the allocation, or the knowledge of it, whatever anybody expects.
-fn unsound(vm: &Vm, last: &Sighting, standard: Standard) -> Vec<Finding> {
-    let Allocation { prefix, status, released_at, cooldown_until, .. } = &last.allocation;
+/// What is wrong with the allocation, whatever anybody expects.
+fn unsound(vm: &Vm, last: &Sighting, allocation: &Allocation) -> Vec<Finding> {
+    let Allocation { prefix, status, released_at, cooldown_until, .. } = allocation;
     let about = |kind| Finding::about(kind, vm, Some(last));
     let mut findings = Vec::new();
     if let Some(status) = status.as_ref().filter(|status| *status != ACTIVE) {
@@ -97,19 +110,22 @@ fn unsound(vm: &Vm, last: &Sighting, standard: Standard) -> Vec<Finding> {
             ..about(Kind::HostBits)
         });
     }
-    if standard.now.duration_since(last.seen_at) > standard.max_age {
-        findings.push(about(Kind::NotSeenLately));
-    }
     findings
+}
+
+/// That the VM may have changed since.
+fn aged(vm: &Vm, last: &Sighting, standard: Standard) -> Option<Finding> {
+    let is_old = standard.now.duration_since(last.seen_at) > standard.max_age;
+    is_old.then(|| Finding::about(Kind::NotSeenLately, vm, Some(last)))
 }
 
 /// The status of an allocation that is in use.
 const ACTIVE: &str = "active";
 
-fn outvoted(vm: &Vm, last: &Sighting, fleet: &Fleet) -> Option<Finding> {
-    fleet.outvotes(&last.allocation).map(|Majority { next_hop, vms }| Finding {
+fn outvoted(vm: &Vm, last: &Sighting, allocation: &Allocation, fleet: &Fleet) -> Option<Finding> {
+    fleet.outvotes(allocation).map(|Majority { next_hop, vms }| Finding {
         expected: Some(next_hop.to_string()),
-        actual: last.allocation.next_hop.as_ref().map(ToString::to_string),
+        actual: allocation.next_hop.as_ref().map(ToString::to_string),
         other_vms: vms,
         ..Finding::about(Kind::OddNextHop, vm, Some(last))
     })
@@ -131,8 +147,9 @@ mod tests {
         let now: Timestamp = NOW.parse().unwrap();
         let vm = vm(expected);
         let mut census = Census::default();
-        let last = Sighting { allocation, seen_at: now - SignedDuration::from_hours(24 * days) };
-        census.add(&vm.id, &last);
+        let seen_at = now - SignedDuration::from_hours(24 * days);
+        census.add(&vm.id, &allocation, seen_at);
+        let last = Sighting { allocation: Some(allocation), seen_at };
         let standard = Standard { now, max_age: SignedDuration::from_hours(24 * 30) };
         let findings = examine(&vm, Some(&last), &census.compare(), standard);
         findings.into_iter().map(|finding| finding.kind).collect()

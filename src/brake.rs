@@ -104,10 +104,8 @@ impl Brake {
     pub fn watches(&self, outcome: Outcome, drifted: bool) -> bool {
         match outcome {
             Outcome::Failed => true,
-            Outcome::Created | Outcome::Updated if self.limits.max_changed.is_some() => true,
-            Outcome::Created | Outcome::Updated | Outcome::Unchanged => {
-                drifted && self.limits.max_drift.is_some()
-            }
+            changed if changed.is_change() && self.limits.max_changed.is_some() => true,
+            _ => drifted && self.limits.max_drift.is_some(),
         }
     }
 
@@ -115,7 +113,7 @@ impl Brake {
     pub fn settled(&mut self, outcome: Outcome, drifted: bool) -> Option<Stop> {
         self.settled += 1;
         self.failed += u64::from(outcome == Outcome::Failed);
-        self.changed += u64::from(matches!(outcome, Outcome::Created | Outcome::Updated));
+        self.changed += u64::from(outcome.is_change());
         self.drifted += u64::from(drifted);
         let exceeded =
             |limit: Option<Threshold>, vms| limit.is_some_and(|l| l.is_exceeded(vms, self.selected));

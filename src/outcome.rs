@@ -6,11 +6,15 @@
 //! Times are judged by the answer's own: how old it says the allocation is, against how long ago we called. What the
 //! doubt about that moment leaves open falls to our calls: an effect that can be theirs is theirs.
 
+mod kind;
+mod look;
 mod offset;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+pub use kind::Kind;
+pub use look::{Forecast, Look};
 pub use offset::Offset;
 
 use crate::allocation::{Allocation, Change, Moment};
@@ -23,12 +27,23 @@ pub const TOLERANCE: SignedDuration = SignedDuration::from_secs(2);
 pub const LATE_EFFECT: SignedDuration = SignedDuration::from_secs(60);
 
 words! {
-    /// The four things that a run can say of a VM.
+    /// What can be said of a VM: by a run that calls the first four, by a plan the others, and by either that it failed.
     Outcome {
         Created = "created",
         Unchanged = "unchanged",
         Updated = "updated",
+        Create = "create",
+        Update = "update",
+        Keep = "keep",
+        Blocked = "blocked",
         Failed = "failed",
+    }
+}
+
+impl Outcome {
+    /// Whether the VM's network is another than before.
+    pub fn is_change(self) -> bool {
+        matches!(self, Self::Created | Self::Updated)
     }
 }
 

@@ -30,7 +30,7 @@ use tokio::sync::mpsc;
 use tracing::debug;
 
 pub use halt::Ending;
-pub use settings::Settings;
+pub use settings::{Looks, Settings};
 
 use crate::api::{Api, Attempt};
 use crate::brake::Brake;
@@ -110,8 +110,8 @@ impl Shell<'_> {
             Command::Call { flight, vm, action } => {
                 self.calls.push(Box::pin(call(self.api.clone(), flight, vm, action)));
             }
-            Command::Look { flight, vm, action } => {
-                self.calls.push(Box::pin(look(self.api.clone(), flight, vm, action)));
+            Command::Look { flight, vm } => {
+                self.calls.push(Box::pin(look(self.api.clone(), flight, vm)));
             }
             Command::Claim { again, take, offset } => self.writer.claim(again, take, offset),
             Command::Release(positions) => self.writer.release(positions),
@@ -156,8 +156,8 @@ async fn call(api: Api, flight: FlightNo, vm: VmId, action: Action) -> Event {
     answered(flight, &vm, attempt)
 }
 
-async fn look(api: Api, flight: FlightNo, vm: VmId, action: Action) -> Event {
-    let attempt = api.look(&vm, action).await;
+async fn look(api: Api, flight: FlightNo, vm: VmId) -> Event {
+    let attempt = api.look(&vm).await;
     debug!(%vm, "looked");
     answered(flight, &vm, attempt)
 }

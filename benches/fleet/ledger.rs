@@ -12,6 +12,7 @@ use v6fleet::inventory::{Reading, Vm};
 use v6fleet::ledger::{
     Item, LastCall, Ledger, LedgerError, NewRun, RackNo, Reply, RunKey, Settled, Settlement, Take, Writer,
 };
+use v6fleet::outcome::Kind;
 use v6fleet::outcome::{Basis, Outcome, Verdict};
 use v6fleet::vm::Action;
 
@@ -91,6 +92,7 @@ fn micros<T>(work: impl FnOnce() -> T) -> (f64, T) {
 
 fn draft(ledger: &Ledger, racks: u32) -> RunKey {
     let new = NewRun {
+        kind: Kind::Run,
         dialect: v6fleet::dialect::Dialect::V1,
         base_url: "https://cloud.hostup.se".into(),
         action: Some(Action::Allocate),

@@ -6,14 +6,14 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::announced::Announced;
 use super::meaning::{Admission, Meaning, Sense};
-use crate::outcome::{Answer, Failure, Offset};
+use crate::outcome::{Answer, Failure, Look, Offset};
 
 /// A `Date` is cut to whole seconds.
 const DATE_PRECISION: SignedDuration = SignedDuration::from_secs(1);
 
 /// One call to the API and everything that came of it, of which `T` is a success.
 #[derive(Debug, Clone)]
-pub struct Attempt<T = Option<Answer>> {
+pub struct Attempt<T = Success> {
     /// When it left, on our clock.
     pub sent_at: Timestamp,
     pub latency: Duration,
@@ -26,8 +26,35 @@ pub struct Attempt<T = Option<Answer>> {
     pub date: Option<Timestamp>,
     /// What the answer said of the API's rate limit.
     pub announced: Announced,
-    /// `None` of a look alone: what was asked for is not done.
     pub result: Result<T, Fault>,
+}
+
+/// A valid answer.
+#[derive(Debug, Clone)]
+pub enum Success {
+    /// To a call.
+    Called(Answer),
+    /// To a look.
+    Looked(Look),
+}
+
+#[cfg(test)]
+impl Success {
+    /// Of a call.
+    pub(crate) fn answer(self) -> Answer {
+        match self {
+            Self::Called(answer) => answer,
+            Self::Looked(look) => panic!("no answer to a call: {look:?}"),
+        }
+    }
+
+    /// Of a look.
+    pub(crate) fn look(self) -> Look {
+        match self {
+            Self::Looked(look) => look,
+            Self::Called(answer) => panic!("no answer to a look: {answer:?}"),
+        }
+    }
 }
 
 /// Why an attempt is no valid success: what decides about a retry, and a line for people.

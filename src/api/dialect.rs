@@ -19,8 +19,7 @@ use crate::vm::{Action, VmId};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
     Call,
-    /// Whether what this asks for is done.
-    Look(Action),
+    Look,
 }
 
 /// The header that carries the key: its name in lower case, and its value.
@@ -78,9 +77,9 @@ pub(super) fn read(dialect: Dialect, purpose: Purpose, head: &Head, text: &str, 
             fault::refuse(head, text, |body| Sense::of_error(head.status, body), attempt);
         }
         (Dialect::V1, Purpose::Call) => v1::read(head, text, attempt),
-        (Dialect::V1, Purpose::Look(_)) => fault::misread(head, text, "v1 has no look", attempt),
+        (Dialect::V1, Purpose::Look) => fault::misread(head, text, "v1 has no look", attempt),
         (Dialect::V2, Purpose::Call) => v2::read(head, text, attempt),
-        (Dialect::V2, Purpose::Look(action)) => v2::read_look(action, head, text, attempt),
+        (Dialect::V2, Purpose::Look) => v2::read_look(head, text, attempt),
     }
 }
 

@@ -102,7 +102,7 @@ fn an_answer_of_v2_is_read_with_its_headers() {
     assert_eq!((attempt.status, attempt.request_id.as_deref()), (Some(201), Some("r7")));
     assert_eq!(attempt.server_time(), "2026-11-23T02:15:00Z".parse().ok());
     assert_eq!(attempt.announced.remaining, Some(3));
-    let answer = attempt.result.unwrap().unwrap();
+    let answer = attempt.result.unwrap().answer();
     assert_eq!((answer.created, answer.allocation.next_hop), (true, None));
 }
 
@@ -132,7 +132,7 @@ fn the_sandboxs_v2_allocates_once_and_refreshes() {
     let sandbox = sandbox(Settings::default());
     let api = api(Dialect::V2, &sandbox.base_url());
     wait(async {
-        let answer = async |vmid, action| api.call(&vps(vmid), action).await.result.unwrap().unwrap();
+        let answer = async |vmid, action| api.call(&vps(vmid), action).await.result.unwrap().answer();
         let made = answer(10_000, Action::Allocate).await;
         let again = answer(10_000, Action::Allocate).await;
         assert_eq!((made.created, again.created), (true, false));
@@ -153,7 +153,7 @@ fn what_the_sandboxs_v2_leaves_unknown_is_unknown() {
     let nulls = all.iter().chain(&others).map(|field| field.parse().unwrap()).collect();
     let sandbox = sandbox(Settings { nulls, ..Settings::default() });
     let api = api(Dialect::V2, &sandbox.base_url());
-    let answer = wait(api.call(&vps(10_000), Action::Allocate)).result.unwrap().unwrap();
+    let answer = wait(api.call(&vps(10_000), Action::Allocate)).result.unwrap().answer();
     let Allocation { id, next_hop, status, allocated_at, updated_at, .. } = answer.allocation;
     assert_eq!((id, next_hop, status, allocated_at, updated_at), (None, None, None, None, None));
     assert_eq!(answer.warnings, ["created is unknown, and taken from the status, 201"]);
@@ -191,7 +191,7 @@ fn a_look_is_a_get_without_a_body_and_never_may_have_applied() {
     ] {
         let (address, server) = answering(vec![answered]);
         let api = api(Dialect::V2, &format!("http://{address}"));
-        let fault = wait(api.look(&VPS.into(), Action::Allocate)).result.unwrap_err();
+        let fault = wait(api.look(&VPS.into())).result.unwrap_err();
         assert_eq!((fault.failure, fault.may_have_applied), (failure, false), "{}", fault.message);
         let request = server.join().unwrap().remove(0);
         assert!(
@@ -206,7 +206,7 @@ fn a_look_that_is_not_answered_in_time_has_timed_out() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let base_url = format!("http://{}", listener.local_addr().unwrap());
     let api = Api { timeout: Duration::from_millis(50), ..api(Dialect::V2, &base_url) };
-    let fault = wait(api.look(&VPS.into(), Action::Allocate)).result.unwrap_err();
+    let fault = wait(api.look(&VPS.into())).result.unwrap_err();
     assert_eq!((fault.failure, fault.meaning), (Failure::Timeout, Meaning::Transient));
     assert!(!fault.may_have_applied);
 }
@@ -217,10 +217,10 @@ fn looks_at_the_sandbox_tell_what_its_calls_have_done() {
     let sandbox = sandbox(Settings { keys: Keys::Only(key), ..Settings::default() });
     let api = api(Dialect::V2, &sandbox.base_url());
     wait(async {
-        let look = async |vmid, action| api.look(&vps(vmid), action).await.result.unwrap();
+        let look = async |vmid, action| api.look(&vps(vmid)).await.result.unwrap().look().done(action);
         for (vmid, action) in [(10_000, Action::Allocate), (10_026, Action::RefreshNextHop)] {
             assert!(look(vmid, action).await.is_none(), "{action}");
-            let called = api.call(&vps(vmid), action).await.result.unwrap().unwrap();
+            let called = api.call(&vps(vmid), action).await.result.unwrap().answer();
             let seen = look(vmid, action).await.unwrap();
             assert_eq!((seen.created, seen.allocation.changes_since(&called.allocation)), (false, vec![]));
         }

@@ -1,6 +1,6 @@
 //! The v1 dialect: `POST /api/vm/{vmid}/routed-ipv6`, its answers and their traps.
 
-use super::attempt::{Attempt, Fault};
+use super::attempt::{Attempt, Fault, Success};
 use super::body::spaced;
 use super::fault::{self, Head};
 use super::fields::{Absence, Tolerated, address, boolean, contradiction, object};
@@ -31,7 +31,7 @@ fn accept(head: &Head, envelope: &Object<'_>, attempt: &mut Attempt) {
     attempt.timestamp = rest.moment("timestamp", Absence::Fine).and_then(|at| at.at());
     attempt.request_id = rest.id("requestId", Absence::Fine).or(attempt.request_id.take());
     attempt.result = answer(head.status, envelope, rest.warnings)
-        .map(Some)
+        .map(Success::Called)
         .map_err(|reason| Fault::malformed(fault::undocumented(&reason)));
 }
 
@@ -111,7 +111,7 @@ pub(crate) mod tests {
     }
 
     fn answer(attempt: Attempt) -> Answer {
-        attempt.result.unwrap().unwrap()
+        attempt.result.unwrap().answer()
     }
 
     fn fault(attempt: Attempt) -> Fault {
@@ -460,7 +460,7 @@ pub(crate) mod tests {
             };
             match attempt(status, &mangled(body, edits)).result {
                 Ok(answer) => {
-                    let answer = answer.unwrap();
+                    let answer = answer.answer();
                     prop_assert!((200..300).contains(&status) && !error);
                     prop_assert!(answer.warnings.iter().all(|warning| warning.chars().count() < 400));
                 }

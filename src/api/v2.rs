@@ -4,7 +4,7 @@
 
 pub(super) mod list;
 
-use super::attempt::{Attempt, Fault};
+use super::attempt::{Attempt, Fault, Success};
 use super::body::spaced;
 use super::clip::clip;
 use super::fault::{self, Head};
@@ -13,9 +13,8 @@ use super::fields::{
 };
 use super::meaning::Sense;
 use super::object::{Object, Raw};
-use crate::allocation::{Allocation, NextHop};
-use crate::outcome::Answer;
-use crate::vm::Action;
+use crate::allocation::Allocation;
+use crate::outcome::{Answer, Look};
 
 /// The header that carries the key.
 pub(super) const KEY: &str = "authorization";
@@ -32,15 +31,14 @@ pub(super) fn bearer(key: &str) -> String {
 pub(super) fn read(head: &Head, text: &str, attempt: &mut Attempt) {
     read_state(head, text, attempt, |state, wire| match wire.is_null() {
         true => Err(Fault::of(Sense::REFUSED, format!("no allocation: {}", reason(state)))),
-        false => answer(head.status, state, wire).map(Some).map_err(|reason| malformed(&reason)),
+        false => answer(head.status, state, wire).map(Success::Called).map_err(|reason| malformed(&reason)),
     });
 }
 
-/// The same of a look: whether what `action` asks for is done.
-pub(super) fn read_look(action: Action, head: &Head, text: &str, attempt: &mut Attempt) {
-    read_state(head, text, attempt, |state, wire| match wire.is_null() {
-        true => Ok(None),
-        false => looked(action, state, wire).map_err(|reason| malformed(&reason)),
+/// The same of a look.
+pub(super) fn read_look(head: &Head, text: &str, attempt: &mut Attempt) {
+    read_state(head, text, attempt, |state, wire| {
+        looked(state, wire).map(Success::Looked).map_err(|reason| malformed(&reason))
     });
 }
 
@@ -48,7 +46,7 @@ fn read_state(
     head: &Head,
     text: &str,
     attempt: &mut Attempt,
-    result: impl FnOnce(&Object<'_>, Raw<'_>) -> Result<Option<Answer>, Fault>,
+    result: impl FnOnce(&Object<'_>, Raw<'_>) -> Result<Success, Fault>,
 ) {
     let json = spaced(text);
     let state = Object::read(&json).ok_or_else(|| "no JSON object".to_owned());
@@ -76,27 +74,19 @@ fn answer(status: u16, state: &Object<'_>, wire: Raw<'_>) -> Result<Answer, Stri
     Ok(Answer { created, allocation, warnings })
 }
 
-/// The answer to a call that need not be made any more. A look says nothing of who made the allocation.
-fn looked(action: Action, state: &Object<'_>, wire: Raw<'_>) -> Result<Option<Answer>, String> {
-    let mut warnings = Vec::new();
-    let allocation = allocation(state, wire, &mut warnings)?;
-    let is_done = match action {
-        Action::Allocate => is_in_use(&allocation),
-        Action::RefreshNextHop => is_in_use(&allocation) && is_fresh(state, &allocation),
-    };
-    Ok(is_done.then_some(Answer { created: false, allocation, warnings }))
-}
-
-/// Not one that was released, and cools down.
-fn is_in_use(allocation: &Allocation) -> bool {
-    allocation.released_at.is_none() && allocation.status.as_deref().is_none_or(|status| status == "active")
-}
-
-/// Whether the next hop is known to be the one that a refresh would set.
-fn is_fresh(state: &Object<'_>, allocation: &Allocation) -> bool {
-    let suggested = state.get("suggestedNextHop").and_then(Raw::string);
-    let suggested: Option<NextHop> = suggested.and_then(|text| text.trim().parse().ok());
-    suggested.zip(allocation.next_hop.as_ref()).is_some_and(|(suggested, own)| suggested.agrees_with(own))
+fn looked(state: &Object<'_>, wire: Raw<'_>) -> Result<Look, String> {
+    let mut rest = Tolerated::of(state);
+    let (reason, suggested) =
+        (rest.word("reason", Absence::Fine), rest.word("suggestedNextHop", Absence::Fine));
+    let mut warnings = rest.warnings;
+    let is_there = !wire.is_null();
+    Ok(Look {
+        available: state.get_all("available").0.and_then(Raw::boolean),
+        reason,
+        suggested: suggested.and_then(|text| text.trim().parse().ok()),
+        allocation: is_there.then(|| allocation(state, wire, &mut warnings)).transpose()?,
+        warnings,
+    })
 }
 
 fn allocation(state: &Object<'_>, wire: Raw<'_>, warnings: &mut Vec<String>) -> Result<Allocation, String> {
@@ -156,6 +146,7 @@ mod tests {
     use crate::api::{Credential, Meaning};
     use crate::dialect::Dialect;
     use crate::outcome::Failure;
+    use crate::vm::Action;
 
     fn documented() -> Value {
         json!({
@@ -186,7 +177,7 @@ mod tests {
     }
 
     fn answer(attempt: Attempt) -> Answer {
-        attempt.result.unwrap().unwrap()
+        attempt.result.unwrap().answer()
     }
 
     fn fault(attempt: Attempt) -> Fault {
@@ -197,15 +188,15 @@ mod tests {
         Moment::from(text.to_owned())
     }
 
-    /// What a look for `action` comes to that is answered with the documented state, with `edit` applied to it.
-    fn look(action: Action, edit: impl FnOnce(&mut Value)) -> Result<Option<Answer>, Fault> {
+    /// What a look comes to that is answered with the documented state, with `edit` applied to it.
+    fn look(edit: impl FnOnce(&mut Value)) -> Attempt {
         let mut body = documented();
         body["created"] = Value::Null;
         edit(&mut body);
         let mut attempt = Attempt::unanswered(Timestamp::UNIX_EPOCH);
         let head = Head { status: 200, ..Head::default() };
-        dialect::read(Dialect::V2, Purpose::Look(action), &head, &body.to_string(), &mut attempt);
-        attempt.result
+        dialect::read(Dialect::V2, Purpose::Look, &head, &body.to_string(), &mut attempt);
+        attempt
     }
 
     type Edit = Box<dyn Fn(&mut Value)>;
@@ -243,7 +234,7 @@ mod tests {
             ),
         ];
         for (edit, expected, why) in cases {
-            let done = both.map(|action| look(action, &edit).unwrap());
+            let done = both.map(|action| look(&edit).result.unwrap().look().done(action));
             assert_eq!(done.each_ref().map(Option::is_some), expected, "{why}");
             for answer in done.into_iter().flatten() {
                 assert!(!answer.created && answer.warnings.is_empty(), "{why}: {:?}", answer.warnings);
@@ -258,15 +249,15 @@ mod tests {
             ("/allocation/prefix", json!(null)),
             ("/allocation/nextHop", json!("router")),
         ] {
-            let fault = look(Action::Allocate, |body| *body.pointer_mut(path).unwrap() = value).unwrap_err();
+            let fault = fault(look(|body| *body.pointer_mut(path).unwrap() = value));
             assert_eq!(
                 (fault.failure, fault.meaning),
                 (Failure::MalformedAnswer, Meaning::Transient),
                 "{path}"
             );
         }
-        let gone = look(Action::Allocate, |body| drop(body.as_object_mut().unwrap().remove("allocation")));
-        assert!(gone.unwrap_err().message.contains("allocation is missing"));
+        let gone = look(|body| drop(body.as_object_mut().unwrap().remove("allocation")));
+        assert!(fault(gone).message.contains("allocation is missing"));
     }
 
     fn is_silent_on_what_v2_never_says(allocation: &Allocation) -> bool {
@@ -334,7 +325,7 @@ mod tests {
                 with(200, |body| body[field] = Value::Null),
                 with(200, |body| drop(body.as_object_mut().unwrap().remove(field))),
             ] {
-                let is_silent = attempt.result.is_ok_and(|answer| answer.unwrap().warnings.is_empty());
+                let is_silent = attempt.result.is_ok_and(|answer| answer.answer().warnings.is_empty());
                 assert_eq!(is_silent, !decides, "{field}");
             }
         }
@@ -632,7 +623,7 @@ mod tests {
             };
             match attempt(status, &mangled(body, edits)).result {
                 Ok(answer) => {
-                    let answer = answer.unwrap();
+                    let answer = answer.answer();
                     prop_assert!((200..300).contains(&status) && !error);
                     prop_assert!(answer.warnings.iter().all(|warning| warning.chars().count() < 400));
                 }

@@ -24,6 +24,8 @@ words! {
         RackDiffers = "rack_differs",
         Released = "released",
         NeverSeen = "never_seen",
+        /// A look found none.
+        NoAllocation = "no_allocation",
         NotActive = "not_active",
         CoolingDown = "cooling_down",
         /// Most VMs of its rack have another next hop.
@@ -46,7 +48,8 @@ impl Kind {
             | Self::NextHopDiffers
             | Self::RackDiffers
             | Self::Released
-            | Self::NeverSeen => Severity::Error,
+            | Self::NeverSeen
+            | Self::NoAllocation => Severity::Error,
             Self::NotActive
             | Self::CoolingDown
             | Self::OddNextHop
@@ -96,7 +99,7 @@ impl Finding {
             vmid: vm.id.to_string(),
             name: vm.name.clone(),
             rack_id: last
-                .and_then(|last| last.allocation.rack_id.clone())
+                .and_then(|last| last.allocation.as_ref()?.rack_id.clone())
                 .or_else(|| vm.expected.rack_id.clone()),
             expected: None,
             actual: None,

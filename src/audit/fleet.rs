@@ -8,7 +8,6 @@ use jiff::Timestamp;
 use super::finding::Other;
 use super::overlap::{self, Overlaps, Span};
 use crate::allocation::Allocation;
-use crate::ledger::Sighting;
 use crate::vm::VmId;
 
 /// VM ids in one piece of text, in ascending order.
@@ -57,10 +56,10 @@ pub struct Census {
 
 impl Census {
     /// Takes in the next VM; they come in ascending order of their ids as text.
-    pub fn add(&mut self, id: &VmId, Sighting { allocation, seen_at }: &Sighting) {
+    pub fn add(&mut self, id: &VmId, allocation: &Allocation, seen_at: Timestamp) {
         self.spans.push(Span::new(allocation.prefix.network(), self.spans.len()));
         self.ids.push(id);
-        self.seen_at.push(*seen_at);
+        self.seen_at.push(seen_at);
         let Some((rack, next_hop)) = allocation.rack_id.as_deref().zip(allocation.next_hop.as_ref()) else {
             return;
         };
@@ -172,16 +171,12 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn seen(allocation: Allocation) -> Sighting {
-        Sighting { allocation, seen_at: Timestamp::UNIX_EPOCH }
-    }
-
     fn census(next_hops: &[&str]) -> Fleet {
         let mut census = Census::default();
         for (vm, next_hop) in (1..).zip(next_hops) {
             let prefix = format!("2001:db8:{vm}::/48").parse().unwrap();
             let allocation = Allocation { next_hop: next_hop.parse().ok(), prefix, ..example() };
-            census.add(&id(&vm.to_string()), &seen(allocation));
+            census.add(&id(&vm.to_string()), &allocation, Timestamp::UNIX_EPOCH);
         }
         census.compare()
     }
@@ -207,7 +202,7 @@ mod tests {
     fn vms_are_found_by_their_ids_in_the_order_of_text() {
         let mut census = Census::default();
         for vm in ["1", "10", "100", "2", "20", VPS] {
-            census.add(&id(vm), &seen(example()));
+            census.add(&id(vm), &example(), Timestamp::UNIX_EPOCH);
         }
         let mut fleet = census.compare();
         for vm in ["1", "10", "100", "2", "20", VPS] {

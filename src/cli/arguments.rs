@@ -9,7 +9,7 @@ use super::audit::AuditArgs;
 use super::history::{DiffArgs, HistoryArgs, RunsArgs};
 use super::listing::ListingArgs;
 use super::report::ReportArgs;
-use super::run::{ResumeArgs, RunArgs};
+use super::run::{PlanArgs, ResumeArgs, RunArgs};
 use super::sandbox::SandboxArgs;
 use super::values::LogFormat;
 
@@ -30,6 +30,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Run(Box<RunArgs>),
+    Plan(Box<PlanArgs>),
     Resume(Box<ResumeArgs>),
     Inventory(Box<ListingArgs>),
     Report(ReportArgs),

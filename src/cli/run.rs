@@ -1,4 +1,4 @@
-//! What is typed after `v6fleet run` and `resume`: the commands that call the API.
+//! What is typed after `v6fleet run`, `plan` and `resume`: the commands that call the API.
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -33,6 +33,38 @@ use crate::vm::Action;
     7 nothing selected, 8 key or certificate refused, 10 changes and 11 drift (with\n\
     --detailed-exitcode), 130 and 143 stopped by a signal.")]
 pub struct RunArgs {
+    #[command(flatten)]
+    pub job: JobArgs,
+
+    /// Check the inventory and show what would be called; call nothing
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// Stop when more VMs than this were created or updated [default: none]
+    #[arg(long, value_name = "N|P%", help_heading = BRAKES)]
+    pub max_changed: Option<Threshold>,
+}
+
+/// Look at every selected VM, and report what a run would change; change nothing
+///
+/// Asks the API for the state of each VM, with all the care of a run, and says of each what `run` would do: create,
+/// update, keep, or nothing because it is blocked, with the API's own reason. Only v2 can be asked. The key needs no
+/// scope but read:vm. What a plan has seen is what the run after it compares with.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    v6fleet plan inventories/demo-v2.csv --api v2 --sandbox     a rehearsal: no key, no network\n  \
+    v6fleet plan fleet.csv --api v2 --action allocate           who would get a prefix\n  \
+    v6fleet plan fleet.csv --api v2 --action refresh_next_hop   whose next hop would move\n\n\
+    Exit codes: those of run; with --detailed-exitcode 10 where something would change, 3 where a VM is\n\
+    blocked or failed.")]
+pub struct PlanArgs {
+    #[command(flatten)]
+    pub job: JobArgs,
+}
+
+/// What is to be done, with which VMs and how: of a run and of a plan.
+#[derive(Debug, Args)]
+pub struct JobArgs {
     /// Inventory files (CSV, JSON or JSON Lines); several make one fleet, - is standard input
     #[arg(required = true, value_name = "INVENTORY")]
     pub inventory: Vec<PathBuf>,
@@ -40,10 +72,6 @@ pub struct RunArgs {
     /// What to ask of the API: allocate or refresh_next_hop [default: each row's own action]
     #[arg(long, value_name = "ACTION")]
     pub action: Option<Action>,
-
-    /// Check the inventory and show what would be called; call nothing
-    #[arg(long)]
-    pub dry_run: bool,
 
     /// Go on with the job's unfinished run, if there is one over the same inventory; else start anew
     #[arg(long)]
@@ -84,6 +112,10 @@ pub struct ResumeArgs {
 
     #[command(flatten)]
     pub calling: CallingArgs,
+
+    /// Stop when more VMs than this were created or updated [default: none]
+    #[arg(long, value_name = "N|P%", help_heading = BRAKES)]
+    pub max_changed: Option<Threshold>,
 }
 
 /// How VMs are called, whatever they were found by.
@@ -163,8 +195,10 @@ pub struct PaceArgs {
     pub deadline: Option<Duration>,
 }
 
+const BRAKES: &str = "Brakes (\"more than\" stops; P% is of the selected VMs)";
+
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Brakes (\"more than\" stops; P% is of the selected VMs)")]
+#[command(next_help_heading = BRAKES)]
 pub struct BrakeArgs {
     /// The first N VMs must all succeed before the rest starts; 0 for no such check
     /// [default: stop if the first 20 settled VMs all failed]
@@ -174,10 +208,6 @@ pub struct BrakeArgs {
     /// Stop when more VMs than this have failed [default: none]
     #[arg(long, value_name = "N|P%")]
     pub max_failed: Option<Threshold>,
-
-    /// Stop when more VMs than this were created or updated [default: none]
-    #[arg(long, value_name = "N|P%")]
-    pub max_changed: Option<Threshold>,
 
     /// Stop when more VMs than this differ from what the inventory expects [default: none]
     #[arg(long, value_name = "N|P%")]

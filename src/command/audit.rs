@@ -67,7 +67,9 @@ impl<'a> Auditing<'a> {
         let listing = Listing::begin(settings, info).map_err(Refusal::from)?;
         let mut census = Census::default();
         let dialect = settings.dialect;
-        ledger.each_sighting(&info.base_url, dialect, &mut |id, last| census.add(id, last))?;
+        ledger.each_sighting(&info.base_url, dialect, &mut |id, allocation, seen_at| {
+            census.add(id, allocation, seen_at);
+        })?;
         let max_age = SignedDuration::from_secs(i64::from(info.max_age_days) * SECONDS_OF_A_DAY);
         let standard = Standard { now: info.audited_at, max_age };
         let fleet = census.compare();
@@ -127,7 +129,7 @@ impl<'a> Auditing<'a> {
         for id in self.fleet.missing() {
             let Some(last) = self.ledger.sighting(self.base_url, self.dialect, &id)? else { continue };
             let vm = Vm { id, name: None, action: None, expected: Expected::default(), labels: vec![] };
-            if selection.matches(&vm, last.allocation.rack_id.as_deref()) {
+            if selection.matches(&vm, last.allocation.as_ref().and_then(|seen| seen.rack_id.as_deref())) {
                 self.listing.add(vec![missing(&vm, &last)]);
             }
         }

@@ -157,6 +157,7 @@ impl Plan<'_> {
         match stop {
             Some(stop) => stop.exit_code(),
             None if summary.counts.failed > 0 || summary.skipped > 0 => exit::FAILED,
+            None if detailed && summary.counts.blocked > 0 => exit::FAILED,
             None if detailed && summary.drifted > 0 => exit::DRIFT,
             None if detailed && summary.counts.changed() > 0 => exit::CHANGES,
             None => exit::COMPLETE,

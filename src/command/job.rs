@@ -17,6 +17,7 @@ use crate::text::{counted, quoted};
 pub(super) fn job(settings: &RunSettings, selection: &Selection, fingerprint: Option<&str>) -> NewRun {
     let base_url = if settings.ledger.sandbox { SANDBOX } else { settings.base_url.as_str() };
     NewRun {
+        kind: settings.kind,
         base_url: base_url.to_owned(),
         dialect: settings.dialect,
         action: settings.action,

@@ -21,7 +21,7 @@ pub(super) fn resume(request: &ResumeRequest, screen: &Screen) -> Result<Ended, 
     make_room(1, request.ledger.sandbox)?;
     let (ledger, run) = find(request)?;
     let info = ledger.run_info(&run).map_err(Refusal::from)?;
-    let settings = request.over_recorded(&info.options, info.dialect).map_err(Refusal::from)?;
+    let settings = request.over_recorded(&info.options, info.kind, info.dialect).map_err(Refusal::from)?;
     let ledger_args = request.ledger.args(info.base_url == SANDBOX);
     let ResumeSettings { calls, reports, .. } = &settings;
     let plan = Plan { calls, reports, screen, ledger_args: &ledger_args };
@@ -98,6 +98,7 @@ fn prepare<'a>(
         warn!("this is not the API key that the run began with");
     }
     let job = NewRun {
+        kind: info.kind,
         base_url: info.base_url,
         dialect: info.dialect,
         action: info.action,

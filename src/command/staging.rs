@@ -7,6 +7,7 @@ use crate::config::{InventorySettings, RunSettings};
 use crate::dialect::Dialect;
 use crate::inventory::{Event, Inputs, InvalidRow, InventoryError, Reading, Selection, Unmatched, Vm, read};
 use crate::ledger::{LastInventory, Ledger, LedgerError, NewRun, RunKey};
+use crate::outcome::Outcome;
 use crate::shrink::{Guard, Share};
 use crate::text::{counted, escape, escape_path};
 use crate::vm::Action;
@@ -76,7 +77,7 @@ impl Past<'_> {
 
     fn admits(&self, vm: &Vm) -> Result<bool, LedgerError> {
         match (&self.only_failed, self.ledger) {
-            (Some(run), Some(ledger)) => ledger.failed_in(run, &vm.id),
+            (Some(run), Some(ledger)) => Ok(ledger.outcome_in(run, &vm.id)? == Some(Outcome::Failed)),
             _ => Ok(true),
         }
     }

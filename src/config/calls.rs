@@ -2,11 +2,12 @@
 
 use std::num::NonZeroU32;
 
-use crate::brake::{Canary, Limits};
+use crate::brake::{Canary, Limits, Threshold};
 use crate::cli::{BrakeArgs, CallArgs, CallingArgs};
 use crate::dialect::Dialect;
+use crate::outcome::Kind;
 use crate::pace::Ceiling;
-use crate::reconcile::Settings;
+use crate::reconcile::{Looks, Settings};
 use crate::retry::Policy;
 
 #[derive(Debug, Clone)]
@@ -19,17 +20,18 @@ pub(crate) struct CallSettings {
 }
 
 impl CallSettings {
-    pub(super) fn of(calling: &CallingArgs, dialect: Dialect) -> Self {
+    pub(super) fn of(calling: &CallingArgs, max_changed: Option<Threshold>, looks: Looks) -> Self {
         let CallingArgs { pace, brakes, .. } = calling;
         let reconcile = Settings {
             concurrency: pace.concurrency,
             rack_concurrency: pace.rack_concurrency,
             policy: policy(&pace.call),
             timeout: pace.call.timeout,
-            looks: dialect.can_look(),
+            looks,
             deadline: pace.deadline,
         };
-        Self { rate: pace.call.rate, forget_rate: pace.forget_rate, reconcile, limits: limits(brakes) }
+        let limits = limits(brakes, max_changed);
+        Self { rate: pace.call.rate, forget_rate: pace.forget_rate, reconcile, limits }
     }
 }
 
@@ -38,16 +40,20 @@ pub(super) fn policy(call: &CallArgs) -> Policy {
     Policy { max_attempts: call.max_attempts, max_wait: call.max_wait }
 }
 
-fn limits(brakes: &BrakeArgs) -> Limits {
+/// When a run of that kind looks at VMs.
+pub(super) fn looks(kind: Kind, dialect: Dialect) -> Looks {
+    match kind {
+        Kind::Plan => Looks::Only,
+        Kind::Run if dialect.can_look() => Looks::AfterLoss,
+        Kind::Run => Looks::Never,
+    }
+}
+
+fn limits(brakes: &BrakeArgs, max_changed: Option<Threshold>) -> Limits {
     let canary = match brakes.canary.map(NonZeroU32::new) {
         None => Canary::Default,
         Some(None) => Canary::Off,
         Some(Some(vms)) => Canary::Vms(vms),
     };
-    Limits {
-        canary,
-        max_failed: brakes.max_failed,
-        max_changed: brakes.max_changed,
-        max_drift: brakes.max_drift,
-    }
+    Limits { canary, max_failed: brakes.max_failed, max_changed, max_drift: brakes.max_drift }
 }

@@ -11,7 +11,8 @@ use super::resume::ResumeRequest;
 use super::run::RunSettings;
 use super::runs::RunsSettings;
 use super::sandbox::SandboxSettings;
-use crate::cli::{self, Cli};
+use crate::cli::{self, Cli, RunArgs};
+use crate::outcome::Kind;
 
 #[derive(Debug)]
 pub(crate) enum Command {
@@ -36,9 +37,13 @@ impl Command {
         let Parsed { cli: Cli { common, command }, in_force } = parsed;
         Ok(match command {
             cli::Command::Run(typed) => {
-                let is_dry = typed.dry_run;
-                let settings = RunSettings::of(&common, *typed, &in_force, layers)?.into();
+                let RunArgs { job, dry_run: is_dry, max_changed } = *typed;
+                let settings =
+                    RunSettings::of(&common, Kind::Run, job, max_changed, &in_force, layers)?.into();
                 if is_dry { Self::DryRun(settings) } else { Self::Run(settings) }
+            }
+            cli::Command::Plan(typed) => {
+                Self::Run(RunSettings::of(&common, Kind::Plan, typed.job, None, &in_force, layers)?.into())
             }
             cli::Command::Resume(typed) => Self::Resume(ResumeRequest::of(&common, *typed, layers)?.into()),
             cli::Command::Inventory(typed) => Self::Inventory(ListingSettings::of(&common, *typed)?.into()),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::refusal::Refused;
 use super::setting::Source;
 use crate::cli;
+use crate::dialect::Dialect;
 use crate::inventory::InvalidColumnMap;
 use crate::report::ReportError;
 use crate::text::escape_path;
@@ -47,6 +48,10 @@ pub(crate) enum ConfigError {
     /// What was typed after it made another command of it.
     #[error("not a resume")]
     NotAResume,
+    #[error(
+        "nothing of a VM can be seen without a call in the API's {0}: a plan needs --api v2, and the ids of v2"
+    )]
+    NothingToSee(Dialect),
     #[error("--limit-burst is for --limit-kind token-bucket only")]
     BurstWithoutBucket,
 }

@@ -19,7 +19,8 @@ impl MonitorSettings {
     /// `None` where nobody is to be told: none was named, or the command calls nothing.
     pub(super) fn of(command: &Command) -> Option<Self> {
         let calling = match command {
-            Command::Run(run) if !run.dry_run => &run.calling,
+            Command::Run(run) if !run.dry_run => &run.job.calling,
+            Command::Plan(plan) => &plan.job.calling,
             Command::Resume(resume) => &resume.calling,
             Command::Run(_)
             | Command::Inventory(_)

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::api::ApiSettings;
-use super::calls::CallSettings;
+use super::calls::{CallSettings, looks};
 use super::error::ConfigError;
 use super::layers::{Layers, Parsed};
 use super::ledger::LedgerSettings;
@@ -13,6 +13,7 @@ use super::reporting::ReportingSettings;
 use super::setting::recorded;
 use crate::cli::{Command, CommonArgs, ResumeArgs};
 use crate::dialect::Dialect;
+use crate::outcome::Kind;
 
 /// What is known before the run is found.
 #[derive(Debug)]
@@ -49,6 +50,7 @@ impl ResumeRequest {
     pub(crate) fn over_recorded(
         &self,
         options: &Map<String, Value>,
+        kind: Kind,
         dialect: Dialect,
     ) -> Result<ResumeSettings, ConfigError> {
         let Parsed { cli, in_force } = self.layers.over_recorded(options)?;
@@ -57,7 +59,7 @@ impl ResumeRequest {
         };
         Ok(ResumeSettings {
             api: ApiSettings::of(&typed.calling),
-            calls: CallSettings::of(&typed.calling, dialect),
+            calls: CallSettings::of(&typed.calling, typed.max_changed, looks(kind, dialect)),
             reports: ReportingSettings::of(&typed.calling.reports)?,
             options: recorded(&in_force),
         })

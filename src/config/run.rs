@@ -1,4 +1,4 @@
-//! `v6fleet run`, and `run --dry-run`.
+//! `v6fleet run`, `run --dry-run` and `plan`.
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::api::ApiSettings;
-use super::calls::CallSettings;
+use super::calls::{CallSettings, looks};
 use super::error::ConfigError;
 use super::inventory::InventorySettings;
 use super::layers::Layers;
@@ -14,13 +14,16 @@ use super::ledger::LedgerSettings;
 use super::reporting::ReportingSettings;
 use super::setting::{Setting, recorded};
 use crate::api::BaseUrl;
-use crate::cli::{CommonArgs, RunArgs};
+use crate::brake::Threshold;
+use crate::cli::{CommonArgs, JobArgs};
 use crate::dialect::Dialect;
+use crate::outcome::Kind;
 use crate::shrink::Share;
 use crate::vm::Action;
 
 #[derive(Debug)]
 pub(crate) struct RunSettings {
+    pub(crate) kind: Kind,
     pub(crate) ledger: LedgerSettings,
     /// How long to wait for another run to end.
     pub(crate) lock_timeout: Duration,
@@ -46,13 +49,19 @@ pub(crate) struct RunSettings {
 impl RunSettings {
     pub(super) fn of(
         common: &CommonArgs,
-        typed: RunArgs,
+        kind: Kind,
+        typed: JobArgs,
+        max_changed: Option<Threshold>,
         in_force: &[Setting],
         layers: Layers,
     ) -> Result<Self, ConfigError> {
-        let RunArgs { inventory, action, inventory_options, selection, calling, .. } = &typed;
+        let JobArgs { inventory, action, inventory_options, selection, calling, .. } = &typed;
         let dialect = typed.endpoint.api;
+        if kind == Kind::Plan && !dialect.can_look() {
+            return Err(ConfigError::NothingToSee(dialect));
+        }
         Ok(Self {
+            kind,
             ledger: LedgerSettings::of(common, calling.rehearsal.sandbox)?,
             lock_timeout: calling.connection.lock_timeout,
             api: ApiSettings::of(calling),
@@ -66,7 +75,7 @@ impl RunSettings {
             action: *action,
             resume: typed.resume,
             max_shrink: typed.max_shrink,
-            calls: CallSettings::of(calling, dialect),
+            calls: CallSettings::of(calling, max_changed, looks(kind, dialect)),
             reports: ReportingSettings::of(&calling.reports)?,
             options: recorded(in_force),
             typed: layers.args,

@@ -11,7 +11,7 @@ use super::*;
 use crate::allocation::{Allocation, Expected, NextHop, tests::example};
 use crate::dialect::Dialect;
 use crate::inventory::{InventoryFile, PIPE, Reading, Vm};
-use crate::outcome::{Basis, Failure, FirstCall, Offset, Outcome, Unanswered, Verdict};
+use crate::outcome::{Basis, Failure, FirstCall, Kind, Offset, Outcome, Unanswered, Verdict};
 use crate::vm::{Action, VmId};
 
 pub(super) const BASE: &str = "https://cloud.hostup.se";
@@ -98,6 +98,7 @@ pub(super) fn vm(id: &str, rack: Option<&str>) -> Vm {
 
 pub(super) fn new_run(base_url: &str) -> NewRun {
     NewRun {
+        kind: Kind::Run,
         dialect: Dialect::V1,
         base_url: base_url.into(),
         action: Some(Action::Allocate),
@@ -213,8 +214,9 @@ fn what_is_settled_is_counted_remembered_and_reported_in_inventory_order<P: Plac
         ledger.last_rack(BASE, Dialect::V1, &"1".parse().unwrap()).unwrap().as_deref(),
         Some("dc1r28")
     );
-    assert!(ledger.failed_in(&run, &"2".parse().unwrap()).unwrap());
-    assert!(!ledger.failed_in(&run, &"1".parse().unwrap()).unwrap());
+    for (vm, outcome) in [("1", Some(Outcome::Created)), ("2", Some(Outcome::Failed)), ("4", None)] {
+        assert_eq!(ledger.outcome_in(&run, &vm.into()).unwrap(), outcome, "{vm}");
+    }
 }
 
 fn the_next_run_knows_what_was_there_before<P: Place>() {
@@ -271,7 +273,7 @@ fn what_was_seen_last_counts_whatever_our_clock_was_set_to<P: Place>() {
         let ledger = writer.close().0.unwrap();
         let seen = |ledger: &Ledger| {
             let last = ledger.sighting(BASE, Dialect::V1, &vm).unwrap().unwrap();
-            (last.seen_at.as_second(), last.allocation.next_hop.unwrap().to_string())
+            (last.seen_at.as_second(), last.allocation.unwrap().next_hop.unwrap().to_string())
         };
         let expected = (second, next_hop.to_owned());
         assert_eq!(seen(&fixture.read()), expected, "while it is on");
@@ -424,7 +426,7 @@ fn what_one_dialect_says_is_nothing_to_the_other_at_the_same_base_url<P: Place>(
         assert_eq!(ledger.last_rack(BASE, dialect, &id).unwrap().is_some(), is_known, "{dialect}");
         assert_eq!(ledger.sighting(BASE, dialect, &id).unwrap().is_some(), is_known, "{dialect}");
         let mut sightings = 0;
-        ledger.each_sighting(BASE, dialect, &mut |_, _| sightings += 1).unwrap();
+        ledger.each_sighting(BASE, dialect, &mut |_, _, _| sightings += 1).unwrap();
         assert_eq!(sightings, u32::from(is_known), "{dialect}");
     }
     for (job, is_known) in [(&v2, false), (&v1, true)] {

@@ -18,8 +18,10 @@ use super::record::{
     RunKey, Sighting, Skipped, Unfinished,
 };
 use super::sums::Sums;
+use crate::allocation::Allocation;
 use crate::dialect::Dialect;
 use crate::inventory::{InventoryFile, Reading, Vm};
+use crate::outcome::Outcome;
 use crate::vm::{Action, VmId};
 
 /// Shown one thing after the other, until it has had enough.
@@ -161,8 +163,8 @@ pub trait Vms {
     fn each_prefix(&self, run: &RunKey, each: &mut dyn FnMut(&str, &str)) -> Result<(), LedgerError>;
     /// The VMs of a run that have no outcome.
     fn pending(&self, run: &RunKey) -> Result<Vec<PendingVms>, LedgerError>;
-    /// Whether a VM failed in a run, or was left without an outcome.
-    fn failed_in(&self, run: &RunKey, vm: &VmId) -> Result<bool, LedgerError>;
+    /// What a VM came to in a run, where it was in it; one that was left without an outcome has failed.
+    fn outcome_in(&self, run: &RunKey, vm: &VmId) -> Result<Option<Outcome>, LedgerError>;
     /// Every run's word on a VM, the newest first.
     fn entries(&self, vm: &VmId) -> Result<Vec<Entry>, LedgerError>;
 }
@@ -180,7 +182,7 @@ pub trait Known {
         &self,
         base_url: &str,
         dialect: Dialect,
-        each: &mut dyn FnMut(&VmId, &Sighting),
+        each: &mut dyn FnMut(&VmId, &Allocation, Timestamp),
     ) -> Result<(), LedgerError>;
 }
 

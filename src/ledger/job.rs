@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use super::record::NewRun;
 use super::stored;
 use crate::inventory::{InventoryFile, PIPE};
+use crate::outcome::Kind;
 use crate::vm::Action;
 
 /// The base URL of every rehearsal, whatever its port.
@@ -22,9 +23,14 @@ pub const NARROWING: [&str; 5] = ["rack", "vmid", "where", "only-failed", "limit
 /// The [`selection`] of a run that nothing narrowed.
 pub(super) const EVERYTHING: &str = "{}";
 
-/// The files and the action.
-pub(super) fn fleet(files: &[String], action: Option<Action>) -> String {
+/// What is done, the files and the action.
+pub(super) fn fleet(kind: Kind, files: &[String], action: Option<Action>) -> String {
     let mut hash = Sha256::new();
+    match kind {
+        Kind::Run => {}
+        // No file is called so: as the first of them it would be absolute, or a pipe.
+        Kind::Plan => hash.update(b"plan\0"),
+    }
     for file in files {
         hash.update(file.as_bytes());
         hash.update([0]);

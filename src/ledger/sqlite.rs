@@ -25,6 +25,8 @@ mod store;
 
 mod vms;
 
+use crate::outcome::Kind;
+
 pub(super) use file::Sqlite;
 pub use path::beside;
 
@@ -33,6 +35,7 @@ pub use path::beside;
 struct Run {
     no: i64,
     base: i64,
+    kind: Kind,
 }
 
 /// How a run's items and events are numbered: the same in all of its tables, in the order of each.

@@ -12,6 +12,7 @@ use super::record::Counts;
 use crate::allocation::{Allocation, Change, Drift, Field, Moment, NextHop, Prefix};
 use crate::difference::Ids;
 use crate::inventory::InventoryFile;
+use crate::outcome::Kind;
 
 /// A type that stands in the ledger in a shape of its own.
 pub(super) trait Shaped: Sized {
@@ -143,10 +144,21 @@ impl Shaped for Ids {
 
 shape! {
     Counts, "Counts" as CountsShape {
+        /// Stands with the run.
+        #[serde(skip)]
+        kind: Kind,
         selected: u64,
         created: u64,
         unchanged: u64,
         updated: u64,
+        #[serde(default, skip_serializing_if = "is_none")]
+        create: u64,
+        #[serde(default, skip_serializing_if = "is_none")]
+        update: u64,
+        #[serde(default, skip_serializing_if = "is_none")]
+        keep: u64,
+        #[serde(default, skip_serializing_if = "is_none")]
+        blocked: u64,
         failed: u64,
         /// Not kept until version 0.2.
         #[serde(default)]
@@ -155,6 +167,11 @@ shape! {
 }
 
 shape! { InventoryFile, "InventoryFile" as InventoryFileShape { path: String, sha256: String } }
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_none(vms: &u64) -> bool {
+    *vms == 0
+}
 
 /// A value in its shape.
 struct InShape<T>(T);

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::error::LedgerError;
 use super::record::{Counts, Course, FailureCount, RackCounts, Summary};
 use super::shared::Suspects;
-use crate::outcome::{Failure, Outcome};
+use crate::outcome::{Failure, Kind, Outcome};
 
 /// How many VMs stand for a failure.
 const EXAMPLES: usize = 3;
@@ -59,10 +59,10 @@ impl Sums {
     }
 
     /// Of a run on these racks, in the order of their numbers.
-    pub fn new(racks: &[Option<Arc<str>>]) -> Self {
+    pub fn new(racks: &[Option<Arc<str>>], kind: Kind) -> Self {
         let none = |rack_id: &Option<Arc<str>>| RackCounts {
             rack_id: rack_id.as_deref().map(str::to_owned),
-            counts: Counts::default(),
+            counts: Counts::none(kind),
         };
         let racks: Vec<_> = racks.iter().map(none).collect();
         Self { pending: vec![0; racks.len()], racks, ..Self::default() }

@@ -50,11 +50,10 @@ pub(super) enum Command {
         vm: VmId,
         action: Action,
     },
-    /// Whether what the action asks for is done already: a call too, but for what it can do.
+    /// A call too, but for what it can do.
     Look {
         flight: FlightNo,
         vm: VmId,
-        action: Action,
     },
     /// To be claimed on disk. `offset` is the server's clock minus ours.
     Claim {

@@ -5,6 +5,17 @@ use std::time::Duration;
 
 use crate::retry::Policy;
 
+/// When VMs are looked at. A look is a call too, but for what it can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Looks {
+    /// The API shows nothing.
+    Never,
+    /// After a lost answer, before a VM is called again.
+    AfterLoss,
+    /// Instead of any call.
+    Only,
+}
+
 /// How a run is to be carried out.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -13,8 +24,7 @@ pub struct Settings {
     pub policy: Policy,
     /// Of one call: how long an attempt without an answer lasted.
     pub timeout: Duration,
-    /// After a lost answer the API is looked at before it is asked again.
-    pub looks: bool,
+    pub looks: Looks,
     /// No new call leaves after it.
     pub deadline: Option<Duration>,
 }

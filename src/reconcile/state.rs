@@ -17,12 +17,12 @@ use super::lost::GivenUp;
 use super::notice::Notice;
 use super::racks::Racks;
 use super::schedule::{Bounds, Claim, Schedule};
-use super::settings::Settings;
+use super::settings::{Looks, Settings};
 use super::work::Work;
-use crate::api::{Admission, Attempt, Credential, Fault, ServerClock};
+use crate::api::{Admission, Attempt, Credential, Fault, ServerClock, Success};
 use crate::brake::Brake;
 use crate::ledger::{Claimed, Counted, RackNo, Setback, Settled, Settlement};
-use crate::outcome::{Answer, Offset};
+use crate::outcome::{Answer, Look, Offset};
 use crate::pace::{Pace, Ticket};
 use crate::retry::{self, Decision};
 use crate::stop::Stop;
@@ -277,11 +277,15 @@ impl<'a> State<'a> {
         self.doubts.left(now);
         self.hindrance.begin(now);
         let (vm, action) = (work.item.vm.clone(), work.item.action);
-        let looks = self.settings.looks && work.is_in_the_dark();
+        let looks = match self.settings.looks {
+            Looks::Never => false,
+            Looks::AfterLoss => work.is_in_the_dark(),
+            Looks::Only => true,
+        };
         work.was_called |= !looks;
         let flight = self.flights.begin(Flight { work, ticket, purposes });
         self.commands.push(match looks {
-            true => Command::Look { flight, vm, action },
+            true => Command::Look { flight, vm },
             false => Command::Call { flight, vm, action },
         });
     }
@@ -311,8 +315,8 @@ impl<'a> State<'a> {
         work.note(&attempt, self.settings.timeout, &self.clock);
         let offset = self.clock.offset(&attempt);
         match attempt.result {
-            Ok(Some(answer)) => self.succeed(work, answer, offset, ticket, now),
-            Ok(None) => self.ask_again(work, ticket, now),
+            Ok(Success::Called(answer)) => self.succeed(work, answer, offset, ticket, now),
+            Ok(Success::Looked(look)) => self.looked(work, look, offset, ticket, now),
             Err(fault) => self.suffer(work, &fault, ticket, now, chance),
         }
     }
@@ -330,6 +334,23 @@ impl<'a> State<'a> {
         self.key_is_good(ticket, now);
         let success = work.success(answer, offset, &self.clock, now.date);
         self.settle(work, success, now);
+    }
+
+    fn looked(&mut self, work: Work, look: Look, offset: Option<Offset>, ticket: Ticket, now: Now) {
+        if self.settings.looks == Looks::Only {
+            return self.foresee(work, look, ticket, now);
+        }
+        match look.done(work.item.action) {
+            Some(answer) => self.succeed(work, answer, offset, ticket, now),
+            None => self.ask_again(work, ticket, now),
+        }
+    }
+
+    fn foresee(&mut self, work: Work, look: Look, ticket: Ticket, now: Now) {
+        self.successes += 1;
+        self.key_is_good(ticket, now);
+        let forecast = work.forecast(look);
+        self.settle(work, forecast, now);
     }
 
     /// A look has found that no lost call has done anything. It may yet, and whoever finds that later is to know: what was

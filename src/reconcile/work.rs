@@ -5,9 +5,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::lost::Lost;
+use crate::allocation::{Allocation, Expected};
 use crate::api::{Attempt, Meaning, ServerClock};
 use crate::ledger::{CLAIM_LIFE, Deferred, Item, LastCall, Setback, Settlement};
-use crate::outcome::{Answer, Evidence, Failure, FirstCall, Offset, classify};
+use crate::outcome::{Answer, Evidence, Failure, FirstCall, Look, Offset, Outcome, classify};
 
 /// A VM that draws this many 429s, each with another VM's success after it, has failed.
 const STRIKES: u32 = 10;
@@ -122,11 +123,20 @@ impl Work {
             now,
         };
         let mut verdict = classify(&answer, &evidence);
+        verdict.warnings.extend(unknown(expected, &answer.allocation));
         let drift = expected.drift(&answer.allocation);
-        let unknown = expected.unknown(&answer.allocation);
-        let unknown = unknown.map(|field| format!("the inventory expects {field}, and the answer has none"));
-        verdict.warnings.extend(unknown);
         Settlement::Success { verdict, allocation: Box::new(answer.allocation), drift }
+    }
+
+    /// What a look comes to where nothing is called. An allocation that cannot be used is no drift.
+    pub(super) fn forecast(&self, look: Look) -> Settlement {
+        let mut forecast = look.forecast(self.item.action);
+        let mut drift = vec![];
+        if let Some(allocation) = look.allocation.as_ref().filter(|_| forecast.outcome != Outcome::Blocked) {
+            forecast.warnings.extend(unknown(&self.item.expected, allocation));
+            drift = self.item.expected.drift(allocation);
+        }
+        Settlement::Forecast { forecast, allocation: look.allocation.map(Box::new), drift }
     }
 
     /// Whether a call may have done what it was for, and nobody has looked since.
@@ -159,6 +169,13 @@ impl Work {
             setback,
         }
     }
+}
+
+/// What is to be said where the inventory expects what the API does not tell.
+fn unknown<'a>(expected: &'a Expected, allocation: &'a Allocation) -> impl Iterator<Item = String> + use<'a> {
+    expected
+        .unknown(allocation)
+        .map(|field| format!("the inventory expects {field}, and the answer has none"))
 }
 
 #[cfg(test)]

@@ -101,7 +101,7 @@ mod tests {
 
     pub(super) fn finding(kind: Kind, vmid: u64) -> Finding {
         let (expected, actual) = match kind {
-            Kind::NeverSeen | Kind::NotSeenLately => (None, None),
+            Kind::NeverSeen | Kind::NoAllocation | Kind::NotSeenLately => (None, None),
             Kind::SamePrefix | Kind::OverlappingPrefix | Kind::NotInInventory => {
                 (None, Some("2001:db8::/56"))
             }

@@ -7,38 +7,56 @@ use std::io::{self, Write};
 
 use crate::allocation::{Change, Drift};
 use crate::ledger::Row;
-use crate::outcome::{Basis, Failure};
+use crate::outcome::{Basis, Failure, Kind, Outcome};
 use crate::text::cell;
 
 type Cell = for<'r> fn(&'r Row) -> Cow<'r, str>;
 
+/// Which kind of run a column is for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum For {
+    Both,
+    One(Kind),
+}
+
+const BOTH: For = For::Both;
+const RUN: For = For::One(Kind::Run);
+const PLAN: For = For::One(Kind::Plan);
+
 /// The columns before the labels: an interface, in this order.
-const COLUMNS: [(&str, Cell); 23] = [
-    ("vmid", |row| row.vmid.as_str().into()),
-    ("name", |row| or_empty(row.name.as_ref())),
-    ("rack_id", |row| or_empty(row.rack_id.as_ref())),
-    ("action", |row| row.action.as_str().into()),
-    ("outcome", |row| row.outcome.as_str().into()),
-    ("basis", |row| row.basis.map_or("", Basis::as_str).into()),
-    ("prefix", |row| or_empty(row.prefix.as_ref())),
-    ("next_hop", |row| or_empty(row.next_hop.as_ref())),
-    ("status", |row| or_empty(row.status.as_ref())),
-    ("previous_prefix", |row| or_empty(row.previous_prefix.as_ref())),
-    ("previous_next_hop", |row| or_empty(row.previous_next_hop.as_ref())),
-    ("changes", |row| joined(row.changes.iter().map(change))),
-    ("drift", |row| joined(row.drift.iter().map(drift))),
-    ("failure", |row| row.failure.map_or("", Failure::as_str).into()),
-    ("may_have_applied", |row| if row.may_have_applied { "true" } else { "false" }.into()),
-    ("http_status", |row| or_empty(row.http_status.map(|status| status.to_string()))),
-    ("error", |row| or_empty(row.error.as_ref())),
-    ("attempts", |row| row.attempts.to_string().into()),
+const COLUMNS: [(&str, For, Cell); 25] = [
+    ("vmid", BOTH, |row| row.vmid.as_str().into()),
+    ("name", BOTH, |row| or_empty(row.name.as_ref())),
+    ("rack_id", BOTH, |row| or_empty(row.rack_id.as_ref())),
+    ("action", BOTH, |row| row.action.as_str().into()),
+    ("outcome", BOTH, |row| row.outcome.as_str().into()),
+    ("basis", RUN, |row| row.basis.map_or("", Basis::as_str).into()),
+    ("reason", PLAN, |row| or_empty(row.error.as_ref().filter(|_| row.outcome == Outcome::Blocked))),
+    ("prefix", BOTH, |row| or_empty(row.prefix.as_ref())),
+    ("next_hop", BOTH, |row| or_empty(row.next_hop.as_ref())),
+    ("planned_next_hop", PLAN, |row| or_empty(row.planned_next_hop.as_ref())),
+    ("status", BOTH, |row| or_empty(row.status.as_ref())),
+    ("previous_prefix", RUN, |row| or_empty(row.previous_prefix.as_ref())),
+    ("previous_next_hop", RUN, |row| or_empty(row.previous_next_hop.as_ref())),
+    ("changes", RUN, |row| joined(row.changes.iter().map(change))),
+    ("drift", BOTH, |row| joined(row.drift.iter().map(drift))),
+    ("failure", BOTH, |row| row.failure.map_or("", Failure::as_str).into()),
+    ("may_have_applied", RUN, |row| if row.may_have_applied { "true" } else { "false" }.into()),
+    ("http_status", BOTH, |row| or_empty(row.http_status.map(|status| status.to_string()))),
+    ("error", BOTH, |row| or_empty(row.error.as_ref().filter(|_| row.outcome != Outcome::Blocked))),
+    ("attempts", BOTH, |row| row.attempts.to_string().into()),
     // To the microsecond: it is the evidence of the pace that was kept.
-    ("first_sent_at", |row| or_empty(row.first_sent_at.map(|at| format!("{at:.6}")))),
-    ("settled_at", |row| or_empty(row.settled_at.map(|at| format!("{at:.3}")))),
-    ("latency_ms", |row| or_empty(row.latency_ms.map(|ms| format!("{ms:.1}")))),
-    ("request_id", |row| or_empty(row.request_id.as_ref())),
-    ("warnings", |row| joined(row.warnings.iter().cloned())),
+    ("first_sent_at", BOTH, |row| or_empty(row.first_sent_at.map(|at| format!("{at:.6}")))),
+    ("settled_at", BOTH, |row| or_empty(row.settled_at.map(|at| format!("{at:.3}")))),
+    ("latency_ms", BOTH, |row| or_empty(row.latency_ms.map(|ms| format!("{ms:.1}")))),
+    ("request_id", BOTH, |row| or_empty(row.request_id.as_ref())),
+    ("warnings", BOTH, |row| joined(row.warnings.iter().cloned())),
 ];
+
+fn columns(kind: Kind) -> impl Iterator<Item = (&'static str, Cell)> {
+    let is_for = move |(name, whom, cell)| (whom == BOTH || whom == For::One(kind)).then_some((name, cell));
+    COLUMNS.into_iter().filter_map(is_for)
+}
 
 fn or_empty<'a>(value: Option<impl Into<Cow<'a, str>>>) -> Cow<'a, str> {
     value.map_or(Cow::Borrowed(""), Into::into)
@@ -60,24 +78,25 @@ pub(super) fn drift(Drift { field, expected, actual }: &Drift) -> String {
 #[derive(Debug)]
 pub(super) struct CsvReport<W: Write> {
     csv: csv::Writer<W>,
+    kind: Kind,
     label_columns: Vec<String>,
 }
 
 impl<W: Write> CsvReport<W> {
-    pub(super) fn begin(to: W, label_columns: &[String]) -> io::Result<Self> {
+    pub(super) fn begin(to: W, kind: Kind, label_columns: &[String]) -> io::Result<Self> {
         let mut csv = csv::Writer::from_writer(to);
-        for (name, _) in COLUMNS {
+        for (name, _) in columns(kind) {
             csv.write_field(name)?;
         }
         for column in label_columns {
             csv.write_field(&*cell(&format!("label.{column}")))?;
         }
         csv.write_record(None::<&[u8]>)?;
-        Ok(Self { csv, label_columns: label_columns.to_vec() })
+        Ok(Self { csv, kind, label_columns: label_columns.to_vec() })
     }
 
     pub(super) fn row(&mut self, row: &Row) -> io::Result<()> {
-        for (_, value) in COLUMNS {
+        for (_, value) in columns(self.kind) {
             self.csv.write_field(&*cell(&value(row)))?;
         }
         for column in &self.label_columns {
@@ -101,7 +120,7 @@ mod tests {
     use crate::text::is_deceptive;
 
     fn written(rows: &[Row], label_columns: &[String]) -> String {
-        let mut report = CsvReport::begin(Vec::new(), label_columns).unwrap();
+        let mut report = CsvReport::begin(Vec::new(), Kind::Run, label_columns).unwrap();
         for row in rows {
             report.row(row).unwrap();
         }
@@ -153,13 +172,13 @@ mod tests {
             let columns = vec!["any".to_owned()];
             let read = read(&written(std::slice::from_ref(&row), &columns));
             prop_assert_eq!(read.len(), 2);
-            prop_assert_eq!(read[1].len(), COLUMNS.len() + columns.len());
+            prop_assert_eq!(read[1].len(), super::columns(Kind::Run).count() + columns.len());
             for shown in &read[1] {
                 prop_assert!(!shown.contains(is_deceptive), "{:?}", shown);
                 let formula = shown.trim_start().starts_with(['=', '+', '-', '@', '＝', '＋', '－', '＠']);
                 prop_assert!(!formula || shown.parse::<f64>().is_ok(), "{:?}", shown);
             }
-            let [vmid, name, label] = [0, 1, COLUMNS.len()].map(|at| read[1][at].as_str());
+            let [vmid, name, label] = [0, 1, super::columns(Kind::Run).count()].map(|at| read[1][at].as_str());
             let expected = cell(&text);
             prop_assert_eq!([vmid, name, label], [&*expected; 3]);
         }

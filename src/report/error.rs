@@ -30,7 +30,7 @@ pub enum ReportError {
         counts::in_words(rows),
         counts::in_words(summary)
     )]
-    Miscounted { rows: Counts, summary: Counts },
+    Miscounted { rows: Box<Counts>, summary: Box<Counts> },
 }
 
 impl ReportError {

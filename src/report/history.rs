@@ -7,8 +7,9 @@ use serde::Serialize;
 use super::advice::MAY_HAVE_CHANGED;
 use super::runs::moment;
 use super::{csv, json};
-use crate::allocation::NextHop;
+use crate::allocation::{Allocation, NextHop};
 use crate::ledger::{Entry, LastKnown, Row};
+use crate::outcome::Outcome;
 use crate::text::{escape, excerpt};
 use crate::vm::VmId;
 
@@ -20,20 +21,19 @@ pub fn text(vm: &VmId, known: &[LastKnown], entries: &[Entry]) -> String {
     let name = entries.iter().find_map(|entry| entry.row.name.as_deref());
     let name = name.map(|name| format!(" ({})", excerpt(name, TEXT))).unwrap_or_default();
     let mut text = format!("VM {vm}{name}\n");
-    for LastKnown { base_url, seen_at, allocation } in known {
+    for LastKnown { base_url, seen_at, allocation, dialect: _ } in known {
         let seen = seen_at.map(|at| format!(" {}", moment(at))).unwrap_or_default();
-        let it = place(Some(allocation.prefix.as_str()), allocation.next_hop.as_ref().map(NextHop::as_str));
-        let more = words(allocation.status.as_deref(), allocation.rack_id.as_deref());
-        let line = format!("Last seen{seen} at {base_url}: {}", [vec![it], more].concat().join(", "));
+        let what = allocation.as_ref().map_or("no allocation".into(), whole);
+        let line = format!("Last seen{seen} at {base_url}: {what}");
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{}", escape(&line));
     }
     let several = entries.iter().any(|entry| entry.base_url != entries[0].base_url);
-    for Entry { run, base_url, started_at, row } in entries {
+    for Entry { run, kind, base_url, started_at, row, dialect: _ } in entries {
         let Row { action, outcome, .. } = row;
         let at = moment(row.settled_at.unwrap_or(*started_at));
         let api = if several { format!(" at {base_url}") } else { String::new() };
-        let _ = writeln!(text, "\n{at}  {outcome}: {action}, run {}", escape(&format!("{run}{api}")));
+        let _ = writeln!(text, "\n{at}  {outcome}: {action}, {kind} {}", escape(&format!("{run}{api}")));
         for line in details(row) {
             let _ = writeln!(text, "    {}", excerpt(&line, TEXT));
         }
@@ -50,6 +50,12 @@ pub(super) fn details(row: &Row) -> Vec<String> {
             None => failure.to_string(),
         });
     }
+    if row.outcome == Outcome::Blocked {
+        lines.extend(row.error.clone());
+    }
+    lines.extend(
+        row.planned_next_hop.as_ref().map(|next_hop| format!("a call would set next hop {next_hop}")),
+    );
     if row.may_have_applied {
         lines.push(format!("it {MAY_HAVE_CHANGED}"));
     }
@@ -62,6 +68,12 @@ pub(super) fn details(row: &Row) -> Vec<String> {
     lines.extend(row.drift.iter().map(|drift| format!("not as expected: {}", csv::drift(drift))));
     lines.extend(row.warnings.iter().map(|warning| format!("warning: {warning}")));
     lines
+}
+
+fn whole(allocation: &Allocation) -> String {
+    let it = place(Some(allocation.prefix.as_str()), allocation.next_hop.as_ref().map(NextHop::as_str));
+    let more = words(allocation.status.as_deref(), allocation.rack_id.as_deref());
+    [vec![it], more].concat().join(", ")
 }
 
 fn words(status: Option<&str>, rack: Option<&str>) -> Vec<String> {
@@ -88,12 +100,16 @@ pub fn json(vm: &VmId, known: &[LastKnown], entries: &[Entry]) -> serde_json::Re
 mod tests {
     use super::*;
     use crate::allocation::tests::example;
+    use crate::dialect::Dialect;
+    use crate::outcome::Kind;
     use crate::report::fixtures::rows;
 
     fn entry(run: &str, row: Row) -> Entry {
         Entry {
             run: run.into(),
+            kind: Kind::Run,
             base_url: "https://cloud.hostup.se".into(),
+            dialect: Dialect::V1,
             started_at: "2026-11-23T02:15:00Z".parse().unwrap(),
             row,
         }
@@ -101,7 +117,8 @@ mod tests {
 
     fn known(base_url: &str) -> LastKnown {
         let seen_at = Some("2026-11-23T02:15:00.5Z".parse().unwrap());
-        LastKnown { base_url: base_url.into(), seen_at, allocation: example() }
+        let base_url = base_url.into();
+        LastKnown { base_url, dialect: Dialect::V1, seen_at, allocation: Some(example()) }
     }
 
     /// An update with changes, drift and warnings, a failure that may have changed it all the same, and one before its turn.

@@ -161,14 +161,8 @@ fn option(value: &Value) -> String {
 }
 
 /// How many VMs came out how, in the order of the outcomes.
-fn outcomes(counts: &Counts) -> [(Outcome, u64); 4] {
-    let Counts { selected: _, created, unchanged, updated, failed, not_attempted: _ } = *counts;
-    [
-        (Outcome::Created, created),
-        (Outcome::Unchanged, unchanged),
-        (Outcome::Updated, updated),
-        (Outcome::Failed, failed),
-    ]
+fn outcomes(counts: &Counts) -> Vec<(Outcome, u64)> {
+    counts.by_outcome().collect()
 }
 
 /// The outcomes side by side, failures first.

@@ -14,7 +14,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::ledger::{Counts, RunInfo, Summary};
-use crate::outcome::{Failure, Outcome};
+use crate::outcome::Failure;
 use crate::text::escape;
 
 use super::selection::typed;
@@ -129,13 +129,7 @@ fn of_run(run: &RunInfo, summary: &Summary) -> Vec<Gauge> {
 }
 
 fn outcomes(counts: &Counts) -> Vec<(&'static str, f64)> {
-    let of = |outcome: &Outcome| match outcome {
-        Outcome::Created => counts.created,
-        Outcome::Unchanged => counts.unchanged,
-        Outcome::Updated => counts.updated,
-        Outcome::Failed => counts.failed,
-    };
-    Outcome::ALL.iter().map(|outcome| (outcome.as_str(), float(of(outcome)))).collect()
+    counts.by_outcome().map(|(outcome, vms)| (outcome.as_str(), float(vms))).collect()
 }
 
 /// Every kind, so that an alert on one sees it rise from 0.

@@ -9,10 +9,11 @@ use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 use serde::Serialize;
 
 use crate::ledger::{Counts, FailureCount, Named, RackCounts, RunInfo, Since, Summary};
+use crate::outcome::Kind;
 use crate::text::{count, counted, duration, escape, escape_path, excerpt};
 
 use super::advice::{MAY_HAVE_CHANGED, advice, by_weight};
-use super::counts::failed;
+use super::counts::outcomes;
 use super::racks::{self, Racks, total};
 use super::verdict::{Tone, Verdict};
 use super::{json, selection};
@@ -76,27 +77,23 @@ impl fmt::Display for Recap<'_> {
 
 impl Recap<'_> {
     fn verdict(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Counts { selected, created, unchanged, updated, .. } = self.summary.counts;
+        let counts = &self.summary.counts;
         let Verdict { tone, word, why } = Verdict::of(self.summary);
         write!(f, "{}", self.paint(color(tone), word))?;
         if let Some(why) = why {
             write!(f, " ({why})")?;
         }
-        writeln!(
-            f,
-            ": {}, {} created, {} unchanged, {} updated, {}",
-            selection::vms(selected, self.run.inventory_vms),
-            count(created),
-            count(unchanged),
-            count(updated),
-            failed(&self.summary.counts),
-        )
+        writeln!(f, ": {}, {}", selection::vms(counts.selected, self.run.inventory_vms), outcomes(counts))
     }
 
     fn run(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let RunInfo { id, base_url, action, resumes, .. } = self.run;
+        let RunInfo { id, kind, base_url, action, resumes, .. } = self.run;
         let action = action.map_or("the inventory's actions", |action| action.as_str());
-        write!(f, "Run {}: {action}, {}", escape(id), excerpt(base_url, TEXT))?;
+        let what = match kind {
+            Kind::Run => "Run",
+            Kind::Plan => "Plan",
+        };
+        write!(f, "{what} {}: {action}, {}", escape(id), excerpt(base_url, TEXT))?;
         let selected = self.summary.counts.selected;
         if let Some(selection) = selection::selection(&self.run.options, selected, self.run.inventory_vms) {
             write!(f, ", {selection}")?;
@@ -240,10 +237,15 @@ fn table(racks: &[RackCounts]) -> String {
     table.load_style(TableStyle::new().header_separator(LineStyle::none().fill('─')));
     let all = total(racks);
     // Where every VM had its turn, nobody looks for those that had none.
-    let columns = if all.not_attempted > 0 { 7 } else { 6 };
-    let header = ["Rack", "VMs", "created", "unchanged", "updated", "failed", "not attempted"];
-    table.set_header(&header[..columns]);
-    let mut add = |name: String, counts| table.add_row(&line(name, counts)[..columns]).is_empty();
+    let last = (all.not_attempted > 0).then_some("not attempted");
+    let outcomes = all.by_outcome().map(|(outcome, _)| outcome.as_str());
+    table.set_header(["Rack", "VMs"].into_iter().chain(outcomes).chain(last));
+    let mut add = |name: String, counts: Counts| {
+        let last = last.map(|_| counts.not_attempted);
+        let outcomes = counts.by_outcome().map(|(_, vms)| vms);
+        let numbers = [counts.selected].into_iter().chain(outcomes).chain(last).map(count);
+        table.add_row([name].into_iter().chain(numbers)).is_empty()
+    };
     for rack in shown {
         let name = rack.rack_id.as_deref().map_or("(unknown)".into(), |rack| excerpt(rack, NAME));
         add(name, rack.counts);
@@ -258,13 +260,6 @@ fn table(racks: &[RackCounts]) -> String {
         numbers.set_cell_alignment(CellAlignment::Right);
     }
     table.trim_fmt()
-}
-
-fn line(name: String, counts: Counts) -> [String; 7] {
-    let Counts { selected, created, unchanged, updated, failed, not_attempted } = counts;
-    let [selected, created, unchanged, updated, failed, not_attempted] =
-        [selected, created, unchanged, updated, failed, not_attempted].map(count);
-    [name, selected, created, unchanged, updated, failed, not_attempted]
 }
 
 #[cfg(test)]

@@ -57,7 +57,7 @@ impl Reports {
     /// Opens every output and writes what stands before the rows.
     pub fn create(outputs: &[ReportFile<Format>], run: &RunInfo, summary: &Summary) -> Self {
         let files = Files::create(outputs, |format, output| Body::begin(format, output, run, summary));
-        Self { files, summary: summary.counts, rows: Counts::default() }
+        Self { files, summary: summary.counts, rows: Counts::none(run.kind) }
     }
 
     /// Appends one VM to every output. Rows come in inventory order.
@@ -70,7 +70,7 @@ impl Reports {
     pub fn finish(self) -> Result<Written, ReportError> {
         match self.rows == self.summary {
             true => Ok(self.files.end(Body::finish).publish()),
-            false => Err(ReportError::Miscounted { rows: self.rows, summary: self.summary }),
+            false => Err(ReportError::Miscounted { rows: self.rows.into(), summary: self.summary.into() }),
         }
     }
 }
@@ -89,7 +89,7 @@ enum Body {
 impl Body {
     fn begin(format: Format, mut output: Output, run: &RunInfo, summary: &Summary) -> io::Result<Self> {
         Ok(match format {
-            Format::Csv => Self::Csv(CsvReport::begin(output, &run.label_columns)?.into()),
+            Format::Csv => Self::Csv(CsvReport::begin(output, run.kind, &run.label_columns)?.into()),
             Format::Json => Self::Json(JsonReport::begin(output, run, summary)?),
             Format::JsonLines => Self::JsonLines(JsonLinesReport::begin(output)),
             Format::Html => Self::Html(HtmlReport::begin(output, run, summary).into()),

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::json;
 use super::selection::selection;
 use crate::ledger::{Counts, Overview};
+use crate::outcome::{Kind, Outcome};
 use crate::text::{count, counted, duration, escape, excerpt};
 
 /// Characters of one text from outside.
@@ -26,23 +27,37 @@ pub fn text(runs: &[Overview]) -> String {
     let columns = ["Run", "Started", "Took", "What"].into_iter().chain(api);
     let first_count = 4 + usize::from(several);
     let not_attempted = runs.iter().any(|run| run.counts.not_attempted > 0).then_some("not attempted");
-    let counts = ["VMs", "created", "unchanged", "updated", "failed"].into_iter().chain(not_attempted);
-    table.set_header(columns.chain(counts).chain(["Ended"]));
+    let outcomes = outcomes(runs);
+    let counts = ["VMs"].into_iter().chain(outcomes.iter().map(|outcome| outcome.as_str()));
+    table.set_header(columns.chain(counts).chain(not_attempted).chain(["Ended"]));
     for run in runs {
         let took = run.ended_at.map(|end| duration(end.duration_since(run.started_at).as_secs_f64()));
         let own = [escape(&run.id).into_owned(), moment(run.started_at), took.unwrap_or_default(), what(run)];
         let api = several.then(|| excerpt(&run.base_url, TEXT));
-        let Counts { selected, created, unchanged, updated, failed, not_attempted: never } = run.counts;
-        let never = not_attempted.map(|_| count(never));
-        let counts = [selected, created, unchanged, updated, failed].map(count).into_iter().chain(never);
+        let never = not_attempted.map(|_| count(run.counts.not_attempted));
+        let counts = outcomes.iter().map(|outcome| of(&run.counts, *outcome));
+        let counts = [count(run.counts.selected)].into_iter().chain(counts).chain(never);
         table.add_row(own.into_iter().chain(api).chain(counts).chain([ending(run)]));
     }
-    for column in [2].into_iter().chain(first_count..first_count + 5 + usize::from(not_attempted.is_some())) {
+    let last_count = first_count + outcomes.len() + usize::from(not_attempted.is_some());
+    for column in [2].into_iter().chain(first_count..=last_count) {
         if let Some(numbers) = table.column_mut(column) {
             numbers.set_cell_alignment(CellAlignment::Right);
         }
     }
     format!("{}\n", table.trim_fmt())
+}
+
+/// Those that there can be in one of the runs: a plan has its own.
+fn outcomes(runs: &[Overview]) -> Vec<Outcome> {
+    let can_be = |outcome: &Outcome| runs.iter().any(|run| run.kind.outcomes().contains(outcome));
+    Outcome::ALL.iter().copied().filter(can_be).collect()
+}
+
+/// Nothing where there can be no such outcome.
+fn of(counts: &Counts, outcome: Outcome) -> String {
+    let vms = counts.by_outcome().find(|(own, _)| *own == outcome);
+    vms.map_or_else(String::new, |(_, vms)| count(vms))
 }
 
 /// The object, on one line.
@@ -70,6 +85,8 @@ pub(super) fn what(run: &Overview) -> String {
         more => format!("{name} and {}", counted(more, "more file", "more files")),
     };
     let what = match run.action {
+        Some(action) if run.kind == Kind::Plan => format!("plan to {action} {files}"),
+        None if run.kind == Kind::Plan => format!("plan {files}, its own actions"),
         Some(action) => format!("{action} {files}"),
         None => format!("{files}, its own actions"),
     };
@@ -93,6 +110,7 @@ pub(super) fn ending(run: &Overview) -> String {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::dialect::Dialect;
     use crate::inventory::InventoryFile;
     use crate::stop::Stop;
     use crate::vm::Action;
@@ -100,7 +118,9 @@ pub(super) mod tests {
     pub(in crate::report) fn overview(id: &str, started_at: &str) -> Overview {
         Overview {
             id: id.into(),
+            kind: Kind::Run,
             base_url: "https://cloud.hostup.se".into(),
+            dialect: Dialect::V1,
             action: Some(Action::Allocate),
             inventory: vec![InventoryFile { path: "/etc/v6fleet/fleet.csv".into(), sha256: "00ff".into() }],
             inventory_vms: Some(6_000),
@@ -114,7 +134,7 @@ pub(super) mod tests {
                 unchanged: 5_990,
                 updated: 2,
                 failed: 7,
-                not_attempted: 0,
+                ..Counts::default()
             },
             complete: false,
             running: false,
@@ -169,8 +189,6 @@ pub(super) mod tests {
 
     #[test]
     fn for_programs_it_is_one_object() {
-        insta::assert_snapshot!(json(&runs()[2..]).unwrap(), @r#"
-        {"schema":"v6fleet.runs/1","runs":[{"id":"20261123T020000Z-0001","base_url":"https://cloud.hostup.se","action":"allocate","inventory":[{"path":"a\u001b[2J.csv","sha256":""},{"path":"b.csv","sha256":""},{"path":"-","sha256":""}],"inventory_vms":6000,"started_at":"2026-11-23T02:00:00Z","ended_at":"2026-11-23T02:25:12Z","resumes":0,"selected":6000,"created":1,"unchanged":5990,"updated":2,"failed":7,"not_attempted":0,"complete":true,"running":false,"stopped_by":null,"exit_code":3,"pinned":true}]}
-        "#);
+        insta::assert_snapshot!(json(&runs()[2..]).unwrap(), @r#"{"schema":"v6fleet.runs/1","runs":[{"id":"20261123T020000Z-0001","kind":"run","base_url":"https://cloud.hostup.se","api":"v1","action":"allocate","inventory":[{"path":"a\u001b[2J.csv","sha256":""},{"path":"b.csv","sha256":""},{"path":"-","sha256":""}],"inventory_vms":6000,"started_at":"2026-11-23T02:00:00Z","ended_at":"2026-11-23T02:25:12Z","resumes":0,"selected":6000,"created":1,"unchanged":5990,"updated":2,"failed":7,"not_attempted":0,"complete":true,"running":false,"stopped_by":null,"exit_code":3,"pinned":true}]}"#);
     }
 }

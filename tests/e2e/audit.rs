@@ -144,7 +144,9 @@ fn every_kind_of_finding_is_found_where_it_is_and_nowhere_else() {
     ];
     assert_eq!(told(&whole), expected);
     let kinds: BTreeSet<&str> = expected.iter().map(|line| line.split_once(' ').unwrap().1).collect();
-    assert_eq!(kinds, Kind::ALL.iter().map(|kind| kind.as_str()).collect(), "a kind has no example");
+    // That there is none is known of v2 alone, which can be looked at.
+    let of_v1 = Kind::ALL.iter().filter(|kind| **kind != Kind::NoAllocation);
+    assert_eq!(kinds, of_v1.map(|kind| kind.as_str()).collect(), "a kind has no example");
     assert_eq!(api.received().len(), calls, "an audit calls nothing");
     assert_evidence(&fixture, &findings(&whole));
     assert_files_tell_the_same(&fixture, &findings(&whole));

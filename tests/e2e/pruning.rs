@@ -9,6 +9,7 @@ use serde_json::json;
 use v6fleet::allocation::Expected;
 use v6fleet::inventory::{Reading, Vm};
 use v6fleet::ledger::{Ledger, NewRun, beside};
+use v6fleet::outcome::Kind;
 use v6fleet::vm::Action;
 
 use crate::fixture::Fixture;
@@ -28,6 +29,7 @@ fn length(path: &Path) -> u64 {
 fn night(fixture: &Fixture) {
     let ledger = Ledger::open(&fixture.ledger(), Duration::ZERO).unwrap();
     let new = NewRun {
+        kind: Kind::Run,
         dialect: v6fleet::dialect::Dialect::V1,
         base_url: "https://cloud.hostup.se".into(),
         action: Some(Action::Allocate),

@@ -262,7 +262,7 @@ impl<P: Place> History<P> {
             assert_eq!(sighting.is_some(), fate.allocation_known, "{row:?}");
         }
         let mut seen = 0;
-        reader.each_sighting(BASE, crate::dialect::Dialect::V1, &mut |_, _| seen += 1).unwrap();
+        reader.each_sighting(BASE, crate::dialect::Dialect::V1, &mut |_, _, _| seen += 1).unwrap();
         assert_eq!(seen, self.model.fates.iter().filter(|fate| fate.allocation_known).count());
     }
 

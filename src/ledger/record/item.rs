@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::allocation::{Allocation, Drift, Expected};
-use crate::outcome::{Failure, FirstCall, Outcome, Unanswered, Verdict};
+use crate::outcome::{Failure, FirstCall, Forecast, Outcome, Unanswered, Verdict};
 use crate::vm::{Action, VmId};
 
 /// A VM that was claimed: what its call needs, and what was known of it.
@@ -69,7 +69,17 @@ pub struct Setback {
 /// What a settled VM has come to.
 #[derive(Debug, Clone)]
 pub enum Settlement {
-    Success { verdict: Verdict, allocation: Box<Allocation>, drift: Vec<Drift> },
+    Success {
+        verdict: Verdict,
+        allocation: Box<Allocation>,
+        drift: Vec<Drift>,
+    },
+    /// Of a plan.
+    Forecast {
+        forecast: Forecast,
+        allocation: Option<Box<Allocation>>,
+        drift: Vec<Drift>,
+    },
     Failed(Setback),
 }
 
@@ -78,6 +88,7 @@ impl Settlement {
     pub fn outcome(&self) -> Outcome {
         match self {
             Self::Success { verdict, .. } => verdict.outcome,
+            Self::Forecast { forecast, .. } => forecast.outcome,
             Self::Failed(_) => Outcome::Failed,
         }
     }
@@ -85,7 +96,7 @@ impl Settlement {
     /// Whether the answer is not what the inventory expects; a failure is no drift.
     pub fn has_drift(&self) -> bool {
         match self {
-            Self::Success { drift, .. } => !drift.is_empty(),
+            Self::Success { drift, .. } | Self::Forecast { drift, .. } => !drift.is_empty(),
             Self::Failed(_) => false,
         }
     }

@@ -16,10 +16,13 @@ pub struct Row {
     pub rack_id: Option<String>,
     pub action: Action,
     pub outcome: Outcome,
-    /// `None` exactly where the outcome is `failed`.
+    /// Of a run: `None` exactly where the outcome is `failed`. Of a plan there is none.
     pub basis: Option<Basis>,
     pub prefix: Option<String>,
     pub next_hop: Option<String>,
+    /// Of a plan: the next hop that the call would set, where it would change anything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub planned_next_hop: Option<String>,
     pub status: Option<String>,
     pub previous_prefix: Option<String>,
     pub previous_next_hop: Option<String>,
@@ -30,7 +33,7 @@ pub struct Row {
     /// An attempt went unanswered: a failed VM may have its allocation all the same.
     pub may_have_applied: bool,
     pub http_status: Option<u16>,
-    /// The last failure in words, for people.
+    /// The last failure in words, for people; of a VM that is blocked, why it is.
     pub error: Option<String>,
     /// Calls for this VM in this run, over all resumes; a 429 is no attempt.
     pub attempts: u32,

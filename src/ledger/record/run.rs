@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::summary::Counts;
 use crate::dialect::Dialect;
 use crate::inventory::InventoryFile;
+use crate::outcome::Kind;
 use crate::stop::Stop;
 use crate::vm::Action;
 
@@ -21,6 +22,7 @@ pub struct RunKey {
 /// What is known of a run before its inventory is read.
 #[derive(Debug, Clone)]
 pub struct NewRun {
+    pub kind: Kind,
     pub base_url: String,
     pub dialect: Dialect,
     /// The typed `--action`.
@@ -40,10 +42,11 @@ pub struct NewRun {
 pub struct RunInfo {
     /// Sorts by time: `20261123T021500Z-7f3a`.
     pub id: String,
+    pub kind: Kind,
     pub tool_version: String,
     /// `sandbox` for a rehearsal, whatever its port.
     pub base_url: String,
-    #[serde(skip)]
+    #[serde(rename = "api")]
     pub dialect: Dialect,
     /// The first 8 hex digits of the key's SHA-256.
     pub key_fingerprint: Option<String>,
@@ -74,7 +77,10 @@ pub struct RunInfo {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Overview {
     pub id: String,
+    pub kind: Kind,
     pub base_url: String,
+    #[serde(rename = "api")]
+    pub dialect: Dialect,
     /// The typed `--action`; `None` where each row of the inventory had its own.
     pub action: Option<Action>,
     pub inventory: Vec<InventoryFile>,

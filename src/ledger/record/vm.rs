@@ -5,13 +5,16 @@ use serde::Serialize;
 
 use super::row::Row;
 use crate::allocation::Allocation;
+use crate::dialect::Dialect;
 use crate::difference::{Difference, Standing, difference};
 use crate::inventory::Vm;
+use crate::outcome::Kind;
 
-/// The allocation that a VM had when it was last seen.
+/// What was there when a VM was last seen.
 #[derive(Debug, Clone)]
 pub struct Sighting {
-    pub allocation: Allocation,
+    /// `None` where a look found none.
+    pub allocation: Option<Allocation>,
     pub seen_at: Timestamp,
 }
 
@@ -19,7 +22,10 @@ pub struct Sighting {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Entry {
     pub run: String,
+    pub kind: Kind,
     pub base_url: String,
+    #[serde(rename = "api")]
+    pub dialect: Dialect,
     pub started_at: Timestamp,
     #[serde(flatten)]
     pub row: Row,
@@ -29,8 +35,11 @@ pub struct Entry {
 #[derive(Debug, Clone, Serialize)]
 pub struct LastKnown {
     pub base_url: String,
+    #[serde(rename = "api")]
+    pub dialect: Dialect,
     pub seen_at: Option<Timestamp>,
-    pub allocation: Allocation,
+    /// `None` where a look found none.
+    pub allocation: Option<Allocation>,
 }
 
 /// A VM in two runs.

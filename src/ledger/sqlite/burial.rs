@@ -12,9 +12,9 @@ use crate::clock::Clock;
 use crate::ledger::dating::{Attempts, Dating};
 use crate::ledger::protocol::CLAIM_LIFE;
 use crate::ledger::stored;
-use crate::outcome::Unanswered;
+use crate::outcome::{Kind, Unanswered};
 
-/// The items of dead claims become pending, with an unanswered attempt, in one transaction of the caller's. Their events
+/// The items of dead claims become pending, with an unanswered attempt where it was a call, in one transaction of the caller's. Their events
 /// are folded.
 pub(super) fn bury(db: &Connection) -> Result<(), Error> {
     let in_flight = in_flight(db)?;
@@ -24,11 +24,20 @@ pub(super) fn bury(db: &Connection) -> Result<(), Error> {
         *newest = (*newest).max(*claimed_at);
     }
     for (run, newest) in newest {
+        if is_plan(db, run)? {
+            continue;
+        }
         let of_run = in_flight.iter().filter(|(_, call)| call.run == run);
         bury_run(db, run, timestamp(newest), of_run.map(|(item, call)| (*item, call.claimed_at)))?;
     }
     // An empty table is emptied with a write, too.
     db.execute("DELETE FROM claims WHERE true", []).map(drop)
+}
+
+/// Whether its calls were looks, which have done nothing.
+fn is_plan(db: &Connection, run: i64) -> Result<bool, Error> {
+    let kind = "SELECT kind FROM runs WHERE no = ?1";
+    Ok(db.query_row(kind, [run], |row| column::kind(row, 0))? == Kind::Plan)
 }
 
 fn bury_run(

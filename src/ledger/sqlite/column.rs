@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use crate::ledger::dating::Attempts;
 use crate::ledger::stored::{self, Shaped};
-use crate::outcome::Unanswered;
+use crate::outcome::{Kind, Unanswered};
 
 /// A column of JSON; NULL is `None`.
 pub(super) fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> Result<Option<T>, rusqlite::Error> {
@@ -40,6 +40,12 @@ pub(super) fn word<T: FromStr<Err: Error + Send + Sync + 'static>>(
     column: usize,
 ) -> Result<T, rusqlite::Error> {
     row.get_ref(column)?.as_str()?.parse().map_err(|error| unreadable(column, error))
+}
+
+/// What kind of run it is.
+pub(super) fn kind(row: &Row<'_>, column: usize) -> Result<Kind, rusqlite::Error> {
+    let word = row.get_ref(column)?.as_str()?;
+    Ok(Kind::from_word(word).unwrap_or_default())
 }
 
 /// A column of a time; NULL is `None`.

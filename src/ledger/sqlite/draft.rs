@@ -46,7 +46,7 @@ impl<'s> Draft<'s> {
             sqlite,
             new: new.clone(),
             key: RunKey { id: String::new() },
-            run: Run { no: 0, base: 0 },
+            run: Run { no: 0, base: 0, kind: new.kind },
             racks: HashMap::new(),
             position: 0,
             committed: false,
@@ -91,23 +91,24 @@ fn insert(db: &Connection, id: &str, new: &NewRun, now: Timestamp) -> Result<Run
     let base = db.query_row(of_api, api, |row| row.get(0))?;
     db.execute(
         "INSERT INTO runs (id, base, tool_version, action, fleet, inventory, label_columns, options,
-            key_fingerprint, timeout_us, warnings, started_at, selection, id_files)
-         VALUES (?1, ?2, ?3, ?4, ?5, '[]', '[]', ?6, ?7, ?8, '[]', ?9, ?10, ?11)",
+            key_fingerprint, timeout_us, warnings, started_at, selection, id_files, kind)
+         VALUES (?1, ?2, ?3, ?4, ?5, '[]', '[]', ?6, ?7, ?8, '[]', ?9, ?10, ?11, ?12)",
         params![
             id,
             base,
             env!("CARGO_PKG_VERSION"),
             new.action.map(Action::as_str),
-            fleet(&new.files, new.action),
+            fleet(new.kind, &new.files, new.action),
             stored::json(&new.options),
             new.key_fingerprint,
             span_micros(new.timeout),
             micros(now),
             selection(&new.options),
             stored::write_list(&new.id_files).unwrap_or_else(|| "[]".into()),
+            new.kind.as_str(),
         ],
     )?;
-    Ok(Run { no: db.last_insert_rowid(), base })
+    Ok(Run { no: db.last_insert_rowid(), base, kind: new.kind })
 }
 
 impl engine::Draft for Draft<'_> {

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, Row};
 
+use super::column::kind;
 use super::engine_error::engine_error;
 use super::lock::Lock;
 use super::path::{create, log};
@@ -45,10 +46,11 @@ impl Sqlite {
     }
 
     pub(super) fn run(&self, run: &RunKey) -> Result<Run, LedgerError> {
-        let sql = "SELECT no, base FROM runs WHERE id = ?1";
+        let sql = "SELECT no, base, kind FROM runs WHERE id = ?1";
         let numbers = self.ask(|db| {
             let mut run_of = db.prepare_cached(sql)?;
-            run_of.query_row([&run.id], |row| Ok(Run { no: row.get(0)?, base: row.get(1)? })).optional()
+            let numbers = |row: &Row<'_>| Ok(Run { no: row.get(0)?, base: row.get(1)?, kind: kind(row, 2)? });
+            run_of.query_row([&run.id], numbers).optional()
         });
         numbers?.ok_or_else(|| LedgerError::UnknownRun(run.id.clone()))
     }

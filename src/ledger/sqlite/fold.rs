@@ -16,8 +16,8 @@ const UNFOLDED: &str = "SELECT no, base, max(folded, (no << 32) - 1) AS after FR
     ORDER BY no";
 
 const EVENTS: &str =
-    "SELECT no, item, event = 'remembered', coalesce(outcome, 'failed') <> 'failed', allocation IS NULL,
-        unanswered IS NULL
+    "SELECT no, item, event = 'remembered', coalesce(outcome, 'failed') <> 'failed', prefix IS NULL,
+        allocation IS NULL, unanswered IS NULL
     FROM events WHERE no > ?1 AND no <= ?2 ORDER BY no";
 
 /// Items in the order in which VMs are kept.
@@ -27,7 +27,7 @@ const NEXT_VMS: &str =
 /// What both an event and the latest one of an item say.
 const COLUMNS: &str =
     "item, attempts, throttled, first_sent_at, first_sent_clock, settled_at, outcome, basis, rack_id, prefix, next_hop,
-    status, ids, previous_prefix, previous_next_hop, changes, drift, warnings, failure, may_have_applied, http_status,
+    planned_next_hop, status, ids, previous_prefix, previous_next_hop, changes, drift, warnings, failure, may_have_applied, http_status,
     error, latency_us, request_id";
 
 /// Empties what a reader has folded before.
@@ -64,6 +64,8 @@ enum News {
     /// What was known was seen again.
     Same,
     Other,
+    /// There is none.
+    Absent,
     /// An answer was lost.
     Unanswered,
 }
@@ -120,7 +122,7 @@ impl Unfolded {
                 latest.remembered.push((item, no));
                 continue;
             }
-            let news = News::of(event.get(3)?, event.get(4)?, event.get(5)?);
+            let news = News::of([event.get(3)?, event.get(4)?, event.get(5)?, event.get(6)?]);
             latest.note(item, Event { number: short(position(no)), news });
         }
         Ok(latest)
@@ -224,12 +226,14 @@ fn short(number: i64) -> u32 {
 }
 
 impl News {
-    fn of(is_success: bool, is_known: bool, is_answered: bool) -> Self {
-        match (is_success, is_known, is_answered) {
-            (true, true, _) => Self::Same,
-            (true, false, _) => Self::Other,
-            (false, _, false) => Self::Unanswered,
-            (false, _, true) => Self::Nothing,
+    /// While an answer is lost, what a look has found is no news: only a call's answer tells what the lost one did.
+    fn of([is_success, has_none, is_known, is_answered]: [bool; 4]) -> Self {
+        match (is_success, is_answered) {
+            (true, true) if has_none => Self::Absent,
+            (true, true) if is_known => Self::Same,
+            (true, true) => Self::Other,
+            (false, false) => Self::Unanswered,
+            (true, false) | (false, true) => Self::Nothing,
         }
     }
 }
@@ -285,6 +289,8 @@ struct Known<'c> {
     /// `None` where what was known is there already.
     copy: Option<Statement<'c>>,
     know: Statement<'c>,
+    /// There is no allocation.
+    empty: Statement<'c>,
     /// What was seen again is another now. `None` where nothing ever was.
     forget: Option<Statement<'c>>,
     see: Statement<'c>,
@@ -301,8 +307,12 @@ impl<'c> Known<'c> {
         let know = format!(
             "INSERT INTO {vms} (base, vmid, rack_id, allocation, seen_at)
              SELECT ?1, ?2, coalesce(rack_id, allocation ->> 1), allocation, settled_at FROM events WHERE no = ?3
-             ON CONFLICT (base, vmid) DO UPDATE SET rack_id = excluded.rack_id, allocation = excluded.allocation,
-                seen_at = excluded.seen_at, unanswered = NULL"
+             ON CONFLICT (base, vmid) DO UPDATE SET rack_id = coalesce(excluded.rack_id, rack_id),
+                allocation = excluded.allocation, seen_at = excluded.seen_at, unanswered = NULL"
+        );
+        let empty = format!(
+            "INSERT INTO {vms} (base, vmid, seen_at) SELECT ?1, ?2, settled_at FROM events WHERE no = ?3
+             ON CONFLICT (base, vmid) DO UPDATE SET allocation = NULL, seen_at = excluded.seen_at"
         );
         let see = format!(
             "INSERT INTO {seen} (base, vmid, seen_at) SELECT ?1, ?2, settled_at FROM {seen_at}
@@ -317,6 +327,7 @@ impl<'c> Known<'c> {
             base,
             copy: (into == Into::Connection).then(|| db.prepare(copy)).transpose()?,
             know: db.prepare(&know)?,
+            empty: db.prepare(&empty)?,
             forget: into
                 .has_seen(db)?
                 .then(|| db.prepare("DELETE FROM seen WHERE base = ?1 AND vmid = ?2"))
@@ -331,19 +342,31 @@ impl<'c> Known<'c> {
             News::Nothing => Ok(0),
             News::Same => self.see.execute(params![self.base, vmid, self.into.seen_as(item, event)]),
             News::Other => {
-                if let Some(forget) = &mut self.forget {
-                    forget.execute(params![self.base, vmid])?;
-                }
+                self.copy(vmid)?;
+                self.forget(vmid)?;
                 self.know.execute(params![self.base, vmid, event])
             }
+            News::Absent => {
+                self.copy(vmid)?;
+                self.forget(vmid)?;
+                self.empty.execute(params![self.base, vmid, event])
+            }
             News::Unanswered => {
-                if let Some(copy) = &mut self.copy {
-                    copy.execute(params![self.base, vmid])?;
-                }
+                self.copy(vmid)?;
                 self.remember.execute(params![self.base, vmid, event])
             }
         }
         .map(drop)
+    }
+}
+
+impl Known<'_> {
+    fn copy(&mut self, vmid: &str) -> Result<(), Error> {
+        self.copy.as_mut().map_or(Ok(0), |copy| copy.execute(params![self.base, vmid])).map(drop)
+    }
+
+    fn forget(&mut self, vmid: &str) -> Result<(), Error> {
+        self.forget.as_mut().map_or(Ok(0), |forget| forget.execute(params![self.base, vmid])).map(drop)
     }
 }
 
@@ -417,7 +440,9 @@ mod tests {
     fn said(ledger: &Ledger, run: &RunKey) -> (Vec<Row>, Vec<String>) {
         let mut known = Vec::new();
         ledger
-            .each_sighting(BASE, Dialect::V1, &mut |vm, last| known.push(format!("{vm} {last:?}")))
+            .each_sighting(BASE, Dialect::V1, &mut |vm, allocation, seen_at| {
+                known.push(format!("{vm} {allocation:?} {seen_at}"));
+            })
             .unwrap();
         (rows(ledger, run), known)
     }

@@ -11,6 +11,7 @@ CREATE TEMP VIEW listed AS SELECT i.*, i.no IN (SELECT item FROM in_flight) AS i
     iif(u.item IS NULL, l.rack_id, e.rack_id) AS rack_id,
     iif(u.item IS NULL, l.prefix, e.prefix) AS prefix,
     iif(u.item IS NULL, l.next_hop, e.next_hop) AS next_hop,
+    iif(u.item IS NULL, l.planned_next_hop, e.planned_next_hop) AS planned_next_hop,
     iif(u.item IS NULL, l.status, e.status) AS status,
     iif(u.item IS NULL, l.ids, e.ids) AS ids,
     iif(u.item IS NULL, l.previous_prefix, e.previous_prefix) AS previous_prefix,

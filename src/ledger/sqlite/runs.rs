@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use rusqlite::{Connection, Error, OptionalExtension, Params, Row, params};
 
-use super::column::{self, count, time, timestamp};
+use super::column::{self, count, kind, time, timestamp};
 use super::{Sqlite, span};
 use crate::inventory::InventoryFile;
 use crate::ledger::engine::{Runs, Vms};
@@ -58,7 +58,7 @@ impl Runs for Sqlite {
 
     fn run_info(&self, run: &RunKey) -> Result<RunInfo, LedgerError> {
         let sql = "SELECT r.id, tool_version, url, key_fingerprint, action, inventory, options, label_columns, started_at,
-                ended_at, resumes, inventory_vms, dialect
+                ended_at, resumes, inventory_vms, dialect, kind
             FROM runs r JOIN bases ON bases.id = r.base WHERE r.id = ?1";
         let info = self.ask(|db| db.query_row(sql, [&run.id], info))?;
         let (last_success_at, whole_success_at) = (self.last_success(run)?, self.whole_success(run)?);
@@ -94,7 +94,7 @@ impl Runs for Sqlite {
     fn overview(&self, run: &RunKey) -> Result<Overview, LedgerError> {
         let sql = format!(
             "SELECT runs.id, url, action, inventory, inventory_vms, started_at, ended_at, resumes, counts, stopped_by,
-                exit_code, pinned, {COMPLETE}, options
+                exit_code, pinned, {COMPLETE}, options, dialect, kind
              FROM runs JOIN bases ON bases.id = base WHERE runs.id = ?1"
         );
         let (overview, is_counted) =
@@ -122,7 +122,7 @@ impl Runs for Sqlite {
     ) -> Result<Option<Unfinished>, LedgerError> {
         let same = "(fleet, selection, piped) = (?1, ?2, ?3)
             AND base = (SELECT id FROM bases WHERE (url, dialect) = (?4, ?5))";
-        let fleet = fleet(&job.files, job.action);
+        let fleet = fleet(job.kind, &job.files, job.action);
         let (selection, piped) = (selection(&job.options), job.piped(inventory));
         let job = params![fleet, selection, piped, job.base_url, job.dialect.as_str()];
         self.ask(|db| {
@@ -171,7 +171,7 @@ impl Runs for Sqlite {
 
     fn last_inventory(&self, job: &NewRun) -> Result<Option<LastInventory>, LedgerError> {
         let [none, allocate, refresh] = [None, Some(Action::Allocate), Some(Action::RefreshNextHop)]
-            .map(|action| fleet(&job.files, action));
+            .map(|action| fleet(job.kind, &job.files, action));
         let sql = format!(
             "SELECT runs.id, inventory_vms FROM runs JOIN bases ON bases.id = base
              WHERE fleet IN (?1, ?2, ?3) AND (url, dialect) = (?4, ?7) AND selection IN (?5, ?6) AND inventory_vms IS NOT NULL AND {COMPLETE}
@@ -225,6 +225,7 @@ fn info(row: &Row<'_>) -> Result<RunInfo, Error> {
         resumes: row.get(10)?,
         inventory_vms: row.get::<_, Option<i64>>(11)?.map(i64::unsigned_abs),
         dialect: column::word(row, 12)?,
+        kind: kind(row, 13)?,
         last_success_at: None,
         whole_success_at: None,
     })
@@ -233,8 +234,11 @@ fn info(row: &Row<'_>) -> Result<RunInfo, Error> {
 /// An overview, and whether it is counted.
 fn overview(row: &Row<'_>) -> Result<(Overview, bool), Error> {
     let counts: Option<Counts> = column::shaped(row, 8)?;
+    let kind = kind(row, 15)?;
     let overview = Overview {
         id: row.get(0)?,
+        kind,
+        dialect: column::word(row, 14)?,
         base_url: row.get(1)?,
         action: action(row, 2)?,
         inventory: column::list(row, 3)?,
@@ -242,7 +246,7 @@ fn overview(row: &Row<'_>) -> Result<(Overview, bool), Error> {
         started_at: timestamp(row.get(5)?),
         ended_at: time(row, 6)?,
         resumes: row.get(7)?,
-        counts: counts.unwrap_or_default(),
+        counts: Counts { kind, ..counts.unwrap_or_default() },
         stopped_by: stop(row, 9)?,
         exit_code: row.get(10)?,
         pinned: row.get(11)?,

@@ -8,7 +8,7 @@ CREATE TEMP VIEW items AS
 CREATE TEMP VIEW listed AS SELECT run << 32 | position AS no, run, vmid, rack, rack_expected, name, action, expected, labels,
     run << 32 | position IN (SELECT item FROM in_flight) AS in_flight,
     attempts, throttled, first_sent_at, settled_at, iif(state = 2, outcome, NULL) AS outcome, basis, rack_id, prefix, next_hop,
-    status, ids, previous_prefix, previous_next_hop, changes, drift, warnings, failure, may_have_applied, http_status, error,
+    NULL AS planned_next_hop, status, ids, previous_prefix, previous_next_hop, changes, drift, warnings, failure, may_have_applied, http_status, error,
     latency_us, request_id
 FROM items_4;
 

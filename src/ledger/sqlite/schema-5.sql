@@ -40,6 +40,7 @@ CREATE TABLE events (
     rack_id           TEXT,          -- as answered
     prefix            TEXT,
     next_hop          TEXT,
+    planned_next_hop  TEXT,          -- of a plan: what a call would set
     status            TEXT,
     ids               TEXT,          -- those of the allocation, as answered
     previous_prefix   TEXT,          -- '' where it was answered again, and so is the next
@@ -70,6 +71,7 @@ CREATE TABLE latest (
     rack_id           TEXT,
     prefix            TEXT,
     next_hop          TEXT,
+    planned_next_hop  TEXT,
     status            TEXT,
     ids               TEXT,
     previous_prefix   TEXT,
@@ -85,13 +87,15 @@ CREATE TABLE latest (
     request_id        TEXT
 ) STRICT;
 INSERT INTO latest SELECT run << 32 | position, attempts, throttled, first_sent_at, first_sent_clock, settled_at, outcome,
-        basis, rack_id, prefix, next_hop, status, ids, previous_prefix, previous_next_hop, changes, drift, warnings, failure,
+        basis, rack_id, prefix, next_hop, NULL, status, ids, previous_prefix, previous_next_hop, changes, drift, warnings, failure,
         may_have_applied, http_status, error, latency_us, request_id
     FROM items_4 WHERE state = 2 OR attempts > 0 OR throttled > 0 OR failure IS NOT NULL ORDER BY run, position;
 DROP TABLE items_4;
 
+ALTER TABLE runs ADD COLUMN kind TEXT NOT NULL DEFAULT 'run';  -- run, plan
 ALTER TABLE runs ADD COLUMN folded INTEGER NOT NULL DEFAULT 0; -- up to this event
 
+-- Of a VM that a look found without an allocation, vms.seen_at alone is known.
 -- When each VM was last seen changes every night, what was seen does not: where it was the same again, it was so then, and
 -- not only at vms.seen_at.
 CREATE TABLE seen (

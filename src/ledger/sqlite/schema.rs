@@ -10,6 +10,7 @@ use super::engine_error::broken;
 use crate::inventory::{InventoryFile, PIPE};
 use crate::ledger::error::LedgerError;
 use crate::ledger::job::fleet;
+use crate::outcome::Kind;
 
 /// `v6fl`, in the file's header: tells a ledger from any other SQLite database.
 const APPLICATION_ID: i32 = 0x7636_666c;
@@ -35,9 +36,10 @@ const VIEWS: [&str; SCHEMA as usize - 1] = [
 ];
 
 /// What the views are made of, where a later schema has not changed it: each with the schemas of which it is the table.
-const TABLES: [(RangeInclusive<u32>, &str); 4] = [
+const TABLES: [(RangeInclusive<u32>, &str); 5] = [
     (1..=4, "CREATE TEMP VIEW bases AS SELECT id, url, 'v1' AS dialect FROM main.bases"),
     (2..=3, "CREATE TEMP VIEW runs_2 AS SELECT * FROM main.runs"),
+    (4..=4, "CREATE TEMP VIEW runs AS SELECT *, 'run' AS kind FROM main.runs"),
     (2..=4, "CREATE TEMP VIEW items_4 AS SELECT * FROM main.items"),
     (3..=4, "CREATE TEMP VIEW claims_4 AS SELECT * FROM main.claims"),
 ];
@@ -86,7 +88,7 @@ fn know_by_typed_paths(db: &Connection) -> Result<(), rusqlite::Error> {
         let known = |path: &String| path == PIPE || Path::new(path).is_absolute();
         let files: Vec<String> = files.into_iter().map(|file| file.path).collect();
         if !files.is_empty() && files.iter().all(known) {
-            know.execute((no, fleet(&files, action)))?;
+            know.execute((no, fleet(Kind::Run, &files, action)))?;
         }
     }
     Ok(())
@@ -182,7 +184,7 @@ mod tests {
             old.execute(insert, [BASE]).unwrap();
             let insert = "INSERT INTO runs (id, base, tool_version, action, fleet, inventory, label_columns, options,
                     timeout_us, warnings, started_at) VALUES ('r', 1, '0.1.0', 'allocate', ?1, ?2, '[]', ?3, 1, '[]', 1)";
-            let fleet = fleet(known_as, job.action);
+            let fleet = fleet(Kind::Run, known_as, job.action);
             let (files, limit) = (stored::write_list(&inventory), stored::json(&job.options));
             old.execute(insert, (fleet, files, limit)).unwrap();
             let pending = "INSERT INTO racks (run, no) VALUES (1, 0);

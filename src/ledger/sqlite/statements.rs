@@ -11,7 +11,7 @@ use crate::difference::Ids;
 use crate::ledger::dating::{Attempts, Dating};
 use crate::ledger::record::{Deferred, Item, Setback, Settled, Settlement};
 use crate::ledger::stored;
-use crate::outcome::{Unanswered, Verdict};
+use crate::outcome::{Forecast, Unanswered, Verdict};
 use crate::stop::Stop;
 use crate::vm::VmId;
 
@@ -41,6 +41,12 @@ const SUCCEED: &str = "INSERT INTO events (no, item, event, attempts, throttled,
         latency_us, request_id, previous_prefix, previous_next_hop, outcome, basis, changes, drift, warnings, rack_id,
         prefix, next_hop, status, ids, allocation)
     VALUES (?1, ?2, 'settled', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22)";
+
+/// The answer to a look. Attempts that are unanswered stay so.
+const FORESEE: &str = "INSERT INTO events (no, item, event, attempts, throttled, first_sent_at, settled_at, http_status,
+        latency_us, request_id, outcome, error, drift, warnings, planned_next_hop, prefix, next_hop, status, rack_id, ids,
+        allocation, unanswered)
+    VALUES (?1, ?2, 'settled', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21)";
 
 const FAIL: &str = "INSERT INTO events (no, item, event, attempts, throttled, first_sent_at, settled_at, http_status,
         latency_us, request_id, previous_prefix, previous_next_hop, outcome, failure, error, may_have_applied, unanswered)
@@ -143,6 +149,9 @@ impl<'t> Statements<'t> {
             Settlement::Success { verdict, allocation, drift } => {
                 self.succeed(settled, verdict, allocation, drift)
             }
+            Settlement::Forecast { forecast, allocation, drift } => {
+                self.foresee(settled, forecast, allocation.as_deref(), drift)
+            }
             Settlement::Failed(setback) => self.fail(settled, setback),
         }
     }
@@ -179,6 +188,40 @@ impl<'t> Statements<'t> {
             allocation.status,
             stored::write(&Ids::from(allocation)),
             news(item, allocation),
+        ])?;
+        Ok(())
+    }
+
+    fn foresee(
+        &mut self,
+        Settled { item, last, at, .. }: &Settled,
+        forecast: &Forecast,
+        allocation: Option<&Allocation>,
+        drift: &[Drift],
+    ) -> Result<(), Error> {
+        let no = self.next_event();
+        self.db.prepare_cached(FORESEE)?.execute(params![
+            no,
+            number(self.run.no, item.position),
+            item.tally.attempts,
+            item.tally.throttled,
+            item.tally.first_sent.map(micros),
+            micros(*at),
+            last.http_status,
+            last.latency_us(),
+            last.request_id,
+            forecast.outcome.as_str(),
+            forecast.reason,
+            stored::write_list(drift),
+            stored::json_list(&forecast.warnings),
+            forecast.next_hop.as_ref().map(NextHop::as_str),
+            allocation.map(|allocation| allocation.prefix.as_str()),
+            allocation.and_then(next_hop),
+            allocation.and_then(|allocation| allocation.status.as_deref()),
+            allocation.and_then(|allocation| allocation.rack_id.as_deref()),
+            allocation.and_then(|allocation| stored::write(&Ids::from(allocation))),
+            allocation.and_then(|allocation| news(item, allocation)),
+            unanswered(&item.unanswered),
         ])?;
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, Error, OptionalExtension, Params, Row as SqlRow, params};
 
-use super::column::{self, calls, count, time, timestamp};
+use super::column::{self, calls, count, kind, time, timestamp};
 use super::{Sqlite, span};
 use crate::difference::Standing;
 use crate::inventory::Vm;
@@ -13,7 +13,7 @@ use crate::ledger::engine::{Each, Vms};
 use crate::ledger::error::LedgerError;
 use crate::ledger::record::{Entry, Pair, PendingVms, Row, RunKey, Skipped};
 use crate::ledger::sums::{Line, Sums};
-use crate::outcome::{Basis, Failure, Outcome};
+use crate::outcome::{Basis, Failure, Kind, Outcome};
 use crate::vm::VmId;
 
 /// What [`row`] reads of an item `i`. What most items do not need is not looked up for them.
@@ -22,7 +22,10 @@ const ROW: &str = "
         THEN (SELECT r.rack_id FROM racks r WHERE r.run = i.run AND r.no = i.rack) END), i.action, in_flight, outcome,
     basis, prefix, next_hop, status, previous_prefix, previous_next_hop, changes, drift, failure,
     may_have_applied, http_status, error, attempts, first_sent_at, settled_at, latency_us, request_id,
-    i.warnings, labels, throttled";
+    i.warnings, labels, throttled, planned_next_hop";
+
+/// How many they are.
+const ROWS: usize = 27;
 
 /// What [`line`] reads of an item.
 const LINE: &str = "rack, vmid, outcome, failure, error, may_have_applied, in_flight, attempts, throttled,
@@ -48,12 +51,12 @@ impl Vms for Sqlite {
     fn sums(&self, run: &RunKey) -> Result<Sums, LedgerError> {
         let run = self.run(run)?;
         self.ask(|db| {
-            let mut sums = Sums::new(&racks(db, run.no)?);
+            let mut sums = Sums::new(&racks(db, run.no)?, run.kind);
             let sql = format!("SELECT {LINE} FROM listed i WHERE i.no BETWEEN ?1 AND ?2 ORDER BY i.no");
             let mut items = db.prepare_cached(&sql)?;
             let mut items = items.query(span(run.no))?;
             while let Some(item) = items.next()? {
-                sums.add(&line(item)?);
+                sums.add(&line(item, run.kind)?);
             }
             Ok(sums.sorted())
         })
@@ -62,7 +65,7 @@ impl Vms for Sqlite {
     fn rows(&self, run: &RunKey, each: Each<'_, Row>) -> Result<(), LedgerError> {
         let run = self.run(run)?;
         let sql = format!("SELECT {ROW} FROM listed i WHERE i.no BETWEEN ?1 AND ?2 ORDER BY i.no");
-        self.ask(|db| show(db, &sql, span(run.no), row, each)).map(drop)
+        self.ask(|db| show(db, &sql, span(run.no), |item| row(item, run.kind), each)).map(drop)
     }
 
     fn skipped(&self, run: &RunKey, each: Each<'_, Skipped>) -> Result<(), LedgerError> {
@@ -128,27 +131,29 @@ impl Vms for Sqlite {
         self.ask(|db| db.prepare(sql)?.query_map([first, last, run.base], pending)?.collect())
     }
 
-    fn failed_in(&self, run: &RunKey, vm: &VmId) -> Result<bool, LedgerError> {
+    fn outcome_in(&self, run: &RunKey, vm: &VmId) -> Result<Option<Outcome>, LedgerError> {
         let run = self.run(run)?;
-        let sql = "SELECT coalesce(outcome, 'failed') = 'failed' FROM listed i WHERE vmid = ?1 AND run = ?2";
-        let failed = self.ask(|db| {
-            db.prepare_cached(sql)?.query_row(params![vm.as_str(), run.no], |row| row.get(0)).optional()
-        });
-        failed.map(|failed| failed.unwrap_or(false))
+        let sql = "SELECT outcome FROM listed i WHERE vmid = ?1 AND run = ?2";
+        self.ask(|db| {
+            db.prepare_cached(sql)?.query_row(params![vm.as_str(), run.no], |row| outcome(row, 0)).optional()
+        })
     }
 
     fn entries(&self, vm: &VmId) -> Result<Vec<Entry>, LedgerError> {
         let sql = format!(
-            "SELECT {ROW}, ru.id, url, started_at
+            "SELECT {ROW}, ru.id, url, started_at, dialect, kind
              FROM runs ru JOIN bases ON bases.id = ru.base CROSS JOIN listed i
              WHERE i.run = ru.no AND vmid = ?1 AND NOT pruned ORDER BY ru.no DESC"
         );
         let entry = |entry: &SqlRow<'_>| {
+            let kind = kind(entry, ROWS + 4)?;
             Ok(Entry {
-                run: entry.get("id")?,
-                base_url: entry.get("url")?,
-                started_at: timestamp(entry.get("started_at")?),
-                row: row(entry)?,
+                run: entry.get(ROWS)?,
+                kind,
+                base_url: entry.get(ROWS + 1)?,
+                dialect: column::word(entry, ROWS + 3)?,
+                started_at: timestamp(entry.get(ROWS + 2)?),
+                row: row(entry, kind)?,
             })
         };
         self.ask(|db| db.prepare(&sql)?.query_map([vm.as_str()], entry)?.collect())
@@ -178,10 +183,15 @@ fn racks(db: &Connection, run: i64) -> Result<Vec<Option<Arc<str>>>, Error> {
     racks.query_map([run], |row| row.get(0))?.collect()
 }
 
-fn row(item: &SqlRow<'_>) -> Result<Row, Error> {
+/// What stands in `column`; an item without one has failed so far.
+fn outcome(item: &SqlRow<'_>, column: usize) -> Result<Outcome, Error> {
+    Ok(text(item, column)?.and_then(Outcome::from_word).unwrap_or(Outcome::Failed))
+}
+
+fn row(item: &SqlRow<'_>, kind: Kind) -> Result<Row, Error> {
     let in_flight: bool = item.get(4)?;
     let word = |column| text(item, column).map(Option::unwrap_or_default);
-    let outcome = Outcome::from_word(word(5)?).unwrap_or(Outcome::Failed);
+    let outcome = outcome(item, 5)?;
     let failure = Failure::from_word(word(14)?).unwrap_or(Failure::NotAttempted);
     Ok(Row {
         vmid: item.get(0)?,
@@ -192,13 +202,14 @@ fn row(item: &SqlRow<'_>) -> Result<Row, Error> {
         basis: Basis::from_word(word(6)?),
         prefix: item.get(7)?,
         next_hop: item.get(8)?,
+        planned_next_hop: item.get(26)?,
         status: item.get(9)?,
         previous_prefix: previous(item, 10, 7)?,
         previous_next_hop: previous(item, 11, 8)?,
         changes: column::list(item, 12)?,
         drift: column::list(item, 13)?,
         failure: (outcome == Outcome::Failed).then_some(failure),
-        may_have_applied: item.get::<_, Option<bool>>(15)? == Some(true) || in_flight,
+        may_have_applied: item.get::<_, Option<bool>>(15)? == Some(true) || may_act(in_flight, kind),
         http_status: item.get(16)?,
         error: if in_flight { Some(IN_FLIGHT.to_owned()) } else { item.get(17)? },
         attempts: calls(item, 18)?,
@@ -220,7 +231,12 @@ fn previous(item: &SqlRow<'_>, column: usize, now: usize) -> Result<Option<Strin
     }
 }
 
-fn line<'r>(item: &'r SqlRow<'_>) -> Result<Line<'r>, Error> {
+/// Whether the call that is in flight can do anything.
+fn may_act(in_flight: bool, kind: Kind) -> bool {
+    in_flight && kind == Kind::Run
+}
+
+fn line<'r>(item: &'r SqlRow<'_>, kind: Kind) -> Result<Line<'r>, Error> {
     let text = |column| text(item, column);
     Ok(Line {
         rack: item.get(0)?,
@@ -228,7 +244,7 @@ fn line<'r>(item: &'r SqlRow<'_>) -> Result<Line<'r>, Error> {
         outcome: text(2)?.and_then(Outcome::from_word),
         failure: text(3)?.and_then(Failure::from_word),
         error: text(4)?,
-        may_have_applied: item.get::<_, Option<bool>>(5)? == Some(true) || item.get(6)?,
+        may_have_applied: item.get::<_, Option<bool>>(5)? == Some(true) || may_act(item.get(6)?, kind),
         attempts: calls(item, 7)?,
         throttled: calls(item, 8)?,
         has_drift: item.get(9)?,
@@ -268,9 +284,8 @@ const STANDING: &str = "outcome, failure, error, rack_id, prefix, next_hop, stat
 const STANDINGS: usize = 8;
 
 fn standing(row: &SqlRow<'_>) -> Result<Standing, Error> {
-    let word = |column| text(row, column).map(Option::unwrap_or_default);
-    let outcome = Outcome::from_word(word(0)?).unwrap_or(Outcome::Failed);
-    let failure = Failure::from_word(word(1)?).unwrap_or(Failure::NotAttempted);
+    let outcome = outcome(row, 0)?;
+    let failure = text(row, 1)?.and_then(Failure::from_word).unwrap_or(Failure::NotAttempted);
     Ok(Standing {
         outcome,
         failure: (outcome == Outcome::Failed).then_some(failure),

@@ -6,8 +6,9 @@ use std::time::Duration;
 use super::book::{index, position, rack};
 use super::plan::Plan;
 use crate::allocation::tests::example;
-use crate::api::{Announced, Attempt, Credential, Fault, Meaning, answered};
-use crate::outcome::{Answer, Failure};
+use crate::api::{Announced, Attempt, Credential, Fault, Meaning, Success, answered};
+use crate::outcome::{Answer, Failure, Look};
+use crate::reconcile::Looks;
 use crate::reconcile::event::Now;
 use crate::vm::VmId;
 
@@ -86,7 +87,11 @@ impl<'a> SimulatedApi<'a> {
         let attempt = self.attempt(sent, chance);
         if attempt.result.is_ok() || attempt.may_have_applied() && chance.bool() {
             let is_new = self.done.insert(position(sent.vm));
-            assert!(is_new || !self.plan.settings.looks, "VM {} is asked for what was done already", sent.vm);
+            assert!(
+                is_new || self.plan.settings.looks == Looks::Never,
+                "VM {} is asked for what was done already",
+                sent.vm
+            );
         }
         attempt
     }
@@ -95,7 +100,10 @@ impl<'a> SimulatedApi<'a> {
     pub(super) fn look(&mut self, sent: &Sent<'_>, chance: &mut fastrand::Rng) -> Attempt {
         let mut attempt = self.attempt(sent, chance);
         match &mut attempt.result {
-            Ok(answer) => *answer = answer.take().filter(|_| self.done.contains(&position(sent.vm))),
+            Ok(success) => {
+                let allocation = self.done.contains(&position(sent.vm)).then(example);
+                *success = Success::Looked(Look { allocation, ..Look::default() });
+            }
             Err(fault) => fault.may_have_applied = false,
         }
         attempt
@@ -176,7 +184,7 @@ fn attempt(fate: Fate) -> Attempt {
     match fate {
         Fate::Success => Attempt {
             status: Some(200),
-            result: Ok(Some(Answer { created: false, allocation: example(), warnings: vec![] })),
+            result: Ok(Success::Called(Answer { created: false, allocation: example(), warnings: vec![] })),
             ..unanswered(Failure::MalformedAnswer, Meaning::Transient)
         },
         Fate::Status(status, body) => answered(status, body.as_bytes()),

@@ -8,15 +8,16 @@ use jiff::Timestamp;
 
 use super::book::{Place, index, position, rack};
 use super::plan::{Plan, Trouble};
-use crate::api::{Attempt, Meaning};
+use crate::api::{Attempt, Meaning, Success};
 use crate::brake::{Canary, Limits, Threshold};
 use crate::ledger::{CLAIM_LIFE, Settled, Settlement};
 use crate::outcome::Outcome;
-use crate::reconcile::Ending;
 use crate::reconcile::event::{Command, Event, Now};
 use crate::reconcile::flights::FlightNo;
 use crate::reconcile::halt::DRAIN;
+use crate::reconcile::{Ending, Looks};
 use crate::stop::Stop;
+use crate::vm::Action;
 
 /// A refused key draws so many calls more than there are slots.
 const REFUSALS: usize = 5;
@@ -64,7 +65,7 @@ impl Outcomes {
     fn add(&mut self, outcome: Outcome) {
         self.vms += 1;
         self.failed += u64::from(outcome == Outcome::Failed);
-        self.changed += u64::from(matches!(outcome, Outcome::Created | Outcome::Updated));
+        self.changed += u64::from(outcome.is_change());
     }
 
     /// Which brake these have run into.
@@ -173,7 +174,13 @@ impl<'a> Judge<'a> {
         let in_flight = self.in_flight() - 1;
         let vm = self.vms.iter_mut().find(|vm| vm.stage == Stage::InFlight(flight)).unwrap();
         vm.stage = Stage::Back;
-        vm.last = Some(matches!(attempt.result, Ok(Some(_))));
+        vm.last = Some(match &attempt.result {
+            Ok(Success::Called(_)) => true,
+            Ok(Success::Looked(look)) => {
+                self.plan.settings.looks == Looks::Only || look.clone().done(Action::Allocate).is_some()
+            }
+            Err(_) => false,
+        });
         vm.is_in_the_dark |= attempt.may_have_applied();
         vm.is_in_the_dark &= attempt.result.is_err();
         self.answered[vm.rack] |= attempt.is_answered();
@@ -199,12 +206,20 @@ impl<'a> Judge<'a> {
     pub(super) fn sees(&mut self, command: &Command) {
         match command {
             Command::Call { flight, vm, .. } => {
-                let must_look = self.plan.settings.looks && self.vms[index(position(vm))].is_in_the_dark;
-                self.holds(!must_look, format_args!("VM {vm} is asked again without a look"));
+                let must_look = match self.plan.settings.looks {
+                    Looks::Never => false,
+                    Looks::AfterLoss => self.vms[index(position(vm))].is_in_the_dark,
+                    Looks::Only => true,
+                };
+                self.holds(!must_look, format_args!("VM {vm} is called without a look"));
                 self.calls(*flight, position(vm));
             }
             Command::Look { flight, vm, .. } => {
-                let may_look = self.plan.settings.looks && self.vms[index(position(vm))].is_in_the_dark;
+                let may_look = match self.plan.settings.looks {
+                    Looks::Never => false,
+                    Looks::AfterLoss => self.vms[index(position(vm))].is_in_the_dark,
+                    Looks::Only => true,
+                };
                 self.holds(may_look, format_args!("VM {vm} is looked at for nothing"));
                 self.calls(*flight, position(vm));
             }
@@ -327,7 +342,7 @@ impl<'a> Judge<'a> {
         let may_have_applied =
             matches!(&settled.settlement, Settlement::Failed(setback) if setback.may_have_applied);
         self.holds(
-            !may_have_applied || vm.is_in_the_dark || !self.plan.settings.looks,
+            !may_have_applied || vm.is_in_the_dark || self.plan.settings.looks == Looks::Never,
             format_args!("VM {position} is said to have changed perhaps, and was looked at"),
         );
         self.holds(

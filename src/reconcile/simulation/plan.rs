@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::brake::{Canary, Limits, Threshold};
 use crate::pace::Ceiling;
-use crate::reconcile::Settings;
+use crate::reconcile::{Looks, Settings};
 use crate::retry::Policy;
 use crate::stop::Stop;
 
@@ -168,7 +168,7 @@ fn settings(trouble: Trouble, chance: &mut fastrand::Rng) -> Settings {
         rack_concurrency: chance.bool().then(|| some(chance.u32(1..5))),
         policy: Policy { max_attempts: some(chance.u32(1..6)), max_wait },
         timeout: Duration::from_secs(pick(chance, &[1, 5, 45])),
-        looks: chance.clone().bool(),
+        looks: pick(&mut chance.clone(), &[Looks::Never, Looks::AfterLoss, Looks::Only]),
         deadline: is(Trouble::Deadline, trouble, chance).then(|| millis(chance, 1..8_000)),
     }
 }

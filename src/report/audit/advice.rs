@@ -21,6 +21,7 @@ pub(super) fn advice(kind: Kind, info: &AuditInfo) -> String {
         }
         Kind::Released => "the allocation was released: run allocate if the VM still needs a prefix",
         Kind::NeverSeen => "nothing is known of these VMs at this base URL: run allocate for them",
+        Kind::NoAllocation => "the API was asked, and has no allocation for these VMs: run allocate for them",
         Kind::NotActive => "the allocation is not in use: run refresh_next_hop; if it stays so, ask HostUp",
         Kind::CoolingDown => "the prefix was given back and is kept for a while: does the VM still need one?",
         Kind::OddNextHop => {

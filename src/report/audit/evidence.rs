@@ -24,6 +24,7 @@ fn word_before(kind: Kind) -> &'static str {
         | Kind::NextHopDiffers
         | Kind::RackDiffers
         | Kind::NeverSeen
+        | Kind::NoAllocation
         | Kind::NotActive
         | Kind::OddNextHop
         | Kind::AccountDiffers

@@ -184,15 +184,16 @@ mod tests {
         error,rack_differs,10004,'=vm\u{1b},dc1r28,dc1r28,dc1r29,0,,2026-11-23T02:15:01.000Z
         error,released,10005,'=vm\u{1b},dc1r28,,2026-11-20 00:00:00+00,0,,2026-11-23T02:15:01.000Z
         error,never_seen,10006,'=vm\u{1b},dc1r28,,,0,,
-        warning,not_active,10007,'=vm\u{1b},dc1r28,active,'=odd\u{1b},0,,2026-11-23T02:15:01.000Z
-        warning,cooling_down,10008,'=vm\u{1b},dc1r28,,2026-11-20 00:00:00+00,0,,2026-11-23T02:15:01.000Z
-        warning,odd_next_hop,10009,'=vm\u{1b},dc1r28,2001:db8::1,2001:db8::9,12,,2026-11-23T02:15:01.000Z
-        warning,account_differs,10010,'=vm\u{1b},dc1r28,1,2,0,,2026-11-23T02:15:01.000Z
-        warning,client_differs,10011,'=vm\u{1b},dc1r28,1,2,0,,2026-11-23T02:15:01.000Z
-        warning,proxmox_vm_differs,10012,'=vm\u{1b},dc1r28,1,2,0,,2026-11-23T02:15:01.000Z
-        warning,not_in_inventory,10013,,dc1r28,,2001:db8::/56,0,,2026-11-23T02:15:01.000Z
-        notice,not_seen_lately,10014,'=vm\u{1b},dc1r28,,,0,,2026-11-23T02:15:01.000Z
-        notice,host_bits,10015,'=vm\u{1b},dc1r28,2001:db8::/48,2001:db8::1/48,0,,2026-11-23T02:15:01.000Z
+        error,no_allocation,10007,'=vm\u{1b},dc1r28,,,0,,2026-11-23T02:15:01.000Z
+        warning,not_active,10008,'=vm\u{1b},dc1r28,active,'=odd\u{1b},0,,2026-11-23T02:15:01.000Z
+        warning,cooling_down,10009,'=vm\u{1b},dc1r28,,2026-11-20 00:00:00+00,0,,2026-11-23T02:15:01.000Z
+        warning,odd_next_hop,10010,'=vm\u{1b},dc1r28,2001:db8::1,2001:db8::9,12,,2026-11-23T02:15:01.000Z
+        warning,account_differs,10011,'=vm\u{1b},dc1r28,1,2,0,,2026-11-23T02:15:01.000Z
+        warning,client_differs,10012,'=vm\u{1b},dc1r28,1,2,0,,2026-11-23T02:15:01.000Z
+        warning,proxmox_vm_differs,10013,'=vm\u{1b},dc1r28,1,2,0,,2026-11-23T02:15:01.000Z
+        warning,not_in_inventory,10014,,dc1r28,,2001:db8::/56,0,,2026-11-23T02:15:01.000Z
+        notice,not_seen_lately,10015,'=vm\u{1b},dc1r28,,,0,,2026-11-23T02:15:01.000Z
+        notice,host_bits,10016,'=vm\u{1b},dc1r28,2001:db8::/48,2001:db8::1/48,0,,2026-11-23T02:15:01.000Z
         ");
     }
 
@@ -222,12 +223,12 @@ mod tests {
           ],
           "selected": 60,
           "skipped": 0,
-          "vms_with_findings": 16,
-          "findings": 16,
+          "vms_with_findings": 17,
+          "findings": 17,
           "severities": {
             "notice": 2,
             "warning": 7,
-            "error": 7
+            "error": 8
           },
           "kinds": {
             "same_prefix": 1,
@@ -237,6 +238,7 @@ mod tests {
             "rack_differs": 1,
             "released": 1,
             "never_seen": 1,
+            "no_allocation": 1,
             "not_active": 1,
             "cooling_down": 1,
             "odd_next_hop": 1,

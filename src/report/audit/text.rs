@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn people_read_every_kind_with_its_evidence_and_what_to_do() {
         insta::assert_snapshot!(text(&findings(), &["a.csv".into(), "b.json".into()]), @r"
-        16 findings about 16 VMs (7 errors, 7 warnings, 2 notices)
+        17 findings about 17 VMs (8 errors, 7 warnings, 2 notices)
         60 VMs of the inventory, as last seen at https://cloud.hostup.se; nothing was called.
 
         error: same_prefix: 1 VM
@@ -157,40 +157,44 @@ mod tests {
           10006 on dc1r28
           → nothing is known of these VMs at this base URL: run allocate for them
 
+        error: no_allocation: 1 VM
+          10007 on dc1r28, seen 2026-11-23
+          → the API was asked, and has no allocation for these VMs: run allocate for them
+
         warning: not_active: 1 VM
-          10007 on dc1r28, seen 2026-11-23: =odd\u{1b}, expected active
+          10008 on dc1r28, seen 2026-11-23: =odd\u{1b}, expected active
           → the allocation is not in use: run refresh_next_hop; if it stays so, ask HostUp
 
         warning: cooling_down: 1 VM
-          10008 on dc1r28, seen 2026-11-23: until 2026-11-20 00:00:00+00
+          10009 on dc1r28, seen 2026-11-23: until 2026-11-20 00:00:00+00
           → the prefix was given back and is kept for a while: does the VM still need one?
 
         warning: odd_next_hop: 1 VM
-          10009 on dc1r28, seen 2026-11-23: 2001:db8::9, expected 2001:db8::1, as 12 VMs of its rack
+          10010 on dc1r28, seen 2026-11-23: 2001:db8::9, expected 2001:db8::1, as 12 VMs of its rack
           → most VMs of the rack have another next hop: was a maintenance missed? run refresh_next_hop for these
 
         warning: account_differs: 1 VM
-          10010 on dc1r28, seen 2026-11-23: 2, expected 1
-          → not the inventory's id: is the inventory's vmid that of another VM?
-
-        warning: client_differs: 1 VM
           10011 on dc1r28, seen 2026-11-23: 2, expected 1
           → not the inventory's id: is the inventory's vmid that of another VM?
 
-        warning: proxmox_vm_differs: 1 VM
+        warning: client_differs: 1 VM
           10012 on dc1r28, seen 2026-11-23: 2, expected 1
           → not the inventory's id: is the inventory's vmid that of another VM?
 
+        warning: proxmox_vm_differs: 1 VM
+          10013 on dc1r28, seen 2026-11-23: 2, expected 1
+          → not the inventory's id: is the inventory's vmid that of another VM?
+
         warning: not_in_inventory: 1 VM
-          10013 on dc1r28, seen 2026-11-23: 2001:db8::/56
+          10014 on dc1r28, seen 2026-11-23: 2001:db8::/56
           → the ledger knows VMs that the inventory has not: were they removed, or is a part of the inventory missing?
 
         notice: not_seen_lately: 1 VM
-          10014 on dc1r28, seen 2026-11-23
+          10015 on dc1r28, seen 2026-11-23
           → not seen for more than 30 days: this may be out of date; run refresh_next_hop for them
 
         notice: host_bits: 1 VM
-          10015 on dc1r28, seen 2026-11-23: 2001:db8::1/48, expected 2001:db8::/48
+          10016 on dc1r28, seen 2026-11-23: 2001:db8::1/48, expected 2001:db8::/48
           → written with more than the network; harmless here, but check what other tools make of it
 
         Written: a.csv
