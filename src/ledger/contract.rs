@@ -1,6 +1,7 @@
 //! What every engine is held to: a run's life in a ledger, without a network.
 
 mod histories;
+mod plans;
 
 use std::time::Duration;
 
@@ -64,6 +65,12 @@ macro_rules! held {
     };
 }
 
+use plans::{
+    a_plan_is_another_job_than_the_run_of_the_same_files, what_a_dead_plan_left_claimed_has_done_nothing,
+    what_a_plan_has_seen_is_what_was_before_the_run_after_it,
+    what_a_plan_sees_while_an_answer_is_lost_does_not_tell_what_the_call_did,
+};
+
 use histories::what_is_resumed_is_what_has_no_outcome_with_all_it_has_been_through;
 
 held! {
@@ -88,6 +95,10 @@ held! {
     the_newest_the_pinned_and_the_resumable_runs_stay_and_so_does_what_was_last_seen,
     a_pinned_run_that_was_superseded_is_not_gone_on_with_when_its_successor_is_old,
     unfinished_runs_of_what_came_through_a_pipe_do_not_pile_up_and_others_stay,
+    what_a_plan_has_seen_is_what_was_before_the_run_after_it,
+    what_a_plan_sees_while_an_answer_is_lost_does_not_tell_what_the_call_did,
+    what_a_dead_plan_left_claimed_has_done_nothing,
+    a_plan_is_another_job_than_the_run_of_the_same_files,
 }
 
 pub(super) fn vm(id: &str, rack: Option<&str>) -> Vm {
