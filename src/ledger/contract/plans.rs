@@ -59,8 +59,8 @@ fn night<P: Place>(place: &P, job: &NewRun, settled: impl FnOnce(Item) -> Settle
     item
 }
 
-fn seen<P: Place>(place: &P) -> Option<Option<Allocation>> {
-    place.read().sighting(BASE, Dialect::V2, &"1".into()).unwrap().map(|last| last.allocation)
+fn seen<P: Place>(place: &P) -> Option<Sighting> {
+    place.read().sighting(BASE, Dialect::V2, &"1".into()).unwrap()
 }
 
 pub(super) fn what_a_plan_has_seen_is_what_was_before_the_run_after_it<P: Place>() {
@@ -82,7 +82,7 @@ pub(super) fn what_a_plan_has_seen_is_what_was_before_the_run_after_it<P: Place>
     let rack = || place.read().last_rack(BASE, Dialect::V2, &"1".into()).unwrap();
 
     let before = night(&place, &plan(), |item| foreseen(item, Outcome::Create, None)).before;
-    assert_eq!((before.is_some(), seen(&place).is_some_and(|seen| seen.is_none())), (false, true));
+    assert_eq!((before.is_some(), seen(&place).is_some_and(|last| last.allocation.is_none())), (false, true));
     let before = night(&place, &call(), answered).before;
     assert_eq!((before.is_some(), rack().as_deref()), (false, Some("a")));
     let before = night(&place, &plan(), |item| foreseen(item, Outcome::Keep, Some(shown()))).before;
@@ -90,7 +90,10 @@ pub(super) fn what_a_plan_has_seen_is_what_was_before_the_run_after_it<P: Place>
     let moved = Allocation { next_hop: "2001:db8::7".parse().ok(), ..shown() };
     night(&place, &plan(), |item| foreseen(item, Outcome::Update, Some(moved.clone())));
     night(&place, &plan(), |item| foreseen(item, Outcome::Blocked, None));
-    assert_eq!((seen(&place).map(|seen| seen.is_some()), rack().as_deref()), (Some(false), Some("a")));
+    assert_eq!(
+        (seen(&place).map(|last| last.allocation.is_some()), rack().as_deref()),
+        (Some(false), Some("a"))
+    );
     let before = night(&place, &plan(), |item| foreseen(item, Outcome::Update, Some(moved.clone()))).before;
     assert_eq!(
         (before.is_some(), rack().as_deref()),
