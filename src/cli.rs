@@ -7,6 +7,7 @@
 
 mod arguments;
 mod audit;
+mod config;
 mod history;
 mod inventory;
 mod listing;
@@ -18,6 +19,7 @@ mod values;
 
 pub use arguments::{Cli, Command, CommonArgs};
 pub use audit::AuditArgs;
+pub use config::ConfigArgs;
 pub use history::{DiffArgs, HistoryArgs, ReadingArgs, RunsArgs};
 pub use inventory::{InventoryArgs, SelectionArgs};
 pub use listing::ListingArgs;

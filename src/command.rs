@@ -6,6 +6,7 @@
 mod access;
 mod audit;
 mod completion;
+mod config;
 mod continuation;
 mod descriptors;
 mod diff;
@@ -93,6 +94,7 @@ fn dispatch(command: Command, screen: &Screen) -> Result<Ended, Failure> {
         Command::Diff(settings) => diff::diff(&settings)?,
         Command::Audit(settings) => audit::audit(&settings)?,
         Command::Sandbox(settings) => sandbox::prepare(*settings)?.carry_out()?,
+        Command::Config(showing) => config::show(&showing)?,
         Command::Completions(shell) => printed(&completion::script(&shell)?)?,
         Command::Man(verb) => printed(&cli::manual(verb.as_deref()).map_err(Refusal::usage)?)?,
     };

@@ -30,6 +30,7 @@ mod run;
 mod runs;
 mod sandbox;
 mod setting;
+mod showing;
 
 use std::ffi::OsString;
 
@@ -53,6 +54,8 @@ pub(crate) use resume::{ResumeRequest, ResumeSettings};
 pub(crate) use run::RunSettings;
 pub(crate) use runs::{RunsSettings, Show};
 pub(crate) use sandbox::SandboxSettings;
+pub(crate) use setting::Setting;
+pub(crate) use showing::Showing;
 
 use layers::Layers;
 

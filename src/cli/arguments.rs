@@ -6,6 +6,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::audit::AuditArgs;
+use super::config::ConfigArgs;
 use super::history::{DiffArgs, HistoryArgs, RunsArgs};
 use super::listing::ListingArgs;
 use super::report::ReportArgs;
@@ -39,6 +40,7 @@ pub enum Command {
     Diff(DiffArgs),
     Audit(Box<AuditArgs>),
     Sandbox(Box<SandboxArgs>),
+    Config(Box<ConfigArgs>),
     /// Print a completion script for a shell
     ///
     /// It completes commands, options and files, and from the ledger racks and run ids.

@@ -11,6 +11,7 @@ use super::resume::ResumeRequest;
 use super::run::RunSettings;
 use super::runs::RunsSettings;
 use super::sandbox::SandboxSettings;
+use super::showing::Showing;
 use crate::cli::{self, Cli, RunArgs};
 use crate::outcome::Kind;
 
@@ -26,6 +27,7 @@ pub(crate) enum Command {
     Diff(Box<DiffSettings>),
     Audit(Box<AuditSettings>),
     Sandbox(Box<SandboxSettings>),
+    Config(Showing),
     /// For the shell of this name.
     Completions(String),
     /// Of one command, or of the whole program.
@@ -53,6 +55,7 @@ impl Command {
             cli::Command::Diff(typed) => Self::Diff(DiffSettings::of(&common, typed)?.into()),
             cli::Command::Audit(typed) => Self::Audit(AuditSettings::of(&common, *typed)?.into()),
             cli::Command::Sandbox(typed) => Self::Sandbox(SandboxSettings::of(*typed)?.into()),
+            cli::Command::Config(typed) => Self::Config(Showing::of(&common, &typed, in_force)?),
             cli::Command::Completions { shell } => Self::Completions(shell.to_string()),
             cli::Command::Man { command } => Self::Man(command),
         })

@@ -82,8 +82,10 @@ impl Layers {
 
     fn in_force(&self, command: &clap::Command, verb: &str, matches: &ArgMatches) -> Vec<Setting> {
         let own = command.find_subcommand(verb).into_iter().flat_map(clap::Command::get_arguments);
-        let all = own.chain(command.get_arguments());
-        all.filter_map(|arg| self.setting(verb, arg, matches)).collect()
+        let own: Vec<&Arg> = own.collect();
+        // Those that every verb has may be the verb's own too.
+        let of_all = command.get_arguments().filter(|arg| own.iter().all(|own| own.get_id() != arg.get_id()));
+        own.iter().copied().chain(of_all).filter_map(|arg| self.setting(verb, arg, matches)).collect()
     }
 
     /// `None` where the option has no value.
@@ -137,7 +139,9 @@ impl Layers {
             return ConfigError::Arguments(error);
         };
         match self.behind(&refused.option, |variable| env::var_os(variable).is_some()) {
-            Source::Flag | Source::Default => ConfigError::Arguments(error),
+            Source::Flag | Source::Default | Source::Elsewhere(_) | Source::Nowhere => {
+                ConfigError::Arguments(error)
+            }
             origin => ConfigError::Refused { origin, refused },
         }
     }

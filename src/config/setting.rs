@@ -22,6 +22,9 @@ pub(crate) enum Source {
         path: PathBuf,
         key: String,
     },
+    /// Where no option is: the key's place.
+    Elsewhere(String),
+    Nowhere,
     Default,
 }
 
@@ -32,6 +35,8 @@ impl fmt::Display for Source {
             Self::Variable(name) => f.write_str(name),
             Self::Run => f.write_str("the run's own options"),
             Self::File { path, key } => write!(f, "{}: {key}", escape_path(path)),
+            Self::Elsewhere(place) => f.write_str(place),
+            Self::Nowhere => f.write_str("nowhere"),
             Self::Default => f.write_str("default"),
         }
     }
@@ -39,12 +44,12 @@ impl fmt::Display for Source {
 
 /// An option that has a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Setting {
+pub(crate) struct Setting {
     /// `rate` of `--rate`.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// As they were written, but for what may be a secret.
-    pub(super) values: Vec<String>,
-    pub(super) source: Source,
+    pub(crate) values: Vec<String>,
+    pub(crate) source: Source,
     /// It is on or off, and has no other value.
     pub(super) is_switch: bool,
 }
@@ -56,6 +61,11 @@ impl fmt::Display for Setting {
 }
 
 impl Setting {
+    /// One that nobody wrote.
+    pub(super) fn by_default(name: &str, value: String) -> Self {
+        Self { name: name.into(), values: vec![value], source: Source::Default, is_switch: false }
+    }
+
     /// Whether a run keeps it. A switch that is off without anybody's doing says nothing.
     fn is_recorded(&self) -> bool {
         let is_set = matches!(self.source, Source::Flag | Source::Variable(_));

@@ -238,3 +238,53 @@ fn a_file_or_directory_that_is_no_use_is_named_with_its_option() {
         assert!(told.contains(&named), "{told}");
     }
 }
+
+#[test]
+fn config_tells_every_setting_with_its_source_and_no_secret() {
+    let mut fixture = Fixture::new().env("HOSTUP_API_KEY", "secret-marker").env("V6FLEET_TIMEOUT", "7s");
+    fixture
+        .write("config/v6fleet/config.toml", "canary = 3\nping-url = 'https://hc.example/secret-marker'\n");
+    let typed =
+        ["config", "-vv", "--rack", "a", "--rack", "\u{1b}2J", "--proxy", "http://u:secret-marker@p:1"];
+    let settings = |outcome: &crate::fixture::Outcome| -> Vec<[String; 3]> {
+        let told: Value = serde_json::from_str(&outcome.stdout).unwrap();
+        assert_eq!(told["schema"], "v6fleet.config/1");
+        let setting = |setting: &Value| {
+            let values: Vec<&str> =
+                setting["values"].as_array().unwrap().iter().map(|value| value.as_str().unwrap()).collect();
+            [
+                setting["name"].as_str().unwrap().into(),
+                values.join(" "),
+                setting["source"].as_str().unwrap().into(),
+            ]
+        };
+        told["settings"].as_array().unwrap().iter().map(setting).collect()
+    };
+    let all = settings(&fixture.run(&[&typed[..], &["--format", "json"]].concat()).exits(0));
+    let file = fixture.path("config/v6fleet/config.toml").display().to_string();
+    for (name, value, source) in [
+        ("rack", "a \u{1b}2J", "flag"),
+        ("timeout", "7s", "V6FLEET_TIMEOUT"),
+        ("canary", "3", format!("{file}: canary").as_str()),
+        ("ping-url", "https://hc.example/***", format!("{file}: ping-url").as_str()),
+        ("proxy", "http://***@p:1", "flag"),
+        ("rate", "10/s", "default"),
+        ("ledger", fixture.path("state/v6fleet/ledger.db").to_str().unwrap(), "default"),
+        ("config", file.as_str(), "default"),
+        ("api-key", "fingerprint 6c18de18", "HOSTUP_API_KEY"),
+    ] {
+        let told: Vec<_> = all.iter().filter(|setting| setting[0] == name).collect();
+        assert_eq!(told, [&[name, value, source].map(str::to_owned)]);
+    }
+    let text = fixture.run(&typed).exits(0);
+    for told in [&text.stdout, &text.stderr] {
+        assert!(!told.contains("secret-marker") && !told.contains('\u{1b}'), "{told}");
+    }
+    assert_eq!(text.stdout.lines().count(), all.len());
+    let rehearsal = settings(&fixture.run(&["config", "--sandbox", "--format", "json"]).exits(0));
+    assert!(rehearsal.iter().all(|[name, ..]| name != "api-key"));
+    fixture.set("V6FLEET_RATE", "fast");
+    let refused = fixture.run(&typed).exits(2);
+    assert!(refused.stderr.contains("V6FLEET_RATE"), "{}", refused.stderr);
+    assert!(!fixture.path("state").exists() && !fixture.path("reports").exists());
+}
