@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::answerer::Arrivals;
 use crate::figure::{Figure, Samples, Target};
-use crate::fleet::{Fleet, Order, v6fleet};
+use crate::fleet::{Fleet, Ids, Order, v6fleet};
 use crate::nights::ROUNDS;
 use crate::process::cost;
 use crate::yardstick;
@@ -138,4 +138,24 @@ pub(crate) fn inventory(dir: &Path) -> Vec<Figure> {
             timed(what, ours, ("sqlite3 .import", import), Target::AtMost(1.0))
         })
         .collect()
+}
+
+/// Check and selection of 100,000 ids of v2, beside as many of v1.
+pub(crate) fn ids(dir: &Path) -> Vec<Figure> {
+    let fleets = [Ids::V1, Ids::V2].map(|ids| Fleet::called(ids, dir, 100_000, RACKS, Order::ById));
+    vec![
+        of_v2("check and select 100,000 ids of v2", &fleets, Fleet::dry_run),
+        of_v2("the same, each selected by its id", &fleets, Fleet::dry_run_by_ids),
+    ]
+}
+
+/// How long the second fleet takes, beside the first.
+fn of_v2(what: &str, fleets: &[Fleet; 2], command: fn(&Fleet) -> Command) -> Figure {
+    let [mut v1, mut v2] = [const { Samples::new() }; 2];
+    for _ in 0..3 * ROUNDS {
+        let [of_v1, of_v2] = fleets.each_ref().map(|fleet| cost(&mut command(fleet)).wall.as_secs_f64());
+        v1.push(of_v1);
+        v2.push(of_v2);
+    }
+    Figure::beside("j", what, "s", v2, ("as many of v1", v1), Target::AtMost(1.3))
 }

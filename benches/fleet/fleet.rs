@@ -31,9 +31,34 @@ impl Racks {
     }
 }
 
+/// What a dialect of the API calls its VMs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Ids {
+    V1,
+    V2,
+}
+
+impl Ids {
+    fn of(self, vmid: usize) -> String {
+        match self {
+            Self::V1 => vmid.to_string(),
+            Self::V2 => format!("vps_01hxa3b{vmid:019}"),
+        }
+    }
+
+    /// As `--api` has it.
+    fn dialect(self) -> &'static str {
+        match self {
+            Self::V1 => "v1",
+            Self::V2 => "v2",
+        }
+    }
+}
+
 /// A fleet, and where a run of it leaves what it writes.
 pub(crate) struct Fleet {
     pub(crate) vms: usize,
+    ids: Ids,
     pub(crate) racks: Racks,
     pub(crate) inventory: PathBuf,
     ledger: PathBuf,
@@ -53,10 +78,16 @@ pub(crate) enum Order {
 impl Fleet {
     /// Writes the inventory of a fleet of `vms` on so many `racks`.
     pub(crate) fn new(dir: &Path, vms: usize, racks: usize, order: Order) -> Self {
+        Self::called(Ids::V1, dir, vms, racks, order)
+    }
+
+    /// The same under the ids of a dialect.
+    pub(crate) fn called(ids: Ids, dir: &Path, vms: usize, racks: usize, order: Order) -> Self {
         let fleet = Self {
             vms,
+            ids,
             racks: Racks::new(vms, racks),
-            inventory: dir.join(format!("fleet-{vms}-{racks}-{order:?}.csv")),
+            inventory: dir.join(format!("fleet-{vms}-{racks}-{order:?}-{ids:?}.csv")),
             ledger: dir.join(format!("ledger-{vms}-{racks}.db")),
             report: dir.join(format!("report-{vms}-{racks}.csv")),
             port: TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port(),
@@ -70,7 +101,7 @@ impl Fleet {
                     // 7919 is prime and divides none of our sizes: each VM comes once.
                     Order::Mixed => row * 7919 % vms,
                 };
-            writeln!(csv, "{vmid},vm-{vmid},r{:04}", fleet.racks.of(vmid)).unwrap();
+            writeln!(csv, "{},vm-{vmid},r{:04}", ids.of(vmid), fleet.racks.of(vmid)).unwrap();
         }
         csv.into_inner().unwrap();
         fleet
@@ -123,9 +154,25 @@ impl Fleet {
 
     /// The check and the selection of the whole inventory, without a call.
     pub(crate) fn dry_run(&self) -> Command {
+        let mut run = self.checked();
+        run.args(["--rack", "r*"]);
+        run
+    }
+
+    /// The same of each VM by its id, in a file of all of them.
+    pub(crate) fn dry_run_by_ids(&self) -> Command {
+        let ids = self.inventory.with_extension("ids");
+        let lines = (FIRST..).take(self.vms).map(|vmid| self.ids.of(vmid) + "\n");
+        fs::write(&ids, lines.collect::<String>()).unwrap();
+        let mut run = self.checked();
+        run.arg("--vmid").arg(format!("@{}", ids.display()));
+        run
+    }
+
+    fn checked(&self) -> Command {
         let mut run = v6fleet();
-        run.arg("run").arg(&self.inventory).args(["--action", "allocate", "--dry-run", "--rack", "r*"]);
-        run.arg("--ledger").arg(self.ledger.with_extension("none"));
+        run.arg("run").arg(&self.inventory).args(["--action", "allocate", "--dry-run"]);
+        run.args(["--api", self.ids.dialect()]).arg("--ledger").arg(self.ledger.with_extension("none"));
         run
     }
 

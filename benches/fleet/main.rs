@@ -35,7 +35,7 @@ use figure::Figure;
 type Measure = fn(&Path) -> Vec<Figure>;
 
 /// Each case, by the letter that its figures carry.
-const CASES: [(&str, Measure); 8] = [
+const CASES: [(&str, Measure); 9] = [
     ("a", nights::throughput),
     ("b", nights::latency),
     ("c", case::million),
@@ -44,6 +44,7 @@ const CASES: [(&str, Measure); 8] = [
     ("f", case::inventory),
     ("h", ledger::alone),
     ("i", nights::ledger_size),
+    ("j", case::ids),
 ];
 
 /// As the program has it, for the sake of the bare client.

@@ -10,17 +10,21 @@ const CAP: usize = 16;
 
 /// What the answers so far tell of the server's clock, for those that say no time themselves.
 ///
-/// The API's own `timestamp` outranks a `Date`, which is the clock of whatever stands in front of it.
+/// The API's own `timestamp` outranks a `Date`, which is the clock of whatever stands in front of it; but not where errors
+/// alone have one, as in v2: what nearly all answers are dated by is the better witness.
 #[derive(Debug, Clone, Default)]
 pub struct ServerClock {
     timestamps: Estimate,
     dates: Estimate,
+    /// A success had a `timestamp`.
+    successes_tell: bool,
 }
 
 impl ServerClock {
     /// Returns whether the answer says something that was not heard before.
     pub fn observe(&mut self, attempt: &Attempt) -> bool {
-        let mut is_news = false;
+        let mut is_news = !self.successes_tell && attempt.result.is_ok() && attempt.timestamp.is_some();
+        self.successes_tell |= is_news;
         for (estimate, offset) in [
             (&mut self.timestamps, attempt.offset_by_timestamp()),
             (&mut self.dates, attempt.offset_by_date()),
@@ -34,11 +38,7 @@ impl ServerClock {
 
     /// The server's clock minus ours by this answer's own time; where it says none, by the answers before.
     pub fn offset(&self, attempt: &Attempt) -> Option<Offset> {
-        attempt
-            .offset_by_timestamp()
-            .or_else(|| attempt.offset_by_date())
-            .or_else(|| self.timestamps.offset())
-            .or_else(|| self.dates.offset())
+        attempt.offset_by_timestamp().or_else(|| attempt.offset_by_date()).or_else(|| self.best().offset())
     }
 
     /// The server's clock minus ours as it is now, where two answers agree on it.
@@ -61,7 +61,11 @@ impl ServerClock {
     }
 
     fn best(&self) -> &Estimate {
-        if self.timestamps.offset().is_some() { &self.timestamps } else { &self.dates }
+        let (best, other) = match self.successes_tell {
+            true => (&self.timestamps, &self.dates),
+            false => (&self.dates, &self.timestamps),
+        };
+        if best.offset().is_some() { best } else { other }
     }
 }
 
@@ -145,17 +149,26 @@ mod tests {
     use jiff::{SignedDuration, Timestamp};
 
     use super::*;
+    use crate::allocation::tests::example;
+    use crate::api::Success;
+    use crate::outcome::Answer;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(1_800_000_000 + second).unwrap()
     }
 
-    /// Sent at second 0 and answered `latency` later; `timestamp` and `date` are seconds on our clock.
-    fn attempt(latency: u64, timestamp: Option<i64>, date: Option<i64>) -> Attempt {
+    /// An error, sent at second 0 and answered `latency` later; `timestamp` and `date` are seconds on our clock.
+    fn error(latency: u64, timestamp: Option<i64>, date: Option<i64>) -> Attempt {
         let mut attempt = Attempt::unanswered(at(0));
         attempt.latency = Duration::from_secs(latency);
         (attempt.timestamp, attempt.date) = (timestamp.map(at), date.map(at));
         attempt
+    }
+
+    /// The same of a success.
+    fn attempt(latency: u64, timestamp: Option<i64>, date: Option<i64>) -> Attempt {
+        let answer = Answer { created: false, allocation: example(), warnings: vec![] };
+        Attempt { result: Ok(Success::Called(answer)), ..error(latency, timestamp, date) }
     }
 
     #[expect(clippy::unnecessary_wraps, reason = "as the clock says it")]
@@ -225,6 +238,21 @@ mod tests {
         assert_eq!(clock.agreed(), None);
         clock.observe(&attempt(0, Some(5), None));
         assert_eq!(clock.agreed(), offset(5, 5));
+    }
+
+    #[test]
+    fn a_time_that_errors_alone_tell_does_not_outvote_what_successes_are_dated_by() {
+        let mut clock = ServerClock::default();
+        for _ in 0..2 {
+            clock.observe(&error(0, Some(-3600), None));
+        }
+        assert_eq!(clock.agreed(), offset(-3600, -3600), "it is better than none");
+        clock.observe(&attempt(1, None, Some(5)));
+        assert_eq!((clock.offset(&error(0, None, None)), clock.heard().len()), (offset(4, 6), 1));
+        assert!(clock.observe(&attempt(0, Some(7), None)), "successes tell it too");
+        assert_eq!(clock.offset(&error(0, None, None)), offset(-3600, -3600), "two still agree on it");
+        clock.observe(&attempt(0, Some(7), None));
+        assert_eq!(clock.offset(&error(0, None, None)), offset(7, 7));
     }
 
     #[test]

@@ -6,23 +6,24 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::dialect::{Dialect, in_each};
 use crate::fixture::Fixture;
 use crate::fleet;
 use crate::sandbox::Sandbox;
-use crate::script::{Api, error, success};
+use crate::script::{Api, Speech, success};
 
 const RUN: [&str; 6] = ["run", "fleet.csv", "--action", "allocate", "--rate", "none"];
 
-fn fixture(api: &Api) -> Fixture {
-    Fixture::new().env("V6FLEET_BASE_URL", &api.base_url()).env("HOSTUP_API_KEY", "a-key")
-}
-
 #[test]
 fn if_a_vm_of_the_canary_fails_no_other_is_called() {
+    in_each(assert_canary_is_heeded);
+}
+
+fn assert_canary_is_heeded(dialect: Dialect) {
     let sandbox = Sandbox::start(&[]);
-    let fixture = Fixture::at(&sandbox);
+    let fixture = Fixture::at(&sandbox).speaking(dialect);
     let healthy = fleet::vmids(100_000, 100).fold(String::new(), |rows, id| rows + &format!("{id}\n"));
-    fixture.write("fleet.csv", format!("vmid\n10000\n10099\n{healthy}"));
+    fixture.write_fleet(format!("vmid\n10000\n10099\n{healthy}"));
     let outcome = fixture.run(&[&RUN[..], &["--canary", "4"]].concat()).exits(4);
     assert_eq!(outcome.summary()["stopped_by"], "canary");
     let mut called = sandbox.called_vmids();
@@ -33,15 +34,17 @@ fn if_a_vm_of_the_canary_fails_no_other_is_called() {
 
 #[test]
 fn a_canary_of_which_one_vm_is_refused_and_no_later_call_proves_the_key_comes_to_its_end() {
-    let api = Api::start(|vmid, _| match vmid {
-        "1" => error(401, "UNAUTHORIZED").after(Duration::from_millis(300)).into(),
-        _ => success(201, true, 0).into(),
+    in_each(|dialect| {
+        let api = Api::of(dialect, move |vmid, _| match vmid {
+            "1" => dialect.error(401, "UNAUTHORIZED").after(Duration::from_millis(300)).into(),
+            _ => dialect.success(201, true, 0).into(),
+        });
+        let fixture = api.fixture();
+        fixture.write_fleet("vmid\n1\n2\n3\n4\n5\n");
+        let outcome = fixture.run(&[&RUN[..], &["--canary", "2", "--concurrency", "2"]].concat()).exits(4);
+        assert_eq!(outcome.summary()["stopped_by"], "canary");
+        assert_eq!(api.received().len(), 2);
     });
-    let fixture = fixture(&api);
-    fixture.write("fleet.csv", "vmid\n1\n2\n3\n4\n5\n");
-    let outcome = fixture.run(&[&RUN[..], &["--canary", "2", "--concurrency", "2"]].concat()).exits(4);
-    assert_eq!(outcome.summary()["stopped_by"], "canary");
-    assert_eq!(api.received().len(), 2);
 }
 
 #[test]
@@ -75,13 +78,17 @@ fn more_failed_or_changed_vms_than_allowed_stop_a_run() {
 
 #[test]
 fn a_key_revoked_on_the_way_stops_the_run_and_leaves_its_vms_pending() {
+    in_each(revoke_the_key);
+}
+
+fn revoke_the_key(dialect: Dialect) {
     let calls = AtomicUsize::new(0);
-    let api = Api::start(move |_, _| match calls.fetch_add(1, Ordering::Relaxed) {
-        ..100 => success(201, true, 0).into(),
-        _ => error(401, "UNAUTHORIZED").into(),
+    let api = Api::of(dialect, move |_, _| match calls.fetch_add(1, Ordering::Relaxed) {
+        ..100 => dialect.success(201, true, 0).into(),
+        _ => dialect.error(401, "UNAUTHORIZED").into(),
     });
-    let fixture = fixture(&api);
-    fixture.write("fleet.csv", fleet::csv(1_000));
+    let fixture = api.fixture();
+    fixture.write_fleet(fleet::csv(1_000));
     let outcome = fixture.run(&RUN).exits(8);
     assert_eq!(outcome.summary()["stopped_by"], "key_refused");
     let refused = api.received().len() - 100;
@@ -92,14 +99,18 @@ fn a_key_revoked_on_the_way_stops_the_run_and_leaves_its_vms_pending() {
 
 #[test]
 fn vms_that_are_refused_one_by_one_stop_nothing_and_fail_for_themselves() {
+    in_each(refuse_one_by_one);
+}
+
+fn refuse_one_by_one(dialect: Dialect) {
     // So few that five of them never come back in a row, in whatever order.
     let is_refused = |vmid: &str| vmid.ends_with("27") || vmid.ends_with("77");
-    let api = Api::start(move |vmid, _| match is_refused(vmid) {
-        true => error(401, "UNAUTHORIZED").into(),
-        false => success(201, true, 0).into(),
+    let api = Api::of(dialect, move |vmid, _| match is_refused(vmid) {
+        true => dialect.error(401, "UNAUTHORIZED").into(),
+        false => dialect.success(201, true, 0).into(),
     });
-    let fixture = fixture(&api);
-    fixture.write("fleet.csv", fleet::csv(1_000));
+    let fixture = api.fixture();
+    fixture.write_fleet(fleet::csv(1_000));
     let outcome = fixture.run(&[&RUN[..], &["--concurrency", "64"]].concat()).exits(3);
     let refused: Vec<String> =
         fleet::vmids(100_000, 1_000).map(|id| id.to_string()).filter(|id| is_refused(id)).collect();
@@ -109,13 +120,15 @@ fn vms_that_are_refused_one_by_one_stop_nothing_and_fail_for_themselves() {
 
 #[test]
 fn a_brake_that_the_last_vm_trips_leaves_nothing_to_resume() {
-    let api = Api::start(|_, _| error(404, "NOT_FOUND").into());
-    let fixture = fixture(&api);
-    fixture.write("fleet.csv", "vmid\n10000\n10001\n");
-    let outcome = fixture.run(&[&RUN[..], &["--max-failed", "1"]].concat()).exits(4);
-    assert_eq!(outcome.summary()["pending"], 0);
-    assert!(outcome.stdout.contains("--only-failed=") && !outcome.stdout.contains("v6fleet resume"));
-    assert!(fixture.run(&["resume"]).exits(7).stderr.contains("nothing to resume"));
+    in_each(|dialect| {
+        let api = Api::of(dialect, move |_, _| dialect.error(404, "NOT_FOUND").into());
+        let fixture = api.fixture();
+        fixture.write_fleet("vmid\n10000\n10001\n");
+        let outcome = fixture.run(&[&RUN[..], &["--max-failed", "1"]].concat()).exits(4);
+        assert_eq!(outcome.summary()["pending"], 0);
+        assert!(outcome.stdout.contains("--only-failed=") && !outcome.stdout.contains("v6fleet resume"));
+        assert!(fixture.run(&["resume"]).exits(7).stderr.contains("nothing to resume"));
+    });
 }
 
 /// The most calls that were under way at once: in all, and by rack (the third digit of a VM's id).
@@ -136,7 +149,7 @@ fn most_at_once(options: &[&str]) -> (usize, HashMap<String, usize>) {
         *counted.lock().unwrap().0.get_mut(&rack).unwrap() -= 1;
         success(201, true, 0).into()
     });
-    let fixture = fixture(&api);
+    let fixture = api.fixture();
     let mut csv = "vmid,rack_id\n".to_owned();
     for (rack, vms) in [(0, 60), (1, 60), (2, 4)] {
         for vm in 0..vms {

@@ -6,28 +6,37 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use crate::dialect::Dialect;
+use crate::dialect::{Dialect, in_each};
 use crate::fixture::{Fixture, Outcome};
 use crate::fleet;
-use crate::sandbox::{Sandbox, Transport};
-use crate::script::{Api, Step, success};
+use crate::sandbox::{Sandbox, Transport, asked_twice};
+use crate::script::{Api, Speech, Step, success};
 
 const RUN: [&str; 6] = ["run", "fleet.csv", "--action", "allocate", "--rate", "none"];
 
 /// A sandbox that speaks HTTP/2, and a fleet of so many VMs.
 fn sandbox(args: &[&str], vms: usize) -> (Sandbox, Fixture) {
+    sandbox_of(Dialect::V1, args, vms)
+}
+
+/// The same for a fleet of either dialect.
+fn sandbox_of(dialect: Dialect, args: &[&str], vms: usize) -> (Sandbox, Fixture) {
     let sandbox = Sandbox::speaking(Transport::Http2, args);
-    let fixture = Fixture::at(&sandbox);
-    fixture.write("fleet.csv", fleet::csv(vms));
+    let fixture = Fixture::at(&sandbox).speaking(dialect);
+    fixture.write_fleet(fleet::csv(vms));
     (sandbox, fixture)
 }
 
 #[test]
 fn over_tls_a_run_speaks_http_2_and_comes_to_the_same_end() {
-    let (sandbox, fixture) = sandbox(&[], 60);
+    in_each(compare_with_plain_http);
+}
+
+fn compare_with_plain_http(dialect: Dialect) {
+    let (sandbox, fixture) = sandbox_of(dialect, &[], 60);
     let plain = Sandbox::start(&[]);
-    let in_plain = Fixture::at(&plain);
-    in_plain.write("fleet.csv", fleet::csv(60));
+    let in_plain = Fixture::at(&plain).speaking(dialect);
+    in_plain.write_fleet(fleet::csv(60));
     let (outcome, expected) = (fixture.run(&RUN).exits(0), in_plain.run(&RUN).exits(0));
     assert_eq!(outcome.verdicts(), expected.verdicts());
     assert!(sandbox.calls().iter().all(|call| call.http == "2"));
@@ -42,6 +51,8 @@ fn assert_true(outcome: &Outcome, sandbox: &Sandbox) {
         calls.iter().filter(|call| call.created).map(|call| call.vmid.as_str()).collect();
     let told: BTreeSet<&str> = outcome.vms_that_are("created").into_iter().collect();
     assert_eq!(told, made);
+    let in_v2 = calls.iter().filter(|call| call.dialect == "v2");
+    assert!(asked_twice(in_v2).is_none(), "done already: {:?}", asked_twice(&calls));
 }
 
 fn rows_by<'a>(outcome: &'a Outcome, name: &str, word: &str) -> Vec<&'a Value> {
@@ -50,8 +61,13 @@ fn rows_by<'a>(outcome: &'a Outcome, name: &str, word: &str) -> Vec<&'a Value> {
 
 #[test]
 fn a_call_that_was_refused_unseen_was_never_sent_and_is_made_again_at_once() {
+    in_each(refuse_unseen);
+}
+
+fn refuse_unseen(dialect: Dialect) {
     for fault in ["refused-stream", "goaway"] {
-        let (sandbox, fixture) = sandbox(&["--latency", "5ms", "--fault", &format!("{fault}=10%")], 120);
+        let fault_share = format!("{fault}=10%");
+        let (sandbox, fixture) = sandbox_of(dialect, &["--latency", "5ms", "--fault", &fault_share], 120);
         let once = fixture.run(&[&RUN[..], &["--max-attempts", "1"]].concat()).exits(3);
         let failed = once.vms_that_are("failed");
         assert!((5..100).contains(&failed.len()), "{fault}: {} failed", failed.len());
@@ -72,8 +88,13 @@ fn a_call_that_was_refused_unseen_was_never_sent_and_is_made_again_at_once() {
 
 #[test]
 fn a_stream_or_a_connection_that_is_cut_after_the_effect_may_have_acted() {
+    in_each(cut_after_the_effect);
+}
+
+fn cut_after_the_effect(dialect: Dialect) {
     for (fault, share) in [("stream-reset-after", "5%"), ("reset-after", "2%"), ("truncated", "5%")] {
-        let (sandbox, fixture) = sandbox(&["--latency", "5ms", "--fault", &format!("{fault}={share}")], 150);
+        let fault_share = format!("{fault}={share}");
+        let (sandbox, fixture) = sandbox_of(dialect, &["--latency", "5ms", "--fault", &fault_share], 150);
         let outcome = fixture.run(&[&RUN[..], &["--max-attempts", "9"]].concat()).exits(0);
         assert_true(&outcome, &sandbox);
         assert!(!rows_by(&outcome, "basis", "lost_answer").is_empty(), "{fault}: some answers were lost");
@@ -82,15 +103,18 @@ fn a_stream_or_a_connection_that_is_cut_after_the_effect_may_have_acted() {
 
 #[test]
 fn a_connection_that_goes_silent_is_left_for_another_and_what_was_lost_on_it_is_told() {
-    std::thread::scope(|scope| {
-        for fault in ["silent-after", "silent-before"] {
-            scope.spawn(move || assert_left_for_another(fault));
-        }
+    in_each(|dialect| {
+        std::thread::scope(|scope| {
+            for fault in ["silent-after", "silent-before"] {
+                scope.spawn(move || assert_left_for_another(dialect, fault));
+            }
+        });
     });
 }
 
-fn assert_left_for_another(fault: &str) {
-    let (sandbox, fixture) = sandbox(&["--latency", "5ms", "--fault", &format!("{fault}=3%")], 100);
+fn assert_left_for_another(dialect: Dialect, fault: &str) {
+    let fault_share = format!("{fault}=3%");
+    let (sandbox, fixture) = sandbox_of(dialect, &["--latency", "5ms", "--fault", &fault_share], 100);
     let more = ["--timeout", "3s", "--max-wait", "1m", "--max-attempts", "9", "--concurrency", "4"];
     let outcome = fixture.run(&[&RUN[..], &more].concat()).exits(0);
     assert_true(&outcome, &sandbox);
@@ -123,7 +147,11 @@ fn calls_beyond_what_the_connection_takes_at_once_wait_and_are_neither_late_nor_
 
 #[test]
 fn a_call_that_was_given_up_while_it_waited_for_its_turn_never_leaves() {
-    let (sandbox, fixture) = sandbox(&["--max-streams", "1", "--fault", "hang-after=100%"], 6);
+    in_each(give_up_while_waiting);
+}
+
+fn give_up_while_waiting(dialect: Dialect) {
+    let (sandbox, fixture) = sandbox_of(dialect, &["--max-streams", "1", "--fault", "hang-after=100%"], 6);
     let more = ["--timeout", "1s", "--concurrency", "4", "--max-attempts", "2", "--canary", "0"];
     let outcome = fixture.run(&[&RUN[..], &more].concat()).exits(3);
     let called: BTreeSet<String> = sandbox.called_vmids().into_iter().collect();
@@ -136,15 +164,18 @@ fn a_call_that_was_given_up_while_it_waited_for_its_turn_never_leaves() {
 
 #[test]
 fn where_a_connection_lives_and_answers_nothing_the_next_calls_take_another() {
+    in_each(answer_nothing);
+}
+
+fn answer_nothing(dialect: Dialect) {
     let calls = AtomicUsize::new(0);
-    let api = Api::speaking(Dialect::V1, Transport::Http2, move |_, _| {
-        match calls.fetch_add(1, Ordering::Relaxed) {
+    let api =
+        Api::speaking(dialect, Transport::Http2, move |_, _| match calls.fetch_add(1, Ordering::Relaxed) {
             ..4 => Step::Stall(vec![]),
-            _ => success(200, false, 0).into(),
-        }
-    });
+            _ => dialect.success(200, false, 0).into(),
+        });
     let fixture = api.fixture();
-    fixture.write("fleet.csv", "vmid\n10000\n10001\n10002\n10003\n");
+    fixture.write_fleet("vmid\n10000\n10001\n10002\n10003\n");
     let outcome = fixture.run(&[&RUN[..], &["--timeout", "2s", "--concurrency", "4"]].concat()).exits(0);
     assert_eq!(rows_by(&outcome, "basis", "lost_answer").len(), 4);
     let (silent, answered) = (&api.received()[..4], &api.received()[4..]);

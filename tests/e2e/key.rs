@@ -9,10 +9,11 @@ use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 use crate::answers::gzip;
+use crate::dialect::{Dialect, in_each};
 use crate::fixture::Fixture;
 use crate::fleet;
 use crate::sandbox::Sandbox;
-use crate::script::{Answer, Api, Step, answer, error, json_answer, success, success_body};
+use crate::script::{Answer, Api, Speech, Step, answer, json_answer, success};
 
 const MARKER: &str = "SECRET-MARKER-7f3a";
 
@@ -60,21 +61,21 @@ fn forms() -> Vec<String> {
 }
 
 /// One way for an answer to say what is not to be said.
-type Echo = fn(&str) -> Answer;
+type Echo = fn(Dialect, &str) -> Answer;
 
 /// Every field of every kind of answer, and enough good ones that no breaker opens.
 const ECHOES: [Echo; 18] = [
-    |said| {
+    |_, said| {
         let body = json!({"error": said, "message": format!("bad key {said}!"), "code": said, "requestId": said, "timestamp": said});
         json_answer(400, &body)
     },
-    |said| {
+    |_, said| {
         json_answer(
             422,
             &json!({"detail": said, "title": said, "type": said, "instance": said, "errors": [{"detail": said}]}),
         )
     },
-    |said| {
+    |_, said| {
         let escaped = said.bytes().flat_map(|byte| format!("\\u{byte:04x}").into_bytes()).collect();
         let escaped = String::from_utf8(escaped).unwrap();
         answer(
@@ -83,66 +84,71 @@ const ECHOES: [Echo; 18] = [
             format!("{{\"message\":\"bad key {escaped}\",\"code\":\"{escaped}\"}}"),
         )
     },
-    |said| answer(404, "text/html", format!("<html>{said}</html>")).header("x-request-id", said),
-    |said| answer(405, "text/plain", said),
-    |said| {
+    |_, said| answer(404, "text/html", format!("<html>{said}</html>")).header("x-request-id", said),
+    |_, said| answer(405, "text/plain", said),
+    |_, said| {
         answer(501, "application/octet-stream", "")
             .header("x-kind", said)
             .header("retry-after", said)
             .header("date", said)
     },
-    |said| json_answer(200, &json!({"success": false, "message": said})),
-    |said| json_answer(200, &json!({"success": said, "data": said})),
-    |said| {
-        let mut body = success_body(false, 1_000);
+    |api, said| api.refusal(200, said),
+    |_, said| json_answer(200, &json!({"success": said, "data": said})),
+    |api, said| {
+        let mut body = api.success_body(false, 1_000);
         body["requestId"] = said.into();
         body["timestamp"] = said.into();
-        for (name, value) in body["data"]["allocation"].as_object_mut().unwrap() {
-            if !matches!(name.as_str(), "prefix" | "prefix_length" | "next_hop" | "metadata") {
+        for (name, value) in api.allocation(&mut body).as_object_mut().unwrap() {
+            if !name.starts_with("prefix") && *name != api.field("next_hop") && name != "metadata" {
                 *value = format!("a {said}").into();
             }
         }
-        body["data"]["allocation"]["metadata"] = json!({"updatedAt": said, "updatedBy": said});
-        json_answer(200, &body)
+        api.allocation(&mut body)["metadata"] = json!({"updatedAt": said, "updatedBy": said});
+        api.says(200, &body)
     },
-    |said| with_allocation(|allocation| allocation["prefix"] = said.into()),
-    |said| with_allocation(|allocation| allocation["next_hop"] = said.into()),
-    |said| {
-        with_allocation(|allocation| allocation["prefix_length"] = said.into()).header("x-request-id", said)
+    |api, said| with_allocation(api, |allocation| allocation["prefix"] = said.into()),
+    |api, said| with_allocation(api, |allocation| allocation[api.field("next_hop")] = said.into()),
+    |api, said| {
+        with_allocation(api, |allocation| allocation[api.field("prefix_length")] = said.into())
+            .header("x-request-id", said)
     },
-    |said| {
+    |_, said| {
         let body = json!({"message": [said, {"reason": said}], "errors": {"vmid": [said]}}).to_string();
         answer(404, "application/json", body.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>())
     },
-    |said| {
+    |_, said| {
         let body = gzip(&json!({"error": {"code": said, "message": said}}));
         answer(404, "application/json", body).header("content-encoding", "gzip")
     },
-    |said| success(201, true, 0).header("content-encoding", said),
-    |_| success(200, false, 1_000),
-    |_| success(200, false, 1_000),
-    |_| success(200, false, 1_000),
+    |api, said| api.success(201, true, 0).header("content-encoding", said),
+    |api, _| api.success(200, false, 1_000),
+    |api, _| api.success(200, false, 1_000),
+    |api, _| api.success(200, false, 1_000),
 ];
 
-fn with_allocation(edit: impl FnOnce(&mut Value)) -> Answer {
-    let mut body = success_body(true, 0);
-    edit(&mut body["data"]["allocation"]);
-    json_answer(201, &body)
+fn with_allocation(api: Dialect, edit: impl FnOnce(&mut Value)) -> Answer {
+    let mut body = api.success_body(true, 0);
+    edit(api.allocation(&mut body));
+    api.says(201, &body)
 }
 
 #[test]
 fn what_an_api_says_of_the_key_in_whatever_form_and_field_comes_to_nobody() {
+    in_each(say_the_key_in_every_form);
+}
+
+fn say_the_key_in_every_form(dialect: Dialect) {
     let monitor = Api::start(|_, _| answer(200, "text/plain", format!("OK {MARKER}")).into());
-    let api = Api::start(|vmid, _| {
+    let api = Api::of(dialect, move |vmid, _| {
         let no: usize = vmid.parse().unwrap();
         let said = &forms()[no % 100];
-        ECHOES[no / 100 - 1](said).into()
+        ECHOES[no / 100 - 1](dialect, said).into()
     });
     for format in ["text", "json"] {
-        let fixture = Fixture::new().env("V6FLEET_BASE_URL", &api.base_url()).env("HOSTUP_API_KEY", MARKER);
+        let fixture = api.fixture().env("HOSTUP_API_KEY", MARKER);
         let fixture = fixture.env("V6FLEET_PING_URL", &monitor.base_url()).env("RUST_LOG", "trace");
         let vmids = (0..forms().len()).flat_map(|form| (1..=ECHOES.len()).map(move |echo| echo * 100 + form));
-        fixture.write("fleet.csv", vmids.fold("vmid\n".to_owned(), |csv, vmid| csv + &format!("{vmid}\n")));
+        fixture.write_fleet(vmids.fold("vmid\n".to_owned(), |csv, vmid| csv + &format!("{vmid}\n")));
         let mut run = vec!["run", "fleet.csv", "--action", "allocate", "-vvv", "--log-format", format];
         run.extend(["--rate", "none", "--max-attempts", "1", "--canary", "0", "--format", format]);
         run.extend(["-o", "a.jsonl", "-o", "a.junit.xml", "-o", "a.prom"]);
@@ -151,7 +157,7 @@ fn what_an_api_says_of_the_key_in_whatever_form_and_field_comes_to_nobody() {
         assert!(outcome.stdout.contains("***") && outcome.stderr.contains("***"), "{}", outcome.stdout);
         let stars = outcome.rows().iter().filter(|row| row.to_string().contains("***")).count();
         assert!(stars > 9 * forms().len(), "{stars} rows tell that something was masked");
-        fixture.run(&["history", "900"]).exits(0);
+        fixture.run(&["history", &fixture.id(900)]).exits(0);
         assert_in_no_file(&fixture, &[], &forms());
     }
     for request in monitor.received() {
@@ -162,15 +168,27 @@ fn what_an_api_says_of_the_key_in_whatever_form_and_field_comes_to_nobody() {
 
 #[test]
 fn a_key_with_a_byte_order_mark_is_sent_without_it_and_one_that_no_header_can_carry_is_named_by_its_source() {
-    let api = Api::start(|_, _| success(200, false, 1_000).into());
-    let fixture = Fixture::new().env("V6FLEET_BASE_URL", &api.base_url());
-    fixture.write("fleet.csv", "vmid\n10000\n");
+    in_each(send_a_marked_key);
+}
+
+/// The header that carries a key.
+fn carried(dialect: Dialect, key: &str) -> (String, String) {
+    match dialect {
+        Dialect::V1 => ("x-api-key".to_owned(), key.to_owned()),
+        Dialect::V2 => ("authorization".to_owned(), format!("Bearer {key}")),
+    }
+}
+
+fn send_a_marked_key(dialect: Dialect) {
+    let api = Api::of(dialect, move |_, _| dialect.success(200, false, 1_000).into());
+    let fixture = Fixture::new().speaking(dialect).env("V6FLEET_BASE_URL", &api.base_url());
+    fixture.write_fleet("vmid\n10000\n");
     fixture.write("with-bom", format!("\u{feff}{MARKER}\r\n"));
     fixture.write("unfit", format!("{MARKER}å"));
     let run = ["run", "fleet.csv", "--action", "allocate", "--api-key-file"];
     fixture.run(&[&run[..], &["with-bom"]].concat()).exits(0);
-    let keys = |request: &crate::script::Received| request.headers.iter().any(|(_, value)| value == MARKER);
-    assert!(api.received().iter().all(keys));
+    let key = carried(dialect, MARKER);
+    assert!(api.received().iter().all(|request| request.headers.contains(&key)));
     let refused = fixture.run(&[&run[..], &["unfit"]].concat()).exits(2);
     refused.assert_in_stderr("from unfit has a character that no HTTP header can carry");
     assert!(!refused.stderr.contains(&MARKER[..6]) && api.received().len() == 1);
@@ -217,12 +235,16 @@ fn a_url_that_is_refused_is_named_without_what_is_secret_in_it_wherever_it_comes
 
 #[test]
 fn the_key_is_in_no_log_report_ledger_or_command_line() {
+    in_each(look_for_the_key_everywhere);
+}
+
+fn look_for_the_key_everywhere(dialect: Dialect) {
     for (format, from_file) in [("text", false), ("text", true), ("json", false), ("json", true)] {
         let keys = tempfile::NamedTempFile::new().unwrap();
         fs::write(keys.path(), MARKER).unwrap();
         let sandbox = Sandbox::start(&["--latency", "30ms", "--key-file", keys.path().to_str().unwrap()]);
-        let mut fixture = Fixture::at(&sandbox);
-        fixture.write("fleet.csv", fleet::csv(40));
+        let mut fixture = Fixture::at(&sandbox).speaking(dialect);
+        fixture.write_fleet(fleet::csv(40));
         let mut args = vec!["run", "fleet.csv", "--action", "allocate", "-vvv", "--log-format", format];
         args.extend(["--rate", "none", "--concurrency", "4", "-o", "report.jsonl", "-o", "report.json"]);
         if from_file {
@@ -251,17 +273,21 @@ fn the_key_is_in_no_log_report_ledger_or_command_line() {
 
 #[test]
 fn the_key_is_in_no_message_about_calls_that_go_wrong() {
+    in_each(look_for_the_key_in_messages);
+}
+
+fn look_for_the_key_in_messages(dialect: Dialect) {
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let api = Api::start(|vmid, _| match vmid {
+    let api = Api::of(dialect, move |vmid, _| match vmid {
         "10000" => answer(400, "text/plain", "no").into(),
         "10001" => Step::Cut(b"what?\r\n".to_vec()),
-        _ => error(403, "FORBIDDEN").into(),
+        _ => dialect.error(403, "FORBIDDEN").into(),
     });
     for (url, code) in
         [(format!("http://{closed}"), 3), (api.base_url(), 3), ("https://127.0.0.1:1".into(), 3)]
     {
-        let fixture = Fixture::new().env("HOSTUP_API_KEY", MARKER).env("V6FLEET_BASE_URL", &url);
-        fixture.write("fleet.csv", "vmid\n10000\n10001\n10002\n");
+        let fixture = api.fixture().env("HOSTUP_API_KEY", MARKER).env("V6FLEET_BASE_URL", &url);
+        fixture.write_fleet("vmid\n10000\n10001\n10002\n");
         let run = ["run", "fleet.csv", "--action", "allocate", "-vvv", "--max-attempts", "1"];
         fixture.run(&run).exits(code);
         assert_no_marker(&fixture, &[]);
@@ -270,15 +296,19 @@ fn the_key_is_in_no_message_about_calls_that_go_wrong() {
 
 #[test]
 fn a_redirect_is_a_failure_and_the_place_it_names_hears_nothing() {
+    in_each(redirect);
+}
+
+fn redirect(dialect: Dialect) {
     let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
     elsewhere.set_nonblocking(true).unwrap();
     let target = format!("http://{}/api", elsewhere.local_addr().unwrap());
-    let api = Api::start(move |vmid, _| {
+    let api = Api::of(dialect, move |vmid, _| {
         let status = vmid[2..].parse().unwrap();
         answer(status, "text/html", "moved").header("location", target.as_str()).into()
     });
-    let fixture = Fixture::new().env("HOSTUP_API_KEY", MARKER).env("V6FLEET_BASE_URL", &api.base_url());
-    fixture.write("fleet.csv", "vmid\n10301\n10302\n10303\n10307\n10308\n");
+    let fixture = api.fixture().env("HOSTUP_API_KEY", MARKER);
+    fixture.write_fleet("vmid\n10301\n10302\n10303\n10307\n10308\n");
     let outcome = fixture.run(&["run", "fleet.csv", "--action", "allocate", "--rate", "none"]).exits(3);
     for row in outcome.rows() {
         assert_eq!((&row["failure"], &row["attempts"]), (&"redirected".into(), &1.into()), "{row}");

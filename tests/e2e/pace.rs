@@ -6,11 +6,12 @@
 
 use jiff::Timestamp;
 
+use crate::dialect::Dialect::{self, V1, V2};
 use crate::fixture::{Fixture, Outcome};
 use crate::fleet;
 use crate::ledger::{remember, remembered_rate};
 use crate::listing::sandbox_of;
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Sandbox, asked_twice};
 
 const TRIES: usize = 3;
 
@@ -68,7 +69,7 @@ fn fleet_at(options: &[&str], vms: usize) -> (Sandbox, Fixture) {
 fn measure(fixture: &mut Fixture, vms: usize, rate: u32) -> (Moments, Moments) {
     let sandbox = Sandbox::start(&[]);
     fixture.set("V6FLEET_BASE_URL", &sandbox.base_url());
-    fixture.write("fleet.csv", fleet::csv(vms));
+    fixture.write_fleet(fleet::csv(vms));
     let outcome = run(fixture, &["--rate", &format!("{rate}/s"), "--concurrency", "64"]);
     assert_eq!(outcome.summary()["calls"], vms);
     let (sent, arrived) = (Moments::sent(&outcome), Moments::arrived(&sandbox));
@@ -78,8 +79,8 @@ fn measure(fixture: &mut Fixture, vms: usize, rate: u32) -> (Moments, Moments) {
 
 /// The mean is this share of the rate at the least, and hardly more than it; `check` has what else holds each time, of what
 /// left and what arrived.
-fn assert_paced(vms: usize, rate: u32, least: f64, check: impl Fn(&Moments, &Moments)) {
-    let mut fixture = Fixture::alone().env("HOSTUP_API_KEY", "a-key");
+fn assert_paced(dialect: Dialect, vms: usize, rate: u32, least: f64, check: impl Fn(&Moments, &Moments)) {
+    let mut fixture = Fixture::alone().speaking(dialect).env("HOSTUP_API_KEY", "a-key");
     let mut means = Vec::new();
     for _ in 0..TRIES {
         let (sent, arrived) = measure(&mut fixture, vms, rate);
@@ -96,12 +97,18 @@ fn assert_paced(vms: usize, rate: u32, least: f64, check: impl Fn(&Moments, &Mom
 
 #[test]
 fn thousands_of_vms_at_200_a_second_and_more_leave_evenly() {
-    for (vms, rate) in [(10_000, 1_000), (2_000, 200)] {
+    for (dialect, vms, rate) in [(V1, 10_000, 1_000), (V2, 3_000, 1_000), (V1, 2_000, 200)] {
         let per_second = f64::from(rate);
-        assert_paced(vms, rate, 0.99, |sent, arrived| {
+        assert_paced(dialect, vms, rate, 0.99, |sent, arrived| {
             let (second, tenth) = (sent.most_within(1.0), sent.most_within(0.1));
-            assert!(second <= 1.02 * per_second, "{second} calls left within a second at {rate}/s");
-            assert!(tenth <= 1.15 * per_second / 10.0, "{tenth} calls left within 100 ms at {rate}/s");
+            assert!(
+                second <= 1.02 * per_second,
+                "{second} calls left within a second at {rate}/s, {dialect:?}"
+            );
+            assert!(
+                tenth <= 1.15 * per_second / 10.0,
+                "{tenth} calls left within 100 ms at {rate}/s, {dialect:?}"
+            );
             let (left, came) = (sent.per_second(), arrived.per_second());
             assert!((came / left - 1.0).abs() <= 0.01, "{left}/s left, {came}/s arrived");
         });
@@ -110,7 +117,7 @@ fn thousands_of_vms_at_200_a_second_and_more_leave_evenly() {
 
 #[test]
 fn at_ten_a_second_no_second_has_more_than_two_calls_over_it() {
-    assert_paced(40, 10, 0.98, |sent, arrived| {
+    assert_paced(V1, 40, 10, 0.98, |sent, arrived| {
         for moments in [sent, arrived] {
             let second = moments.most_within(1.0);
             assert!(second <= 12.0, "{second} calls within a second");
@@ -138,6 +145,27 @@ fn the_pages_of_a_list_come_at_the_rate_that_is_typed() {
         means.push(mean);
     }
     panic!("50/s was missed {TRIES} times: {means:?} of it on average");
+}
+
+#[test]
+fn looks_count_against_the_rate_as_calls_do() {
+    let sandbox = Sandbox::start(&["--fault", "call:500-after=20%"]);
+    let mut fixture = Fixture::alone().speaking(V2).env("HOSTUP_API_KEY", "a-key");
+    fixture.set("V6FLEET_BASE_URL", &sandbox.base_url());
+    // Without racks: none of them looks sick.
+    let vms = 200;
+    fixture.write_fleet(
+        fleet::vmids(100_000, vms).fold("vmid\n".to_owned(), |csv, id| csv + &format!("{id}\n")),
+    );
+    let outcome = run(&fixture, &["--rate", "100/s", "--canary", "0"]);
+    let calls = sandbox.calls();
+    let looks = calls.iter().filter(|call| call.kind == "look").count();
+    assert!((vms / 10..vms).contains(&looks), "{looks} looks");
+    assert!(asked_twice(&calls).is_none() && calls.len() == vms + looks, "{} requests", calls.len());
+    assert_eq!(outcome.summary()["calls"], calls.len());
+    let arrived = Moments::arrived(&sandbox);
+    let (second, mean) = (arrived.most_within(1.0), arrived.per_second());
+    assert!(second <= 102.0 && mean <= 100.5, "{second} within a second, {mean}/s");
 }
 
 #[test]

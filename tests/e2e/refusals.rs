@@ -1,5 +1,6 @@
 //! What is refused before anything is called, and with which exit code.
 
+use crate::dialect::{Dialect, in_each};
 use crate::fixture::Fixture;
 use crate::fleet;
 use crate::sandbox::Sandbox;
@@ -99,10 +100,14 @@ fn without_a_key_nothing_is_called() {
 
 #[test]
 fn a_wrong_key_stops_the_run_after_a_few_calls_and_leaves_its_vms_pending() {
+    in_each(refuse_the_key);
+}
+
+fn refuse_the_key(dialect: Dialect) {
     for (typed, concurrency) in CONCURRENCY {
         let sandbox = Sandbox::start(&["--latency", "1ms..10ms"]);
-        let fixture = Fixture::at(&sandbox).env("HOSTUP_API_KEY", "wrong-key");
-        fixture.write("fleet.csv", fleet::csv(1_000));
+        let fixture = Fixture::at(&sandbox).speaking(dialect).env("HOSTUP_API_KEY", "wrong-key");
+        fixture.write_fleet(fleet::csv(1_000));
         let run = ["run", "fleet.csv", "--action", "allocate", "--rate", "none", "--concurrency", typed];
         let outcome = fixture.run(&run).exits(8);
         let calls = sandbox.calls();
@@ -119,10 +124,12 @@ fn a_wrong_key_stops_the_run_after_a_few_calls_and_leaves_its_vms_pending() {
 
 #[test]
 fn a_wrong_key_is_told_also_where_the_fleet_is_smaller_than_five() {
-    let sandbox = Sandbox::start(&[]);
-    let fixture = Fixture::at(&sandbox).env("HOSTUP_API_KEY", "wrong-key");
-    fixture.write("fleet.csv", "vmid\n10000\n10001\n");
-    let outcome = fixture.run(&["run", "fleet.csv", "--action", "allocate"]).exits(8);
-    assert_eq!(outcome.summary()["stopped_by"], "key_refused");
-    assert_eq!(fixture.report_of("latest").summary()["pending"], 2);
+    in_each(|dialect| {
+        let sandbox = Sandbox::start(&[]);
+        let fixture = Fixture::at(&sandbox).speaking(dialect).env("HOSTUP_API_KEY", "wrong-key");
+        fixture.write_fleet("vmid\n10000\n10001\n");
+        let outcome = fixture.run(&["run", "fleet.csv", "--action", "allocate"]).exits(8);
+        assert_eq!(outcome.summary()["stopped_by"], "key_refused");
+        assert_eq!(fixture.report_of("latest").summary()["pending"], 2);
+    });
 }

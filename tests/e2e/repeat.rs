@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
+use crate::dialect::{Dialect, in_each};
 use crate::fixture::{Fixture, Outcome};
 use crate::sandbox::Sandbox;
 
-const ALLOCATE: [&str; 6] = ["run", "inventories/demo.csv", "--action", "allocate", "--rate", "none"];
-const REFRESH: [&str; 6] = ["run", "inventories/demo.csv", "--action", "refresh_next_hop", "--rate", "none"];
+const ALLOCATE: [&str; 6] = ["run", "fleet.csv", "--action", "allocate", "--rate", "none"];
+const REFRESH: [&str; 6] = ["run", "fleet.csv", "--action", "refresh_next_hop", "--rate", "none"];
 
 /// A sandbox in which the demo's VMs are on the racks that the inventory names.
 fn sandbox(fixture: &str) -> Sandbox {
@@ -42,9 +43,14 @@ fn assert_all_unchanged(outcome: &Outcome) {
 
 #[test]
 fn a_second_allocate_is_all_unchanged_though_its_next_hops_are_written_otherwise() {
+    in_each(allocate_twice);
+}
+
+fn allocate_twice(dialect: Dialect) {
     let demo = demo();
     let sandbox = sandbox(&demo);
-    let fixture = Fixture::at(&sandbox);
+    let fixture = Fixture::at(&sandbox).speaking(dialect);
+    fixture.write_fleet(&demo);
     let first = fixture.run(&ALLOCATE).exits(3);
     let created: BTreeSet<String> =
         sandbox.calls().into_iter().filter(|call| call.created).map(|call| call.vmid).collect();
@@ -62,9 +68,14 @@ fn a_second_allocate_is_all_unchanged_though_its_next_hops_are_written_otherwise
 
 #[test]
 fn after_maintenance_exactly_that_racks_vms_are_updated_with_before_and_after() {
+    in_each(refresh_after_maintenance);
+}
+
+fn refresh_after_maintenance(dialect: Dialect) {
     let demo = demo();
     let sandbox = sandbox(&demo);
-    let fixture = Fixture::at(&sandbox);
+    let fixture = Fixture::at(&sandbox).speaking(dialect);
+    fixture.write_fleet(&demo);
     // The built-in world has had maintenance on this rack: now every VM has what its rack gives.
     fixture.run(&ALLOCATE).exits(3);
     fixture.run(&REFRESH).exits(3);
@@ -95,16 +106,20 @@ fn after_maintenance_exactly_that_racks_vms_are_updated_with_before_and_after() 
     let again = fixture.run(&REFRESH).exits(3);
     assert_all_unchanged(&again);
     let csv = outcome.csv();
-    let line = csv.iter().find(|cells| &cells[0] == on_rack[0]).unwrap();
+    let line = csv.iter().find(|cells| cells[0] == fixture.id(on_rack[0])).unwrap();
     let old = before.row(on_rack[0])["next_hop"].as_str().unwrap().to_owned();
     assert_eq!(&line[11], format!("next_hop: {old} → 2001:db8:2000::9"));
 }
 
 #[test]
 fn an_allocation_whose_answer_was_lost_in_a_run_that_gave_up_is_created_in_the_next() {
+    in_each(give_up_on_lost_answers);
+}
+
+fn give_up_on_lost_answers(dialect: Dialect) {
     let sandbox = Sandbox::start(&["--rack-fault", "dc1r27=reset-after"]);
-    let fixture = Fixture::at(&sandbox);
-    fixture.write("fleet.csv", "vmid,rack_id\n10000,dc1r27\n10006,dc1r27\n10020,dc1r28\n");
+    let fixture = Fixture::at(&sandbox).speaking(dialect);
+    fixture.write_fleet("vmid,rack_id\n10000,dc1r27\n10006,dc1r27\n10020,dc1r28\n");
     let run = ["run", "fleet.csv", "--action", "allocate", "--max-attempts", "1"];
     let gave_up = fixture.run(&run).exits(3);
     let failed = "failed malformed_answer";
@@ -125,9 +140,14 @@ fn an_allocation_whose_answer_was_lost_in_a_run_that_gave_up_is_created_in_the_n
 
 #[test]
 fn what_a_run_reports_is_what_the_sandbox_holds() {
+    in_each(compare_with_the_sandbox);
+}
+
+fn compare_with_the_sandbox(dialect: Dialect) {
     let demo = demo();
     let sandbox = sandbox(&demo);
-    let fixture = Fixture::at(&sandbox);
+    let fixture = Fixture::at(&sandbox).speaking(dialect);
+    fixture.write_fleet(&demo);
     fixture.run(&ALLOCATE).exits(3);
     let outcome = fixture.run(&REFRESH).exits(3);
     let allocations = sandbox.allocations();

@@ -4,22 +4,27 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::dialect::{Dialect, in_each};
 use crate::fixture::{Fixture, Process, eventually};
 use crate::fleet;
 use crate::sandbox::Sandbox;
-use crate::script::{Api, Step, success};
+use crate::script::{Api, Speech, Step};
 use crate::strace::wrapped;
 
 const RUN: [&str; 8] = ["run", "fleet.csv", "--action", "allocate", "--rate", "none", "--concurrency", "8"];
 
 #[test]
 fn a_signal_ends_a_run_with_a_true_report_and_its_own_exit_code() {
+    in_each(end_by_signals);
+}
+
+fn end_by_signals(dialect: Dialect) {
     for (signal, code, word) in
         [("TERM", 143, "terminated"), ("INT", 130, "interrupted"), ("HUP", 143, "terminated")]
     {
         let sandbox = Sandbox::start(&["--latency", "50ms..150ms"]);
-        let fixture = Fixture::at(&sandbox);
-        fixture.write("fleet.csv", fleet::csv(300));
+        let fixture = Fixture::at(&sandbox).speaking(dialect);
+        fixture.write_fleet(fleet::csv(300));
         let process = fixture.start(&RUN);
         sandbox.await_calls(20);
         process.signal(signal);
@@ -51,17 +56,21 @@ fn a_signal_ends_a_run_with_a_true_report_and_its_own_exit_code() {
 
 #[test]
 fn a_second_signal_ends_it_at_once_and_the_run_can_go_on() {
+    in_each(end_by_second_signals);
+}
+
+fn end_by_second_signals(dialect: Dialect) {
     for (first, second, code) in [("INT", "INT", 130), ("TERM", "TERM", 143), ("INT", "HUP", 143)] {
         let calls = AtomicUsize::new(0);
-        let api = Api::start(move |_, _| match calls.fetch_add(1, Ordering::Relaxed) {
+        let api = Api::of(dialect, move |_, _| match calls.fetch_add(1, Ordering::Relaxed) {
             ..8 => Step::Stall(vec![]),
-            _ => success(200, false, 0).into(),
+            _ => dialect.success(200, false, 0).into(),
         });
-        let fixture = Fixture::new().env("V6FLEET_BASE_URL", &api.base_url()).env("HOSTUP_API_KEY", "a-key");
+        let fixture = api.fixture();
         // Without racks: one whose calls hang would not get all slots.
         let rackless =
             fleet::vmids(100_000, 50).fold("vmid\n".to_owned(), |csv, id| csv + &format!("{id}\n"));
-        fixture.write("fleet.csv", rackless);
+        fixture.write_fleet(rackless);
         let process = fixture.start(&RUN);
         eventually("calls are in flight", || api.received().len() == 8);
         process.signal(first);
@@ -85,13 +94,17 @@ fn a_second_signal_ends_it_at_once_and_the_run_can_go_on() {
 
 #[test]
 fn a_vm_that_waits_for_a_retry_when_the_run_stops_keeps_what_it_has_been_through() {
-    let api = Api::start(|vmid, _| match vmid {
-        "10000" => crate::script::error(503, "UPSTREAM").header("retry-after", "600").into(),
+    in_each(stop_before_a_retry);
+}
+
+fn stop_before_a_retry(dialect: Dialect) {
+    let api = Api::of(dialect, move |vmid, _| match vmid {
+        "10000" => dialect.error(503, "UPSTREAM").header("retry-after", "600").into(),
         "10001" => Step::Stall(vec![]),
-        _ => success(201, true, 0).into(),
+        _ => dialect.success(201, true, 0).into(),
     });
-    let fixture = Fixture::new().env("V6FLEET_BASE_URL", &api.base_url()).env("HOSTUP_API_KEY", "a-key");
-    fixture.write("fleet.csv", "vmid\n10000\n10001\n10002\n");
+    let fixture = api.fixture();
+    fixture.write_fleet("vmid\n10000\n10001\n10002\n");
     let process =
         fixture.start(&["run", "fleet.csv", "--action", "allocate", "--rate", "none", "--timeout", "2s"]);
     let waits = || fixture.report_of("latest").row("10000")["failure"] == "server_error";
