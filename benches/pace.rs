@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use support::fixture::Fixture;
 use support::fleet;
 use support::sandbox::Sandbox;
-use v6fleet::ledger::Ledger;
+use v6fleet::ledger::{Ledger, Location};
 
 struct Case {
     name: &'static str,
@@ -212,7 +212,7 @@ fn start(case: &Case) -> (Sandbox, Fixture) {
 /// As an earlier run would have left it.
 fn remember(fixture: &Fixture, per_second: f64) {
     fixture.run(&["run", "fleet.csv", "--action", "allocate", "--limit", "1"]).exits(0);
-    let ledger = Ledger::open(&fixture.ledger(), Duration::ZERO).unwrap();
+    let ledger = Ledger::open(&Location::File(fixture.ledger()), Duration::ZERO).unwrap();
     let run = ledger.find_run("latest").unwrap();
     ledger.remember_rate(&run, Some(per_second)).unwrap();
     ledger.close().unwrap();

@@ -4,15 +4,20 @@
 //! Every report is read from here. One process writes at a time; reading is always possible.
 //!
 //! `record` is plain data, `protocol` what a writer is asked and answers, `engine` what an engine must do, `stored` the
-//! shapes of what stands on disk, and `contract` what every engine is held to. The one engine is `sqlite`.
+//! shapes of what stands on disk, and `contract` what every engine is held to. There are two: `sqlite` keeps a ledger in a
+//! file, `postgres` in a database.
 
 mod dating;
 mod engine;
 mod error;
 mod job;
+mod location;
+mod numbers;
+mod postgres;
 mod protocol;
 mod record;
 mod shared;
+
 mod sqlite;
 mod stored;
 mod sums;
@@ -22,7 +27,6 @@ mod writer;
 mod contract;
 
 use std::ops::{ControlFlow, Deref};
-use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -34,6 +38,8 @@ use crate::stop::Stop;
 pub use engine::{Draft, Engine};
 pub use error::LedgerError;
 pub use job::{NARROWING, SANDBOX};
+pub use location::Location;
+pub use postgres::{DatabaseUrl, InvalidUrl};
 pub use protocol::{CLAIM_LIFE, Claimed, Counted, Reply, Take};
 pub use record::{
     Counts, Course, Deferred, Ending, Entry, FailureCount, Item, LastCall, LastInventory, LastKnown, Named,
@@ -66,16 +72,22 @@ impl Ledger {
         Self { engine }
     }
 
-    /// Opens `path` for writing, made where missing, waiting up to `lock_timeout` for another run to end.
-    pub fn open(path: &Path, lock_timeout: Duration) -> Result<Self, LedgerError> {
-        let engine = sqlite::Sqlite::open(path, lock_timeout)?;
+    /// Opens a ledger for writing, made where missing, waiting up to `lock_timeout` for another run to end.
+    pub fn open(location: &Location, lock_timeout: Duration) -> Result<Self, LedgerError> {
+        let engine: Box<dyn Engine> = match location {
+            Location::File(path) => Box::new(sqlite::Sqlite::open(path, lock_timeout)?),
+            Location::Database(url) => Box::new(postgres::Postgres::open(url, lock_timeout)?),
+        };
         engine.settle_up(&mut || Ok(()))?;
-        Ok(Self::of(Box::new(engine)))
+        Ok(Self::of(engine))
     }
 
-    /// Opens `path` for reading only. What a run has not folded yet is seen in [`Self::as_of_now`] alone.
-    pub fn open_read_only(path: &Path) -> Result<Self, LedgerError> {
-        sqlite::Sqlite::open_read_only(path).map(|engine| Self::of(Box::new(engine)))
+    /// Opens a ledger for reading only. What a run has not folded yet is seen in [`Self::as_of_now`] alone.
+    pub fn open_read_only(location: &Location) -> Result<Self, LedgerError> {
+        Ok(Self::of(match location {
+            Location::File(path) => Box::new(sqlite::Sqlite::open_read_only(path)?),
+            Location::Database(url) => Box::new(postgres::Postgres::open_read_only(url)?),
+        }))
     }
 
     /// Closes a ledger that was written without trouble. Dropped instead, it is left to the next run as it is.

@@ -10,7 +10,8 @@ use rustix::time::{ClockId, clock_gettime};
 use v6fleet::allocation::{Allocation, Expected};
 use v6fleet::inventory::{Reading, Vm};
 use v6fleet::ledger::{
-    Item, LastCall, Ledger, LedgerError, NewRun, RackNo, Reply, RunKey, Settled, Settlement, Take, Writer,
+    Item, LastCall, Ledger, LedgerError, Location, NewRun, RackNo, Reply, RunKey, Settled, Settlement, Take,
+    Writer,
 };
 use v6fleet::outcome::Kind;
 use v6fleet::outcome::{Basis, Outcome, Verdict};
@@ -53,7 +54,7 @@ impl Run {
     }
 
     fn measure(&mut self, path: &Path) {
-        let ledger = Ledger::open(path, Duration::ZERO).unwrap();
+        let ledger = Ledger::open(&Location::File(path.to_owned()), Duration::ZERO).unwrap();
         let (cpu, run) = micros(|| draft(&ledger, self.racks));
         self.drafted.push(cpu);
         let answers = answers(self.racks);

@@ -64,7 +64,7 @@ pub struct CommonArgs {
     #[arg(long, global = true, value_name = "FILE", help_heading = "Common options")]
     pub config: Option<PathBuf>,
 
-    /// File in which runs and last-known allocations are kept
+    /// File in which runs and last-known allocations are kept, or a PostgreSQL database: postgres://HOST/DATABASE
     /// [default: $XDG_STATE_HOME/v6fleet/ledger.db, for a rehearsal sandbox.db beside it]
     #[arg(long, global = true, value_name = "PATH", help_heading = "Common options")]
     pub ledger: Option<PathBuf>,

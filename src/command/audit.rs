@@ -36,7 +36,7 @@ pub(super) fn audit(settings: &AuditSettings) -> Result<u8, Failure> {
         min_severity: settings.min_severity,
         whole_fleet: settings.whole_fleet,
     };
-    let ledger = Ledger::open_read_only(&ledger.path)?;
+    let ledger = Ledger::open_read_only(&ledger.location)?;
     ledger.check_kind(&info.base_url)?;
     view(&ledger, |ledger| Ok(prepare(settings, ledger, &info)?.carry_out()?))
 }

@@ -102,7 +102,7 @@ fn known(
         let Command::Runs(runs) = Config::read(reading.iter().cloned()).ok()?.command.ok()? else {
             return None;
         };
-        Ledger::open_read_only(&runs.ledger.path).ok()
+        Ledger::open_read_only(&runs.ledger.location).ok()
     };
     ledger().and_then(|ledger| candidates(&ledger).ok()).unwrap_or_default()
 }

@@ -1,13 +1,11 @@
 //! A run of the ledger that is gone on with, by `resume` or by `run --resume`.
 
-use std::path::Path;
-
 use tracing::info;
 
 use super::access::Access;
 use super::execution::{Execution, Plan};
 use super::failure::Refusal;
-use super::rehearsal::{Callee, memory, world};
+use super::rehearsal::{Callee, Played, world};
 use crate::api::BaseUrl;
 use crate::ledger::{Ledger, NewRun, RunKey, SANDBOX};
 
@@ -18,11 +16,11 @@ pub(super) struct Continued {
     pub(super) job: NewRun,
 }
 
-/// `world_file` is for a rehearsal; without one the built-in world takes in the run's VMs.
+/// `played` is for a rehearsal.
 pub(super) fn go_on<'a>(
     continued: Continued,
     access: &Access<'_>,
-    world_file: Option<&Path>,
+    played: Played<'_>,
     plan: Plan<'a>,
 ) -> Result<Execution<'a>, Refusal> {
     let Continued { ledger, run, job } = continued;
@@ -32,11 +30,11 @@ pub(super) fn go_on<'a>(
             Callee::real(access.api(&base_url, job.dialect)?)
         }
         true => {
-            let mut world = world(world_file)?;
-            if world_file.is_none() {
+            let mut world = world(played.file)?;
+            if played.file.is_none() {
                 ledger.each_vm(&run, &mut |vmid, rack| world.take_in(vmid, rack))?;
             }
-            Callee::embedded(access, Some(memory(ledger.path())), world, job.dialect)?
+            Callee::embedded(access, played.state, world, job.dialect)?
         }
     };
     ledger.resume(&run, &job)?;

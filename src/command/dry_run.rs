@@ -35,7 +35,7 @@ struct Prospect<'a> {
 }
 
 pub(super) fn prepare(settings: &RunSettings) -> Result<Prepared, Failure> {
-    match Ledger::open_read_only(&settings.ledger.path) {
+    match Ledger::open_read_only(&settings.ledger.location) {
         Ok(ledger) => ledger.as_of_now(|ledger| foresee(settings, Some(ledger))),
         Err(LedgerError::Missing(_)) => foresee(settings, None),
         Err(error) => Err(error.into()),

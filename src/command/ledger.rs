@@ -8,7 +8,7 @@ use crate::ledger::{Ledger, LedgerError, SANDBOX};
 
 /// Opens the ledger for reading. `--sandbox` asks for a rehearsal's, and is given no other.
 pub(super) fn to_read(settings: &LedgerSettings) -> Result<Ledger, LedgerError> {
-    let ledger = Ledger::open_read_only(&settings.path)?;
+    let ledger = Ledger::open_read_only(&settings.location)?;
     if settings.sandbox {
         ledger.check_kind(SANDBOX)?;
     }
@@ -17,8 +17,8 @@ pub(super) fn to_read(settings: &LedgerSettings) -> Result<Ledger, LedgerError> 
 
 /// Opens that ledger for writing, waiting so long for another process; where there is none, none is made.
 pub(super) fn to_change(settings: &LedgerSettings, wait: Duration) -> Result<Ledger, LedgerError> {
-    let path = to_read(settings)?.path().to_owned();
-    Ledger::open(&path, wait)
+    to_read(settings)?;
+    Ledger::open(&settings.location, wait)
 }
 
 /// Lets `look` see one state of the ledger: a run that is on goes on meanwhile, and another may begin or be deleted.

@@ -1,6 +1,8 @@
 //! A rehearsal: the embedded API stands in for the real one, and nothing else is called.
 
-use std::path::{Path, PathBuf};
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 
 use tracing::info;
 
@@ -8,7 +10,6 @@ use super::access::Access;
 use super::failure::Refusal;
 use crate::api::Api;
 use crate::dialect::Dialect;
-use crate::ledger::beside;
 use crate::sandbox::{Running, Sandbox, Settings, World};
 
 /// The API that a run calls.
@@ -23,14 +24,18 @@ impl Callee {
         Self { api, rehearsal: None }
     }
 
-    /// Starts the embedded API; what it remembers lies in that file, or ends with it.
+    /// Starts the embedded API; what it remembers stays in `state`.
     pub(super) fn embedded(
         access: &Access<'_>,
-        memory: Option<PathBuf>,
+        state: Option<&Path>,
         world: World,
         dialect: Dialect,
     ) -> Result<Self, Refusal> {
-        let settings = Settings { state: memory, seed: fastrand::u64(..), ..Settings::default() };
+        if let Some(directory) = state.and_then(Path::parent).filter(|directory| *directory != "") {
+            DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(Refusal::usage)?;
+        }
+        let settings =
+            Settings { state: state.map(Path::to_owned), seed: fastrand::u64(..), ..Settings::default() };
         let running = Sandbox::start(settings, world).map_err(Refusal::usage)?;
         let url = running.base_url();
         info!(url, "rehearsal: the embedded API answers, and nothing else is called");
@@ -39,9 +44,13 @@ impl Callee {
     }
 }
 
-/// Where what a rehearsal has brought about outlasts it: beside the ledger.
-pub(super) fn memory(ledger: &Path) -> PathBuf {
-    beside(ledger, ".world")
+/// The world that a run which is gone on with is rehearsed in.
+#[derive(Clone, Copy)]
+pub(super) struct Played<'a> {
+    /// Without one, the built-in world takes in the run's VMs.
+    pub(super) file: Option<&'a Path>,
+    /// Where it is remembered.
+    pub(super) state: Option<&'a Path>,
 }
 
 /// The world that a rehearsal is played in: that of a file, else the built-in one.

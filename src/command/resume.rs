@@ -1,5 +1,7 @@
 //! `v6fleet resume`: a run goes on where it stopped, from the ledger alone.
 
+use std::path::Path;
+
 use tracing::warn;
 
 use super::access::Access;
@@ -9,6 +11,7 @@ use super::execution::{Ended, Execution, Plan};
 use super::failure::{Failure, Refusal};
 use super::ledger::to_change;
 use super::outputs;
+use super::rehearsal::Played;
 use super::spared::Spared;
 use crate::config::{ResumeRequest, ResumeSettings};
 use crate::ledger::{Ledger, NewRun, RunInfo, RunKey, SANDBOX, Unfinished};
@@ -26,7 +29,8 @@ pub(super) fn resume(request: &ResumeRequest, screen: &Screen) -> Result<Ended, 
     let ResumeSettings { calls, reports, .. } = &settings;
     let plan = Plan { calls, reports, screen, ledger_args: &ledger_args };
     let spared = Spared::new(&request.ledger).recorded(&info).api(&settings.api);
-    Ok(prepare(Found { ledger, run, info }, &settings, &spared, plan)?.carry_out()?)
+    let found = Found { ledger, run, info, world: request.ledger.world.as_deref() };
+    Ok(prepare(found, &settings, &spared, plan)?.carry_out()?)
 }
 
 /// Finds the run that is meant.
@@ -75,19 +79,21 @@ fn nothing(superseded: &[Unfinished], ledger_args: &str) -> Refusal {
 }
 
 /// A run that is unfinished.
-struct Found {
+struct Found<'a> {
     ledger: Ledger,
     run: RunKey,
     info: RunInfo,
+    /// Where a rehearsal's world is remembered.
+    world: Option<&'a Path>,
 }
 
 fn prepare<'a>(
-    found: Found,
+    found: Found<'_>,
     settings: &ResumeSettings,
     spared: &Spared,
     plan: Plan<'a>,
 ) -> Result<Execution<'a>, Refusal> {
-    let Found { ledger, run, info } = found;
+    let Found { ledger, run, info, world } = found;
     let sandbox = info.base_url == SANDBOX;
     let skips = ledger.course(&run)?.skipped > 0;
     outputs::spare(spared, plan.reports, skips)?;
@@ -108,5 +114,6 @@ fn prepare<'a>(
         key_fingerprint: access.fingerprint().map(str::to_owned),
         timeout: settings.api.timeout,
     };
-    go_on(Continued { ledger, run, job }, &access, settings.api.world.as_deref(), plan)
+    let played = Played { file: settings.api.world.as_deref(), state: world };
+    go_on(Continued { ledger, run, job }, &access, played, plan)
 }

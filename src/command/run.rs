@@ -9,7 +9,7 @@ use super::execution::{Ended, Execution, Plan};
 use super::failure::{Failure, Refusal};
 use super::job::{Course, course, job};
 use super::outputs;
-use super::rehearsal::{Callee, memory, world};
+use super::rehearsal::{Callee, Played, world};
 use super::spared::Spared;
 use super::staging::{Past, Selected, Stage, Staged, Wanted, guard, stage};
 use crate::config::RunSettings;
@@ -36,7 +36,7 @@ fn prepare<'a>(settings: &RunSettings, plan: Plan<'a>) -> Result<Execution<'a>, 
     let access = Access::find(api, ledger.sandbox)?;
     // Made once before anything is written, so that a key, certificate or proxy that is no use is found now.
     access.api(&settings.base_url, settings.dialect)?;
-    let ledger = Ledger::open(&ledger.path, settings.lock_timeout)?;
+    let ledger = Ledger::open(&ledger.location, settings.lock_timeout)?;
     let selection = inventory.selection.read()?;
     let job = job(settings, &selection, access.fingerprint());
     ledger.check_kind(&job.base_url)?;
@@ -44,7 +44,8 @@ fn prepare<'a>(settings: &RunSettings, plan: Plan<'a>) -> Result<Execution<'a>, 
     let course = course::<Refusal>(Some(&ledger), &job, settings, &mut inputs)?;
     if let Course::GoOn(unfinished) = course {
         let continued = Continued { ledger, run: unfinished.run, job };
-        return go_on(continued, &access, api.world.as_deref(), plan);
+        let played = Played { file: api.world.as_deref(), state: settings.ledger.world.as_deref() };
+        return go_on(continued, &access, played, plan);
     }
     let warning = course.warning();
     let beginning = Beginning { settings, job: &job, selection: &selection, access: &access, warning };
@@ -86,7 +87,9 @@ impl Beginning<'_> {
         }
         let Recording { draft, world, .. } = recording;
         let callee = match world {
-            Some(world) => Callee::embedded(access, Some(memory(ledger.path())), world, settings.dialect)?,
+            Some(world) => {
+                Callee::embedded(access, settings.ledger.world.as_deref(), world, settings.dialect)?
+            }
             None => Callee::real(access.api(&settings.base_url, settings.dialect)?),
         };
         let run = draft.commit(&reading, &warnings)?;

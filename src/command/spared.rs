@@ -27,7 +27,7 @@ impl Spared {
     /// What every command reads: the configuration, and the ledgers (its own, the usual one, the rehearsals') with what
     /// lies beside them.
     pub(super) fn new(ledger: &LedgerSettings) -> Self {
-        let ledgers = ledger.all.iter().cloned().flat_map(with_neighbours);
+        let ledgers = ledger.files.iter().cloned().flat_map(with_neighbours);
         Self(ledger.config_file.iter().cloned().chain(ledgers).collect())
     }
 

@@ -8,6 +8,7 @@ use super::setting::Source;
 use crate::cli;
 use crate::dialect::Dialect;
 use crate::inventory::InvalidColumnMap;
+use crate::ledger::InvalidUrl;
 use crate::report::ReportError;
 use crate::text::escape_path;
 
@@ -41,6 +42,8 @@ pub(crate) enum ConfigError {
     UnfitKey(String),
     #[error("neither XDG_STATE_HOME nor HOME is set: name a ledger with --ledger")]
     NoHome,
+    #[error("--ledger: {0}")]
+    Ledger(#[from] InvalidUrl),
     #[error(transparent)]
     Columns(#[from] InvalidColumnMap),
     #[error(transparent)]

@@ -24,8 +24,8 @@ impl Showing {
         let calling = &typed.run.job.calling;
         let sandbox = calling.rehearsal.sandbox;
         let ledger = LedgerSettings::of(common, sandbox)?;
-        if common.ledger.is_none() {
-            settings.push(Setting::by_default("ledger", escape_path(&ledger.path)));
+        if let (None, Some(file)) = (&common.ledger, ledger.location.file()) {
+            settings.push(Setting::by_default("ledger", escape_path(file)));
         }
         if let Some(file) = ledger.config_file.filter(|file| common.config.is_none() && file.exists()) {
             settings.push(Setting::by_default("config", escape_path(&file)));

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
+use support::postgres::{Server, is_installed};
 
 use super::*;
 use crate::allocation::{Allocation, Expected, NextHop, tests::example};
@@ -20,6 +21,8 @@ pub(super) const BASE: &str = "https://cloud.hostup.se";
 /// Where an engine keeps a ledger.
 pub(super) trait Place {
     fn new() -> Self;
+    /// As it was when it was new.
+    fn empty(&self);
     /// For writing.
     fn open(&self) -> Ledger;
     /// For reading, as of now.
@@ -42,12 +45,49 @@ impl Place for Disk {
         Self { dir: tempfile::tempdir().unwrap() }
     }
 
+    fn empty(&self) {
+        for file in std::fs::read_dir(self.dir.path()).unwrap() {
+            std::fs::remove_file(file.unwrap().path()).unwrap();
+        }
+    }
+
     fn open(&self) -> Ledger {
-        Ledger::open(&self.path(), Duration::ZERO).unwrap()
+        Ledger::open(&Location::File(self.path()), Duration::ZERO).unwrap()
     }
 
     fn read(&self) -> Ledger {
-        let ledger = Ledger::open_read_only(&self.path()).unwrap();
+        let ledger = Ledger::open_read_only(&Location::File(self.path())).unwrap();
+        ledger.hold_still().unwrap();
+        ledger
+    }
+}
+
+/// A database of its own, on a server of its own.
+pub(super) struct Database {
+    pub(super) server: Server,
+}
+
+impl Database {
+    pub(super) fn location(&self) -> Location {
+        Location::of(self.server.url().as_ref()).unwrap()
+    }
+}
+
+impl Place for Database {
+    fn new() -> Self {
+        Self { server: Server::start().unwrap() }
+    }
+
+    fn empty(&self) {
+        self.server.sql("DROP SCHEMA IF EXISTS v6fleet CASCADE");
+    }
+
+    fn open(&self) -> Ledger {
+        Ledger::open(&self.location(), Duration::ZERO).unwrap()
+    }
+
+    fn read(&self) -> Ledger {
+        let ledger = Ledger::open_read_only(&self.location()).unwrap();
         ledger.hold_still().unwrap();
         ledger
     }
@@ -60,6 +100,15 @@ macro_rules! held {
             $(#[test]
             fn $test() {
                 super::$test::<super::Disk>();
+            })*
+        }
+
+        mod postgres {
+            $(#[test]
+            fn $test() {
+                if super::is_installed() {
+                    super::$test::<super::Database>();
+                }
             })*
         }
     };
@@ -78,6 +127,7 @@ held! {
     what_is_resumed_is_what_has_no_outcome_with_all_it_has_been_through,
     a_draft_that_is_dropped_leaves_nothing_behind,
     racks_are_claimed_in_inventory_order_and_each_vm_once,
+    racks_are_taken_from_in_turn_and_more_than_once_by_one_claim,
     what_is_settled_is_counted_remembered_and_reported_in_inventory_order,
     the_next_run_knows_what_was_there_before,
     a_next_hop_that_an_answer_does_not_say_is_known_as_it_was_last_said,
@@ -196,6 +246,16 @@ fn racks_are_claimed_in_inventory_order_and_each_vm_once<P: Place>() {
     assert!(claim(&mut writer, take(0, 1)).is_empty());
 }
 
+fn racks_are_taken_from_in_turn_and_more_than_once_by_one_claim<P: Place>() {
+    let fixture = P::new();
+    let ledger = fixture.open();
+    let run = begin(&ledger, &[Some("a"), Some("b"), Some("a"), Some("b"), Some("a"), Some("a")]);
+    let mut writer = ledger.write(&run).unwrap();
+    let turns = [take(0, 1), take(1, 1), take(0, 2), take(1, 7), take(0, 7)].concat();
+    let ids: Vec<_> = claim(&mut writer, turns).iter().map(|item| item.vm.to_string()).collect();
+    assert_eq!(ids, ["1", "2", "3", "5", "4", "6"]);
+}
+
 fn what_is_settled_is_counted_remembered_and_reported_in_inventory_order<P: Place>() {
     let fixture = P::new();
     let run = begin(&fixture.open(), &[Some("a"), Some("b")]);
@@ -304,7 +364,8 @@ fn a_vm_is_settled_once_and_only_after_its_claim<P: Place>() {
     let mut writer = ledger.write(&run).unwrap();
     let item = claim(&mut writer, take(0, 1)).remove(0);
     writer.settle(success(item.clone(), Outcome::Created, Basis::CreatedFlag));
-    assert!(matches!(reply(&mut writer), Some(Reply::Settled(_))));
+    let settled = reply(&mut writer);
+    assert!(matches!(settled, Some(Reply::Settled(_))), "{settled:?}");
     writer.settle(success(item, Outcome::Created, Basis::CreatedFlag));
     let (_, replies) = writer.close();
     assert!(matches!(replies[..], [Reply::Failed(LedgerError::SettledTwice(0))]), "{replies:?}");

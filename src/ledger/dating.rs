@@ -6,6 +6,8 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::protocol::CLAIM_LIFE;
+use super::stored;
 use crate::clock::Clock;
 use crate::outcome::{FirstCall, Offset, Unanswered};
 
@@ -40,13 +42,38 @@ impl Dating {
         }
     }
 
+    /// What a claim of this process has left behind, by our clock: an attempt whose answer is lost. The newest claim that it
+    /// made shows how long it lived; `timeout` is that of one call.
+    pub(super) fn left_behind(
+        &self,
+        claimed: Timestamp,
+        newest: Timestamp,
+        timeout: SignedDuration,
+    ) -> Unanswered {
+        self.attempt(claimed, last_moment(claimed, newest, timeout), Clock::ours())
+    }
+
     /// An attempt of this process, on `clock`.
-    pub(super) fn attempt(&self, from: Timestamp, until: Timestamp, clock: &Clock) -> Unanswered {
+    fn attempt(&self, from: Timestamp, until: Timestamp, clock: &Clock) -> Unanswered {
         on_clock(
             Unanswered { from, until, offset_then: self.offset },
             self.clock.until(clock).unwrap_or_default(),
         )
     }
+}
+
+/// A first call by our clock; without its `dating` by the time of day, as it was told.
+pub(super) fn first_call(at: Timestamp, dating: Option<&Dating>) -> FirstCall {
+    dating.map_or(FirstCall { at, offset_then: None }, |dating| dating.first_call(at, Clock::ours()))
+}
+
+/// When the call of a claim was over at the latest. One that is still there when `newest` was made, though its time was
+/// up, belongs to a process that was held up: its call may have left as late as that.
+fn last_moment(claimed: Timestamp, newest: Timestamp, timeout: SignedDuration) -> Timestamp {
+    let lasts = timeout.saturating_add(CLAIM_LIFE);
+    let held_up = newest.duration_since(claimed) > lasts;
+    let left = if held_up { newest } else { claimed };
+    left.saturating_add(lasts).unwrap_or(Timestamp::MAX)
 }
 
 /// A VM's attempts whose answer was lost, as they stand in the ledger.
@@ -62,8 +89,13 @@ pub(super) enum Attempts {
 }
 
 impl Attempts {
-    pub(super) fn ours(attempts: &[Unanswered]) -> Self {
+    fn ours(attempts: &[Unanswered]) -> Self {
         Self::By { clock: Clock::ours().clone(), attempts: attempts.to_vec() }
+    }
+
+    /// JSON, where there are any.
+    pub(super) fn written(attempts: &[Unanswered]) -> Option<String> {
+        (!attempts.is_empty()).then(|| stored::json(&Self::ours(attempts))).flatten()
     }
 
     pub(super) fn on_our_clock(self) -> Vec<Unanswered> {
@@ -171,5 +203,19 @@ mod tests {
         assert!(dating(None).still_says(None) && dating(Some(hours(0, 5))).still_says(Some(hours(1, 2))));
         assert!(!dating(None).still_says(Some(hours(0, 5))));
         assert!(!dating(Some(hours(0, 5))).still_says(Some(hours(7, 8))));
+    }
+
+    #[test]
+    fn a_claim_whose_time_was_up_while_its_process_lived_may_have_been_called_as_late_as_that() {
+        let at = |second: i64| Timestamp::from_second(second).unwrap();
+        for (newest, until, why) in [
+            (0, 32, "its own time"),
+            (32, 32, "others were claimed meanwhile"),
+            (33, 65, "the process was held up, and may have sent it then"),
+            (7_200, 7_232, "for hours"),
+        ] {
+            let timeout = SignedDuration::from_secs(30);
+            assert_eq!(last_moment(at(0), at(newest), timeout), at(until), "{why}");
+        }
     }
 }

@@ -27,6 +27,13 @@ use crate::vm::{Action, VmId};
 /// Shown one thing after the other, until it has had enough.
 pub(super) type Each<'e, T> = &'e mut dyn FnMut(T) -> ControlFlow<()>;
 
+/// What is said of a claimed VM.
+pub(super) const IN_FLIGHT: &str = "a call for this VM is in flight, or was when the process died";
+
+/// What is said of a VM that was left claimed.
+pub(super) const LEFT_IN_FLIGHT: &str =
+    "the run ended while a call for this VM was in flight, or about to leave";
+
 /// An open ledger.
 pub trait Engine: Begin + Runs + Vms + Known + Rates + Send + Debug {
     /// What it is opened by.

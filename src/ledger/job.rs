@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
+use super::error::LedgerError;
 use super::record::NewRun;
 use super::stored;
 use crate::inventory::{InventoryFile, PIPE};
@@ -16,6 +17,15 @@ use crate::vm::Action;
 
 /// The base URL of every rehearsal, whatever its port.
 pub const SANDBOX: &str = "sandbox";
+
+/// Refuses to mix rehearsals and real runs in one ledger, where it holds `others` of the other kind.
+pub(super) fn refuse_mixing(others: i64, base_url: &str) -> Result<(), LedgerError> {
+    match (others, base_url) {
+        (0, _) => Ok(()),
+        (_, SANDBOX) => Err(LedgerError::Mixed { held: "real runs", wanted: "the rehearsal" }),
+        _ => Err(LedgerError::Mixed { held: "rehearsals", wanted: "the real run" }),
+    }
+}
 
 /// The options that narrow an inventory, in the order in which people are told of them.
 pub const NARROWING: [&str; 5] = ["rack", "vmid", "where", "only-failed", "limit"];

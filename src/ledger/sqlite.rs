@@ -37,18 +37,3 @@ struct Run {
     base: i64,
     kind: Kind,
 }
-
-/// How a run's items and events are numbered: the same in all of its tables, in the order of each.
-fn number(run: i64, number: i64) -> i64 {
-    run << 32 | number
-}
-
-/// The first and the last number of a run.
-fn span(run: i64) -> [i64; 2] {
-    [number(run, 0), number(run, u32::MAX.into())]
-}
-
-/// The position of an item in the inventory.
-fn position(item: i64) -> i64 {
-    item & i64::from(u32::MAX)
-}

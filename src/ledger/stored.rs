@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::record::Counts;
-use crate::allocation::{Allocation, Change, Drift, Field, Moment, NextHop, Prefix};
+use crate::allocation::{Allocation, Change, Drift, Expected, Field, Moment, NextHop, Prefix};
 use crate::difference::Ids;
 use crate::inventory::InventoryFile;
 use crate::outcome::Kind;
@@ -196,6 +196,12 @@ pub(super) fn json<T: Serialize + ?Sized>(value: &T) -> Option<String> {
 /// Like [`json`], but an empty list takes no room.
 pub(super) fn json_list<T: Serialize>(list: &[T]) -> Option<String> {
     (!list.is_empty()).then(|| json(list)).flatten()
+}
+
+/// What is expected beside the rack, which stands apart; nothing takes no room.
+pub(super) fn beside_the_rack(expected: &Expected) -> Option<String> {
+    let expected = Expected { rack_id: None, ..expected.clone() };
+    (expected != Expected::default()).then(|| json(&expected)).flatten()
 }
 
 pub(super) fn write<T: Shaped>(value: &T) -> Option<String> {

@@ -1,9 +1,17 @@
-//! The database that a test makes for itself.
+//! A ledger in a database: what is promised of one in a file, and what is a database's alone.
 
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
+use crate::crash::{creations, made, settled};
+use crate::fixture::{Fixture, Process, eventually};
+use crate::fleet;
 use crate::postgres::Server;
+use crate::sandbox::Sandbox;
+
+const VMS: usize = 300;
+const RUN: [&str; 6] = ["run", "fleet.csv", "--action", "allocate", "--rate", "none"];
 
 fn is_running(process: u32) -> bool {
     PathBuf::from(format!("/proc/{process}")).exists()
@@ -22,12 +30,139 @@ fn a_server_is_gone_with_its_test_however_that_ends() {
     assert!(failed.is_err() && !is_running(id));
 }
 
+/// A fleet to be run against `sandbox`, whose ledger is in a database.
+fn fixture(sandbox: &Sandbox, server: Server) -> Fixture {
+    let fixture = Fixture::at(sandbox).in_database(server);
+    fixture.write("fleet.csv", fleet::csv(VMS));
+    fixture
+}
+
+/// A run that has made so many calls.
+fn under_way(fixture: &Fixture, sandbox: &Sandbox, calls: usize) -> Process {
+    let before = sandbox.calls().len();
+    let run = fixture.start(&RUN);
+    sandbox.await_calls(before + calls);
+    run
+}
+
 #[test]
-fn what_was_committed_is_there_after_a_crash() {
-    let Some(mut server) = Server::durable() else { return };
-    server.sql("CREATE TABLE kept (n integer)");
-    server.sql("INSERT INTO kept VALUES (7)");
-    server.crash();
-    server.start_again();
-    assert_eq!(server.sql("SELECT n FROM kept"), "7");
+fn runs_that_are_killed_lose_nothing_and_each_allocation_is_created_in_exactly_one() {
+    let Some(server) = Server::start() else { return };
+    let sandbox = Sandbox::start(&["--latency", "1ms..20ms"]);
+    let fixture = fixture(&sandbox, server);
+    for _ in 0..4 {
+        under_way(&fixture, &sandbox, fastrand::usize(1..VMS / 2)).kill();
+        fixture.reports_of_all();
+    }
+    let killed = settled(&fixture);
+    let outcome = fixture.run(&["resume"]).exits(0);
+    assert_eq!(outcome.report()["run"]["resumes"], 1);
+    let verdicts = outcome.rows().iter().map(|row| (row["vmid"].as_str().unwrap(), &row["outcome"]));
+    let verdicts: HashMap<_, _> = verdicts.collect();
+    assert!(killed.iter().all(|(vmid, word)| verdicts[vmid.as_str()] == word), "what was settled stays so");
+    assert_eq!(creations(&fixture), made(&sandbox.calls()));
+    let again = fixture.run(&RUN).exits(0);
+    assert!(again.verdicts().iter().all(|verdict| verdict.ends_with(" unchanged ledger")));
+    assert!(!fixture.ledger().exists(), "nothing is kept in a file");
+}
+
+#[test]
+fn a_database_that_crashes_in_mid_run_loses_nothing_that_was_settled() {
+    let Some(server) = Server::durable() else { return };
+    let sandbox = Sandbox::start(&["--latency", "1ms..20ms"]);
+    let mut fixture = fixture(&sandbox, server);
+    for _ in 0..3 {
+        let run = under_way(&fixture, &sandbox, 40);
+        fixture.database().crash();
+        let outcome = run.end().exits(1);
+        outcome.assert_in_stderr("the database cannot be reached, or not any longer");
+        outcome.assert_in_stderr("go on: v6fleet resume ");
+        let refused = fixture.run(&RUN).exits(2);
+        refused.assert_in_stderr("the database cannot be reached");
+        fixture.database().start_again();
+    }
+    let before = settled(&fixture);
+    let outcome = fixture.run(&["resume"]).exits(0);
+    assert_eq!((outcome.rows().len(), before.len() < VMS), (VMS, true));
+    assert_eq!(creations(&fixture), made(&sandbox.calls()));
+}
+
+#[test]
+fn a_second_run_on_a_database_is_told_who_holds_it_and_the_lock_of_a_dead_one_is_free() {
+    let Some(server) = Server::start() else { return };
+    let sandbox = Sandbox::start(&["--latency", "100ms"]);
+    let fixture = fixture(&sandbox, server);
+    let slow = [&RUN[..], &["--concurrency", "2"]].concat();
+    let mut first = fixture.start(&slow);
+    sandbox.await_calls(4);
+    let ends = || fixture.run(&["runs"]).exits(0).stdout.lines().last().unwrap().to_owned();
+    assert!(ends().ends_with(" running"), "{}", ends());
+    let second = fixture.run(&["run", "inventories/demo.csv"]).exits(6);
+    second.assert_in_stderr(&format!("in use by another run (pid {} on ", first.id()));
+    second.assert_in_stderr(&format!(", run {})", fixture.latest_run()));
+    assert_eq!(fixture.runs().len(), 1);
+    assert!(first.is_running(), "reading disturbs nobody");
+    first.kill();
+    eventually("the server has heard of it", || ends().ends_with(" not finished"));
+    let outcome = fixture.run(&["resume", "--lock-timeout", "10s"]).exits(0);
+    assert_eq!(outcome.rows().len(), VMS);
+}
+
+#[test]
+fn a_password_in_a_url_is_refused_wherever_it_stands_and_shown_nowhere() {
+    let url = "postgres://me:s3cret@127.0.0.1:1/fleet";
+    let typed = Fixture::new();
+    let from_environment = Fixture::new().env("V6FLEET_LEDGER", url);
+    let from_file = Fixture::new();
+    from_file.write("config/v6fleet/config.toml", format!("ledger = \"{url}\"\n"));
+    for (fixture, flag) in [(typed, &["--ledger", url][..]), (from_environment, &[]), (from_file, &[])] {
+        for command in [&["run", "inventories/demo.csv", "--sandbox"][..], &["runs"], &["config"]] {
+            let refused = fixture.run(&[command, flag].concat()).exits(2);
+            refused.assert_in_stderr("--ledger: a password in a URL is seen by everybody");
+            assert!(!refused.stderr.contains("s3cret") && refused.stdout.is_empty(), "{}", refused.stderr);
+        }
+    }
+}
+
+#[test]
+fn a_database_that_is_no_ledger_is_left_as_it_is() {
+    let Some(server) = Server::start() else { return };
+    let sandbox = Sandbox::start(&[]);
+    let mut fixture = fixture(&sandbox, server);
+    fixture.run(&["runs"]).exits(2).assert_in_stderr("there is no ledger yet");
+    let [theirs, newer, latin] = ["theirs", "newer", "latin"].map(|name| {
+        let encoding = if name == "latin" { "ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0" } else { "" };
+        let server = fixture.database();
+        server.sql(&format!("CREATE DATABASE {name} {encoding}"));
+        server.url_of(name)
+    });
+    let server = fixture.database();
+    server.sql_in("theirs", "CREATE SCHEMA v6fleet");
+    server.sql_in("newer", "CREATE SCHEMA v6fleet; CREATE TABLE v6fleet.schema (version bigint)");
+    server.sql_in("newer", "INSERT INTO v6fleet.schema VALUES (99)");
+    let none = server.url_of("none");
+    for (url, reason) in [
+        (theirs, "its schema v6fleet is no ledger"),
+        (newer, "written by a newer v6fleet (schema 99, this one knows 1)"),
+        (latin, "its encoding is LATIN1, and a ledger needs UTF8"),
+        (none, "make it with `createdb`"),
+    ] {
+        fixture.run(&[&RUN[..], &["--ledger", &url]].concat()).exits(2).assert_in_stderr(reason);
+    }
+    assert_eq!(sandbox.calls().len(), 0);
+    assert_eq!(fixture.database().sql_in("newer", "SELECT version FROM v6fleet.schema"), "99");
+}
+
+#[test]
+fn texts_that_no_database_can_hold_come_back_to_the_letter() {
+    let Some(server) = Server::start() else { return };
+    let sandbox = Sandbox::start(&[]);
+    let fixture = fixture(&sandbox, server);
+    fixture.write(
+        "odd.jsonl",
+        "{\"vmid\": 100000, \"name\": \"a\\u0000b\\udbff\\udfff0\", \"role\": \"\\u0000\"}\n",
+    );
+    let outcome = fixture.run(&["run", "odd.jsonl", "--action", "allocate"]).exits(0);
+    let row = &outcome.rows()[0];
+    assert_eq!((&row["name"], &row["labels"]["role"]), (&"a\0b\u{10ffff}0".into(), &"\0".into()));
 }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use v6fleet::allocation::Expected;
 use v6fleet::inventory::{Reading, Vm};
-use v6fleet::ledger::{Ledger, NewRun, beside};
+use v6fleet::ledger::{Ledger, Location, NewRun, beside};
 use v6fleet::outcome::Kind;
 use v6fleet::vm::Action;
 
@@ -27,7 +27,7 @@ fn length(path: &Path) -> u64 {
 
 /// One more run, all of whose VMs have been answered.
 fn night(fixture: &Fixture) {
-    let ledger = Ledger::open(&fixture.ledger(), Duration::ZERO).unwrap();
+    let ledger = Ledger::open(&Location::File(fixture.ledger()), Duration::ZERO).unwrap();
     let new = NewRun {
         kind: Kind::Run,
         dialect: v6fleet::dialect::Dialect::V1,
@@ -64,7 +64,7 @@ fn deleting_many_runs_keeps_the_log_short_and_the_next_ones_take_their_room() {
     let before = length(&fixture.ledger());
     assert!(before > LONGEST_LOG, "{before} bytes of ledger prove nothing");
 
-    let ledger = Ledger::open(&fixture.ledger(), Duration::ZERO).unwrap();
+    let ledger = Ledger::open(&Location::File(fixture.ledger()), Duration::ZERO).unwrap();
     assert_eq!(ledger.prune(1).unwrap(), RUNS - 1);
     // It is as long as it ever was: what is folded is overwritten, not cut off.
     let log = length(&beside(&fixture.ledger(), "-wal"));

@@ -14,6 +14,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::dialect::{Dialect, number};
+use crate::postgres::Server;
 use crate::sandbox::Sandbox;
 
 /// Longer than anything here takes, however busy the machine is.
@@ -57,6 +58,8 @@ pub struct Fixture {
     dir: TempDir,
     env: Vec<(String, String)>,
     dialect: Dialect,
+    /// Where its ledger is, if not in a file.
+    database: Option<Server>,
     #[expect(dead_code, reason = "held as long as the test runs")]
     share: Share,
 }
@@ -75,7 +78,18 @@ impl Fixture {
         let dir = tempfile::tempdir().unwrap();
         let inventories = root().join("inventories");
         std::os::unix::fs::symlink(inventories, dir.path().join("inventories")).unwrap();
-        Self { dir, env: vec![], dialect: Dialect::V1, share }
+        Self { dir, env: vec![], dialect: Dialect::V1, database: None, share }
+    }
+
+    /// With its ledger in a database of its own.
+    pub fn in_database(self, server: Server) -> Self {
+        let fixture = self.env("V6FLEET_LEDGER", &server.url());
+        Self { database: Some(server), ..fixture }
+    }
+
+    /// The server that its ledger is kept by.
+    pub fn database(&mut self) -> &mut Server {
+        self.database.as_mut().unwrap()
     }
 
     /// A fixture whose runs call `sandbox`, with a key that it accepts.

@@ -1,7 +1,9 @@
-//! A PostgreSQL of a test's own: a cluster in a temporary directory, reached by a socket in it and by nothing else. The
-//! machine's own server is neither asked nor disturbed.
+//! A PostgreSQL of a test's own: a cluster in a temporary directory, reached by a socket in it and, unless TLS is its
+//! subject, by nothing else. The machine's own server is neither asked nor disturbed.
 
 use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -18,43 +20,72 @@ const NOBODY: u32 = 65534;
 const VERSIONS: &str = "/usr/lib/postgresql";
 
 /// The port by which the socket is named.
-const PORT: &str = "5432";
+const PORT: u16 = 5432;
 
 /// The role that owns the cluster.
 const USER: &str = "fleet";
+
+/// Who may connect over TCP: whoever knows the password, over TLS or not.
+const BY_PASSWORD: &str = "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n";
 
 /// A running server; it is stopped, and all that it kept is removed, when this is dropped.
 pub struct Server {
     dir: TempDir,
     process: Child,
     settings: Vec<String>,
+    port: u16,
 }
 
 impl Server {
     /// One that loses what was written when the machine does, and is fast. `None` where PostgreSQL is not installed: the
     /// test says that it was skipped, and on CI it fails.
     pub fn start() -> Option<Self> {
-        Self::with(&["fsync=off", "full_page_writes=off"])
+        let programs = is_installed().then(programs)??;
+        let dir = Self::cluster(&programs);
+        Some(Self::on(&programs, dir, &["fsync=off", "full_page_writes=off"], PORT))
     }
 
     /// One that keeps what it says it has written.
     pub fn durable() -> Option<Self> {
-        Self::with(&[])
+        let programs = is_installed().then(programs)??;
+        let dir = Self::cluster(&programs);
+        Some(Self::on(&programs, dir, &[], PORT))
     }
 
-    fn with(settings: &[&str]) -> Option<Self> {
-        let Some(programs) = programs() else {
-            skipped_but_on_ci("PostgreSQL is not installed");
-            return None;
-        };
+    /// One that speaks TLS on a port of 127.0.0.1, with this certificate and key (PEM), to whoever knows the password.
+    pub fn over_tls(certificate: &str, key: &str, password: &str) -> Option<Self> {
+        let programs = is_installed().then(programs)??;
+        let dir = Self::cluster(&programs);
+        for (file, content) in
+            [("server.crt", certificate), ("server.key", key), ("pg_hba.conf", BY_PASSWORD)]
+        {
+            write_private(&dir.path().join("data").join(file), content);
+        }
+        let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+        let server = Self::on(&programs, dir, &["fsync=off", "listen_addresses=127.0.0.1", "ssl=on"], port);
+        server.sql(&format!("ALTER ROLE {USER} PASSWORD '{password}'"));
+        Some(server)
+    }
+
+    fn on(programs: &Path, dir: TempDir, settings: &[&str], port: u16) -> Self {
+        let settings: Vec<String> = settings.iter().map(|&setting| setting.to_owned()).collect();
+        let process = start(programs, dir.path(), &settings, port);
+        Self { dir, process, settings, port }
+    }
+
+    /// A new one that nobody runs yet.
+    fn cluster(programs: &Path) -> TempDir {
         let dir = tempfile::Builder::new().prefix("pg-").tempdir().unwrap();
         if runs_as_root() {
-            std::os::unix::fs::chown(dir.path(), Some(NOBODY), Some(NOBODY)).unwrap();
+            chown(dir.path(), Some(NOBODY), Some(NOBODY)).unwrap();
         }
-        initialise(&programs, dir.path());
-        let settings: Vec<String> = settings.iter().map(|&setting| setting.to_owned()).collect();
-        let process = start(&programs, dir.path(), &settings);
-        Some(Self { dir, process, settings })
+        initialise(programs, dir.path());
+        dir
+    }
+
+    /// Where it is reached over TCP, if it is.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// As `--ledger` takes it: the database `postgres`, by the role that owns it.
@@ -74,10 +105,14 @@ impl Server {
 
     /// Lets `psql` carry out a statement, and returns what it says.
     pub fn sql(&self, statement: &str) -> String {
+        self.sql_in("postgres", statement)
+    }
+
+    pub fn sql_in(&self, database: &str, statement: &str) -> String {
         let programs = programs().unwrap();
         let mut psql = Command::new(programs.join("psql"));
         psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h"]).arg(self.dir.path());
-        psql.args(["-p", PORT, "-U", USER, "-d", "postgres", "-c", statement]);
+        psql.args(["-p", &self.port.to_string(), "-U", USER, "-d", database, "-c", statement]);
         let output = psql.env_clear().current_dir("/").output().unwrap();
         assert!(output.status.success(), "{statement}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
@@ -91,7 +126,7 @@ impl Server {
 
     /// Starts it again after [`Self::crash`].
     pub fn start_again(&mut self) {
-        self.process = start(&programs().unwrap(), self.dir.path(), &self.settings);
+        self.process = start(&programs().unwrap(), self.dir.path(), &self.settings, self.port);
     }
 }
 
@@ -102,6 +137,11 @@ impl Drop for Server {
             let _ = self.process.wait();
         }
     }
+}
+
+/// Whether PostgreSQL is installed; where not, the test says that it was skipped, and on CI it fails.
+pub fn is_installed() -> bool {
+    programs().is_some() || skipped_but_on_ci("PostgreSQL is not installed")
 }
 
 /// Where the programs of the newest version are; `None` where there are none.
@@ -120,7 +160,6 @@ fn programs() -> Option<PathBuf> {
 }
 
 fn runs_as_root() -> bool {
-    use std::os::unix::fs::MetadataExt;
     fs::metadata("/proc/self").unwrap().uid() == 0
 }
 
@@ -141,10 +180,20 @@ fn initialise(programs: &Path, dir: &Path) {
     assert!(output.status.success(), "initdb: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-fn start(programs: &Path, dir: &Path, settings: &[String]) -> Child {
+/// A file of the server's that nobody else may read.
+fn write_private(path: &Path, content: &str) {
+    fs::write(path, content).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+    if runs_as_root() {
+        chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+}
+
+fn start(programs: &Path, dir: &Path, settings: &[String], port: u16) -> Child {
     let log = fs::OpenOptions::new().create(true).append(true).open(dir.join("log")).unwrap();
     let mut server = unprivileged(&programs.join("postgres"), dir);
-    server.args(["-D", "data", "-p", PORT, "-k"]).arg(dir).args(["-c", "listen_addresses="]);
+    let port = port.to_string();
+    server.args(["-D", "data", "-p", &port, "-k"]).arg(dir).args(["-c", "listen_addresses="]);
     server.args(settings.iter().flat_map(|setting| ["-c", setting]));
     let mut process = server.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
     let is_ready = |pidfile: String| pidfile.lines().nth(7).is_some_and(|line| line.trim() == "ready");

@@ -146,16 +146,16 @@ impl Model {
 }
 
 /// A ledger, the run in it that goes on, and what must be so.
-struct History<P> {
-    place: P,
+struct History<'p, P> {
+    place: &'p P,
     run: RunKey,
     writer: Option<Writer>,
     model: Model,
 }
 
-impl<P: Place> History<P> {
-    fn new() -> Self {
-        let place = P::new();
+impl<'p, P: Place> History<'p, P> {
+    fn new(place: &'p P) -> Self {
+        place.empty();
         let ledger = place.open();
         let run = begin(&ledger, &PLACES.map(|rack| RACKS[rack as usize]));
         let writer = Some(ledger.write(&run).unwrap());
@@ -306,8 +306,9 @@ pub(super) fn what_is_resumed_is_what_has_no_outcome_with_all_it_has_been_throug
     let cases = if std::env::var("V6FLEET_TORTURE").is_ok_and(|form| form == "full") { 1_000 } else { 32 };
     let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases) };
     let histories = proptest::collection::vec(event(), 1..60);
+    let place = P::new();
     let held = TestRunner::new(config).run(&histories, |events| {
-        let mut history = History::<P>::new();
+        let mut history = History::new(&place);
         for event in events {
             history.happens(event);
         }

@@ -1,5 +1,6 @@
 //! One VM's place in a run, from its claim to its outcome.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -27,6 +28,17 @@ pub struct Item {
     pub tally: Tally,
     /// Of this run, where it was called before the last resume.
     pub setback: Option<Setback>,
+}
+
+impl Item {
+    /// What is known of its VM after an answer, where that is not what was known before; what the answer left unknown stays
+    /// as it was known.
+    pub(crate) fn news<'a>(&self, answer: &'a Allocation) -> Option<Cow<'a, Allocation>> {
+        let before = self.before.as_ref();
+        let now = answer.or_as_before(before);
+        let is_known = self.unanswered.is_empty() && before.is_some_and(|before| before.is_the_very(&now));
+        (!is_known).then_some(now)
+    }
 }
 
 /// A rack within one run, by order of first appearance.

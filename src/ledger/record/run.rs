@@ -19,6 +19,13 @@ pub struct RunKey {
     pub id: String,
 }
 
+impl RunKey {
+    /// One that nobody may have yet.
+    pub(crate) fn new(now: Timestamp) -> Self {
+        Self { id: format!("{}-{:04x}", now.strftime("%Y%m%dT%H%M%SZ"), fastrand::u16(..)) }
+    }
+}
+
 /// What is known of a run before its inventory is read.
 #[derive(Debug, Clone)]
 pub struct NewRun {

@@ -1,15 +1,16 @@
 //! How a run begins, goes on and ends.
 
+use crate::ledger::numbers::span;
 use rusqlite::params;
 
+use super::Sqlite;
 use super::book::Book;
 use super::column::{micros, span_micros};
 use super::draft::Draft;
-use super::{Sqlite, span};
 use crate::clock;
 use crate::ledger::engine::{self, Begin};
 use crate::ledger::error::LedgerError;
-use crate::ledger::job::SANDBOX;
+use crate::ledger::job::{SANDBOX, refuse_mixing};
 use crate::ledger::record::{Ending, NewRun, RunKey};
 use crate::ledger::stored;
 use crate::stop::Stop;
@@ -19,11 +20,7 @@ impl Begin for Sqlite {
         let of_the_other_kind = "SELECT count(*) FROM bases WHERE (url = ?1) <> (?2 = ?1)";
         let others: i64 =
             self.ask(|db| db.query_row(of_the_other_kind, [SANDBOX, base_url], |row| row.get(0)))?;
-        match (others, base_url) {
-            (0, _) => Ok(()),
-            (_, SANDBOX) => Err(LedgerError::Mixed { held: "real runs", wanted: "the rehearsal" }),
-            _ => Err(LedgerError::Mixed { held: "rehearsals", wanted: "the real run" }),
-        }
+        refuse_mixing(others, base_url)
     }
 
     fn draft(&self, new: &NewRun) -> Result<Box<dyn engine::Draft + '_>, LedgerError> {

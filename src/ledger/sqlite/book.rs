@@ -1,10 +1,10 @@
 //! A run as its writer changes it: batches of requests, each in one transaction. No item is changed where it lies: claims
 //! and events are appended, and a row of claims goes once all of its items have an event.
 
+use crate::ledger::numbers::{number, position, span};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use rusqlite::{Connection, Error, Row, Rows};
 
 use super::claims::Claims;
@@ -12,15 +12,15 @@ use super::column::{self, calls, time};
 use super::engine_error::engine_error;
 use super::pending::Pending;
 use super::statements::Statements;
-use super::{Run, Sqlite, fold, log, number, position, span};
+use super::{Run, Sqlite, fold, log};
 use crate::allocation::Expected;
-use crate::clock::{self, Clock};
-use crate::ledger::dating::Dating;
+use crate::clock;
+use crate::ledger::dating::{Dating, first_call};
 use crate::ledger::engine::{self, Engine, Vms};
 use crate::ledger::error::LedgerError;
 use crate::ledger::protocol::{Claimed, Counted, Reply, Request, Take};
 use crate::ledger::record::{Deferred, Item, RackNo, RunKey, Setback, Settled, Settlement, Tally};
-use crate::outcome::{Failure, FirstCall, Offset};
+use crate::outcome::{Failure, Offset};
 
 /// The items of run `?1` without an outcome that have a turn before the others.
 const LEFT_OVERS: &str = "SELECT i.no, rack FROM listed i
@@ -275,10 +275,6 @@ fn setback(row: &Row<'_>) -> Result<Option<Setback>, Error> {
     };
     let error: Option<String> = row.get(12)?;
     Ok(Some(Setback { failure, error: error.unwrap_or_default(), may_have_applied: row.get(13)? }))
-}
-
-fn first_call(at: Timestamp, dating: Option<&Dating>) -> FirstCall {
-    dating.map_or(FirstCall { at, offset_then: None }, |dating| dating.first_call(at, Clock::ours()))
 }
 
 /// Whether nothing has happened to a run's items.

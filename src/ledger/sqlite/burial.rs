@@ -1,5 +1,6 @@
 //! What a dead process left claimed: each of its calls may have been made, and its answer is lost.
 
+use crate::ledger::numbers::number;
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
@@ -7,10 +8,8 @@ use rusqlite::{Connection, Error, OptionalExtension, params};
 
 use super::column::{self, timestamp};
 use super::fold::{InFlight, in_flight, last_event};
-use super::number;
-use crate::clock::Clock;
 use crate::ledger::dating::{Attempts, Dating};
-use crate::ledger::protocol::CLAIM_LIFE;
+use crate::ledger::engine::LEFT_IN_FLIGHT;
 use crate::ledger::stored;
 use crate::outcome::{Kind, Unanswered};
 
@@ -59,51 +58,24 @@ fn bury_run(
             may_have_applied, http_status, error, latency_us, request_id, unanswered)
          SELECT ?1, i.no, 'deferred', coalesce(attempts, 0) + 1, coalesce(throttled, 0), coalesce(first_sent_at, ?3),
             iif(first_sent_at IS NULL, ?4, first_sent_clock), coalesce(failure, 'not_attempted'), 1, http_status,
-            'the run ended while a call for this VM was in flight, or about to leave', latency_us, request_id, ?5
+            ?6, latency_us, request_id, ?5
          FROM items i LEFT JOIN latest l ON l.item = i.no WHERE i.no = ?2",
     )?;
     let mut event = last_event(db, run)?.unwrap_or(number(run, 0));
     for (item, claimed) in items {
-        let until = last_moment(timestamp(claimed), newest, SignedDuration::from_micros(timeout));
+        let lost = dating.left_behind(timestamp(claimed), newest, SignedDuration::from_micros(timeout));
         let unanswered = known.query_row([item], |row| column::attempts(row, 0)).optional()?;
         let mut unanswered = unanswered.unwrap_or_default();
-        Unanswered::record(&mut unanswered, dating.attempt(timestamp(claimed), until, Clock::ours()));
+        Unanswered::record(&mut unanswered, lost);
         event += 1;
         bury.execute(params![
             event,
             item,
             claimed,
             stored::json(&dating),
-            stored::json(&Attempts::ours(&unanswered))
+            Attempts::written(&unanswered),
+            LEFT_IN_FLIGHT
         ])?;
     }
     Ok(())
-}
-
-/// When the call of a claim was over at the latest. One that is still there when `newest` was made, though its time was
-/// up, belongs to a process that was held up: its call may have left as late as that.
-fn last_moment(claimed: Timestamp, newest: Timestamp, timeout: SignedDuration) -> Timestamp {
-    let lasts = timeout.saturating_add(CLAIM_LIFE);
-    let held_up = newest.duration_since(claimed) > lasts;
-    let left_at = if held_up { newest } else { claimed };
-    left_at.saturating_add(lasts).unwrap_or(Timestamp::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_claim_whose_time_was_up_while_its_process_lived_may_have_been_called_as_late_as_that() {
-        let at = |second: i64| Timestamp::from_second(second).unwrap();
-        for (newest, until, why) in [
-            (0, 32, "its own time"),
-            (32, 32, "others were claimed meanwhile"),
-            (33, 65, "the process was held up, and may have sent it then"),
-            (7_200, 7_232, "for hours"),
-        ] {
-            let timeout = SignedDuration::from_secs(30);
-            assert_eq!(last_moment(at(0), at(newest), timeout), at(until), "{why}");
-        }
-    }
 }

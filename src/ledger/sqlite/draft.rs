@@ -1,13 +1,13 @@
 //! A run before its first call: every selected VM, all written or none.
 
+use crate::ledger::numbers::{number, span};
 use std::collections::HashMap;
 
 use jiff::Timestamp;
 use rusqlite::{Connection, Error, params};
 
 use super::column::{micros, span_micros};
-use super::{Run, Sqlite, number, runs, span};
-use crate::allocation::Expected;
+use super::{Run, Sqlite, runs};
 use crate::clock;
 use crate::inventory::{Reading, Vm};
 use crate::ledger::engine;
@@ -76,7 +76,7 @@ impl<'s> Draft<'s> {
 /// One that sorts by time, and that no other run of this ledger has.
 fn unused_id(db: &Connection, now: Timestamp) -> Result<String, Error> {
     loop {
-        let id = format!("{}-{:04x}", now.strftime("%Y%m%dT%H%M%SZ"), fastrand::u16(..));
+        let RunKey { id } = RunKey::new(now);
         let is_used = "SELECT EXISTS (SELECT 1 FROM runs WHERE id = ?1)";
         if !db.query_row(is_used, [&id], |row| row.get(0))? {
             return Ok(id);
@@ -115,8 +115,6 @@ impl engine::Draft for Draft<'_> {
     fn add(&mut self, vm: &Vm, action: Action, rack: Option<&str>) -> Result<(), LedgerError> {
         let rack_no = self.rack(rack)?;
         let rack_expected = vm.expected.rack_id.is_some();
-        let expected = Expected { rack_id: None, ..vm.expected.clone() };
-        let expected = (expected != Expected::default()).then(|| stored::json(&expected)).flatten();
         let sql = "INSERT INTO items (no, run, vmid, rack, rack_expected, name, action, expected, labels)
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
         let values = params![
@@ -127,7 +125,7 @@ impl engine::Draft for Draft<'_> {
             rack_expected,
             vm.name,
             action.as_str(),
-            expected,
+            stored::beside_the_rack(&vm.expected),
             stored::json_list(&vm.labels),
         ];
         self.sqlite.ask(|db| db.prepare_cached(sql)?.execute(values))?;

@@ -3,12 +3,13 @@
 //! A writer folds them into the ledger, in the ledger's own order, and drops them: at the end of the run, or when it opens
 //! what a crash has left. A reader folds what is not folded yet into tables of its own connection.
 
+use crate::ledger::numbers::{number, position, span};
 use std::collections::{BTreeMap, HashMap};
 
 use rusqlite::{Connection, Error, Statement, params};
 
+use super::column;
 use super::steps::STEP;
-use super::{column, number, position, span};
 
 /// Runs with events beyond those that are folded.
 const UNFOLDED: &str = "SELECT no, base, max(folded, (no << 32) - 1) AS after FROM runs r

@@ -1,10 +1,11 @@
 //! Old runs, deleted in small steps. What was last seen of a VM stays, whichever run saw it.
 
+use crate::ledger::numbers::span;
 use rusqlite::{Connection, Error};
 
+use super::log;
 use super::runs::{NEWEST_OF_ITS_JOB, UNFINISHED};
 use super::steps::STEP;
-use super::{log, span};
 
 /// That there is an older run of a run `r`'s job which stays, pinned and unfinished.
 const SUPERSEDES: &str = "EXISTS (SELECT 1 FROM runs p WHERE p.pinned AND p.no < r.no
@@ -74,7 +75,7 @@ mod tests {
         drop(ledger);
         let db = Connection::open(disk.path()).unwrap();
         db.execute("UPDATE runs SET pruned = 1 WHERE id = ?1", [&half.id]).unwrap();
-        db.execute("DELETE FROM items WHERE no < ?1", [super::super::number(1, 7)]).unwrap();
+        db.execute("DELETE FROM items WHERE no < ?1", [crate::ledger::numbers::number(1, 7)]).unwrap();
         let ledger = disk.open();
         let runs = ledger.overviews(None).unwrap();
         assert_eq!(runs.iter().map(|run| &run.id).collect::<Vec<_>>(), [&next.id]);

@@ -1,10 +1,11 @@
 //! The runs, each as a whole: found, told of, compared, and whether they are finished.
 
+use crate::ledger::numbers::span;
 use jiff::Timestamp;
 use rusqlite::{Connection, Error, OptionalExtension, Params, Row, params};
 
+use super::Sqlite;
 use super::column::{self, count, kind, time, timestamp};
-use super::{Sqlite, span};
 use crate::inventory::InventoryFile;
 use crate::ledger::engine::{Runs, Vms};
 use crate::ledger::error::LedgerError;

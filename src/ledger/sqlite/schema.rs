@@ -120,7 +120,7 @@ mod tests {
     use super::*;
     use crate::ledger::contract::{BASE, Disk, Place, claim, new_run, setback, take};
     use crate::ledger::job::selection;
-    use crate::ledger::{Deferred, LastCall, Ledger, NewRun, Tally, stored};
+    use crate::ledger::{Deferred, LastCall, Ledger, Location, NewRun, Tally, stored};
 
     fn at(dir: &tempfile::TempDir) -> PathBuf {
         dir.path().join("state/ledger.db")
@@ -204,8 +204,8 @@ mod tests {
                 assert_eq!(found(ledger, &narrowed, &inventory), None, "{schema}");
                 assert_eq!(found(ledger, &job, &other), None, "{schema}: other contents of standard input");
             };
-            check(&Ledger::open_read_only(&path).unwrap(), known_as == job.files);
-            check(&Ledger::open(&path, Duration::ZERO).unwrap(), true);
+            check(&Ledger::open_read_only(&Location::File(path.clone())).unwrap(), known_as == job.files);
+            check(&Ledger::open(&Location::File(path), Duration::ZERO).unwrap(), true);
         }
     }
 

@@ -1,11 +1,12 @@
 //! The statements by which a writer appends to its run, prepared once for a whole batch.
 
+use crate::ledger::numbers::number;
 use jiff::Timestamp;
 use rusqlite::{CachedStatement, Error, Row, Transaction, params};
 
+use super::Run;
 use super::column::micros;
 use super::vms::SAME;
-use super::{Run, number};
 use crate::allocation::{Allocation, Drift, NextHop};
 use crate::difference::Ids;
 use crate::ledger::dating::{Attempts, Dating};
@@ -139,7 +140,7 @@ impl<'t> Statements<'t> {
             last.http_status,
             last.latency_us(),
             last.request_id,
-            unanswered(&deferred.unanswered),
+            Attempts::written(&deferred.unanswered),
         ])?;
         Ok(())
     }
@@ -187,7 +188,7 @@ impl<'t> Statements<'t> {
             next_hop(allocation),
             allocation.status,
             stored::write(&Ids::from(allocation)),
-            news(item, allocation),
+            item.news(allocation).and_then(|news| stored::write(&*news)),
         ])?;
         Ok(())
     }
@@ -220,8 +221,8 @@ impl<'t> Statements<'t> {
             allocation.and_then(|allocation| allocation.status.as_deref()),
             allocation.and_then(|allocation| allocation.rack_id.as_deref()),
             allocation.and_then(|allocation| stored::write(&Ids::from(allocation))),
-            allocation.and_then(|allocation| news(item, allocation)),
-            unanswered(&item.unanswered),
+            allocation.and_then(|allocation| stored::write(&*item.news(allocation)?)),
+            Attempts::written(&item.unanswered),
         ])?;
         Ok(())
     }
@@ -244,7 +245,7 @@ impl<'t> Statements<'t> {
             setback.failure.as_str(),
             setback.error,
             setback.may_have_applied,
-            unanswered(&item.unanswered),
+            Attempts::written(&item.unanswered),
         ])?;
         Ok(())
     }
@@ -252,7 +253,7 @@ impl<'t> Statements<'t> {
     /// Keeps what is known by now of the attempts of a VM that is settled.
     pub(super) fn remember(&mut self, vm: &VmId, attempts: &[Unanswered]) -> Result<(), Error> {
         let (no, run) = (self.next_event(), self.run.no);
-        let values = params![no, unanswered(attempts), run, vm.as_str()];
+        let values = params![no, Attempts::written(attempts), run, vm.as_str()];
         self.db.prepare_cached(REMEMBER)?.execute(values).map(drop)
     }
 }
@@ -264,16 +265,4 @@ fn unless_same<'b>(before: &'b str, now: Option<&str>) -> &'b str {
 
 fn next_hop(allocation: &Allocation) -> Option<&str> {
     allocation.next_hop.as_ref().map(NextHop::as_str)
-}
-
-fn unanswered(attempts: &[Unanswered]) -> Option<String> {
-    (!attempts.is_empty()).then(|| stored::json(&Attempts::ours(attempts))).flatten()
-}
-
-/// What was answered, where that is not what was known; what the answer left unknown stays as it was known.
-fn news(item: &Item, allocation: &Allocation) -> Option<String> {
-    let before = item.before.as_ref();
-    let allocation = &*allocation.or_as_before(before);
-    let is_known = item.unanswered.is_empty() && before.is_some_and(|before| before.is_the_very(allocation));
-    (!is_known).then(|| stored::write(allocation)).flatten()
 }

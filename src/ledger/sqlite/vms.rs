@@ -1,15 +1,16 @@
 //! The VMs of a run, and what each has come to.
 
+use crate::ledger::numbers::span;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use rusqlite::{Connection, Error, OptionalExtension, Params, Row as SqlRow, params};
 
+use super::Sqlite;
 use super::column::{self, calls, count, kind, time, timestamp};
-use super::{Sqlite, span};
 use crate::difference::Standing;
 use crate::inventory::Vm;
-use crate::ledger::engine::{Each, Vms};
+use crate::ledger::engine::{Each, IN_FLIGHT, Vms};
 use crate::ledger::error::LedgerError;
 use crate::ledger::record::{Entry, Pair, PendingVms, Row, RunKey, Skipped};
 use crate::ledger::sums::{Line, Sums};
@@ -33,9 +34,6 @@ const LINE: &str = "rack, vmid, outcome, failure, error, may_have_applied, in_fl
 
 /// What stands in an event for a previous text that was answered again.
 pub(super) const SAME: &str = "";
-
-/// What is said of a claimed VM.
-const IN_FLIGHT: &str = "a call for this VM is in flight, or was when the process died";
 
 impl Vms for Sqlite {
     fn racks(&self, run: &RunKey) -> Result<Vec<Option<Arc<str>>>, LedgerError> {

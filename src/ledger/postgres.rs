@@ -1,0 +1,31 @@
+//! A ledger in a PostgreSQL database: one run at a time, readers at any time.
+//!
+//! What happens to an item changes its row, and what that tells of its VM is known at once: a reader sees one state of
+//! all of it. A batch of requests is one transaction, and its statements share a round trip.
+
+mod ahead;
+mod begin;
+mod book;
+mod burial;
+mod changes;
+mod column;
+mod connect;
+mod database;
+mod draft;
+mod engine;
+mod engine_error;
+mod known;
+mod lock;
+mod passfile;
+mod prune;
+mod rates;
+mod runs;
+mod schema;
+mod session;
+mod statements;
+mod tls;
+mod url;
+mod vms;
+
+pub(super) use database::Postgres;
+pub use url::{DatabaseUrl, InvalidUrl};

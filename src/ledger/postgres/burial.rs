@@ -1,0 +1,99 @@
+//! What a worker left claimed: each of its calls may have been made, and its answer is lost.
+
+use jiff::{SignedDuration, Timestamp};
+use tokio_postgres::Row;
+
+use super::column;
+use super::session::Session;
+use crate::ledger::dating::{Attempts, Dating};
+use crate::ledger::engine::LEFT_IN_FLIGHT;
+use crate::ledger::error::LedgerError;
+use crate::ledger::numbers::span;
+use crate::ledger::stored;
+use crate::outcome::{Kind, Unanswered};
+
+/// Workers that may have left something claimed.
+const UNBURIED: &str = "SELECT w.no, w.run, r.base, r.timeout_us, w.clock, r.kind
+    FROM v6fleet.workers w JOIN v6fleet.runs r ON r.no = w.run WHERE NOT w.buried ORDER BY w.no";
+
+const IN_FLIGHT: &str = "SELECT p.claimed_at, i.vmid, v.unanswered
+    FROM v6fleet.progress p JOIN v6fleet.items i ON i.no = p.item
+        LEFT JOIN v6fleet.vms v ON v.base = $4 AND v.vmid = i.vmid
+    WHERE p.item BETWEEN $1 AND $2 AND p.worker = $3 AND p.outcome IS NULL AND p.claimed_at IS NOT NULL
+    ORDER BY p.item";
+
+const BURY: &str = "UPDATE v6fleet.progress SET attempts = attempts + 1,
+        first_sent_clock = CASE WHEN first_sent_at IS NULL THEN $4 ELSE first_sent_clock END,
+        first_sent_at = coalesce(first_sent_at, claimed_at), failure = coalesce(failure, 'not_attempted'),
+        may_have_applied = true, error = $5
+    WHERE item BETWEEN $1 AND $2 AND worker = $3 AND outcome IS NULL AND claimed_at IS NOT NULL";
+
+const REMEMBER: &str = "INSERT INTO v6fleet.vms (base, vmid, unanswered)
+    SELECT $1, vmid, unanswered FROM unnest($2::text[], $3::text[]) AS n (vmid, unanswered)
+    ON CONFLICT (base, vmid) DO UPDATE SET unanswered = excluded.unanswered";
+
+const GIVE_BACK: &str = "UPDATE v6fleet.progress SET worker = NULL, claimed_at = NULL
+    WHERE item BETWEEN $1 AND $2 AND worker = $3 AND outcome IS NULL";
+
+struct Worker {
+    no: i64,
+    run: i64,
+    base: i64,
+    timeout: SignedDuration,
+    dating: Dating,
+    /// What its calls are: looks have done nothing.
+    kind: Kind,
+}
+
+struct Claim {
+    at: Timestamp,
+    vmid: String,
+    unanswered: Vec<Unanswered>,
+}
+
+/// All that workers left becomes pending, what was in flight with an unanswered attempt, in the caller's transaction.
+pub(super) fn bury(session: &Session) -> Result<(), LedgerError> {
+    for worker in session.all(UNBURIED, &[], worker)? {
+        let Worker { no, run, .. } = &worker;
+        let [first, last] = span(*run);
+        let claims = session.all(IN_FLIGHT, &[&first, &last, no, &worker.base], claim)?;
+        let newest = claims.iter().map(|claim| claim.at).max();
+        if let Some(newest) = newest.filter(|_| worker.kind == Kind::Run) {
+            worker.bury(session, claims, newest)?;
+        }
+        session.execute(GIVE_BACK, &[&first, &last, no])?;
+        session.execute("UPDATE v6fleet.workers SET buried = true WHERE no = $1", &[no])?;
+    }
+    Ok(())
+}
+
+impl Worker {
+    fn bury(&self, session: &Session, claims: Vec<Claim>, newest: Timestamp) -> Result<(), LedgerError> {
+        let Self { no, run, base, timeout, dating, .. } = self;
+        let [first, last] = span(*run);
+        session.execute(BURY, &[&first, &last, no, &stored::json(dating), &LEFT_IN_FLIGHT])?;
+        let remembered = |Claim { at, vmid, mut unanswered }| {
+            Unanswered::record(&mut unanswered, dating.left_behind(at, newest, *timeout));
+            (vmid, Attempts::written(&unanswered))
+        };
+        let (vms, unanswered): (Vec<String>, Vec<Option<String>>) =
+            claims.into_iter().map(remembered).unzip();
+        session.execute(REMEMBER, &[base, &vms, &unanswered]).map(drop)
+    }
+}
+
+fn worker(row: &Row) -> Result<Worker, tokio_postgres::Error> {
+    let dating: Option<Dating> = column::json(row, 4)?;
+    Ok(Worker {
+        no: row.try_get(0)?,
+        run: row.try_get(1)?,
+        base: row.try_get(2)?,
+        timeout: SignedDuration::from_micros(row.try_get(3)?),
+        dating: dating.unwrap_or_else(|| Dating::ours(None)),
+        kind: column::kind(row, 5)?,
+    })
+}
+
+fn claim(row: &Row) -> Result<Claim, tokio_postgres::Error> {
+    Ok(Claim { at: column::at(row, 0)?, vmid: row.try_get(1)?, unanswered: column::attempts(row, 2)? })
+}

@@ -1,0 +1,78 @@
+//! The database's errors, for people: in its words, with its code, and what to do where that is known.
+
+use std::error::Error as _;
+use std::io;
+use std::iter;
+use std::path::Path;
+
+use tokio_postgres::Error;
+use tokio_postgres::error::{DbError, SqlState};
+
+use crate::ledger::error::LedgerError;
+use crate::ledger::numbers::position;
+
+/// Raised where an item is not this worker's, or has its outcome.
+const NOT_THERE: &str = "V6001";
+
+/// An error of the database, for people.
+pub(super) fn engine_error(name: &Path) -> impl Fn(Error) -> LedgerError + Copy {
+    move |error| match not_there(&error) {
+        Some(position) => LedgerError::SettledTwice(position),
+        None => {
+            let path = name.to_owned();
+            LedgerError::Engine { path, words: in_words(&error), error: error.into() }
+        }
+    }
+}
+
+/// The position of an item that could not be changed.
+fn not_there(error: &Error) -> Option<i64> {
+    let error = error.as_db_error().filter(|error| error.code().code() == NOT_THERE)?;
+    error.detail()?.parse().ok().map(position)
+}
+
+fn in_words(error: &Error) -> String {
+    match error.as_db_error() {
+        Some(answer) => told(answer),
+        None => {
+            let causes = iter::successors(error.source(), |cause| (*cause).source());
+            // Some tell their cause themselves.
+            let words = causes.map(ToString::to_string).fold(error.to_string(), |words, cause| {
+                if words.ends_with(&cause) { words } else { format!("{words}: {cause}") }
+            });
+            match is_cut_off(error) {
+                true => format!("the database cannot be reached, or not any longer: {words}"),
+                false => words,
+            }
+        }
+    }
+}
+
+/// Whether there is no connection, or none any longer.
+fn is_cut_off(error: &Error) -> bool {
+    error.is_closed() || error.source().is_some_and(<dyn std::error::Error>::is::<io::Error>)
+}
+
+fn told(error: &DbError) -> String {
+    let (words, code) = (error.message(), error.code());
+    let detail = error.detail().map(|detail| format!(": {detail}")).unwrap_or_default();
+    let advice = advice(code).map(|advice| format!("; {advice}")).unwrap_or_default();
+    format!("{words}{detail} (PostgreSQL {}){advice}", code.code())
+}
+
+fn advice(code: &SqlState) -> Option<&'static str> {
+    Some(match *code {
+        SqlState::DISK_FULL => "make room on the database's disk",
+        SqlState::INVALID_PASSWORD | SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
+            "the user is the URL's or PGUSER, the password that of PGPASSFILE (~/.pgpass) or PGPASSWORD"
+        }
+        SqlState::INVALID_CATALOG_NAME => "make it with `createdb`, or name another one",
+        SqlState::INSUFFICIENT_PRIVILEGE => {
+            "the user has to own the schema v6fleet, or to have the right CREATE on the database before its first run"
+        }
+        SqlState::READ_ONLY_SQL_TRANSACTION => {
+            "this server is a standby: name the primary, or all hosts with target_session_attrs=read-write"
+        }
+        _ => return None,
+    })
+}

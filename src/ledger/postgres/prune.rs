@@ -1,0 +1,57 @@
+//! Old runs, deleted in small steps. What was last seen of a VM stays, whichever run saw it.
+
+use super::runs::{NEWEST_OF_ITS_JOB, PENDING, UNFINISHED};
+use super::session::Session;
+use crate::ledger::error::LedgerError;
+use crate::ledger::numbers::span;
+
+/// VMs that are deleted in one transaction.
+const STEP: i64 = 10_000;
+
+/// That a newer run read other contents from the same pipe: such runs supersede nothing, and would pile up.
+const PIPED_ANEW: &str = "r.piped <> '' AND EXISTS (SELECT 1 FROM v6fleet.runs n
+    WHERE (n.base, n.fleet, n.selection) = (r.base, r.fleet, r.selection) AND n.no > r.no)";
+
+/// Deletes all runs but those that stay. Returns how many.
+pub(super) fn prune(session: &Session, keep: u32) -> Result<usize, LedgerError> {
+    // That there is an older run of a run's job which stays, pinned and unfinished.
+    let supersedes = format!(
+        "EXISTS (SELECT 1 FROM v6fleet.runs p WHERE p.pinned AND p.no < r.no
+            AND (p.base, p.fleet, p.selection, p.piped) = (r.base, r.fleet, r.selection, r.piped)
+            AND {PENDING})"
+    );
+    let choose = format!(
+        "UPDATE v6fleet.runs SET pruned = true WHERE no IN
+            (SELECT no FROM v6fleet.runs r
+             WHERE NOT pinned AND no NOT IN (SELECT no FROM v6fleet.runs ORDER BY no DESC LIMIT $1)
+                AND NOT ({NEWEST_OF_ITS_JOB} AND NOT ({PIPED_ANEW}) AND {UNFINISHED})
+                AND NOT ({NEWEST_OF_ITS_JOB} AND {supersedes}))"
+    );
+    session.execute(&choose, &[&i64::from(keep)])?;
+    let pruned: Vec<i64> =
+        session.all("SELECT no FROM v6fleet.runs WHERE pruned ORDER BY no", &[], |row| row.try_get(0))?;
+    pruned.iter().try_for_each(|&run| delete(session, run))?;
+    Ok(pruned.len())
+}
+
+/// The tables of a run's VMs, then the run itself.
+fn delete(session: &Session, run: i64) -> Result<(), LedgerError> {
+    for (table, key) in [("items", "no"), ("progress", "item")] {
+        delete_all(session, table, key, run)?;
+    }
+    session.transaction(|| {
+        session.execute("DELETE FROM v6fleet.skipped WHERE run = $1", &[&run])?;
+        session.execute("DELETE FROM v6fleet.racks WHERE run = $1", &[&run])?;
+        session.execute("DELETE FROM v6fleet.runs WHERE no = $1", &[&run]).map(drop)
+    })
+}
+
+fn delete_all(session: &Session, table: &str, key: &str, run: i64) -> Result<(), LedgerError> {
+    let step = format!(
+        "DELETE FROM v6fleet.{table} WHERE {key} BETWEEN $1 AND
+            least($2, $3 + (SELECT min({key}) FROM v6fleet.{table} WHERE {key} >= $1))"
+    );
+    let [first, last] = span(run);
+    while session.execute(&step, &[&first, &last, &(STEP - 1)])? > 0 {}
+    Ok(())
+}

@@ -1,0 +1,194 @@
+//! A connection to the database, behind calls that wait for their answers.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::future::Future;
+use std::iter;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use futures_util::future::{FutureExt, TryFutureExt, join_all};
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Error, Row, Statement};
+
+use super::connect::Settings;
+use super::engine_error::engine_error;
+use crate::ledger::error::LedgerError;
+
+/// The values of a statement.
+pub(super) type Values<'v> = &'v [&'v (dyn ToSql + Sync)];
+
+/// A value that a statement keeps.
+pub(super) type Value = Box<dyn ToSql + Sync + Send>;
+
+/// A statement with its values.
+pub(super) struct Question {
+    statement: Statement,
+    values: Vec<Value>,
+}
+
+impl Question {
+    async fn ask(&self, client: &Client) -> Result<Vec<Row>, Error> {
+        let values: Vec<&(dyn ToSql + Sync)> = self.values.iter().map(|value| &**value as _).collect();
+        client.query(&self.statement, &values).await
+    }
+}
+
+/// How long a connection that is closed is waited for: the server frees what it held then.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// An open connection.
+#[derive(Debug)]
+pub(super) struct Session {
+    /// As it is named to people.
+    name: PathBuf,
+    runtime: Runtime,
+    /// `None` once it is closed.
+    client: Option<Client>,
+    connection: Option<JoinHandle<()>>,
+    /// Those that were prepared, by their text.
+    statements: RefCell<HashMap<String, Statement>>,
+}
+
+impl Session {
+    pub(super) fn open(name: &Path, settings: &Settings) -> Result<Self, LedgerError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(LedgerError::NoWriter)?;
+        let connecting = settings.config.connect(settings.tls.clone());
+        let (client, connection) = runtime.block_on(connecting).map_err(engine_error(name))?;
+        // What ends it is told to whoever asks next.
+        let connection = runtime.spawn(async move { drop(connection.await) });
+        Ok(Self {
+            name: name.to_owned(),
+            runtime,
+            client: Some(client),
+            connection: Some(connection),
+            statements: RefCell::default(),
+        })
+    }
+
+    pub(super) fn name(&self) -> &Path {
+        &self.name
+    }
+
+    /// Waits for what `question` asks; statements that it asks for at once share a round trip.
+    pub(super) fn ask<'s, T, F: Future<Output = Result<T, Error>>>(
+        &'s self,
+        question: impl FnOnce(&'s Client) -> F,
+    ) -> Result<T, LedgerError> {
+        let client = self.client.as_ref().ok_or(LedgerError::WriterGone)?;
+        self.runtime.block_on(question(client)).map_err(engine_error(&self.name))
+    }
+
+    /// An error where the connection has ended.
+    pub(super) fn check(&self) -> Result<(), LedgerError> {
+        match self.client.as_ref().is_some_and(|client| !client.is_closed()) {
+            true => Ok(()),
+            // The server's own words for it.
+            false => self.batch("SELECT 1"),
+        }
+    }
+
+    /// Carries out statements without values.
+    pub(super) fn batch(&self, sql: &str) -> Result<(), LedgerError> {
+        self.ask(|client| client.batch_execute(sql))
+    }
+
+    /// The statement, prepared once.
+    pub(super) fn prepared(&self, sql: &str) -> Result<Statement, LedgerError> {
+        if let Some(statement) = self.statements.borrow().get(sql) {
+            return Ok(statement.clone());
+        }
+        let statement = self.ask(|client| client.prepare(sql))?;
+        self.statements.borrow_mut().insert(sql.to_owned(), statement.clone());
+        Ok(statement)
+    }
+
+    /// Returns how many rows were changed.
+    pub(super) fn execute(&self, sql: &str, values: Values<'_>) -> Result<u64, LedgerError> {
+        let statement = self.prepared(sql)?;
+        self.ask(|client| client.execute(&statement, values))
+    }
+
+    /// All rows.
+    pub(super) fn rows(&self, sql: &str, values: Values<'_>) -> Result<Vec<Row>, LedgerError> {
+        let statement = self.prepared(sql)?;
+        self.ask(|client| client.query(&statement, values))
+    }
+
+    /// All rows, as `read` reads them.
+    pub(super) fn all<T>(
+        &self,
+        sql: &str,
+        values: Values<'_>,
+        read: impl Fn(&Row) -> Result<T, Error>,
+    ) -> Result<Vec<T>, LedgerError> {
+        self.rows(sql, values)?.iter().map(read).collect::<Result<_, _>>().map_err(engine_error(&self.name))
+    }
+
+    /// The first row, if there is one.
+    pub(super) fn first<T>(
+        &self,
+        sql: &str,
+        values: Values<'_>,
+        read: impl Fn(&Row) -> Result<T, Error>,
+    ) -> Result<Option<T>, LedgerError> {
+        Ok(self.all(sql, values, read)?.into_iter().next())
+    }
+
+    /// The one row that there is.
+    pub(super) fn one<T>(
+        &self,
+        sql: &str,
+        values: Values<'_>,
+        read: impl Fn(&Row) -> Result<T, Error>,
+    ) -> Result<T, LedgerError> {
+        let statement = self.prepared(sql)?;
+        let row = self.ask(|client| client.query_one(&statement, values))?;
+        read(&row).map_err(engine_error(&self.name))
+    }
+
+    /// A question that is prepared, to be asked with others.
+    pub(super) fn question(&self, sql: &str, values: Vec<Value>) -> Result<Question, LedgerError> {
+        Ok(Question { statement: self.prepared(sql)?, values })
+    }
+
+    /// Asks all of it in one transaction and in one round trip. Each finds what those before it have written; after an
+    /// error, nothing of it is kept.
+    pub(super) fn together(&self, questions: &[Question]) -> Result<Vec<Vec<Row>>, LedgerError> {
+        let answers = self.ask(|client| async move {
+            let simple = |sql| client.batch_execute(sql).map_ok(|()| Vec::new()).boxed_local();
+            let asked = questions.iter().map(|question| question.ask(client).boxed_local());
+            // They leave in the order in which they stand, and none waits for the answer to another.
+            let all: Vec<_> =
+                iter::once(simple("BEGIN")).chain(asked).chain(iter::once(simple("COMMIT"))).collect();
+            join_all(all).await.into_iter().collect::<Result<Vec<_>, Error>>()
+        });
+        let mut answers = answers.inspect_err(|_| drop(self.batch("ROLLBACK")))?.into_iter();
+        answers.next();
+        Ok(answers.take(questions.len()).collect())
+    }
+
+    /// All that `write` asks for is on disk together, or nothing of it.
+    pub(super) fn transaction<T>(
+        &self,
+        write: impl FnOnce() -> Result<T, LedgerError>,
+    ) -> Result<T, LedgerError> {
+        self.batch("BEGIN")?;
+        let written = write().and_then(|value| self.batch("COMMIT").map(|()| value));
+        // After an error nothing is kept, also where this cannot be said any more.
+        written.inspect_err(|_| drop(self.batch("ROLLBACK")))
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        drop(self.client.take());
+        if let Some(connection) = self.connection.take() {
+            let farewell = async { tokio::time::timeout(FAREWELL, connection).await };
+            let _ = self.runtime.block_on(farewell);
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! The statements by which a writer changes its run, each for as many items as there are.
+
+use std::sync::LazyLock;
+
+use super::changes::{Changes, Deferrals, Doubts, News, Outcomes, Sightings};
+use super::database::Run;
+use super::session::{Question, Session, Value};
+use crate::ledger::error::LedgerError;
+
+/// Claims the next items of the racks `$5`, each named once, as many as `$6`, from the turns `$7` on, at `$4`, for worker `$2`
+/// of run `$1`, whose VMs are known at base `$3`: what a call needs of each, and what is known of its VM.
+pub(super) const CLAIM: &str = "
+    WITH taken AS (
+        SELECT n.no
+        FROM unnest($5::bigint[], $6::bigint[], $7::bigint[]) AS t (rack, vms, after)
+        CROSS JOIN LATERAL (
+            SELECT i.no
+            FROM v6fleet.items i LEFT JOIN v6fleet.progress p ON p.item = i.no
+            WHERE i.run = $1 AND i.rack = t.rack AND i.turn > t.after AND p.outcome IS NULL AND p.worker IS NULL
+            ORDER BY i.turn LIMIT t.vms
+        ) AS n
+    ), claimed AS (
+        INSERT INTO v6fleet.progress AS p (item, worker, claimed_at) SELECT no, $2, $4 FROM taken
+        ON CONFLICT (item) DO UPDATE SET worker = excluded.worker, claimed_at = excluded.claimed_at
+            WHERE p.outcome IS NULL AND p.worker IS NULL
+        RETURNING item, attempts, throttled, first_sent_at, first_sent_clock, failure, error, may_have_applied
+    )
+    SELECT i.no, i.rack, i.vmid, i.action, i.expected, i.rack_expected, v.allocation, v.unanswered, c.attempts,
+        c.throttled, c.first_sent_at, c.first_sent_clock, i.turn, c.failure, c.error, c.may_have_applied
+    FROM claimed c JOIN v6fleet.items i ON i.no = c.item
+        LEFT JOIN v6fleet.vms v ON v.base = $3 AND v.vmid = i.vmid
+    ORDER BY i.turn";
+
+/// Claims items that wait for another call once more.
+pub(super) const CLAIM_AGAIN: &str = "
+    WITH claimed AS (
+        UPDATE v6fleet.progress p SET claimed_at = $2 FROM unnest($3::bigint[]) AS n (item)
+        WHERE p.item = n.item AND p.worker = $1 AND p.outcome IS NULL
+        RETURNING p.item
+    )
+    SELECT v6fleet.expect($3, array(SELECT item FROM claimed))";
+
+const RELEASE: &str = "UPDATE v6fleet.progress p SET claimed_at = NULL FROM unnest($2::bigint[]) AS n (item)
+    WHERE p.item = n.item AND p.worker = $1 AND p.outcome IS NULL";
+
+static DEFER: LazyLock<String> = LazyLock::new(|| changed(Deferrals::COLUMNS, "", "p.outcome IS NULL"));
+
+/// An item is settled once, and after its claim where it succeeded.
+static SETTLE: LazyLock<String> = LazyLock::new(|| {
+    let is_due = "p.outcome IS NULL AND (p.claimed_at IS NOT NULL OR n.outcome = 'failed')";
+    changed(Outcomes::COLUMNS, "first_sent_clock = NULL, ", is_due)
+});
+
+static KNOW: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "INSERT INTO v6fleet.vms AS vms (base, vmid, rack_id, allocation, seen_at)
+         SELECT $1, vmid, rack_id, allocation, seen_at FROM {}
+         ON CONFLICT (base, vmid) DO UPDATE SET rack_id = coalesce(excluded.rack_id, vms.rack_id), allocation = excluded.allocation,
+            seen_at = excluded.seen_at, unanswered = NULL",
+        unnested(News::COLUMNS, 2)
+    )
+});
+
+static SEE: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "UPDATE v6fleet.vms v SET seen_at = n.seen_at, unanswered = NULL FROM {}
+         WHERE v.base = $1 AND v.vmid = n.vmid",
+        unnested(Sightings::COLUMNS, 2)
+    )
+});
+
+static MISS: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "INSERT INTO v6fleet.vms (base, vmid, seen_at) SELECT $1, vmid, seen_at FROM {}
+         ON CONFLICT (base, vmid) DO UPDATE SET allocation = NULL, seen_at = excluded.seen_at",
+        unnested(Sightings::COLUMNS, 2)
+    )
+});
+
+const REMEMBER: &str = "
+    INSERT INTO v6fleet.vms (base, vmid, unanswered)
+    SELECT $1, n.vmid, n.unanswered FROM unnest($2::text[], $3::text[]) AS n (vmid, unanswered)
+        LEFT JOIN v6fleet.vms v ON v.base = $1 AND v.vmid = n.vmid
+    WHERE v.unanswered IS DISTINCT FROM n.unanswered
+    ON CONFLICT (base, vmid) DO UPDATE SET unanswered = excluded.unanswered";
+
+/// Sets columns of this worker's items where they are as they must be; else nothing of the batch is written.
+fn changed(columns: &[[&str; 2]], more: &str, are_due: &str) -> String {
+    let set: Vec<String> = columns[1..].iter().map(|[name, _]| format!("{name} = n.{name}")).collect();
+    format!(
+        "WITH changed AS (
+            UPDATE v6fleet.progress p SET claimed_at = NULL, {more}{} FROM {}
+            WHERE p.item = n.item AND p.worker = $1 AND {are_due}
+            RETURNING p.item
+        )
+        SELECT v6fleet.expect($2, array(SELECT item FROM changed))",
+        set.join(", "),
+        unnested(columns, 2)
+    )
+}
+
+/// A table of values, of which the first column is the value `$first`.
+fn unnested(columns: &[[&str; 2]], first: usize) -> String {
+    let values = (first..).zip(columns).map(|(nth, [_, kind])| format!("${nth}::{kind}[]"));
+    let names = columns.iter().map(|[name, _]| *name);
+    format!(
+        "unnest({}) AS n ({})",
+        values.collect::<Vec<_>>().join(", "),
+        names.collect::<Vec<_>>().join(", ")
+    )
+}
+
+/// What writes the changes of a worker's items, in this order.
+pub(super) fn writing(
+    session: &Session,
+    run: Run,
+    worker: i64,
+    changes: Changes,
+) -> Result<Vec<Question>, LedgerError> {
+    let Changes { released, deferrals, outcomes, news, sightings, absences, doubts, remembered, .. } =
+        changes;
+    let of_worker = || -> Vec<Value> { vec![Box::new(worker)] };
+    let of_base = || -> Vec<Value> { vec![Box::new(run.base)] };
+    let tables: [(&str, bool, Vec<Value>, Vec<Value>); 8] = [
+        (RELEASE, released.is_empty(), of_worker(), vec![Box::new(released)]),
+        (&DEFER, deferrals.is_empty(), of_worker(), deferrals.into_values()),
+        (REMEMBER, doubts.is_empty(), of_base(), in_columns(doubts)),
+        (&SETTLE, outcomes.is_empty(), of_worker(), outcomes.into_values()),
+        (&KNOW, news.is_empty(), of_base(), news.into_values()),
+        (&SEE, sightings.is_empty(), of_base(), sightings.into_values()),
+        (&MISS, absences.is_empty(), of_base(), absences.into_values()),
+        (REMEMBER, remembered.is_empty(), of_base(), in_columns(remembered)),
+    ];
+    let needed = tables.into_iter().filter(|(_, is_empty, ..)| !is_empty);
+    needed.map(|(sql, _, of, values)| session.question(sql, of.into_iter().chain(values).collect())).collect()
+}
+
+fn in_columns(doubts: Doubts) -> Vec<Value> {
+    let (vms, unanswered): (Vec<String>, Vec<Option<String>>) = doubts.into_iter().unzip();
+    vec![Box::new(vms), Box::new(unanswered)]
+}
