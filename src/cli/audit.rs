@@ -39,7 +39,8 @@ pub struct AuditArgs {
     #[arg(long, conflicts_with = "limit")]
     pub whole_fleet: bool,
 
-    /// Write every finding to this file: .csv, .json or .jsonl by its name; or a page for people: .html (repeatable)
+    /// Write every finding to this file: .csv, .json or .jsonl by its name; or a page for people: .html;
+    /// or FORMAT:FILE (repeatable)
     #[arg(short, long, value_name = "FILE")]
     pub output: Vec<PathBuf>,
 

@@ -73,7 +73,7 @@ pub struct DiffArgs {
     #[arg(value_name = "RUN_B")]
     pub to: String,
 
-    /// Write every difference to this file: .csv, .json or .jsonl by its name (repeatable)
+    /// Write every difference to this file: .csv, .json or .jsonl by its name, or FORMAT:FILE (repeatable)
     #[arg(short, long, value_name = "FILE")]
     pub output: Vec<PathBuf>,
 

@@ -28,7 +28,7 @@ use super::values::TypedListFormat;
     Exit codes: 0 the list is whole, 1 it is not, 2 usage or configuration, 5 --max-wait, 8 key or\n\
     certificate refused, 130 and 143 stopped by a signal.")]
 pub struct ListingArgs {
-    /// Write the inventory to this file: .csv, .json or .jsonl by its name (repeatable) [default: standard output]
+    /// Write the inventory to this file: .csv, .json or .jsonl by its name, or FORMAT:FILE (repeatable) [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     pub output: Vec<PathBuf>,
 

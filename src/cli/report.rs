@@ -16,7 +16,8 @@ pub struct ReportArgs {
     #[arg(value_name = "RUN", default_value = "latest")]
     pub run: String,
 
-    /// Write a report to this file: .csv, .json, .jsonl, .html, .junit.xml or .prom by its name (repeatable)
+    /// Write a report to this file: .csv, .json, .jsonl, .html, .junit.xml or .prom by its name, or FORMAT:FILE, where
+    /// - is standard output and the recap goes to standard error (repeatable)
     #[arg(short, long, value_name = "FILE")]
     pub output: Vec<PathBuf>,
 

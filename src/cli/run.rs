@@ -217,7 +217,8 @@ pub struct BrakeArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Reports")]
 pub struct ReportingArgs {
-    /// Write a report to this file: .csv, .json, .jsonl, .html, .junit.xml or .prom by its name (repeatable)
+    /// Write a report to this file: .csv, .json, .jsonl, .html, .junit.xml or .prom by its name, or FORMAT:FILE, where
+    /// - is standard output and the recap goes to standard error (repeatable)
     #[arg(short, long, value_name = "FILE")]
     pub output: Vec<PathBuf>,
 

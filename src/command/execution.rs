@@ -145,7 +145,14 @@ impl Plan<'_> {
         if summary.skipped > 0 {
             list_skipped(&ledger, run, self.reports, &mut written)?;
         }
-        let recap = print_recap(self.reports.recap, &info, &summary, &written.paths, self.ledger_args)?;
+        let recap = print_recap(
+            self.reports.recap,
+            &self.reports.files,
+            &info,
+            &summary,
+            &written.paths,
+            self.ledger_args,
+        )?;
         self.prune(&ledger);
         ledger.close()?;
         all_written(written, &outputs, run, self.ledger_args)?;

@@ -92,7 +92,8 @@ pub(super) fn spare(spared: &Spared, reports: &ReportingSettings, skips: bool) -
 
 /// Where the skipped rows are listed, unless it is in a directory of the run's own.
 fn skipped_beside(reports: &ReportingSettings) -> Option<PathBuf> {
-    let beside = reports.files.first().filter(|_| reports.directory.is_none());
+    let mut files = reports.files.iter().filter(|file| !file.is_stdout());
+    let beside = files.next().filter(|_| reports.directory.is_none());
     beside.map(|report| report.path.with_file_name(SKIPPED))
 }
 
@@ -133,9 +134,8 @@ pub(super) fn all_written(
     if written.failed.is_empty() {
         return Ok(());
     }
-    let missing = outputs.iter().map(|output| &output.path).filter(|path| !written.paths.contains(path));
-    let missing: Vec<String> =
-        missing.map(|path| format!(" -o {}", quoted(&path.display().to_string()))).collect();
+    let missing = outputs.iter().filter(|output| !written.paths.contains(&output.path));
+    let missing: Vec<String> = missing.map(|output| format!(" -o {}", quoted(&output.to_string()))).collect();
     let failed: Vec<String> = written.failed.into_iter().map(|error| in_words(&error.into())).collect();
     Err(Broken::new(anyhow::anyhow!(
         "{}\nEvery outcome is in the ledger all the same. Once that is mended: v6fleet report {}{ledger_args}{}",

@@ -1,16 +1,16 @@
 //! The recap of a run on standard output, with the commands that a person may want to type next.
 
 use std::io::{self, IsTerminal};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
 use super::failure::Broken;
-use super::stdout::print;
+use super::stdout::print_unless;
 use crate::config::Form;
 use crate::inventory::READING;
 use crate::ledger::{RunInfo, SANDBOX, Summary};
-use crate::report::recap;
+use crate::report::{Format, ReportFile, recap};
 use crate::text::{colored, quoted};
 
 /// The options that the command repeats: without them the inventory would be read otherwise, or another API called.
@@ -40,14 +40,17 @@ fn rerun(info: &RunInfo, ledger_args: &str) -> Option<String> {
     Some(format!("{}{ledger_args} --only-failed={}", words.join(" "), info.id))
 }
 
-/// Returns the recap for people, uncoloured.
+/// Returns the recap for people, uncoloured. Where a report has standard output, the recap goes to standard error.
 pub(super) fn print_recap(
     form: Form,
+    files: &[ReportFile<Format>],
     info: &RunInfo,
     summary: &Summary,
     reports: &[PathBuf],
     ledger_args: &str,
 ) -> Result<String, Broken> {
+    let aside = files.iter().any(ReportFile::is_stdout);
+    let reports: Vec<PathBuf> = reports.iter().filter(|path| *path != Path::new("-")).cloned().collect();
     let rerun = rerun(info, ledger_args);
     let resume = format!("v6fleet resume {}{ledger_args}", info.id);
     let resume = (summary.pending > 0).then_some(resume.as_str());
@@ -55,12 +58,13 @@ pub(super) fn print_recap(
         true => recap::Next::default(),
         false => recap::Next { rerun: rerun.as_deref(), resume },
     };
-    let text = |colored| recap::text(info, summary, reports, next, colored);
+    let text = |colored| recap::text(info, summary, &reports, next, colored);
+    let terminal = if aside { io::stderr().is_terminal() } else { io::stdout().is_terminal() };
     let printed = match form {
-        Form::Text => text(colored(io::stdout().is_terminal())),
-        Form::Json => recap::json(info, summary, reports).map_err(Broken::new)?,
+        Form::Text => text(colored(terminal)),
+        Form::Json => recap::json(info, summary, &reports).map_err(Broken::new)?,
     };
-    print(printed.as_bytes())?;
+    print_unless(aside, printed.as_bytes())?;
     Ok(text(false))
 }
 

@@ -67,7 +67,7 @@ impl Reported {
         let ReportSettings { ledger, files, recap, .. } = settings;
         // Also where --ledger named a rehearsal's: what is told to be typed must not call the real API.
         let ledger_args = ledger.args(ledger.sandbox || info.base_url == SANDBOX);
-        print_recap(*recap, &info, &summary, &written.paths, &ledger_args)?;
+        print_recap(*recap, files, &info, &summary, &written.paths, &ledger_args)?;
         all_written(written, files, &run, &ledger_args)?;
         Ok(exit::COMPLETE)
     }

@@ -86,6 +86,7 @@ impl Spared {
 /// Tells one file from another, by whatever names and links they go.
 #[derive(Debug, PartialEq, Eq)]
 enum Identity {
+    Stdout,
     There {
         file_system: u64,
         number: u64,
@@ -98,6 +99,7 @@ impl Identity {
     /// `None` for a device, which many may write to at once, and for what cannot be looked at.
     fn of(path: &Path) -> Option<Self> {
         match fs::metadata(path) {
+            _ if path == Path::new("-") => Some(Self::Stdout),
             Ok(found) if found.file_type().is_char_device() => None,
             Ok(found) => Some(Self::There { file_system: found.dev(), number: found.ino() }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {

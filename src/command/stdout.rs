@@ -10,6 +10,16 @@ pub(super) fn print(bytes: &[u8]) -> Result<(), Broken> {
     stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(Stdout::failed)
 }
 
+/// The same on standard error, where standard output holds something else.
+pub(super) fn print_unless(holds_else: bool, bytes: &[u8]) -> Result<(), Broken> {
+    if !holds_else {
+        return print(bytes);
+    }
+    // Without it nobody is left to be told.
+    let _ = io::stderr().lock().write_all(bytes);
+    Ok(())
+}
+
 /// Standard output while it is written to.
 #[derive(Debug)]
 pub(super) struct Stdout(Option<BufWriter<StdoutLock<'static>>>);

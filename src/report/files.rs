@@ -3,17 +3,22 @@
 //! One that cannot be written is given up, and the others go on: whether they are worth anything without it is the
 //! caller's to say.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::error::ReportError;
-use super::output::{Output, Place};
+use super::output::{Output, Place, STDOUT};
 
 /// The formats of one kind of document, told apart by the end of a file's name where none is named.
 pub trait FileFormat: fmt::Debug + Copy + 'static {
     /// Each with the end of such a file's name.
     const ALL: &'static [(Self, &'static str)];
+
+    /// Whether standard output is free for one.
+    const ON_STDOUT: bool = false;
 
     /// Why a name is none of these, where it ends in none of `extensions`.
     fn unknown(name: &Path, extensions: &str) -> String;
@@ -22,6 +27,15 @@ pub trait FileFormat: fmt::Debug + Copy + 'static {
     fn of_name(name: &Path) -> Option<Self> {
         let name = name.to_string_lossy().to_ascii_lowercase();
         Self::ALL.iter().find(|(_, extension)| name.ends_with(extension)).map(|(format, _)| *format)
+    }
+
+    /// The format of that word, which is the end of a name without its dot; `junit` will do.
+    fn of_word(word: &[u8]) -> Option<Self> {
+        let is_called = |extension: &str| {
+            let called = extension.trim_start_matches('.');
+            [called, called.trim_end_matches(".xml")].iter().any(|called| called.as_bytes() == word)
+        };
+        Self::ALL.iter().find(|(_, extension)| is_called(extension)).map(|(format, _)| *format)
     }
 }
 
@@ -33,16 +47,37 @@ pub struct ReportFile<F> {
 }
 
 impl<F: FileFormat> ReportFile<F> {
-    /// The file of that name, in the format that the name says.
+    /// The file of that name, in the format that the name says; or `FORMAT:FILE`, whatever the name is, where `-` is
+    /// standard output.
     pub fn named(path: PathBuf) -> Result<Self, ReportError> {
         match F::of_name(&path) {
+            _ if let Some(file) = Self::with_format(&path) => match file.is_stdout() && !F::ON_STDOUT {
+                true => Err(Self::unknown(file.path)),
+                false => Ok(file),
+            },
             Some(format) => Ok(Self { path, format }),
-            None => {
-                let extensions: Vec<_> = F::ALL.iter().map(|(_, extension)| *extension).collect();
-                let reason = F::unknown(&path, &extensions.join(", "));
-                Err(ReportError::UnknownFormat { path, reason })
-            }
+            None => Err(Self::unknown(path)),
         }
+    }
+
+    fn unknown(path: PathBuf) -> ReportError {
+        let extensions: Vec<_> = F::ALL.iter().map(|(_, extension)| *extension).collect();
+        let reason = F::unknown(&path, &extensions.join(", "));
+        ReportError::UnknownFormat { path, reason }
+    }
+
+    /// The file of `FORMAT:FILE`.
+    fn with_format(path: &Path) -> Option<Self> {
+        let bytes = path.as_os_str().as_bytes();
+        let colon = bytes.iter().position(|byte| *byte == b':')?;
+        let (word, name) = (&bytes[..colon], &bytes[colon + 1..]);
+        let format = F::of_word(word).filter(|_| !name.is_empty())?;
+        Some(Self { path: OsStr::from_bytes(name).into(), format })
+    }
+
+    /// Whether it is standard output.
+    pub fn is_stdout(&self) -> bool {
+        self.path == Path::new(STDOUT)
     }
 
     /// Finds, before there is anything to write, what would keep the file from being written then.
@@ -50,6 +85,18 @@ impl<F: FileFormat> ReportFile<F> {
     /// Leaves nothing behind, and does not open pipes and devices.
     pub fn check(&self) -> Result<(), ReportError> {
         Place::of(&self.path)?.check().map_err(ReportError::write(&self.path))
+    }
+}
+
+/// As it is named: with its format where the name does not say that.
+impl<F: FileFormat + PartialEq> fmt::Display for ReportFile<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if F::of_name(&self.path) != Some(self.format)
+            && let Some((_, extension)) = F::ALL.iter().find(|(format, _)| *format == self.format)
+        {
+            write!(f, "{}:", extension.trim_start_matches('.'))?;
+        }
+        self.path.display().fmt(f)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Where a report goes: a temporary file beside its destination that takes its place when it is whole.
 //!
-//! What is no regular file (a pipe, a device) cannot be replaced and is written to as it is; a file that is mounted by
+//! Standard output gets a report once it is whole. What is no regular file (a pipe, a device) cannot be replaced and is written to as it is; a file that is mounted by
 //! itself cannot either, and gets the whole report in the end. What a killed process left behind is swept.
 
 use std::env;
@@ -22,19 +22,29 @@ const TEMPORARY: (&str, &str) = (".v6fleet-", ".tmp");
 /// The most links that are followed, as the kernel has it.
 const LINKS: usize = 40;
 
+/// What stands for standard output.
+pub(super) const STDOUT: &str = "-";
+
 /// A path that can hold a report.
 #[derive(Debug)]
 pub(super) enum Place {
+    Stdout,
     /// A pipe or a device.
-    Direct { path: PathBuf },
+    Direct {
+        path: PathBuf,
+    },
     /// A file, there already or not, in a directory that exists. A link is followed, and stays.
-    File { destination: PathBuf, directory: PathBuf },
+    File {
+        destination: PathBuf,
+        directory: PathBuf,
+    },
 }
 
 impl Place {
     /// Looks at the path of a report, without touching it.
     pub(super) fn of(path: &Path) -> Result<Self, ReportError> {
         let destination = match fs::metadata(path) {
+            _ if path == Path::new(STDOUT) => return Ok(Self::Stdout),
             Ok(found) if found.is_dir() => return Err(ReportError::IsDirectory { path: path.into() }),
             Ok(found) if !found.is_file() => return Ok(Self::Direct { path: path.into() }),
             Ok(_) => fs::canonicalize(path).map_err(ReportError::write(path))?,
@@ -51,6 +61,7 @@ impl Place {
     /// Whether a report could be written here now.
     pub(super) fn check(&self) -> io::Result<()> {
         match self {
+            Self::Stdout => Ok(()),
             Self::Direct { path } => Ok(access(path, Access::WRITE_OK)?),
             Self::File { destination, directory } => staged(destination, directory)?.close(),
         }
@@ -58,6 +69,7 @@ impl Place {
 
     pub(super) fn open(self) -> io::Result<Output> {
         Ok(match self {
+            Self::Stdout => Output::Stdout(BufWriter::new(tempfile::tempfile()?)),
             Self::Direct { path } => {
                 Output::Direct(BufWriter::new(OpenOptions::new().write(true).open(path)?))
             }
@@ -155,8 +167,14 @@ fn overwrite(mut file: NamedTempFile, destination: &Path) -> io::Result<()> {
 /// An open report. Dropped before it is published, a staged one leaves nothing behind.
 #[derive(Debug)]
 pub(super) enum Output {
+    /// Kept in a temporary file until it is whole.
+    Stdout(BufWriter<File>),
     Direct(BufWriter<File>),
-    Staged { file: BufWriter<NamedTempFile>, destination: PathBuf, directory: PathBuf },
+    Staged {
+        file: BufWriter<NamedTempFile>,
+        destination: PathBuf,
+        directory: PathBuf,
+    },
 }
 
 impl Output {
@@ -164,7 +182,7 @@ impl Output {
     pub(super) fn sync(mut self) -> io::Result<Self> {
         self.flush()?;
         match &self {
-            Self::Direct(_) => {}
+            Self::Stdout(_) | Self::Direct(_) => {}
             Self::Staged { file, .. } => file.get_ref().as_file().sync_all()?,
         }
         Ok(self)
@@ -173,6 +191,7 @@ impl Output {
     /// Takes the destination's place at once, so that a reader finds the old report or the new one.
     pub(super) fn publish(self) -> io::Result<()> {
         match self {
+            Self::Stdout(kept) => print(kept),
             Self::Direct(_) => Ok(()),
             Self::Staged { file, destination, directory } => {
                 let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
@@ -188,17 +207,28 @@ impl Output {
     }
 }
 
+/// Copies all that was kept to standard output. A reader that has gone away is no error.
+fn print(kept: BufWriter<File>) -> io::Result<()> {
+    let mut kept = kept.into_inner().map_err(io::IntoInnerError::into_error)?;
+    kept.rewind()?;
+    let mut stdout = io::stdout().lock();
+    match io::copy(&mut kept, &mut stdout).and_then(|_| stdout.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        printed => printed,
+    }
+}
+
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Self::Direct(file) => file.write(bytes),
+            Self::Stdout(file) | Self::Direct(file) => file.write(bytes),
             Self::Staged { file, .. } => file.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
-            Self::Direct(file) => file.flush(),
+            Self::Stdout(file) | Self::Direct(file) => file.flush(),
             Self::Staged { file, .. } => file.flush(),
         }
     }

@@ -35,9 +35,11 @@ impl FileFormat for Format {
         (Self::Prometheus, ".prom"),
     ];
 
+    const ON_STDOUT: bool = true;
+
     fn unknown(name: &Path, extensions: &str) -> String {
         match name == "-" {
-            true => "a report goes to a file; standard output holds the recap alone".to_owned(),
+            true => "a report on standard output needs its format, such as csv:-".to_owned(),
             false => format!("no known kind of report (the name must end in {extensions})"),
         }
     }
@@ -335,7 +337,7 @@ mod tests {
             }
         }
         let nowhere = check_outputs(&["-".into()]).unwrap_err().to_string();
-        assert_eq!(nowhere, "-: a report goes to a file; standard output holds the recap alone");
+        assert_eq!(nowhere, "-: a report on standard output needs its format, such as csv:-");
         assert_eq!(files(&directory), ["directory.csv", "file"]);
     }
 

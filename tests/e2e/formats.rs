@@ -336,3 +336,49 @@ fn every_format_says_the_same_of_every_outcome_and_every_failure() {
     assert_eq!(told(|run| &run.outcomes), set(Kind::Run.outcomes().iter().map(|word| word.as_str())));
     assert_eq!(told(|run| &run.failures), set(Failure::ALL.iter().map(|word| word.as_str())));
 }
+
+#[test]
+fn a_format_may_be_named_before_any_file_and_before_standard_output() {
+    let fixture = Fixture::new();
+    let run = [
+        "run",
+        "inventories/demo.csv",
+        "--sandbox",
+        "--rate",
+        "none",
+        "-o",
+        "csv:plain",
+        "-o",
+        "prom:junit:x",
+    ];
+    let outcome = fixture.run(&[&run[..], &["-o", "jsonl:-"]].concat()).exits(3);
+    let of_file = csv::Reader::from_path(fixture.path("plain")).unwrap().records().count();
+    let rows: Vec<Value> = outcome.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((of_file, rows.len()), (60, 60));
+    assert!(fixture.read("junit:x").contains("v6fleet_vms"));
+    assert!(
+        outcome.stderr.contains("Complete: 60 VMs") && !outcome.stderr.contains(" -\n"),
+        "{}",
+        outcome.stderr
+    );
+    let again = fixture.run(&["report", "--sandbox", "-o", "csv:-", "--format", "json"]).exits(0);
+    assert_eq!(again.stdout, fixture.read("plain"));
+    assert!(again.stderr.contains("\"summary\":{\"selected\":60,"), "{}", again.stderr);
+    fixture.run(&["diff", "latest", "latest", "--sandbox", "-o", "csv:x"]).exits(0);
+    assert!(fixture.path("x").exists());
+    for (files, told) in [
+        (&["csv:-", "json:-"][..], "one file"),
+        (&["csv:x", "json:x"], "one file"),
+        (&["xls:x"], "no known kind of report"),
+        (&["csv:"], "no known kind of report"),
+        (&["-"], "needs its format"),
+        (&["csv:inventories/demo.csv"], "would take its place"),
+    ] {
+        let outputs = files.iter().flat_map(|file| ["-o", file]);
+        let typed: Vec<&str> = run[..5].iter().copied().chain(outputs).collect();
+        let refused = fixture.run(&typed).exits(2);
+        assert!(refused.stderr.contains(told), "{files:?}: {}", refused.stderr);
+    }
+    let diff = fixture.run(&["diff", "latest", "latest", "--sandbox", "-o", "csv:-"]).exits(2);
+    assert!(diff.stderr.contains("a comparison is written to a file"), "{}", diff.stderr);
+}

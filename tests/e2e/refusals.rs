@@ -50,7 +50,7 @@ fn what_cannot_be_done_is_refused_before_anything_is_called() {
         (2, "no known kind of report", &["fleet.csv", "-o", "report.xlsx"]),
         (2, "does not exist", &["fleet.csv", "-o", "nosuch/report.csv"]),
         (2, "is a directory", &["fleet.csv", "-o", "is-a-dir.csv"]),
-        (2, "standard output holds the recap alone", &["fleet.csv", "-o", "-"]),
+        (2, "needs its format, such as csv:-", &["fleet.csv", "-o", "-"]),
         (2, "not a v6fleet ledger", &["fleet.csv", "--ledger", "not.db"]),
         (2, "no run \"nosuch\"", &["fleet.csv", "--only-failed=nosuch"]),
         (2, "plain http", &["fleet.csv", "--base-url", "http://cloud.hostup.se"]),
