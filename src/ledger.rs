@@ -10,6 +10,7 @@
 mod dating;
 mod engine;
 mod error;
+mod forecasts;
 mod job;
 mod location;
 mod numbers;
@@ -41,10 +42,11 @@ pub use job::{NARROWING, SANDBOX};
 pub use location::Location;
 pub use postgres::{DatabaseUrl, InvalidUrl};
 pub use protocol::{CLAIM_LIFE, Claimed, Counted, Reply, Take};
+pub(crate) use record::as_object;
 pub use record::{
-    Counts, Course, Deferred, Ending, Entry, FailureCount, Item, LastCall, LastInventory, LastKnown, Named,
-    NewRun, Overview, Pair, PendingVms, RackCounts, RackNo, Row, RunInfo, RunKey, Setback, Settled,
-    Settlement, Sighting, Since, Skipped, Summary, Tally, Unfinished,
+    ChangeCount, Counts, Course, Deferred, Ending, Entry, FailureCount, Forecasts, Item, LastCall,
+    LastInventory, LastKnown, Named, NewRun, Overview, Pair, PendingVms, RackCounts, RackNo, ReasonCount,
+    Row, RunInfo, RunKey, Setback, Settled, Settlement, Sighting, Since, Skipped, Summary, Tally, Unfinished,
 };
 pub use sqlite::beside;
 pub use sums::Sums;

@@ -4,6 +4,7 @@
 //! outcome. All outputs are written in one pass in bounded memory, and an old report stays until the new is whole.
 
 mod advice;
+mod api;
 pub mod audit;
 mod counts;
 mod csv;

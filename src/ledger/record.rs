@@ -8,8 +8,11 @@ mod vm;
 
 pub use item::{Deferred, Item, LastCall, RackNo, Setback, Settled, Settlement, Tally};
 pub use row::Row;
+pub(crate) use row::as_object;
 pub use run::{
     Course, Ending, LastInventory, NewRun, Overview, PendingVms, RunInfo, RunKey, Skipped, Unfinished,
 };
-pub use summary::{Counts, FailureCount, Named, RackCounts, Since, Summary};
+pub use summary::{
+    ChangeCount, Counts, FailureCount, Forecasts, Named, RackCounts, ReasonCount, Since, Summary,
+};
 pub use vm::{Entry, LastKnown, Pair, Sighting};

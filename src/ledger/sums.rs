@@ -6,12 +6,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::error::LedgerError;
+use super::forecasts::{EXAMPLES, ForecastSums};
 use super::record::{Counts, Course, FailureCount, RackCounts, Summary};
 use super::shared::Suspects;
 use crate::outcome::{Failure, Kind, Outcome};
-
-/// How many VMs stand for a failure.
-const EXAMPLES: usize = 3;
 
 /// What is added up of one VM.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +29,9 @@ pub struct Line<'l> {
     pub has_warnings: bool,
     /// As answered.
     pub prefix: Option<&'l str>,
+    pub next_hop: Option<&'l str>,
+    /// Of a plan.
+    pub planned_next_hop: Option<&'l str>,
 }
 
 /// What the items of a run add up to.
@@ -48,6 +49,7 @@ pub struct Sums {
     pub throttled: u64,
     /// The most frequent first.
     pub failures: Vec<FailureCount>,
+    pub(super) forecasts: ForecastSums,
     /// Prefixes that more than one VM may have been answered with.
     pub(super) suspects: Suspects,
 }
@@ -79,6 +81,7 @@ impl Sums {
         if let Some(prefix) = vm.prefix {
             self.suspects.note(prefix);
         }
+        self.add_forecast(vm);
         // What has no outcome has failed.
         let outcome = vm.outcome.unwrap_or(Outcome::Failed);
         let failure = (outcome == Outcome::Failed).then(|| vm.failure.unwrap_or(Failure::NotAttempted));
@@ -89,6 +92,20 @@ impl Sums {
         }
         if let Some(failure) = failure {
             self.add_failure(failure, vm);
+        }
+    }
+
+    fn add_forecast(&mut self, vm: &Line<'_>) {
+        match vm.outcome {
+            Some(outcome @ (Outcome::Create | Outcome::Update)) => {
+                let hops = [vm.next_hop, vm.planned_next_hop];
+                self.forecasts.add_change(vm.rack, outcome, hops, vm.vmid);
+            }
+            Some(Outcome::Blocked) => self.forecasts.add_reason(vm.error.unwrap_or_default(), vm.vmid),
+            Some(
+                Outcome::Created | Outcome::Unchanged | Outcome::Updated | Outcome::Keep | Outcome::Failed,
+            )
+            | None => {}
         }
     }
 
@@ -124,7 +141,9 @@ impl Sums {
         if self.rows != counts.settled() {
             return Err(LedgerError::Miscounted { expected: self.rows, found: counts.settled() });
         }
-        let Self { racks, pending, drifted, warned, calls, retries, throttled, failures, .. } = self;
+        let Self { racks, pending, drifted, warned, calls, retries, throttled, failures, forecasts, .. } =
+            self;
+        let forecasts = (counts.kind == Kind::Plan).then(|| forecasts.finish(&racks));
         let pending = pending.iter().sum();
         let Course { begun_at, ended_at, stopped_by, exit_code, mut warnings, calls_before, skipped } =
             course;
@@ -138,6 +157,7 @@ impl Sums {
             warnings,
             racks,
             failures,
+            forecasts,
             calls,
             retries,
             throttled,

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 
 use crate::allocation::{Change, Drift};
 use crate::ledger::Row;
-use crate::outcome::{Basis, Failure, Kind, Outcome};
+use crate::outcome::{Basis, Failure, Kind};
 use crate::text::cell;
 
 type Cell = for<'r> fn(&'r Row) -> Cow<'r, str>;
@@ -31,7 +31,7 @@ const COLUMNS: [(&str, For, Cell); 25] = [
     ("action", BOTH, |row| row.action.as_str().into()),
     ("outcome", BOTH, |row| row.outcome.as_str().into()),
     ("basis", RUN, |row| row.basis.map_or("", Basis::as_str).into()),
-    ("reason", PLAN, |row| or_empty(row.error.as_ref().filter(|_| row.outcome == Outcome::Blocked))),
+    ("reason", PLAN, |row| or_empty(row.reason())),
     ("prefix", BOTH, |row| or_empty(row.prefix.as_ref())),
     ("next_hop", BOTH, |row| or_empty(row.next_hop.as_ref())),
     ("planned_next_hop", PLAN, |row| or_empty(row.planned_next_hop.as_ref())),
@@ -43,7 +43,7 @@ const COLUMNS: [(&str, For, Cell); 25] = [
     ("failure", BOTH, |row| row.failure.map_or("", Failure::as_str).into()),
     ("may_have_applied", RUN, |row| if row.may_have_applied { "true" } else { "false" }.into()),
     ("http_status", BOTH, |row| or_empty(row.http_status.map(|status| status.to_string()))),
-    ("error", BOTH, |row| or_empty(row.error.as_ref().filter(|_| row.outcome != Outcome::Blocked))),
+    ("error", BOTH, |row| or_empty(row.mishap())),
     ("attempts", BOTH, |row| row.attempts.to_string().into()),
     // To the microsecond: it is the evidence of the pace that was kept.
     ("first_sent_at", BOTH, |row| or_empty(row.first_sent_at.map(|at| format!("{at:.6}")))),
@@ -116,11 +116,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::report::fixtures::{any_text, rows, run, with_text};
+    use crate::report::fixtures::{any_text, forecasts, rows, run, with_text};
     use crate::text::is_deceptive;
 
     fn written(rows: &[Row], label_columns: &[String]) -> String {
-        let mut report = CsvReport::begin(Vec::new(), Kind::Run, label_columns).unwrap();
+        of(Kind::Run, rows, label_columns)
+    }
+
+    fn of(kind: Kind, rows: &[Row], label_columns: &[String]) -> String {
+        let mut report = CsvReport::begin(Vec::new(), kind, label_columns).unwrap();
         for row in rows {
             report.row(row).unwrap();
         }
@@ -157,6 +161,11 @@ mod tests {
         10022,,dc1r29,allocate,failed,,,,,,,,,refused_by_api,false,200,success is false,5,2026-11-23T02:15:01.000000Z,2026-11-23T02:15:06.000Z,,,,,
         10023,,,allocate,failed,,,,,,,,,not_attempted,false,,,0,,,,,,,
         "#);
+    }
+
+    #[test]
+    fn a_plan_has_columns_of_its_own() {
+        insta::assert_snapshot!(of(Kind::Plan, &forecasts(), &[]));
     }
 
     #[test]

@@ -5,7 +5,9 @@ use serde_json::json;
 
 use crate::allocation::{Change, Drift, Field};
 use crate::inventory::InventoryFile;
-use crate::ledger::{Counts, FailureCount, RackCounts, Row, RunInfo, Summary};
+use crate::ledger::{
+    ChangeCount, Counts, FailureCount, Forecasts, RackCounts, ReasonCount, Row, RunInfo, Summary,
+};
 use crate::outcome::{Basis, Failure, Kind, Outcome};
 use crate::vm::Action;
 
@@ -27,6 +29,16 @@ pub(super) fn run() -> RunInfo {
         label_columns: vec!["owner".into(), "tier".into()],
         last_success_at: Some("2026-11-22T02:15:05Z".parse().unwrap()),
         whole_success_at: None,
+    }
+}
+
+/// A plan, of the same inventory.
+pub(super) fn plan() -> RunInfo {
+    RunInfo {
+        kind: Kind::Plan,
+        dialect: crate::dialect::Dialect::V2,
+        id: "20261123T020000Z-91c2".into(),
+        ..run()
     }
 }
 
@@ -136,6 +148,76 @@ fn failed(vmid: u64, failure: Failure) -> Row {
     }
 }
 
+/// A VM that was looked at; `planned` is set where a call would change it.
+fn seen(vmid: u64, outcome: Outcome, next_hop: Option<&str>, planned: Option<&str>) -> Row {
+    let answered = answered(vmid, outcome, Basis::None);
+    Row {
+        basis: None,
+        prefix: next_hop.and(answered.prefix),
+        status: next_hop.and(answered.status),
+        next_hop: next_hop.map(str::to_owned),
+        planned_next_hop: planned.map(str::to_owned),
+        ..answered
+    }
+}
+
+fn blocked(vmid: u64, reason: &str) -> Row {
+    Row { error: Some(reason.into()), ..seen(vmid, Outcome::Blocked, None, None) }
+}
+
+/// What a plan says: every outcome, and reasons that are alike.
+pub(super) fn forecasts() -> Vec<Row> {
+    let (old, new) = (Some("2001:db8::1"), Some("2001:db8::9"));
+    let odd =
+        Row { warnings: vec!["status is odd, not active".into()], ..seen(10104, Outcome::Keep, old, None) };
+    vec![
+        seen(10100, Outcome::Create, None, new),
+        seen(10101, Outcome::Create, None, new),
+        seen(10102, Outcome::Create, None, None),
+        seen(10103, Outcome::Update, old, new),
+        odd,
+        blocked(10105, "cools down until 2026-12-01T00:00:00Z"),
+        blocked(10106, "cools down until 2026-12-02T00:00:00Z"),
+        blocked(10107, "<b>Assign</b>\u{1b}[31m an IPv4 address first"),
+        failed(10108, Failure::NotFound),
+        failed(10109, Failure::NotAttempted),
+    ]
+}
+
+/// What the ledger would say of [`forecasts`].
+pub(super) fn plan_summary() -> Summary {
+    let named = |first: &[u64]| first.iter().map(ToString::to_string).collect();
+    let change = |outcome, now: Option<&str>, to: Option<&str>, vms, first| ChangeCount {
+        rack_id: Some("dc1r28".into()),
+        outcome,
+        next_hop: now.map(Into::into),
+        planned_next_hop: to.map(Into::into),
+        vms,
+        examples: named(first),
+    };
+    let reason =
+        |reason: &str, vms, first| ReasonCount { reason: reason.into(), vms, examples: named(first) };
+    let (old, new) = (Some("2001:db8::1"), Some("2001:db8::9"));
+    let forecasts = Forecasts {
+        would_change: vec![
+            change(Outcome::Create, None, new, 2, &[10100, 10101]),
+            change(Outcome::Create, None, None, 1, &[10102]),
+            change(Outcome::Update, old, new, 1, &[10103]),
+        ],
+        reasons: vec![
+            reason("cools down until …", 2, &[10105, 10106]),
+            reason("<b>Assign</b>\u{1b}[31m an IPv4 address first", 1, &[10107]),
+        ],
+    };
+    Summary {
+        forecasts: Some(forecasts),
+        calls: 14,
+        retries: 4,
+        throttled: 0,
+        ..of(Kind::Plan, &self::forecasts())
+    }
+}
+
 /// Every outcome, every basis and every failure.
 pub(super) fn rows() -> Vec<Row> {
     let mut rows = vec![
@@ -152,11 +234,15 @@ pub(super) fn rows() -> Vec<Row> {
 
 /// What the ledger would say of the rows.
 pub(super) fn summary(rows: &[Row]) -> Summary {
-    let (mut counts, mut racks, mut failures) = (Counts::default(), Vec::<RackCounts>::new(), Vec::new());
+    of(Kind::Run, rows)
+}
+
+fn of(kind: Kind, rows: &[Row]) -> Summary {
+    let (mut counts, mut racks, mut failures) = (Counts::none(kind), Vec::<RackCounts>::new(), Vec::new());
     for row in rows {
         counts.add_vm(row.outcome, row.failure);
         let at = racks.iter().position(|rack| rack.rack_id == row.rack_id).unwrap_or_else(|| {
-            racks.push(RackCounts { rack_id: row.rack_id.clone(), counts: Counts::default() });
+            racks.push(RackCounts { rack_id: row.rack_id.clone(), counts: Counts::none(kind) });
             racks.len() - 1
         });
         racks[at].counts.add_vm(row.outcome, row.failure);
@@ -178,6 +264,7 @@ pub(super) fn summary(rows: &[Row]) -> Summary {
         warnings: vec![],
         racks,
         failures,
+        forecasts: None,
         calls: 71,
         retries: 52,
         throttled: 3,
@@ -229,6 +316,10 @@ fn the_fixtures_show_every_outcome_basis_and_failure() {
     let rows = rows();
     for outcome in Kind::Run.outcomes() {
         assert!(rows.iter().any(|row| row.outcome == *outcome), "{outcome}");
+    }
+    let forecasts = forecasts();
+    for outcome in Kind::Plan.outcomes() {
+        assert!(forecasts.iter().any(|row| row.outcome == *outcome), "{outcome}");
     }
     for basis in Basis::ALL {
         assert!(rows.iter().any(|row| row.basis == Some(*basis)), "{basis}");

@@ -2,14 +2,18 @@
 
 use std::fmt::Write;
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::advice::MAY_HAVE_CHANGED;
+use super::api::api;
+use super::csv;
+use super::json::{self, JsonRow};
 use super::runs::moment;
-use super::{csv, json};
 use crate::allocation::{Allocation, NextHop};
+use crate::dialect::Dialect;
 use crate::ledger::{Entry, LastKnown, Row};
-use crate::outcome::Outcome;
+use crate::outcome::{Kind, Outcome};
 use crate::text::{escape, excerpt};
 use crate::vm::VmId;
 
@@ -21,18 +25,20 @@ pub fn text(vm: &VmId, known: &[LastKnown], entries: &[Entry]) -> String {
     let name = entries.iter().find_map(|entry| entry.row.name.as_deref());
     let name = name.map(|name| format!(" ({})", excerpt(name, TEXT))).unwrap_or_default();
     let mut text = format!("VM {vm}{name}\n");
-    for LastKnown { base_url, seen_at, allocation, dialect: _ } in known {
+    for LastKnown { base_url, seen_at, allocation, dialect } in known {
         let seen = seen_at.map(|at| format!(" {}", moment(at))).unwrap_or_default();
         let what = allocation.as_ref().map_or("no allocation".into(), whole);
-        let line = format!("Last seen{seen} at {base_url}: {what}");
+        let line = format!("Last seen{seen} at {}: {what}", api(base_url, *dialect));
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{}", escape(&line));
     }
-    let several = entries.iter().any(|entry| entry.base_url != entries[0].base_url);
-    for Entry { run, kind, base_url, started_at, row, dialect: _ } in entries {
+    let named = |entry: &Entry| api(&entry.base_url, entry.dialect);
+    let several = entries.iter().any(|entry| named(entry) != named(&entries[0]));
+    for entry in entries {
+        let Entry { run, kind, started_at, row, .. } = entry;
         let Row { action, outcome, .. } = row;
         let at = moment(row.settled_at.unwrap_or(*started_at));
-        let api = if several { format!(" at {base_url}") } else { String::new() };
+        let api = if several { format!(" at {}", named(entry)) } else { String::new() };
         let _ = writeln!(text, "\n{at}  {outcome}: {action}, {kind} {}", escape(&format!("{run}{api}")));
         for line in details(row) {
             let _ = writeln!(text, "    {}", excerpt(&line, TEXT));
@@ -50,12 +56,8 @@ pub(super) fn details(row: &Row) -> Vec<String> {
             None => failure.to_string(),
         });
     }
-    if row.outcome == Outcome::Blocked {
-        lines.extend(row.error.clone());
-    }
-    lines.extend(
-        row.planned_next_hop.as_ref().map(|next_hop| format!("a call would set next hop {next_hop}")),
-    );
+    lines.extend(row.reason().cloned());
+    lines.extend(planned(row));
     if row.may_have_applied {
         lines.push(format!("it {MAY_HAVE_CHANGED}"));
     }
@@ -68,6 +70,25 @@ pub(super) fn details(row: &Row) -> Vec<String> {
     lines.extend(row.drift.iter().map(|drift| format!("not as expected: {}", csv::drift(drift))));
     lines.extend(row.warnings.iter().map(|warning| format!("warning: {warning}")));
     lines
+}
+
+/// What a call would change.
+pub(super) fn planned(row: &Row) -> Option<String> {
+    let would = match row.outcome {
+        Outcome::Create => "a call would create an allocation",
+        Outcome::Update => "a call would update it",
+        _ => return None,
+    };
+    let hop = way(row.next_hop.as_deref(), row.planned_next_hop.as_deref());
+    Some(hop.map_or(would.to_owned(), |hop| format!("{would}, {hop}")))
+}
+
+/// The next hop that is planned, behind the one that there is.
+pub(super) fn way(now: Option<&str>, planned: Option<&str>) -> Option<String> {
+    match (now, planned?) {
+        (Some(now), planned) => Some(format!("next hop {now} → {planned}")),
+        (None, planned) => Some(format!("next hop {planned}")),
+    }
 }
 
 fn whole(allocation: &Allocation) -> String {
@@ -91,17 +112,35 @@ pub fn json(vm: &VmId, known: &[LastKnown], entries: &[Entry]) -> serde_json::Re
         schema: &'a str,
         vmid: &'a str,
         last_known: &'a [LastKnown],
-        runs: &'a [Entry],
+        runs: Vec<JsonEntry<'a>>,
     }
-    json::line(&Object { schema: "v6fleet.history/1", vmid: vm.as_str(), last_known: known, runs: entries })
+    let runs = entries.iter().map(JsonEntry::from).collect();
+    json::line(&Object { schema: "v6fleet.history/1", vmid: vm.as_str(), last_known: known, runs })
+}
+
+#[derive(Serialize)]
+struct JsonEntry<'a> {
+    run: &'a str,
+    kind: Kind,
+    base_url: &'a str,
+    api: Dialect,
+    started_at: Timestamp,
+    #[serde(flatten)]
+    row: JsonRow<'a>,
+}
+
+impl<'a> From<&'a Entry> for JsonEntry<'a> {
+    fn from(entry: &'a Entry) -> Self {
+        let Entry { run, kind, base_url, dialect, started_at, row } = entry;
+        let row = JsonRow::of(*kind, row);
+        Self { run, kind: *kind, base_url, api: *dialect, started_at: *started_at, row }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::allocation::tests::example;
-    use crate::dialect::Dialect;
-    use crate::outcome::Kind;
     use crate::report::fixtures::rows;
 
     fn entry(run: &str, row: Row) -> Entry {

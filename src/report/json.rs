@@ -1,12 +1,17 @@
 //! The report as one JSON object, for programs: every text exactly as it came, one VM a line.
 
+mod row;
+
 use std::io::{self, Write};
 
 use serde::Serialize;
 use serde_json::ser::Formatter;
 
 use crate::ledger::{Row, RunInfo, Summary};
+use crate::outcome::Kind;
 use crate::text::{escape_beyond_c0, written_out_in_json};
+
+pub(super) use row::JsonRow;
 
 /// What the object's `schema` says: goes up when a reader of the old form would be misled.
 pub(super) const SCHEMA: &str = "v6fleet.report/1";
@@ -15,6 +20,7 @@ pub(super) const SCHEMA: &str = "v6fleet.report/1";
 #[derive(Debug)]
 pub(super) struct JsonReport<W: Write> {
     to: W,
+    kind: Kind,
     between: &'static str,
 }
 
@@ -25,13 +31,13 @@ impl<W: Write> JsonReport<W> {
         to.write_all(b",\n\"summary\":")?;
         write(&mut to, summary)?;
         to.write_all(b",\n\"vms\":[")?;
-        Ok(Self { to, between: "\n" })
+        Ok(Self { to, kind: run.kind, between: "\n" })
     }
 
     pub(super) fn row(&mut self, row: &Row) -> io::Result<()> {
         self.to.write_all(self.between.as_bytes())?;
         self.between = ",\n";
-        write(&mut self.to, row)
+        write(&mut self.to, &JsonRow::of(self.kind, row))
     }
 
     pub(super) fn finish(mut self) -> io::Result<W> {
@@ -69,11 +75,15 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::report::fixtures::{any_text, rows, run, summary, with_text};
+    use crate::report::fixtures::{any_text, forecasts, plan, plan_summary, rows, run, summary, with_text};
     use crate::text::is_deceptive;
 
     fn written(rows: &[Row]) -> String {
-        let mut report = JsonReport::begin(Vec::new(), &run(), &summary(rows)).unwrap();
+        whole(&run(), &summary(rows), rows)
+    }
+
+    fn whole(run: &RunInfo, summary: &Summary, rows: &[Row]) -> String {
+        let mut report = JsonReport::begin(Vec::new(), run, summary).unwrap();
         for row in rows {
             report.row(row).unwrap();
         }
@@ -115,6 +125,11 @@ mod tests {
     fn a_run_without_rows_is_whole_json() {
         let read: Value = serde_json::from_str(&written(&[])).unwrap();
         assert_eq!((&read["schema"], &read["vms"]), (&SCHEMA.into(), &Value::Array(vec![])));
+    }
+
+    #[test]
+    fn a_plan_has_what_each_call_would_do_and_what_is_in_its_way() {
+        insta::assert_snapshot!(whole(&plan(), &plan_summary(), &forecasts()));
     }
 
     proptest! {

@@ -93,7 +93,7 @@ impl Body {
         Ok(match format {
             Format::Csv => Self::Csv(CsvReport::begin(output, run.kind, &run.label_columns)?.into()),
             Format::Json => Self::Json(JsonReport::begin(output, run, summary)?),
-            Format::JsonLines => Self::JsonLines(JsonLinesReport::begin(output)),
+            Format::JsonLines => Self::JsonLines(JsonLinesReport::begin(output, run.kind)),
             Format::Html => Self::Html(HtmlReport::begin(output, run, summary).into()),
             Format::Junit => Self::Junit(JunitReport::begin(output, run, summary)?),
             Format::Prometheus => {

@@ -8,6 +8,8 @@ use crate::outcome::{Basis, Failure, Outcome};
 use crate::vm::Action;
 
 /// Everything a report says of one selected VM. Texts are as they came: each format escapes for itself.
+///
+/// As JSON it is the row of a run; a plan's has a shape of its own.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Row {
     pub vmid: String,
@@ -21,7 +23,7 @@ pub struct Row {
     pub prefix: Option<String>,
     pub next_hop: Option<String>,
     /// Of a plan: the next hop that the call would set, where it would change anything.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip)]
     pub planned_next_hop: Option<String>,
     pub status: Option<String>,
     pub previous_prefix: Option<String>,
@@ -51,6 +53,22 @@ pub struct Row {
     pub labels: Vec<(String, String)>,
 }
 
-fn as_object<S: Serializer>(labels: &[(String, String)], serializer: S) -> Result<S::Ok, S::Error> {
+impl Row {
+    /// Why the VM is blocked, where it is.
+    pub fn reason(&self) -> Option<&String> {
+        self.error.as_ref().filter(|_| self.outcome == Outcome::Blocked)
+    }
+
+    /// The last failure in words.
+    pub fn mishap(&self) -> Option<&String> {
+        self.error.as_ref().filter(|_| self.outcome != Outcome::Blocked)
+    }
+}
+
+/// Labels as an object.
+pub(crate) fn as_object<S: Serializer>(
+    labels: &[(String, String)],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.collect_map(labels.iter().map(|(column, value)| (column, value)))
 }

@@ -116,6 +116,39 @@ pub struct FailureCount {
     pub error: Option<String>,
 }
 
+/// VMs of one rack of which a call would make the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ChangeCount {
+    pub rack_id: Option<String>,
+    /// `create` or `update`.
+    pub outcome: Outcome,
+    /// As it is now.
+    pub next_hop: Option<String>,
+    pub planned_next_hop: Option<String>,
+    pub vms: u64,
+    /// The first few VMs, in inventory order.
+    pub examples: Vec<String>,
+}
+
+/// VMs that are blocked for one reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ReasonCount {
+    /// `…` stands for words, such as moments and numbers, in which the VMs' reasons differ.
+    pub reason: String,
+    pub vms: u64,
+    /// The first few VMs, in inventory order.
+    pub examples: Vec<String>,
+}
+
+/// What a plan's VMs add up to beside their outcomes. Of very many kinds the first are here: the counts tell the others.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Forecasts {
+    /// In the order of the racks.
+    pub would_change: Vec<ChangeCount>,
+    /// The most frequent first.
+    pub reasons: Vec<ReasonCount>,
+}
+
 /// What a run's rows add up to.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Summary {
@@ -131,6 +164,9 @@ pub struct Summary {
     pub warnings: Vec<String>,
     pub racks: Vec<RackCounts>,
     pub failures: Vec<FailureCount>,
+    /// Of a plan.
+    #[serde(flatten)]
+    pub forecasts: Option<Forecasts>,
     /// Calls sent, all of them.
     pub calls: u64,
     /// Calls beyond each VM's first, 429s aside.

@@ -19,15 +19,13 @@ pub struct Sighting {
 }
 
 /// What one run says of a VM.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
     pub run: String,
     pub kind: Kind,
     pub base_url: String,
-    #[serde(rename = "api")]
     pub dialect: Dialect,
     pub started_at: Timestamp,
-    #[serde(flatten)]
     pub row: Row,
 }
 

@@ -30,7 +30,7 @@ const ROWS: usize = 27;
 
 /// What [`line`] reads of an item.
 const LINE: &str = "rack, vmid, outcome, failure, error, may_have_applied, in_flight, attempts, throttled,
-    drift IS NOT NULL, warnings IS NOT NULL, prefix";
+    drift IS NOT NULL, warnings IS NOT NULL, prefix, next_hop, planned_next_hop";
 
 /// What stands in an event for a previous text that was answered again.
 pub(super) const SAME: &str = "";
@@ -248,6 +248,8 @@ fn line<'r>(item: &'r SqlRow<'_>, kind: Kind) -> Result<Line<'r>, Error> {
         has_drift: item.get(9)?,
         has_warnings: item.get(10)?,
         prefix: text(11)?,
+        next_hop: text(12)?,
+        planned_next_hop: text(13)?,
     })
 }
 
