@@ -301,7 +301,8 @@ fn row(item: &SqlRow, kind: Kind) -> Result<Row, Error> {
 /// What [`line`] reads of an item, behind its number; the error is the fifth.
 const LINE: &str =
     "i.rack, i.vmid, p.outcome, p.failure, p.error, p.may_have_applied, p.attempts, p.throttled,
-    p.drift IS NOT NULL, p.warnings IS NOT NULL, p.prefix, (p.claimed_at IS NOT NULL AND p.outcome IS NULL)";
+    p.drift IS NOT NULL, p.warnings IS NOT NULL, p.prefix, (p.claimed_at IS NOT NULL AND p.outcome IS NULL),
+    p.next_hop, p.planned_next_hop";
 
 fn line(item: &SqlRow, kind: Kind) -> Result<Line<'_>, Error> {
     Ok(Line {
@@ -317,6 +318,8 @@ fn line(item: &SqlRow, kind: Kind) -> Result<Line<'_>, Error> {
         has_drift: item.try_get(9)?,
         has_warnings: item.try_get(10)?,
         prefix: item.try_get(11)?,
+        next_hop: item.try_get(13)?,
+        planned_next_hop: item.try_get(14)?,
     })
 }
 
