@@ -79,6 +79,7 @@ fn a_database_that_crashes_in_mid_run_loses_nothing_that_was_settled() {
         outcome.assert_in_stderr("go on: v6fleet resume ");
         let refused = fixture.run(&RUN).exits(2);
         refused.assert_in_stderr("the database cannot be reached");
+        assert_eq!(refused.stderr.matches("error connecting to server").count(), 1, "{}", refused.stderr);
         fixture.database().start_again();
     }
     let before = settled(&fixture);

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tokio_postgres::Config;
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -38,12 +39,10 @@ const VARIABLES: [(&str, &str); 14] = [
 const USER: [&str; 3] = ["PGUSER", "USER", "LOGNAME"];
 
 /// What is handed on as it is said.
-const HANDED_ON: [&str; 9] = [
+const HANDED_ON: [&str; 7] = [
     "channel_binding",
     "hostaddr",
     "keepalives",
-    "keepalives_idle",
-    "keepalives_interval",
     "load_balance_hosts",
     "options",
     "sslnegotiation",
@@ -58,6 +57,15 @@ const PORT: &str = "5432";
 
 /// Seconds after which a host that does not answer is given up.
 const CONNECT_TIMEOUT: &str = "10";
+
+/// Seconds after which a connection on which nothing comes is asked whether it is still there, and then asked again.
+const KEEPALIVES: [(&str, &str); 2] = [("keepalives_idle", "30"), ("keepalives_interval", "10")];
+
+/// So many times.
+const KEEPALIVE_RETRIES: u32 = 3;
+
+/// How long what was sent may stay unacknowledged: the system itself would wait for a quarter of an hour.
+const UNACKNOWLEDGED: Duration = Duration::from_mins(1);
 
 /// How a database is reached.
 #[derive(Clone)]
@@ -101,6 +109,7 @@ impl Settings {
         let trust = |error| Unfit::Trust { path: roots.clone().unwrap_or_default(), error };
         let tls = tls::connector(mode, roots.as_deref()).map_err(trust)?;
         let mut config: Config = said.conninfo(mode).parse()?;
+        config.keepalives_retries(KEEPALIVE_RETRIES).tcp_user_timeout(UNACKNOWLEDGED);
         if let Some(password) = said.password() {
             config.password(password);
         }
@@ -200,7 +209,9 @@ impl Said<'_> {
             ("application_name", Some(application)),
             ("connect_timeout", Some(timeout)),
         ];
-        let all = own.into_iter().chain(HANDED_ON.map(|key| (key, self.of(key))));
+        let alive =
+            KEEPALIVES.map(|(key, usual)| (key, Some(self.of(key).unwrap_or_else(|| usual.to_owned()))));
+        let all = own.into_iter().chain(alive).chain(HANDED_ON.map(|key| (key, self.of(key))));
         all.filter_map(|(key, value)| Some(format!("{key}={} ", quoted(&value?)))).collect()
     }
 
@@ -298,6 +309,8 @@ mod tests {
         assert_eq!(ports("postgres://a:1,b/d"), [1, 5432]);
         assert_eq!(ports("postgres://a,b/d"), [5432, 5432]);
         assert_eq!(alone.get_application_name(), Some("v6fleet"));
+        let idle = |typed| config(typed, &[]).get_keepalives_idle().as_secs();
+        assert_eq!([idle("postgres://a/d"), idle("postgres://a/d?keepalives_idle=7")], [30, 7]);
     }
 
     #[test]

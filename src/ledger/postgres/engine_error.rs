@@ -19,8 +19,9 @@ pub(super) fn engine_error(name: &Path) -> impl Fn(Error) -> LedgerError + Copy 
     move |error| match not_there(&error) {
         Some(position) => LedgerError::SettledTwice(position),
         None => {
-            let path = name.to_owned();
-            LedgerError::Engine { path, words: in_words(&error), error: error.into() }
+            let words = in_words(&error);
+            // They have all causes in them: whoever tells an error's causes would tell each twice.
+            LedgerError::Engine { path: name.to_owned(), error: words.clone().into(), words }
         }
     }
 }
