@@ -51,7 +51,7 @@ pub(crate) use monitor::MonitorSettings;
 pub(crate) use report::ReportSettings;
 pub(crate) use reporting::ReportingSettings;
 pub(crate) use resume::{ResumeRequest, ResumeSettings};
-pub(crate) use run::RunSettings;
+pub(crate) use run::{OnlyPlanned, RunSettings};
 pub(crate) use runs::{RunsSettings, Show};
 pub(crate) use sandbox::SandboxSettings;
 pub(crate) use setting::Setting;

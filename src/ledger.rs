@@ -34,6 +34,7 @@ use jiff::Timestamp;
 
 use crate::clock;
 use crate::difference::Difference;
+use crate::outcome::Kind;
 use crate::stop::Stop;
 
 pub use engine::{Draft, Engine};
@@ -136,6 +137,18 @@ impl Ledger {
         })?;
         let complete = stopped_by.is_none() && summary.pending == 0;
         Ok(Summary { complete, stopped_by, ..summary })
+    }
+
+    /// The run of that kind whose id starts with what was typed, or the newest one of it for `latest`.
+    pub fn find_run_of(&self, kind: Kind, typed: &str) -> Result<RunKey, LedgerError> {
+        if typed == "latest" {
+            return self.newest(kind)?.ok_or(LedgerError::NoneOfKind(kind));
+        }
+        let run = self.find_run(typed)?;
+        match self.overview(&run)?.kind {
+            found if found == kind => Ok(run),
+            found => Err(LedgerError::OfOtherKind { run: run.id, found, wanted: kind }),
+        }
     }
 
     /// Adds up a run's rows, as they are now.

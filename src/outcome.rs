@@ -45,6 +45,11 @@ impl Outcome {
     pub fn is_change(self) -> bool {
         matches!(self, Self::Created | Self::Updated)
     }
+
+    /// Whether a call would make it another one.
+    pub fn would_change(self) -> bool {
+        matches!(self, Self::Create | Self::Update)
+    }
 }
 
 words! {

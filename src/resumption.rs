@@ -29,13 +29,23 @@ impl Resumption {
     pub fn of(stopped_by: Option<Stop>, then: Origin<'_>, now: Origin<'_>) -> Self {
         match stopped_by {
             Some(stop) if stop.is_brake() => Self::Braked(stop),
-            _ if then.sums().eq(now.sums()) && then.reading().eq(now.reading()) => Self::GoOn,
+            _ if then.has_contents_of(now) && then.is_read_as(now) => Self::GoOn,
             _ => Self::Anew,
         }
     }
 }
 
 impl<'a> Origin<'a> {
+    /// Whether the same is in the files, whatever they are called.
+    pub fn has_contents_of(self, other: Origin<'_>) -> bool {
+        self.sums().eq(other.sums())
+    }
+
+    /// Whether the same VMs would be found in them.
+    pub fn is_read_as(self, other: Origin<'_>) -> bool {
+        self.reading().eq(other.reading())
+    }
+
     fn sums(self) -> impl Iterator<Item = &'a str> {
         self.files.iter().map(|file| file.sha256.as_str())
     }

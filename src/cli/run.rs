@@ -24,7 +24,8 @@ use crate::vm::Action;
     v6fleet run inventories/demo.csv --sandbox            a rehearsal: no key, no network\n  \
     v6fleet run fleet.csv --action allocate --dry-run     what would be called, and for how long\n  \
     v6fleet run fleet.csv --action allocate               nightly\n  \
-    v6fleet run fleet.csv --action refresh_next_hop --rack dc1r28 --canary 5\n                                                        after a maintenance of one rack\n\n\
+    v6fleet run fleet.csv --action refresh_next_hop --rack dc1r28 --canary 5\n                                                        after a maintenance of one rack\n  \
+    v6fleet run fleet.csv --api v2 --action allocate --only-planned\n                                                        what the latest plan said would change\n\n\
     Every option is also an environment variable (V6FLEET_RATE=20/s) and a key of the configuration\n\
     file (rate = \"20/s\"): flag, then environment, then file, then default. The API key comes from\n\
     --api-key-file, else $CREDENTIALS_DIRECTORY/api-key, else HOSTUP_API_KEY.\n\n\
@@ -43,6 +44,16 @@ pub struct RunArgs {
     /// Stop when more VMs than this were created or updated [default: none]
     #[arg(long, value_name = "N|P%", help_heading = BRAKES)]
     pub max_changed: Option<Threshold>,
+
+    /// VMs that a plan said would change (with =, RUN is the plan's id) [default RUN: the latest plan]
+    #[arg(long, value_name = "RUN", num_args = 0..=1, require_equals = true, default_missing_value = "latest")]
+    #[arg(help_heading = SELECTION)]
+    pub only_planned: Option<String>,
+
+    /// Oldest plan that --only-planned goes by, from its start
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = positive)]
+    #[arg(help_heading = SELECTION)]
+    pub max_plan_age: Duration,
 }
 
 /// Look at every selected VM, and report what a run would change; change nothing
@@ -54,7 +65,8 @@ pub struct RunArgs {
 #[command(after_help = "Examples:\n  \
     v6fleet plan inventories/demo-v2.csv --api v2 --sandbox     a rehearsal: no key, no network\n  \
     v6fleet plan fleet.csv --api v2 --action allocate           who would get a prefix\n  \
-    v6fleet plan fleet.csv --api v2 --action refresh_next_hop   whose next hop would move\n\n\
+    v6fleet plan fleet.csv --api v2 --action refresh_next_hop   whose next hop would move\n  \
+    v6fleet run fleet.csv --api v2 --action refresh_next_hop --only-planned\n                                                              these, and no others\n\n\
     Exit codes: those of run; with --detailed-exitcode 10 where something would change, 3 where a VM is\n\
     blocked or failed.")]
 pub struct PlanArgs {

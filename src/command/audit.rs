@@ -9,8 +9,9 @@ use tracing::warn;
 
 use super::failure::{Failure, Refusal};
 use super::ledger::view;
+use super::past::Past;
 use super::spared::Spared;
-use super::staging::{Past, Selected, Stage, Staged, Wanted, stage};
+use super::staging::{Selected, Stage, Staged, Wanted, stage};
 use crate::allocation::Expected;
 use crate::audit::{Census, Fleet, Standard, examine, missing};
 use crate::config::AuditSettings;
@@ -80,13 +81,7 @@ impl<'a> Auditing<'a> {
         let inventory = &settings.inventory;
         let selection = inventory.selection.read().map_err(Refusal::from)?;
         let wanted = Wanted { inventory, selection: &selection, action: None, needs_rack: false };
-        let past = Past {
-            ledger: Some(self.ledger),
-            base_url: self.base_url,
-            dialect: self.dialect,
-            only_failed: None,
-            shrink: None,
-        };
+        let past = Past::of(Some(self.ledger), self.base_url, self.dialect);
         let staged = stage(&wanted, &past, &mut Inputs::default(), &mut self)?;
         self.examine_batch()?;
         let Staged { reading, selected, skipped, shown, mut warnings } = staged;

@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 use super::exit;
 use super::failure::{Broken, Failure, Refusal};
 use super::job::{Course, course, job};
-use super::staging::{Past, Selected, Stage, Staged, Wanted, guard, stage};
+use super::past::Past;
+use super::planned::Planned;
+use super::staging::{Selected, Stage, Staged, Wanted, stage};
 use super::stdout::print;
 use crate::config::{Form, RunSettings};
 use crate::inventory::{Inputs, InvalidRow, Vm};
@@ -30,6 +32,7 @@ struct Prospect<'a> {
     course: Course,
     selected: u64,
     skipped: u64,
+    planned: Option<Planned>,
     racks: Racks,
     warnings: Vec<String>,
 }
@@ -87,7 +90,7 @@ impl<'a> Prospect<'a> {
         let rack = |PendingVms { rack_id, vms, known }| (rack_id, Rack { selected: vms, known });
         let racks = racks.into_iter().map(rack).collect();
         let (selected, course) = (unfinished.pending, Course::GoOn(unfinished));
-        Ok(Self { settings, job, course, selected, skipped: 0, racks, warnings: Vec::new() })
+        Ok(Self { settings, job, course, selected, skipped: 0, planned: None, racks, warnings: Vec::new() })
     }
 
     fn of_new(
@@ -98,17 +101,13 @@ impl<'a> Prospect<'a> {
         wanted: &Wanted<'_>,
         inputs: &mut Inputs,
     ) -> Result<Self, Failure> {
-        let only_failed = match (ledger, &settings.only_failed) {
-            (Some(ledger), Some(run)) => Some(ledger.find_run(run)?),
-            (None, Some(run)) => return Err(LedgerError::UnknownRun(run.clone()).into()),
-            (_, None) => None,
-        };
-        let shrink = guard(settings.max_shrink, ledger, job)?;
-        let past = Past { ledger, base_url: &job.base_url, dialect: job.dialect, only_failed, shrink };
+        let past = Past::of_run::<Failure>(ledger, job, settings, inputs)?;
         let mut counting = Counting { past: &past, racks: BTreeMap::new() };
         let Staged { selected, skipped, warnings, .. } = stage(wanted, &past, inputs, &mut counting)?;
         let warnings = course.warning().into_iter().chain(warnings).collect();
-        Ok(Self { settings, job, course, selected, skipped, racks: counting.racks, warnings })
+        let racks = counting.racks;
+        let planned = past.only_planned;
+        Ok(Self { settings, job, course, selected, skipped, planned, racks, warnings })
     }
 }
 
@@ -132,7 +131,8 @@ impl Stage for Counting<'_> {
     fn select(&mut self, selected: &Selected<'_>) -> Result<(), Failure> {
         let known = match self.past.ledger {
             Some(ledger) => {
-                ledger.last_rack(self.past.base_url, self.past.dialect, &selected.vm.id)?.is_some()
+                let last = ledger.sighting(self.past.base_url, self.past.dialect, &selected.vm.id)?;
+                last.is_some_and(|last| last.allocation.is_some())
             }
             None => false,
         };
@@ -157,7 +157,7 @@ impl Prospect<'_> {
     }
 
     fn text(&self) -> String {
-        let Self { settings, job, course, selected, skipped, racks, warnings } = self;
+        let Self { settings, job, course, selected, skipped, planned, warnings, racks: _ } = self;
         let mut out = format!("{NOTHING_CALLED}\n\n");
         if settings.resume {
             out.extend([&*resumed(course), "\n"]);
@@ -167,16 +167,11 @@ impl Prospect<'_> {
         let which = if matches!(course, Course::GoOn(_)) { "left" } else { "selected" };
         // Writing to a String cannot fail.
         let _ = writeln!(out, "{vms} {which} for {action} at {}", job.base_url);
-        let names = racks.keys().take(RACKS).map(|rack| rack_name(rack.as_deref()));
-        let width = names.map(|name| name.chars().count()).max().unwrap_or_default();
-        for (rack, Rack { selected, known }) in racks.iter().take(RACKS) {
-            let unseen = selected - known;
-            let rack = rack_name(rack.as_deref());
-            let _ = writeln!(out, "  {rack:width$}  {selected:>9}  ({known} seen before, {unseen} never)");
+        if let Some(Planned { run, changes }) = planned {
+            let vms = counted(*changes, "VM", "VMs");
+            let _ = writeln!(out, "Only what plan {} said would change: {vms}.", run.id);
         }
-        if racks.len() > RACKS {
-            let _ = writeln!(out, "  and {} more racks", racks.len() - RACKS);
-        }
+        self.list_racks(&mut out);
         match self.at_least() {
             Some(seconds) => {
                 let _ =
@@ -194,6 +189,20 @@ impl Prospect<'_> {
         out
     }
 
+    fn list_racks(&self, out: &mut String) {
+        let racks = &self.racks;
+        let names = racks.keys().take(RACKS).map(|rack| rack_name(rack.as_deref()));
+        let width = names.map(|name| name.chars().count()).max().unwrap_or_default();
+        for (rack, Rack { selected, known }) in racks.iter().take(RACKS) {
+            let unseen = selected - known;
+            let rack = rack_name(rack.as_deref());
+            let _ = writeln!(out, "  {rack:width$}  {selected:>9}  ({known} seen before, {unseen} never)");
+        }
+        if racks.len() > RACKS {
+            let _ = writeln!(out, "  and {} more racks", racks.len() - RACKS);
+        }
+    }
+
     fn json(&self) -> String {
         let racks = self.racks.iter().map(
             |(rack, Rack { selected, known })| json!({"rack_id": rack, "selected": selected, "known": known}),
@@ -204,6 +213,7 @@ impl Prospect<'_> {
             "action": self.job.action,
             "selected": self.selected,
             "skipped": self.skipped,
+            "plan": self.planned.as_ref().map(|plan| &plan.run.id),
             "racks": racks.collect::<Vec<_>>(),
             "at_least_s": self.at_least(),
             "warnings": self.warnings,

@@ -139,6 +139,8 @@ impl From<LedgerError> for Failure {
             | LedgerError::UnfitFileSystem { .. }
             | LedgerError::Unusable { .. }
             | LedgerError::UnknownRun(_)
+            | LedgerError::NoneOfKind(_)
+            | LedgerError::OfOtherKind { .. }
             | LedgerError::AmbiguousRun(_)
             | LedgerError::Mixed { .. } => Self::Refused(error.into()),
             LedgerError::Io { .. }

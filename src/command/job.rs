@@ -1,17 +1,17 @@
 //! The job that `run` was typed for, and what `--resume` makes of its last run.
 
-use std::ffi::OsString;
 use std::path::Path;
 
 use serde_json::{Map, Value};
 
 use super::failure::Refusal;
+use super::retyped::without_resume;
 use crate::config::RunSettings;
 use crate::inventory::{Inputs, InventoryError, Selection, identity};
 use crate::ledger::{Ledger, LedgerError, NewRun, SANDBOX, Unfinished};
 use crate::resumption::{Origin, Resumption};
 use crate::stop::Stop;
-use crate::text::{counted, quoted};
+use crate::text::counted;
 
 /// The job, as it is known before its inventory is read.
 pub(super) fn job(settings: &RunSettings, selection: &Selection, fingerprint: Option<&str>) -> NewRun {
@@ -100,57 +100,11 @@ fn braked(last: &Unfinished, stop: Stop, settings: &RunSettings) -> Refusal {
     Refusal::braked(error)
 }
 
-/// The options whose values may be secret: where one was typed, the command does without.
-const SECRETS: [&str; 2] = ["--ping-url", "--proxy"];
-
-/// The command that was typed, without `--resume` and what else a person would not type again.
-fn without_resume(typed: &[OsString]) -> String {
-    let mut words = vec!["v6fleet".to_owned()];
-    let mut by_flag = false;
-    let mut typed = typed.iter().skip(1).map(|word| word.to_string_lossy());
-    while let Some(word) = typed.next() {
-        let (option, value) =
-            word.split_once('=').map_or((&*word, None), |(option, value)| (option, Some(value)));
-        match option {
-            "--resume" => by_flag = true,
-            "--dry-run" => {}
-            option if SECRETS.contains(&option) => {
-                if value.is_none() {
-                    typed.next();
-                }
-            }
-            _ => words.push(quoted(&word)),
-        }
-    }
-    // In the environment or a configuration file, it is switched off by a variable alone.
-    if !by_flag {
-        words.insert(0, "V6FLEET_RESUME=0".to_owned());
-    }
-    words.join(" ")
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
-
-    #[test]
-    fn the_same_command_without_resume_is_what_was_typed_but_for_secrets() {
-        for (typed, expected) in [
-            ("run a.csv --resume --max-changed 10", "v6fleet run a.csv --max-changed 10"),
-            ("run --dry-run a.csv --resume -q", "v6fleet run a.csv -q"),
-            ("run a.csv --rack dc1*", "V6FLEET_RESUME=0 v6fleet run a.csv --rack 'dc1*'"),
-            (
-                "run --proxy http://u:p@h --resume --ping-url=https://h/secret a.csv --only-failed=2026",
-                "v6fleet run a.csv --only-failed=2026",
-            ),
-        ] {
-            let typed: Vec<OsString> =
-                std::iter::once("/usr/bin/v6fleet").chain(typed.split(' ')).map(OsString::from).collect();
-            assert_eq!(without_resume(&typed), expected);
-        }
-    }
 
     #[test]
     fn a_file_of_ids_is_known_by_its_absolute_path() {

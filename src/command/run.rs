@@ -9,9 +9,11 @@ use super::execution::{Ended, Execution, Plan};
 use super::failure::{Failure, Refusal};
 use super::job::{Course, course, job};
 use super::outputs;
+use super::past::Past;
+use super::planned::Planned;
 use super::rehearsal::{Callee, Played, world};
 use super::spared::Spared;
-use super::staging::{Past, Selected, Stage, Staged, Wanted, guard, stage};
+use super::staging::{Selected, Stage, Staged, Wanted, stage};
 use crate::config::RunSettings;
 use crate::inventory::{Inputs, InvalidRow, Selection, Vm};
 use crate::ledger::{Draft, Ledger, NewRun, RunKey};
@@ -69,10 +71,10 @@ impl Beginning<'_> {
         let Self { settings, job, selection, access, warning } = self;
         let world_file = settings.api.world.as_deref();
         let world = settings.ledger.sandbox.then(|| world(world_file)).transpose()?;
-        let only_failed = settings.only_failed.as_deref().map(|run| ledger.find_run(run)).transpose()?;
-        let shrink = guard(settings.max_shrink, Some(ledger), job)?;
-        let past =
-            Past { ledger: Some(ledger), base_url: &job.base_url, dialect: job.dialect, only_failed, shrink };
+        let past = Past::of_run::<Refusal>(Some(ledger), job, settings, inputs)?;
+        if let Some(Planned { run, changes }) = &past.only_planned {
+            info!(plan = run.id, changes, "only what a plan said would change");
+        }
         let draft = ledger.draft(job)?;
         let mut recording =
             Recording { draft, action: settings.action, world, takes_in: world_file.is_none() };

@@ -3,12 +3,10 @@
 use std::path::PathBuf;
 
 use super::failure::Refusal;
+use super::past::Past;
 use crate::config::{InventorySettings, RunSettings};
-use crate::dialect::Dialect;
 use crate::inventory::{Event, Inputs, InvalidRow, InventoryError, Reading, Selection, Unmatched, Vm, read};
-use crate::ledger::{LastInventory, Ledger, LedgerError, NewRun, RunKey};
-use crate::outcome::Outcome;
-use crate::shrink::{Guard, Share};
+use crate::ledger::LedgerError;
 use crate::text::{counted, escape, escape_path};
 use crate::vm::Action;
 
@@ -60,40 +58,6 @@ pub(super) struct Staged {
     pub(super) warnings: Vec<String>,
 }
 
-/// What earlier runs have to say.
-pub(super) struct Past<'a> {
-    /// `None` where there is no ledger yet.
-    pub(super) ledger: Option<&'a Ledger>,
-    pub(super) base_url: &'a str,
-    pub(super) dialect: Dialect,
-    pub(super) only_failed: Option<RunKey>,
-    pub(super) shrink: Option<Guard>,
-}
-
-impl Past<'_> {
-    fn last_rack(&self, vm: &Vm) -> Result<Option<String>, LedgerError> {
-        self.ledger.map_or(Ok(None), |ledger| ledger.last_rack(self.base_url, self.dialect, &vm.id))
-    }
-
-    fn admits(&self, vm: &Vm) -> Result<bool, LedgerError> {
-        match (&self.only_failed, self.ledger) {
-            (Some(run), Some(ledger)) => Ok(ledger.outcome_in(run, &vm.id)? == Some(Outcome::Failed)),
-            _ => Ok(true),
-        }
-    }
-}
-
-/// What `--max-shrink` asks of the inventory, where it was run before.
-pub(super) fn guard(
-    most: Option<Share>,
-    ledger: Option<&Ledger>,
-    job: &NewRun,
-) -> Result<Option<Guard>, LedgerError> {
-    let (Some(most), Some(ledger)) = (most, ledger) else { return Ok(None) };
-    let last = ledger.last_inventory(job)?;
-    Ok(last.map(|LastInventory { run, vms }| Guard { most, run, vms }))
-}
-
 /// Reads an inventory onto a stage. With an invalid row and no `--skip-invalid`, too few VMs, or nothing
 /// selected, it ends in an error.
 pub(super) fn stage<S: Stage>(
@@ -129,7 +93,7 @@ fn staged(
     }
     let warnings = [warnings(&tally, &reading, unmatched), unmatched.warnings(&reading)].concat();
     if tally.selected == 0 {
-        let nothing = "nothing selected: no VM of the inventory matches; nothing was called".to_owned();
+        let nothing = format!("nothing selected: {}; nothing was called", past.why_nothing());
         let lines: Vec<String> = std::iter::once(nothing).chain(warnings).collect();
         return Err(Refusal::nothing(lines.join("\n")));
     }

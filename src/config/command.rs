@@ -8,7 +8,7 @@ use super::layers::{Layers, Parsed};
 use super::listing::ListingSettings;
 use super::report::ReportSettings;
 use super::resume::ResumeRequest;
-use super::run::RunSettings;
+use super::run::{OfRun, OnlyPlanned, RunSettings};
 use super::runs::RunsSettings;
 use super::sandbox::SandboxSettings;
 use super::showing::Showing;
@@ -39,14 +39,15 @@ impl Command {
         let Parsed { cli: Cli { common, command }, in_force } = parsed;
         Ok(match command {
             cli::Command::Run(typed) => {
-                let RunArgs { job, dry_run: is_dry, max_changed } = *typed;
-                let settings =
-                    RunSettings::of(&common, Kind::Run, job, max_changed, &in_force, layers)?.into();
+                let RunArgs { job, dry_run: is_dry, max_changed, only_planned, max_plan_age } = *typed;
+                let only_planned = only_planned.map(|run| OnlyPlanned { run, max_age: max_plan_age });
+                let of_run = OfRun { max_changed, only_planned };
+                let settings = RunSettings::of(&common, Kind::Run, job, of_run, &in_force, layers)?.into();
                 if is_dry { Self::DryRun(settings) } else { Self::Run(settings) }
             }
-            cli::Command::Plan(typed) => {
-                Self::Run(RunSettings::of(&common, Kind::Plan, typed.job, None, &in_force, layers)?.into())
-            }
+            cli::Command::Plan(typed) => Self::Run(
+                RunSettings::of(&common, Kind::Plan, typed.job, OfRun::default(), &in_force, layers)?.into(),
+            ),
             cli::Command::Resume(typed) => Self::Resume(ResumeRequest::of(&common, *typed, layers)?.into()),
             cli::Command::Inventory(typed) => Self::Inventory(ListingSettings::of(&common, *typed)?.into()),
             cli::Command::Report(typed) => Self::Report(ReportSettings::of(&common, typed)?),

@@ -52,7 +52,7 @@ pub(crate) enum ConfigError {
     #[error("not a resume")]
     NotAResume,
     #[error(
-        "nothing of a VM can be seen without a call in the API's {0}: a plan needs --api v2, and the ids of v2"
+        "the API's {0} cannot be looked at: plan, --only-planned and audit --live need --api v2, and the ids of v2"
     )]
     NothingToSee(Dialect),
     #[error("--limit-burst is for --limit-kind token-bucket only")]

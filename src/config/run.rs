@@ -38,6 +38,7 @@ pub(crate) struct RunSettings {
     pub(crate) max_shrink: Option<Share>,
     /// The run whose failed VMs are meant.
     pub(crate) only_failed: Option<String>,
+    pub(crate) only_planned: Option<OnlyPlanned>,
     pub(crate) calls: CallSettings,
     pub(crate) reports: ReportingSettings,
     /// The options in force, by name, as the run records them.
@@ -46,18 +47,34 @@ pub(crate) struct RunSettings {
     pub(crate) typed: Vec<OsString>,
 }
 
+/// The plan whose changes are meant.
+#[derive(Debug)]
+pub(crate) struct OnlyPlanned {
+    pub(crate) run: String,
+    /// Since it began.
+    pub(crate) max_age: Duration,
+}
+
+/// What is typed of a run alone.
+#[derive(Debug, Default)]
+pub(super) struct OfRun {
+    pub(super) max_changed: Option<Threshold>,
+    pub(super) only_planned: Option<OnlyPlanned>,
+}
+
 impl RunSettings {
     pub(super) fn of(
         common: &CommonArgs,
         kind: Kind,
         typed: JobArgs,
-        max_changed: Option<Threshold>,
+        of_run: OfRun,
         in_force: &[Setting],
         layers: Layers,
     ) -> Result<Self, ConfigError> {
         let JobArgs { inventory, action, inventory_options, selection, calling, .. } = &typed;
+        let OfRun { max_changed, only_planned } = of_run;
         let dialect = typed.endpoint.api;
-        if kind == Kind::Plan && !dialect.can_look() {
+        if (kind == Kind::Plan || only_planned.is_some()) && !dialect.can_look() {
             return Err(ConfigError::NothingToSee(dialect));
         }
         Ok(Self {
@@ -82,6 +99,7 @@ impl RunSettings {
             base_url: typed.endpoint.base_url,
             dialect,
             only_failed: typed.only_failed,
+            only_planned,
         })
     }
 }

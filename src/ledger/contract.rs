@@ -115,8 +115,9 @@ macro_rules! held {
 }
 
 use plans::{
-    a_plan_is_another_job_than_the_run_of_the_same_files, what_a_dead_plan_left_claimed_has_done_nothing,
-    what_a_plan_has_seen_is_what_was_before_the_run_after_it,
+    a_plan_is_another_job_than_the_run_of_the_same_files,
+    the_newest_run_of_a_kind_is_not_hidden_by_one_of_the_other,
+    what_a_dead_plan_left_claimed_has_done_nothing, what_a_plan_has_seen_is_what_was_before_the_run_after_it,
     what_a_plan_sees_while_an_answer_is_lost_does_not_tell_what_the_call_did,
 };
 
@@ -149,6 +150,7 @@ held! {
     what_a_plan_sees_while_an_answer_is_lost_does_not_tell_what_the_call_did,
     what_a_dead_plan_left_claimed_has_done_nothing,
     a_plan_is_another_job_than_the_run_of_the_same_files,
+    the_newest_run_of_a_kind_is_not_hidden_by_one_of_the_other,
 }
 
 pub(super) fn vm(id: &str, rack: Option<&str>) -> Vm {
@@ -229,6 +231,7 @@ fn a_draft_that_is_dropped_leaves_nothing_behind<P: Place>() {
     let run = begin(&ledger, &[None]);
     assert_eq!(ledger.find_run("latest").unwrap(), run);
     assert_eq!(ledger.find_run(&run.id[..9]).unwrap(), run);
+    assert_eq!(ledger.newest(Kind::Plan).unwrap(), None);
 }
 
 fn racks_are_claimed_in_inventory_order_and_each_vm_once<P: Place>() {

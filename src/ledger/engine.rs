@@ -21,7 +21,7 @@ use super::sums::Sums;
 use crate::allocation::Allocation;
 use crate::dialect::Dialect;
 use crate::inventory::{InventoryFile, Reading, Vm};
-use crate::outcome::Outcome;
+use crate::outcome::{Kind, Outcome};
 use crate::vm::{Action, VmId};
 
 /// Shown one thing after the other, until it has had enough.
@@ -113,6 +113,8 @@ pub trait Book: Send {
 pub trait Runs {
     /// The run whose id starts with what was typed, or the newest one for `latest`.
     fn find_run(&self, typed: &str) -> Result<RunKey, LedgerError>;
+    /// The newest run of that kind.
+    fn newest(&self, kind: Kind) -> Result<Option<RunKey>, LedgerError>;
     /// What a run is, whatever has become of it.
     fn run_info(&self, run: &RunKey) -> Result<RunInfo, LedgerError>;
     /// How a run went, beside what came of its VMs.

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 
+use crate::outcome::Kind;
 use crate::text::escape_path;
 
 /// Why a ledger cannot be used, or not any longer.
@@ -48,6 +49,10 @@ pub enum LedgerError {
     },
     #[error("no run {0:?} in the ledger")]
     UnknownRun(String),
+    #[error("no {kind} in the ledger", kind = .0)]
+    NoneOfKind(Kind),
+    #[error("{run} is a {found}, and a {wanted} is wanted")]
+    OfOtherKind { run: String, found: Kind, wanted: Kind },
     #[error("{0:?} is the start of more than one run id; write more of it")]
     AmbiguousRun(String),
     #[error("this ledger holds {held}; give {wanted} one of its own with --ledger")]

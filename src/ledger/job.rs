@@ -28,7 +28,7 @@ pub(super) fn refuse_mixing(others: i64, base_url: &str) -> Result<(), LedgerErr
 }
 
 /// The options that narrow an inventory, in the order in which people are told of them.
-pub const NARROWING: [&str; 5] = ["rack", "vmid", "where", "only-failed", "limit"];
+pub const NARROWING: [&str; 6] = ["rack", "vmid", "where", "only-failed", "only-planned", "limit"];
 
 /// The [`selection`] of a run that nothing narrowed.
 pub(super) const EVERYTHING: &str = "{}";
@@ -94,9 +94,10 @@ mod tests {
             json!({"limit": "3"}),
             json!({"limit": "4"}),
             json!({"only-failed": "latest"}),
+            json!({"only-planned": "latest"}),
             json!({"rack": ["a", "b"]}),
         ];
         let different: BTreeSet<_> = all.into_iter().map(of).collect();
-        assert_eq!(different.len(), 8);
+        assert_eq!(different.len(), 9);
     }
 }

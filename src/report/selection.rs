@@ -40,7 +40,7 @@ fn values<'a>(options: &'a Map<String, Value>, name: &str) -> impl Iterator<Item
 
 fn word(name: &str, value: &str) -> String {
     match name {
-        "only-failed" => format!("--{name}={}", quoted(value)),
+        "only-failed" | "only-planned" => format!("--{name}={}", quoted(value)),
         _ => format!("--{name} {}", quoted(value)),
     }
 }
@@ -60,10 +60,10 @@ mod tests {
             (json!({"rack": "*"}), Some(3), Some("3 VMs: --rack '*'")),
             (json!({"limit": "3"}), None, Some("3 VMs: --limit 3")),
             (
-                json!({"where": ["team=a b", "role=!c"], "only-failed": "latest", "limit": "3", "vmid": "@ids", "rack": ["a", "!b"]}),
+                json!({"where": ["team=a b", "role=!c"], "only-failed": "latest", "only-planned": "2026", "limit": "3", "vmid": "@ids", "rack": ["a", "!b"]}),
                 Some(6_000),
                 Some(
-                    "3 of 6,000 VMs: --rack a --rack '!b' --vmid @ids --where 'team=a b' --where 'role=!c' --only-failed=latest --limit 3",
+                    "3 of 6,000 VMs: --rack a --rack '!b' --vmid @ids --where 'team=a b' --where 'role=!c' --only-failed=latest --only-planned=2026 --limit 3",
                 ),
             ),
             (json!({"rack": "\u{1b}[2J"}), Some(60), Some("3 of 60 VMs: --rack $'\\u001b[2J'")),

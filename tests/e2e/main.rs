@@ -30,6 +30,7 @@ mod monitor;
 mod night;
 mod pace;
 mod page;
+mod plan;
 mod pruning;
 mod refusals;
 mod repeat;

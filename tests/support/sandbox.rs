@@ -141,6 +141,11 @@ impl Sandbox {
         self.change_rack(rack, &json!({ "vmids": vmids }));
     }
 
+    /// What it says of a VM from now on, in the fields of a world file.
+    pub fn set_vm(&self, vmid: &str, facts: &Value) {
+        self.change(&format!("/_sandbox/vms/{vmid}"), facts);
+    }
+
     /// What goes wrong with every call for a rack's VMs from now on; `None` mends it.
     pub fn set_fault(&self, rack: &str, fault: Option<&str>) {
         self.change("/_sandbox/faults", &json!({ "rack": rack, "fault": fault }));

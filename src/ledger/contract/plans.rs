@@ -128,6 +128,17 @@ pub(super) fn what_a_plan_sees_while_an_answer_is_lost_does_not_tell_what_the_ca
     assert_eq!((item.before.is_some(), item.unanswered.len()), (true, 0));
 }
 
+pub(super) fn the_newest_run_of_a_kind_is_not_hidden_by_one_of_the_other<P: Place>() {
+    let place = P::new();
+    let ledger = place.open();
+    let [planned, called, _] = [plan(), call(), plan()].map(|job| begin_one(&ledger, &job, 1));
+    assert_eq!(ledger.find_run_of(Kind::Run, "latest").unwrap(), called);
+    assert_ne!(ledger.find_run_of(Kind::Plan, "latest").unwrap(), planned);
+    assert_eq!(ledger.find_run_of(Kind::Plan, &planned.id).unwrap(), planned);
+    let error = ledger.find_run_of(Kind::Plan, &called.id).unwrap_err().to_string();
+    assert_eq!(error, format!("{} is a run, and a plan is wanted", called.id));
+}
+
 pub(super) fn what_a_dead_plan_left_claimed_has_done_nothing<P: Place>() {
     let place = P::new();
     let run = begin_one(&place.open(), &plan(), 2);

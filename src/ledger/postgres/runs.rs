@@ -11,6 +11,7 @@ use crate::ledger::engine::{Runs, Vms};
 use crate::ledger::error::LedgerError;
 use crate::ledger::job::{EVERYTHING, fleet, selection};
 use crate::ledger::record::{Counts, Course, LastInventory, NewRun, Overview, RunInfo, RunKey, Unfinished};
+use crate::outcome::Kind;
 use crate::stop::Stop;
 use crate::vm::Action;
 
@@ -70,6 +71,10 @@ impl Runs for Postgres {
             (Some(_), Some(_)) => Err(LedgerError::AmbiguousRun(typed.to_owned())),
             (None, _) => Err(unknown()),
         }
+    }
+
+    fn newest(&self, kind: Kind) -> Result<Option<RunKey>, LedgerError> {
+        newest(&self.session, "kind = $1", &[&kind.as_str()])
     }
 
     fn run_info(&self, run: &RunKey) -> Result<RunInfo, LedgerError> {

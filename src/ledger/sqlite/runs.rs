@@ -11,6 +11,7 @@ use crate::ledger::engine::{Runs, Vms};
 use crate::ledger::error::LedgerError;
 use crate::ledger::job::{EVERYTHING, fleet, selection};
 use crate::ledger::record::{Counts, Course, LastInventory, NewRun, Overview, RunInfo, RunKey, Unfinished};
+use crate::outcome::Kind;
 use crate::stop::Stop;
 use crate::vm::Action;
 
@@ -55,6 +56,10 @@ impl Runs for Sqlite {
             (Some(_), Some(_)) => Err(LedgerError::AmbiguousRun(typed.to_owned())),
             (None, _) => Err(unknown()),
         }
+    }
+
+    fn newest(&self, kind: Kind) -> Result<Option<RunKey>, LedgerError> {
+        self.ask(|db| newest(db, "kind = ?1", [kind.as_str()]))
     }
 
     fn run_info(&self, run: &RunKey) -> Result<RunInfo, LedgerError> {
