@@ -10,7 +10,7 @@ use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use crate::ledger::Counts;
-use crate::outcome::Outcome;
+use crate::outcome::{Kind, Outcome};
 use crate::text::{count, counted, duration, escape, is_dumb};
 use crate::words::words;
 
@@ -126,14 +126,22 @@ impl Progress {
             self.screen.draw(self.counts.settled(), self.line());
         }
         if let Some(line) = self.due_line(now) {
-            tracing::info!("settled {line}");
+            tracing::info!("{} {line}", self.done());
         }
     }
 
     /// Takes the bar off the screen, or logs the last line.
     pub fn finish(self) {
         if self.form == Form::Lines {
-            tracing::info!("settled {}", self.standing());
+            tracing::info!("{} {}", self.done(), self.standing());
+        }
+    }
+
+    /// What is said of VMs that have their outcome.
+    fn done(&self) -> &'static str {
+        match self.counts.kind {
+            Kind::Run => "settled",
+            Kind::Plan => "looked at",
         }
     }
 

@@ -95,7 +95,7 @@
   document.querySelectorAll('[data-find]').forEach((link) => link.addEventListener('click', () => {
     form.reset();
     form.elements.text.value = link.dataset.find;
-    form.elements.outcome.value = 'failed';
+    form.elements.outcome.value = link.dataset.outcome || 'failed';
     find();
   }));
 

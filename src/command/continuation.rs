@@ -38,6 +38,6 @@ pub(super) fn go_on<'a>(
         }
     };
     ledger.resume(&run, &job)?;
-    info!(run = run.id, "run goes on");
+    info!(run = run.id, "{} goes on", job.kind);
     Execution::prepare(plan, ledger, run, callee)
 }

@@ -8,8 +8,10 @@ use serde_json::Value;
 use super::failure::Broken;
 use super::stdout::print_unless;
 use crate::config::Form;
+use crate::dialect::Dialect;
 use crate::inventory::READING;
 use crate::ledger::{RunInfo, SANDBOX, Summary};
+use crate::outcome::Kind;
 use crate::report::{Format, ReportFile, recap};
 use crate::text::{colored, quoted};
 
@@ -17,8 +19,9 @@ use crate::text::{colored, quoted};
 /// Beside those of [`READING`].
 const REPEATED: [&str; 5] = ["skip-invalid", "base-url", "api-key-file", "ca-file", "world"];
 
-/// The command that calls the failed VMs of a run again; `None` where standard input was part of it.
-fn rerun(info: &RunInfo, ledger_args: &str) -> Option<String> {
+/// The command that does `kind` for VMs of a run, but for the option that names them; `None` where standard input was part
+/// of it.
+fn again(kind: Kind, info: &RunInfo, ledger_args: &str) -> Option<String> {
     if info.inventory.iter().any(|file| file.path == "-") {
         return None;
     }
@@ -35,9 +38,10 @@ fn rerun(info: &RunInfo, ledger_args: &str) -> Option<String> {
         };
         values.unwrap_or_default().iter().map(typed).collect::<Vec<_>>()
     });
-    let begin = std::iter::once("v6fleet run".to_owned());
-    let words: Vec<String> = begin.chain(files).chain(options).chain(action).collect();
-    Some(format!("{}{ledger_args} --only-failed={}", words.join(" "), info.id))
+    let begin = std::iter::once(format!("v6fleet {kind}"));
+    let api = (info.dialect == Dialect::V2).then(|| format!("--api {}", info.dialect));
+    let words: Vec<String> = begin.chain(files).chain(options).chain(api).chain(action).collect();
+    Some(format!("{}{ledger_args}", words.join(" ")))
 }
 
 /// Returns the recap for people, uncoloured. Where a report has standard output, the recap goes to standard error.
@@ -51,12 +55,15 @@ pub(super) fn print_recap(
 ) -> Result<String, Broken> {
     let aside = files.iter().any(ReportFile::is_stdout);
     let reports: Vec<PathBuf> = reports.iter().filter(|path| *path != Path::new("-")).cloned().collect();
-    let rerun = rerun(info, ledger_args);
+    let rerun = again(info.kind, info, ledger_args).map(|again| format!("{again} --only-failed={}", info.id));
+    let plan = Some(info).filter(|info| info.kind == Kind::Plan && summary.complete);
+    let carry_out = plan.and_then(|plan| again(Kind::Run, plan, ledger_args));
+    let carry_out = carry_out.map(|again| format!("{again} --only-planned={}", info.id));
     let resume = format!("v6fleet resume {}{ledger_args}", info.id);
     let resume = (summary.pending > 0).then_some(resume.as_str());
     let next = match summary.running {
         true => recap::Next::default(),
-        false => recap::Next { rerun: rerun.as_deref(), resume },
+        false => recap::Next { carry_out: carry_out.as_deref(), rerun: rerun.as_deref(), resume },
     };
     let text = |colored| recap::text(info, summary, &reports, next, colored);
     let terminal = if aside { io::stderr().is_terminal() } else { io::stdout().is_terminal() };

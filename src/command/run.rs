@@ -95,7 +95,7 @@ impl Beginning<'_> {
             None => Callee::real(access.api(&settings.base_url, settings.dialect)?),
         };
         let run = draft.commit(&reading, &warnings)?;
-        info!(run = run.id, selected, skipped, "run begins");
+        info!(run = run.id, selected, skipped, "{} begins", job.kind);
         Ok((run, callee))
     }
 }

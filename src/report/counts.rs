@@ -17,7 +17,7 @@ pub(super) fn outcomes(counts: &Counts) -> String {
 }
 
 /// `outcome` behind a number.
-fn word(outcome: Outcome) -> &'static str {
+pub(super) fn word(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Create => "to create",
         Outcome::Update => "to update",

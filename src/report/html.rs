@@ -14,15 +14,18 @@ use askama::Template;
 use serde_json::Value;
 
 use crate::ledger::{Counts, FailureCount, Named, RackCounts, Row, RunInfo, Summary};
-use crate::outcome::Outcome;
+use crate::outcome::{Kind, Outcome};
 
 use self::findings::Findings;
 use self::timeline::Timeline;
-use self::vms::Vms;
+use self::vms::{Vms, optional};
 use super::advice::{MAY_HAVE_CHANGED, by_weight};
+use super::api::api;
+use super::counts::word;
 use super::page::functions::{advice, count, counted, duration, examples, excerpt};
 use super::page::{STYLE, policy};
 use super::racks::{self, Racks, total};
+use super::recap::{called, calls_made};
 use super::selection;
 use super::verdict::{Tone, Verdict};
 
@@ -113,6 +116,41 @@ impl Page {
         }
     }
 
+    fn is_plan(&self) -> bool {
+        self.run.kind == Kind::Plan
+    }
+
+    /// `43 of 60 VMs would change`.
+    fn would_change(&self) -> String {
+        let Counts { selected, .. } = self.summary.counts;
+        let changed = count(self.summary.counts.changed());
+        format!("{changed} of {} would change", counted(selected, "VM", "VMs"))
+    }
+
+    /// Beside those that the summary has by rack.
+    fn more_changes(&self) -> u64 {
+        let told = self.summary.forecasts.iter().flat_map(|forecasts| &forecasts.would_change);
+        self.summary.counts.changed() - told.map(|change| change.vms).sum::<u64>()
+    }
+
+    /// Beside those whose reason the summary has.
+    fn more_blocked(&self) -> u64 {
+        let told = self.summary.forecasts.iter().flat_map(|forecasts| &forecasts.reasons);
+        self.summary.counts.blocked - told.map(|reason| reason.vms).sum::<u64>()
+    }
+
+    fn calls_made(&self) -> String {
+        calls_made(self.run.kind, self.summary.calls)
+    }
+
+    fn called(&self) -> &'static str {
+        called(self.run.kind)
+    }
+
+    fn api(&self) -> String {
+        excerpt(&api(&self.run.base_url, self.run.dialect))
+    }
+
     fn action(&self) -> &'static str {
         self.run.action.map_or("the inventory's actions", |action| action.as_str())
     }
@@ -142,7 +180,12 @@ impl Page {
 }
 
 fn rack_name(rack: &RackCounts) -> String {
-    rack.rack_id.as_deref().map_or("(unknown)".into(), excerpt)
+    rack_id(&rack.rack_id)
+}
+
+#[expect(clippy::ref_option, reason = "as a template hands it over")]
+fn rack_id(rack_id: &Option<String>) -> String {
+    rack_id.as_deref().map_or("(unknown)".into(), excerpt)
 }
 
 fn named(Named { vms, examples: first }: &Named) -> String {
@@ -185,7 +228,7 @@ fn bar(counts: &Counts) -> Vec<Part> {
 mod tests {
     use super::*;
     use crate::ledger::Since;
-    use crate::report::fixtures::{rows, run, summary, with_text};
+    use crate::report::fixtures::{forecasts, plan, plan_summary, rows, run, summary, with_text};
 
     fn written(rows: &[Row], run: &RunInfo, summary: &Summary) -> String {
         let mut report = HtmlReport::begin(Vec::new(), run, summary);
@@ -205,6 +248,11 @@ mod tests {
     #[test]
     fn all_four_outcomes_and_every_failure_with_what_to_do() {
         insta::assert_snapshot!(body(&rows(), &run(), &summary(&rows())));
+    }
+
+    #[test]
+    fn a_plan_shows_what_would_change_by_rack_and_what_is_blocked_and_why() {
+        insta::assert_snapshot!(body(&forecasts(), &plan(), &plan_summary()));
     }
 
     #[test]

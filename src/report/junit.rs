@@ -1,6 +1,7 @@
 //! The report as `JUnit` XML, for CI systems: a VM is a test case, a rack a suite.
 //!
-//! A VM that failed is an `error`, one that is not as the inventory expects a `failure`: they are told apart.
+//! A VM that failed is an `error`, one that is not as the inventory expects a `failure`, and one that a plan found blocked
+//! is skipped: they are told apart.
 //! Documents are built in memory by the crate, so it gets [`HELD`] VMs at a time: memory does not grow with the
 //! fleet, and a rack of a larger fleet may be several suites of one name.
 
@@ -35,6 +36,7 @@ impl<W: Write> JunitReport<W> {
         head.tests = size(summary.counts.selected);
         head.errors = size(summary.counts.failed);
         head.failures = size(summary.drifted);
+        head.skipped = size(summary.counts.blocked);
         head.time = Duration::try_from_secs_f64(summary.duration_s).ok();
         let head = document(&head)?;
         to.write_all(head.trim_end_matches(FOOT).as_bytes())?;
@@ -86,6 +88,11 @@ fn case(row: &Row, rack: &str) -> TestCase {
 }
 
 fn status(row: &Row) -> TestCaseStatus {
+    if let Some(reason) = row.reason() {
+        let mut status = TestCaseStatus::skipped();
+        status.set_type(row.outcome.as_str()).set_message(xml_text(reason));
+        return status;
+    }
     let drift = row.drift.iter().map(super::csv::drift).collect::<Vec<_>>().join("; ");
     let (kind, ty, message) = match row.failure {
         Some(failure) => {
@@ -114,7 +121,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::report::fixtures::{any_text, rows, run, summary, with_text};
+    use crate::report::fixtures::{any_text, forecasts, plan, plan_summary, rows, run, summary, with_text};
     use crate::report::tool;
 
     fn written(rows: &[Row]) -> String {
@@ -138,6 +145,24 @@ mod tests {
     #[test]
     fn every_outcome_and_every_failure_has_its_case() {
         assert_eq!(written(&rows()), include_str!("junit/golden.xml"));
+    }
+
+    #[test]
+    fn what_a_plan_found_blocked_is_skipped_with_the_reason() {
+        let mut report = JunitReport::begin(Vec::new(), &plan(), &plan_summary()).unwrap();
+        for row in &forecasts() {
+            report.row(row).unwrap();
+        }
+        let report = String::from_utf8(report.finish().unwrap()).unwrap();
+        let skipped = attributes(&report, "skipped", "message");
+        assert_eq!(skipped.len(), 3);
+        assert_eq!(skipped[0], "cools down until 2026-12-01T00:00:00Z");
+        assert_eq!(attributes(&report, "testsuites", "skipped"), ["3"]);
+        assert!(report.contains(
+            "update: allocate (web-1)\na call would update it, next hop 2001:db8::1 → 2001:db8::9"
+        ));
+        let schema = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/junit.xsd");
+        tool::accepts(&["xmllint", "--noout", "--schema", schema, "-"], &report);
     }
 
     #[test]

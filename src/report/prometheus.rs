@@ -1,7 +1,8 @@
 //! The report as gauges for Prometheus, in a file for the node exporter's textfile collector.
 //!
 //! Of the run, never of a VM: the number of series does not grow with the fleet. Each has the action and the inventory
-//! as labels, so that several jobs of one machine can be collected together. Samples carry no timestamps.
+//! as labels, so that several jobs of one machine can be collected together. Samples carry no timestamps. A plan's are
+//! `v6fleet_plan_…`: no alert on runs is to take its forecasts for outcomes, or its end for theirs.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -14,7 +15,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::ledger::{Counts, RunInfo, Summary};
-use crate::outcome::Failure;
+use crate::outcome::{Failure, Kind};
 use crate::text::escape;
 
 use super::selection::typed;
@@ -24,7 +25,11 @@ pub(super) fn write(to: &mut impl Write, run: &RunInfo, summary: &Summary) -> io
     let inventory = run.inventory.iter().map(|file| escape(&file.path)).collect::<Vec<_>>().join(" ");
     let action = run.action.map_or("from_inventory", |action| action.as_str());
     let labels = [("action".into(), action.into()), ("inventory".into(), inventory.into())];
-    let mut registry = Registry::with_prefix_and_labels("v6fleet", labels.into_iter());
+    let prefix = match run.kind {
+        Kind::Run => "v6fleet",
+        Kind::Plan => "v6fleet_plan",
+    };
+    let mut registry = Registry::with_prefix_and_labels(prefix, labels.into_iter());
     registry.register_collector(Box::new(Gauges(gauges(run, summary))));
     let mut report = String::new();
     text::encode(&mut report, &registry).map_err(io::Error::other)?;
@@ -154,7 +159,7 @@ fn float(n: u64) -> f64 {
 mod tests {
     use super::*;
     use crate::inventory::InventoryFile;
-    use crate::report::fixtures::{rows, run, summary};
+    use crate::report::fixtures::{plan, plan_summary, rows, run, summary};
     use crate::report::tool;
     use crate::vm::Action;
 
@@ -218,6 +223,19 @@ mod tests {
         v6fleet_calls_per_second{action="allocate",inventory="fleet.csv"} 11.27
         # EOF
         "##);
+    }
+
+    #[test]
+    fn no_sample_of_a_plan_can_be_taken_for_one_of_a_run() {
+        let report = written(&plan(), &plan_summary());
+        let samples: Vec<_> = report.lines().filter(|line| !line.starts_with('#')).collect();
+        assert!(samples.iter().all(|sample| sample.starts_with("v6fleet_plan_")), "{report}");
+        let of = r#"{action="allocate",inventory="fleet.csv",outcome="#;
+        for (outcome, vms) in [("create", 3), ("update", 1), ("keep", 1), ("blocked", 3), ("failed", 2)] {
+            let sample = format!("v6fleet_plan_vms{of}\"{outcome}\"}} {vms}.0");
+            assert!(samples.contains(&sample.as_str()), "{sample} is not in\n{report}");
+        }
+        tool::accepts(&["promtool", "check", "metrics"], &report);
     }
 
     #[test]

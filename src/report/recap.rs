@@ -8,18 +8,26 @@ use std::path::PathBuf;
 use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 use serde::Serialize;
 
-use crate::ledger::{Counts, FailureCount, Named, RackCounts, RunInfo, Since, Summary};
+use crate::ledger::{
+    ChangeCount, Counts, FailureCount, Named, RackCounts, ReasonCount, RunInfo, Since, Summary,
+};
 use crate::outcome::Kind;
 use crate::text::{count, counted, duration, escape, escape_path, excerpt};
 
 use super::advice::{MAY_HAVE_CHANGED, advice, by_weight};
-use super::counts::outcomes;
+use super::api::api;
+use super::counts::{outcomes, word};
+use super::history::way;
 use super::racks::{self, Racks, total};
 use super::verdict::{Tone, Verdict};
 use super::{json, selection};
 
 /// Racks in the table; of more, those with the most failures and changes.
 const RACKS: usize = 20;
+
+/// Lines of what a plan would change, and reasons for which it would not.
+const CHANGES: usize = 20;
+const REASONS: usize = 5;
 
 /// VMs named for each kind of failure.
 const EXAMPLES: usize = 5;
@@ -31,6 +39,8 @@ const NAME: usize = 40;
 /// The commands that take a run further, ready to be typed.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Next<'a> {
+    /// Calls the VMs that a plan would change.
+    pub carry_out: Option<&'a str>,
     /// Calls the failed VMs again, in a run of its own.
     pub rerun: Option<&'a str>,
     /// Goes on with a run that stopped.
@@ -67,6 +77,10 @@ impl fmt::Display for Recap<'_> {
         self.verdict(f)?;
         self.run(f)?;
         self.racks(f)?;
+        if let Some(forecasts) = &self.summary.forecasts {
+            self.changes(f, &forecasts.would_change)?;
+            self.reasons(f, &forecasts.reasons)?;
+        }
         self.failures(f)?;
         self.findings(f)?;
         self.since(f)?;
@@ -87,21 +101,30 @@ impl Recap<'_> {
     }
 
     fn run(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let RunInfo { id, kind, base_url, action, resumes, .. } = self.run;
+        let RunInfo { id, kind, base_url, dialect, action, resumes, .. } = self.run;
         let action = action.map_or("the inventory's actions", |action| action.as_str());
         let what = match kind {
             Kind::Run => "Run",
             Kind::Plan => "Plan",
         };
-        write!(f, "{what} {}: {action}, {}", escape(id), excerpt(base_url, TEXT))?;
+        write!(f, "{what} {}: {action}, {}", escape(id), excerpt(&api(base_url, *dialect), TEXT))?;
         let selected = self.summary.counts.selected;
         if let Some(selection) = selection::selection(&self.run.options, selected, self.run.inventory_vms) {
             write!(f, ", {selection}")?;
         }
         match resumes {
-            0 => writeln!(f),
-            1 => writeln!(f, ", resumed once"),
-            _ => writeln!(f, ", resumed {resumes} times"),
+            0 => {}
+            1 => write!(f, ", resumed once")?,
+            _ => write!(f, ", resumed {resumes} times")?,
+        }
+        writeln!(f, "{}", self.nothing_changed())
+    }
+
+    /// Said first and last of a plan.
+    fn nothing_changed(&self) -> &'static str {
+        match self.run.kind {
+            Kind::Run => "",
+            Kind::Plan => "; nothing was changed",
         }
     }
 
@@ -109,6 +132,37 @@ impl Recap<'_> {
         match racks::tells_more(&self.summary.racks) {
             false => Ok(()),
             true => writeln!(f, "\n{}", table(&self.summary.racks)),
+        }
+    }
+
+    fn changes(&self, f: &mut fmt::Formatter<'_>, changes: &[ChangeCount]) -> fmt::Result {
+        let all = self.summary.counts.changed();
+        if all == 0 {
+            return Ok(());
+        }
+        writeln!(f, "\n{}", self.paint(YELLOW, "Would change"))?;
+        let shown = &changes[..changes.len().min(CHANGES)];
+        shown.iter().try_for_each(|change| write_change(f, change))?;
+        match all - shown.iter().map(|change| change.vms).sum::<u64>() {
+            0 => Ok(()),
+            more => writeln!(f, "  and {}: the reports have every one", counted(more, "more VM", "more VMs")),
+        }
+    }
+
+    fn reasons(&self, f: &mut fmt::Formatter<'_>, reasons: &[ReasonCount]) -> fmt::Result {
+        let all = self.summary.counts.blocked;
+        if all == 0 {
+            return Ok(());
+        }
+        writeln!(f, "\n{}", self.paint(YELLOW, "Blocked"))?;
+        let shown = &reasons[..reasons.len().min(REASONS)];
+        for ReasonCount { reason, vms, examples } in shown {
+            writeln!(f, "  {}{}", counted(*vms, "VM", "VMs"), named_after_colon(*vms, examples))?;
+            writeln!(f, "    {}", excerpt(reason, TEXT))?;
+        }
+        match all - shown.iter().map(|reason| reason.vms).sum::<u64>() {
+            0 => Ok(()),
+            more => writeln!(f, "  {} for other reasons", counted(more, "VM", "VMs")),
         }
     }
 
@@ -142,7 +196,7 @@ impl Recap<'_> {
         if *skipped > 0 {
             let rows =
                 counted(*skipped, "invalid row of the inventory was", "invalid rows of the inventory were");
-            writeln!(f, "{rows} skipped, and not called.")?;
+            writeln!(f, "{rows} skipped, and not {}.", called(self.run.kind))?;
         }
         warnings.iter().try_for_each(|warning| writeln!(f, "Warning: {}", excerpt(warning, TEXT)))
     }
@@ -158,11 +212,12 @@ impl Recap<'_> {
         let Summary { calls, retries, throttled, duration_s, calls_per_s, .. } = self.summary;
         writeln!(
             f,
-            "{} in {}, {calls_per_s:.1}/s; {}, {} answered 429.",
-            counted(*calls, "call", "calls"),
+            "{} in {}, {calls_per_s:.1}/s; {}, {} answered 429{}.",
+            calls_made(self.run.kind, *calls),
             duration(*duration_s),
             counted(*retries, "retry", "retries"),
             count(*throttled),
+            self.nothing_changed(),
         )
     }
 
@@ -173,6 +228,8 @@ impl Recap<'_> {
         for (i, path) in self.reports.iter().enumerate() {
             lines.push((if i == 0 { "Reports:" } else { "" }, escape_path(path)));
         }
+        let carry_out = self.next.carry_out.filter(|_| self.summary.counts.changed() > 0);
+        lines.extend(carry_out.map(|command| ("Carry out:", escape(command).into_owned())));
         lines.extend(self.next.resume.map(|command| ("Go on:", escape(command).into_owned())));
         lines.extend(rerun.map(|command| ("Retry failed:", escape(command).into_owned())));
         if !lines.is_empty() {
@@ -200,6 +257,30 @@ fn color(tone: Tone) -> &'static str {
         Tone::Mixed => YELLOW,
         Tone::Bad => RED,
     }
+}
+
+/// What is said of VMs that had their turn.
+pub(super) fn called(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Run => "called",
+        Kind::Plan => "looked at",
+    }
+}
+
+pub(super) fn calls_made(kind: Kind, calls: u64) -> String {
+    match kind {
+        Kind::Run => counted(calls, "call", "calls"),
+        Kind::Plan => counted(calls, "look", "looks"),
+    }
+}
+
+fn write_change(f: &mut fmt::Formatter<'_>, change: &ChangeCount) -> fmt::Result {
+    let ChangeCount { rack_id, outcome, next_hop, planned_next_hop, vms, examples } = change;
+    let rack = rack_id.as_deref().map_or("(unknown)".into(), |rack| excerpt(rack, NAME));
+    let way = way(next_hop.as_deref(), planned_next_hop.as_deref());
+    let way = way.map(|way| format!(", {}", excerpt(&way, TEXT))).unwrap_or_default();
+    let vms_to = format!("{} {}", counted(*vms, "VM", "VMs"), word(*outcome));
+    writeln!(f, "  {rack}: {vms_to}{way}{}", named_after_colon(*vms, examples))
 }
 
 fn write_failure(f: &mut fmt::Formatter<'_>, failure: &FailureCount) -> fmt::Result {
@@ -265,11 +346,13 @@ fn table(racks: &[RackCounts]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::Forecasts;
     use crate::outcome::Failure;
-    use crate::report::fixtures::{rows, run, summary};
+    use crate::report::fixtures::{plan, plan_summary, rows, run, summary};
     use crate::stop::Stop;
 
     const NEXT: Next<'_> = Next {
+        carry_out: None,
         rerun: Some("v6fleet run fleet.csv --action allocate --only-failed=20261123T021500Z-7f3a"),
         resume: None,
     };
@@ -443,6 +526,39 @@ mod tests {
     }
 
     #[test]
+    fn a_plan_says_what_would_change_and_what_is_in_its_way_and_that_nothing_was_changed() {
+        let next =
+            Next { carry_out: Some("v6fleet run fleet.csv --only-planned=20261123T020000Z-91c2"), ..NEXT };
+        insta::assert_snapshot!(text(&plan(), &plan_summary(), &[], next, false));
+    }
+
+    #[test]
+    fn of_many_changes_and_reasons_a_few_are_shown_and_the_rest_counted() {
+        let mut summary = plan_summary();
+        let Some(Forecasts { would_change, reasons }) = &mut summary.forecasts else { panic!("no plan") };
+        *would_change = vec![would_change[0].clone(); 30];
+        *reasons = vec![reasons[1].clone(); 30];
+        (summary.counts.create, summary.counts.blocked) = (60, 40);
+        let text = text(&plan(), &summary, &[], Next::default(), false);
+        assert!(!text.contains(|c: char| c != '\n' && crate::text::is_deceptive(c)), "{text:?}");
+        assert_eq!(text.matches("2 VMs to create").count(), CHANGES);
+        assert_eq!(text.matches("an IPv4 address first").count(), REASONS);
+        assert!(text.contains("  and 21 more VMs: the reports have every one\n"), "{text}");
+        assert!(text.contains("  35 VMs for other reasons\n"), "{text}");
+    }
+
+    #[test]
+    fn nothing_is_to_be_carried_out_where_nothing_would_change() {
+        let mut summary = Summary { forecasts: Some(Forecasts::default()), ..plan_summary() };
+        (summary.counts.create, summary.counts.update, summary.counts.blocked) = (0, 0, 0);
+        let next = Next { carry_out: Some("v6fleet run"), ..Next::default() };
+        let text = text(&plan(), &summary, &[], next, false);
+        for part in ["Would change", "Blocked", "Carry out"] {
+            assert!(!text.contains(part), "{part} is in\n{text}");
+        }
+    }
+
+    #[test]
     fn of_many_racks_the_worst_are_shown_and_the_rest_added_up() {
         let racks = (0..33).map(|n| rack(Some(&format!("r{n:02}")), n % 3, 1_000, u64::from(n == 30)));
         insta::assert_snapshot!(table(&racks.collect::<Vec<_>>()), @r"
@@ -525,7 +641,13 @@ mod tests {
         }
         let run = RunInfo { id: evil.clone(), base_url: evil.clone(), ..run() };
         let paths = [PathBuf::from("a\u{1b}.csv")];
-        let recap = text(&run, &summary, &paths, Next { rerun: Some(&evil), resume: Some(&evil) }, false);
+        let recap = text(
+            &run,
+            &summary,
+            &paths,
+            Next { carry_out: Some(&evil), rerun: Some(&evil), resume: Some(&evil) },
+            false,
+        );
         assert!(!recap.contains(|c: char| c != '\n' && crate::text::is_deceptive(c)), "{recap:?}");
         let json = json(&run, &summary, &paths).unwrap();
         assert_eq!(json.find(crate::text::is_deceptive), Some(json.len() - 1));

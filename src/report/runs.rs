@@ -6,6 +6,8 @@ use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::api::api;
+use super::counts::word;
 use super::json;
 use super::selection::selection;
 use crate::ledger::{Counts, Overview};
@@ -20,20 +22,21 @@ pub fn text(runs: &[Overview]) -> String {
     if runs.is_empty() {
         return "No run.\n".to_owned();
     }
-    let several = runs.iter().any(|run| run.base_url != runs[0].base_url);
+    let named = |run: &Overview| api(&run.base_url, run.dialect);
+    let several = runs.iter().any(|run| named(run) != named(&runs[0]));
     let mut table = Table::new();
     table.load_style(TableStyle::new().header_separator(LineStyle::none().fill('─')));
-    let api = several.then_some("API");
-    let columns = ["Run", "Started", "Took", "What"].into_iter().chain(api);
+    let called = several.then_some("API");
+    let columns = ["Run", "Started", "Took", "What"].into_iter().chain(called);
     let first_count = 4 + usize::from(several);
     let not_attempted = runs.iter().any(|run| run.counts.not_attempted > 0).then_some("not attempted");
     let outcomes = outcomes(runs);
-    let counts = ["VMs"].into_iter().chain(outcomes.iter().map(|outcome| outcome.as_str()));
+    let counts = ["VMs"].into_iter().chain(outcomes.iter().map(|outcome| word(*outcome)));
     table.set_header(columns.chain(counts).chain(not_attempted).chain(["Ended"]));
     for run in runs {
         let took = run.ended_at.map(|end| duration(end.duration_since(run.started_at).as_secs_f64()));
         let own = [escape(&run.id).into_owned(), moment(run.started_at), took.unwrap_or_default(), what(run)];
-        let api = several.then(|| excerpt(&run.base_url, TEXT));
+        let api = several.then(|| excerpt(&named(run), TEXT));
         let never = not_attempted.map(|_| count(run.counts.not_attempted));
         let counts = outcomes.iter().map(|outcome| of(&run.counts, *outcome));
         let counts = [count(run.counts.selected)].into_iter().chain(counts).chain(never);
@@ -185,6 +188,21 @@ pub(super) mod tests {
         runs[1].base_url = "https://staging.example".into();
         let text = text(&runs);
         assert!(text.contains("API") && text.contains("cloud.hostup.se") && text.contains("staging.example"));
+    }
+
+    #[test]
+    fn plans_have_counts_of_their_own_beside_those_of_runs() {
+        let counts = Counts {
+            kind: Kind::Plan,
+            selected: 6_000,
+            create: 900,
+            keep: 5_040,
+            blocked: 60,
+            ..Counts::default()
+        };
+        let plan =
+            Overview { kind: Kind::Plan, dialect: Dialect::V2, counts, complete: true, ..runs()[1].clone() };
+        insta::assert_snapshot!(text(&[runs().remove(0), plan]));
     }
 
     #[test]

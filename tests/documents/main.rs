@@ -136,17 +136,24 @@ fn every_difference_between_two_runs_is_explained() {
 #[test]
 fn every_column_of_a_report_is_explained() {
     let dir = tempfile::tempdir().unwrap();
-    let report = dir.path().join("report.csv");
-    let words = "run inventories/demo.csv --sandbox --limit 1 --output-dir none".split(' ');
-    let output =
-        v6fleet(words, &[("V6FLEET_LEDGER", &dir.path().join("ledger.db")), ("V6FLEET_OUTPUT", &report)]);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let report = fs::read_to_string(report).unwrap();
-    let header: Vec<&str> = report.lines().next().unwrap().split(',').collect();
+    let path = |name: &str| dir.path().join(name);
+    fs::write(path("v2.csv"), "vmid\nvps_01hxa3b0000000000000010000\n").unwrap();
+    let plan = format!("plan {} --api v2 --action allocate", path("v2.csv").display());
+    let header = |command: &str| {
+        let words = command.split(' ').chain(["--sandbox", "--limit", "1", "--output-dir", "none"]);
+        let output = v6fleet(
+            words,
+            &[("V6FLEET_LEDGER", &path("ledger.db")), ("V6FLEET_OUTPUT", &path("report.csv"))],
+        );
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        fs::read_to_string(path("report.csv")).unwrap().lines().next().unwrap().to_owned()
+    };
+    let headers = [header("run inventories/demo.csv"), header(&plan)];
+    let header = headers.iter().flat_map(|header| header.split(','));
     let section = section(REPORTS, "Columns");
     let cells = rows(&section).skip(1).flat_map(|row| quoted(row[0]));
     let told: BTreeSet<&str> = cells.filter(|column| *column != "label.*").collect();
-    let columns: BTreeSet<&str> = header.into_iter().filter(|column| !column.starts_with("label.")).collect();
+    let columns: BTreeSet<&str> = header.filter(|column| !column.starts_with("label.")).collect();
     assert_eq!(told, columns);
 }
 

@@ -6,7 +6,7 @@ use askama::Template;
 
 use crate::allocation::{Change, Drift};
 use crate::ledger::Row;
-use crate::outcome::Failure;
+use crate::outcome::{Failure, Outcome};
 
 use crate::report::page::functions::excerpt;
 
@@ -76,11 +76,21 @@ impl Vms {
 }
 
 fn needs_attention(row: &Row) -> bool {
-    row.failure.is_some() || !row.drift.is_empty() || !row.warnings.is_empty()
+    row.failure.is_some()
+        || row.outcome == Outcome::Blocked
+        || !row.drift.is_empty()
+        || !row.warnings.is_empty()
 }
 
-fn optional(text: Option<&String>) -> String {
+pub(super) fn optional(text: Option<&String>) -> String {
     text.map_or_else(String::new, |text| excerpt(text))
+}
+
+/// The next hop, and behind it the one that a call would set.
+fn next_hops(row: &Row) -> String {
+    let now = optional(row.next_hop.as_ref());
+    let planned = row.planned_next_hop.as_ref().map(|planned| format!("→ {}", excerpt(planned)));
+    [now, planned.unwrap_or_default()].join(" ").trim().to_owned()
 }
 
 fn milliseconds(row: &Row) -> String {
@@ -103,7 +113,8 @@ fn notes(row: &Row) -> Vec<String> {
         format!("drift: {} is {actual}, the inventory expects {expected}", field.as_str())
     });
     let warnings = row.warnings.iter().map(|warning| format!("warning: {warning}"));
-    let notes = failure.into_iter().chain(changes).chain(drift).chain(warnings);
+    let reason = row.reason().cloned();
+    let notes = failure.into_iter().chain(reason).chain(changes).chain(drift).chain(warnings);
     notes.map(|note| excerpt(&note)).collect()
 }
 
