@@ -120,32 +120,41 @@ fn integer(text: &str) -> Option<u128> {
     Some(number.cast_unsigned().into())
 }
 
+/// Crockford's base 32 in lower case: no `i`, `l`, `o` or `u`.
+const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+
+/// What each byte is worth as a digit; more than 31 where it is none.
+const WORTH: [u8; 256] = {
+    let mut worth = [u8::MAX; 256];
+    let mut digit = 0;
+    while digit < 32 {
+        worth[DIGITS[digit as usize] as usize] = digit;
+        digit += 1;
+    }
+    worth
+};
+
 /// 128 bits in 26 characters: the first has three of them.
 fn ulid(text: &str) -> Option<u128> {
-    if text.len() != 26 || !text.starts_with(|first| ('0'..='7').contains(&first)) {
-        return None;
-    }
-    text.bytes().try_fold(0, |number, digit| Some(number << 5 | u128::from(base32(digit)?)))
+    let digits: &[u8; 26] = text.as_bytes().try_into().ok()?;
+    let part = |digits| base32(digits).map(u128::from);
+    // As many at once as a machine's word has room for.
+    let number = part(&digits[..2])? << 120 | part(&digits[2..14])? << 60 | part(&digits[14..])?;
+    (WORTH[usize::from(digits[0])] < 8).then_some(number)
 }
 
 /// As [`ulid`] reads it.
 fn in_base32(number: u128) -> String {
-    let digit =
-        |place: u32| char::from(b"0123456789abcdefghjkmnpqrstvwxyz"[(number >> (5 * place) & 31) as usize]);
-    (0..26).rev().map(digit).collect()
+    (0..26).rev().map(|place| char::from(DIGITS[(number >> (5 * place) & 31) as usize])).collect()
 }
 
-/// Crockford's base 32 in lower case: no `i`, `l`, `o` or `u`.
-fn base32(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'h' => Some(digit - b'a' + 10),
-        b'j' | b'k' => Some(digit - b'j' + 18),
-        b'm' | b'n' => Some(digit - b'm' + 20),
-        b'p'..=b't' => Some(digit - b'p' + 22),
-        b'v'..=b'z' => Some(digit - b'v' + 27),
-        _ => None,
-    }
+/// The number that at most twelve digits are.
+fn base32(digits: &[u8]) -> Option<u64> {
+    let (number, worth) = digits.iter().fold((0, 0), |(number, all), &digit| {
+        let worth = WORTH[usize::from(digit)];
+        (number << 5 | u64::from(worth & 31), all | worth)
+    });
+    (worth < 32).then_some(number)
 }
 
 #[cfg(test)]

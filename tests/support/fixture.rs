@@ -7,7 +7,7 @@ use std::fmt::Display;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
@@ -20,14 +20,43 @@ use crate::sandbox::Sandbox;
 /// Longer than anything here takes, however busy the machine is.
 const PATIENCE: Duration = Duration::from_mins(2);
 
-/// Tests that measure time have the machine to themselves; all others share it.
-static MACHINE: RwLock<()> = RwLock::new(());
+/// Tests that measure time have the machine to themselves; all others share it. Whoever shares it may share it once more
+/// while another waits to have it alone: a test may need several places.
+static MACHINE: (Mutex<usize>, Condvar) = (Mutex::new(0), Condvar::new());
 
-enum Share {
-    #[expect(dead_code, reason = "held as long as the test runs")]
-    Shared(RwLockReadGuard<'static, ()>),
-    #[expect(dead_code, reason = "held as long as the test runs")]
-    Alone(RwLockWriteGuard<'static, ()>),
+/// In place of how many share the machine.
+const ALONE: usize = usize::MAX;
+
+/// Of the machine, as long as the test runs.
+struct Share;
+
+impl Share {
+    /// `sharers` is what there is then for those who come, once there are none that stand in the way.
+    fn take(stand_in_the_way: impl Fn(usize) -> bool, sharers: impl Fn(usize) -> usize) -> Self {
+        let (count, changed) = &MACHINE;
+        let count = count.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = changed.wait_while(count, |count| stand_in_the_way(*count));
+        let mut count = count.unwrap_or_else(PoisonError::into_inner);
+        *count = sharers(*count);
+        Self
+    }
+
+    fn with_others() -> Self {
+        Self::take(|count| count == ALONE, |count| count + 1)
+    }
+
+    fn alone() -> Self {
+        Self::take(|count| count != 0, |_| ALONE)
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let (count, changed) = &MACHINE;
+        let mut count = count.lock().unwrap_or_else(PoisonError::into_inner);
+        *count = if *count == ALONE { 0 } else { *count - 1 };
+        changed.notify_all();
+    }
 }
 
 /// Waits until `done` says so.
@@ -66,12 +95,12 @@ pub struct Fixture {
 
 impl Fixture {
     pub fn new() -> Self {
-        Self::with(Share::Shared(MACHINE.read().unwrap_or_else(PoisonError::into_inner)))
+        Self::with(Share::with_others())
     }
 
     /// No other test runs meanwhile.
     pub fn alone() -> Self {
-        Self::with(Share::Alone(MACHINE.write().unwrap_or_else(PoisonError::into_inner)))
+        Self::with(Share::alone())
     }
 
     fn with(share: Share) -> Self {
