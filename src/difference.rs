@@ -13,7 +13,7 @@ words! {
         NewlyFailing = "newly_failing",
         /// It succeeded, and had failed before.
         Recovered = "recovered",
-        /// Its allocation is another one, or it fails for another reason.
+        /// Its allocation is another one, or it fails for another reason; or a forecast is another one, or did not come true.
         Changed = "changed",
         Appeared = "appeared",
         Gone = "gone",
@@ -27,11 +27,15 @@ words! {
 pub struct Standing {
     pub outcome: Outcome,
     pub failure: Option<Failure>,
+    /// Why it failed, or is blocked.
     pub error: Option<String>,
     /// As answered.
     pub rack_id: Option<String>,
     pub prefix: Option<String>,
     pub next_hop: Option<String>,
+    /// Of a plan.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub planned_next_hop: Option<String>,
     pub status: Option<String>,
     /// `None` where none was answered, or by a run of a v6fleet that did not keep them.
     #[serde(flatten)]
@@ -77,10 +81,34 @@ impl Standing {
         }
     }
 
-    /// The network fields that both know and that differ, in the order of [`Field::ALL`].
+    /// What a run after this plan is to find, if this is one.
+    fn foreseen(&self, field: Field) -> Option<&str> {
+        let planned = self.planned_next_hop.as_deref().filter(|_| field == Field::NextHop);
+        planned.or_else(|| self.value(field))
+    }
+
+    /// Whether what is forecast here, or came of it there, is no other than one would expect.
+    fn agrees_with(&self, before: &Self) -> bool {
+        match (before.outcome.is_forecast(), self.outcome.is_forecast()) {
+            (false, false) => true,
+            (true, false) => before.outcome.come_true() == self.outcome,
+            // What a run has done is not to be done again.
+            (false, true) => self.outcome == Outcome::Keep,
+            (true, true) => {
+                let hops = before.planned_next_hop.as_deref().zip(self.planned_next_hop.as_deref());
+                let hop_agrees = hops.is_none_or(|(before, after)| same(Field::NextHop, before, after));
+                before.outcome == self.outcome && hop_agrees && before.error == self.error
+            }
+        }
+    }
+
+    /// The network fields that both know and that differ, in the order of [`Field::ALL`]. Before a run, a plan's are what it
+    /// has foreseen.
     pub fn changes_since(&self, before: &Self) -> Vec<Change> {
         let change = |field| {
-            let (before, after) = (before.value(field)?, self.value(field)?);
+            let before =
+                if self.outcome.is_forecast() { before.value(field) } else { before.foreseen(field) };
+            let (before, after) = (before?, self.value(field)?);
             (!same(field, before, after)).then(|| Change {
                 field,
                 before: before.into(),
@@ -125,7 +153,10 @@ pub fn difference(before: Option<&Standing>, after: Option<&Standing>) -> Option
         (None, Some(_)) => Some(Difference::NewlyFailing),
         (Some(_), None) => Some(Difference::Recovered),
         (Some(before), Some(after)) => (before != after).then_some(Difference::Changed),
-        (None, None) => (!after.changes_since(before).is_empty()).then_some(Difference::Changed),
+        (None, None) => {
+            let is_same = after.agrees_with(before) && after.changes_since(before).is_empty();
+            (!is_same).then_some(Difference::Changed)
+        }
     }
 }
 
@@ -141,6 +172,7 @@ pub(crate) mod tests {
             rack_id: Some("dc1r28".into()),
             prefix: Some("2001:db8::1/48".into()),
             next_hop: Some("2001:db8:1000::1".into()),
+            planned_next_hop: None,
             status: Some("active".into()),
             ids: Some(Ids {
                 id: Some("1".into()),
@@ -159,6 +191,7 @@ pub(crate) mod tests {
             rack_id: None,
             prefix: None,
             next_hop: None,
+            planned_next_hop: None,
             status: None,
             ids: None,
         }
@@ -224,6 +257,54 @@ pub(crate) mod tests {
         }
         for (field, text) in [(Field::Prefix, "2001:DB8::/48"), (Field::NextHop, "2001:db8:1000:0::1/128")] {
             assert_eq!(set(field, text).changes_since(&answered()), []);
+        }
+    }
+
+    /// A VM that a plan has looked at.
+    pub(crate) fn forecast(outcome: Outcome, planned: Option<&str>, reason: Option<&str>) -> Standing {
+        let [planned_next_hop, error] = [planned, reason].map(|text| text.map(str::to_owned));
+        let standing = Standing { outcome, error, planned_next_hop, ..answered() };
+        match outcome {
+            Outcome::Update | Outcome::Keep => standing,
+            _ => Standing { prefix: None, next_hop: None, status: None, ids: None, ..standing },
+        }
+    }
+
+    #[test]
+    fn a_forecast_that_is_another_or_does_not_come_true_is_a_difference() {
+        use Difference::{Changed, NewlyFailing, Recovered};
+        let (old, new, third) = ("2001:db8:1000::1", "2001:db8:1000::2", "2001:db8:1000::3");
+        let ran = |outcome, hop: &str| Standing { outcome, next_hop: Some(hop.into()), ..answered() };
+        let create = forecast(Outcome::Create, Some(new), None);
+        let update = forecast(Outcome::Update, Some(new), None);
+        let keep = forecast(Outcome::Keep, None, None);
+        let blocked = |reason| forecast(Outcome::Blocked, None, Some(reason));
+        let (created, updated) = (ran(Outcome::Created, new), ran(Outcome::Updated, new));
+        let timeout = failed(Failure::Timeout);
+        for (before, after, expected) in [
+            (&create, &create, None),
+            (&create, &keep, Some(Changed)),
+            (&update, &forecast(Outcome::Update, Some(third), None), Some(Changed)),
+            (&update, &forecast(Outcome::Update, Some("2001:DB8:1000:0::2"), None), None),
+            (&blocked("a"), &blocked("a"), None),
+            (&blocked("a"), &blocked("b"), Some(Changed)),
+            (&blocked("a"), &create, Some(Changed)),
+            (&blocked("a"), &timeout, Some(NewlyFailing)),
+            (&timeout, &blocked("a"), Some(Recovered)),
+            (&create, &created, None),
+            (&create, &ran(Outcome::Unchanged, new), Some(Changed)),
+            (&create, &ran(Outcome::Created, third), Some(Changed)),
+            (&create, &timeout, Some(NewlyFailing)),
+            (&update, &updated, None),
+            (&update, &ran(Outcome::Updated, third), Some(Changed)),
+            (&keep, &ran(Outcome::Unchanged, old), None),
+            (&keep, &ran(Outcome::Updated, new), Some(Changed)),
+            (&blocked("a"), &created, Some(Changed)),
+            (&updated, &forecast(Outcome::Keep, None, None), Some(Changed)),
+            (&ran(Outcome::Updated, old), &keep, None),
+            (&created, &create, Some(Changed)),
+        ] {
+            assert_eq!(difference(Some(before), Some(after)), expected, "{before:?} {after:?}");
         }
     }
 

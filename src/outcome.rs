@@ -46,6 +46,23 @@ impl Outcome {
         matches!(self, Self::Created | Self::Updated)
     }
 
+    /// Whether it says what a call would do, and not what one did.
+    pub fn is_forecast(self) -> bool {
+        matches!(self, Self::Create | Self::Update | Self::Keep | Self::Blocked)
+    }
+
+    /// What a run says of a VM where this forecast comes true.
+    #[must_use]
+    pub fn come_true(self) -> Self {
+        match self {
+            Self::Create => Self::Created,
+            Self::Update => Self::Updated,
+            Self::Keep => Self::Unchanged,
+            Self::Blocked => Self::Failed,
+            Self::Created | Self::Unchanged | Self::Updated | Self::Failed => self,
+        }
+    }
+
     /// Whether a call would make it another one.
     pub fn would_change(self) -> bool {
         matches!(self, Self::Create | Self::Update)

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::dialect::Dialect::V2;
 use crate::fixture::{Fixture, Outcome};
 use crate::fleet;
 use crate::sandbox::Sandbox;
@@ -309,4 +310,57 @@ fn what_narrows_or_writes_a_runs_report_by_configuration_does_not_touch_a_compar
     assert_eq!(parsed(&diff)["summary"]["changed"], 2, "in JSON, as configured");
     assert!(!fixture.path("night.csv").exists());
     assert_eq!(listed(&fixture).len(), 3);
+}
+
+#[test]
+fn a_plan_compares_with_the_run_after_it_and_with_another_plan_and_is_told_again_to_the_byte() {
+    let sandbox = Sandbox::start(&[]);
+    let fixture = Fixture::at(&sandbox).speaking(V2);
+    fixture.write_fleet("vmid,name,rack_id\n10000,a,dc1r27\n10001,b,dc1r27\n10100,c,dc1r28\n");
+    let plan = |action| fixture.run(&["plan", "fleet.csv", "--rate", "none", "--action", action]).exits(0);
+    let diff = |from: &str, to: &str, code| fixture.run(&["diff", from, to]).exits(code);
+
+    let planned = plan("allocate");
+    let first = id(&planned);
+    planned.assert_in_stdout("; nothing was changed\n");
+    planned.assert_in_stdout(&format!("--api v2 --action allocate --only-planned={first}\n"));
+    let ran = id(&fixture.run(&run("allocate", &[])).exits(0));
+    diff(&first, &ran, 0).assert_in_stdout("No difference: 3 VMs, as planned\n");
+
+    let kept = id(&plan("refresh_next_hop"));
+    diff(&ran, &kept, 0);
+    sandbox.set_next_hop("dc1r28", "2001:db8:2000::9");
+    let moved = id(&plan("refresh_next_hop"));
+    let told = diff(&kept, &moved, 10);
+    told.assert_in_stdout("1 of 3 VMs differ\n");
+    told.assert_in_stdout("keep → update (next hop 2001:db8:2000::9");
+    fixture.run(&["diff", &kept, &moved, "-o", "diff.csv"]).exits(10);
+    let header = fixture.read("diff.csv").lines().next().unwrap().to_owned();
+    assert!(
+        header.contains("before_planned_next_hop") && header.ends_with("after_planned_next_hop"),
+        "{header}"
+    );
+
+    let runs = parsed(&fixture.run(&["runs", "--format", "json"]).exits(0));
+    let kinds: Vec<&Value> = runs["runs"].as_array().unwrap().iter().map(|run| &run["kind"]).collect();
+    assert_eq!(kinds, ["plan", "plan", "run", "plan"]);
+    assert!(runs["runs"].as_array().unwrap().iter().all(|run| run["api"] == "v2"));
+    let past = fixture.run(&["history", &fixture.id(10_100)]).exits(0);
+    past.assert_in_stdout("a call would update it, next hop 2001:db8:2000::2");
+    let formats = ["csv", "json", "jsonl", "html", "junit.xml", "prom"];
+    let again = |name: &str| {
+        let files: Vec<String> = formats.iter().map(|format| format!("{name}.{format}")).collect();
+        let outputs = files.iter().flat_map(|file| ["-o", file]);
+        fixture.run(&["report", &first].into_iter().chain(outputs).collect::<Vec<_>>()).exits(0);
+        files.iter().map(|file| fixture.read(file)).collect::<Vec<_>>()
+    };
+    let written = again("one");
+    assert_eq!(written, again("two"));
+    let dir = planned.dir.as_ref().unwrap();
+    for (format, report) in ["csv", "json"].iter().zip(&written) {
+        assert_eq!(&std::fs::read_to_string(dir.join(format!("report.{format}"))).unwrap(), report);
+    }
+    for line in written[2].lines() {
+        crate::fixture::assert_valid(&serde_json::from_str(line).unwrap(), "forecast.schema.json");
+    }
 }

@@ -61,7 +61,9 @@ macro_rules! standing {
             $of,
             ".status, ",
             $of,
-            ".ids"
+            ".ids, ",
+            $of,
+            ".planned_next_hop"
         )
     };
 }
@@ -331,7 +333,7 @@ fn beside(row: &SqlRow) -> Result<Beside, Error> {
         expected: column::json(row, 4)?.unwrap_or_default(),
         labels: column::json(row, 5)?.unwrap_or_default(),
     };
-    let other = if row.try_get(7)? { Some(standing(row, 16)?) } else { None };
+    let other = if row.try_get(7)? { Some(standing(row, 17)?) } else { None };
     Ok(Beside { vm, rack: column::text(row, 6)?, own: standing(row, 8)?, other })
 }
 
@@ -346,6 +348,7 @@ fn standing(row: &SqlRow, at: usize) -> Result<Standing, Error> {
         rack_id: text(3)?,
         prefix: text(4)?,
         next_hop: text(5)?,
+        planned_next_hop: text(8)?,
         status: text(6)?,
         ids: column::shaped(row, at + 7)?,
     })

@@ -278,10 +278,10 @@ fn each_beside(
 }
 
 /// What [`standing`] reads of an item.
-const STANDING: &str = "outcome, failure, error, rack_id, prefix, next_hop, status, ids";
+const STANDING: &str = "outcome, failure, error, rack_id, prefix, next_hop, status, ids, planned_next_hop";
 
 /// How many they are.
-const STANDINGS: usize = 8;
+const STANDINGS: usize = 9;
 
 fn standing(row: &SqlRow<'_>) -> Result<Standing, Error> {
     let outcome = outcome(row, 0)?;
@@ -293,6 +293,7 @@ fn standing(row: &SqlRow<'_>) -> Result<Standing, Error> {
         rack_id: row.get(3)?,
         prefix: row.get(4)?,
         next_hop: row.get(5)?,
+        planned_next_hop: row.get(8)?,
         status: row.get(6)?,
         ids: column::shaped(row, 7)?,
     })

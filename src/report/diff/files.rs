@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::{DiffRow, Differences};
 use crate::difference::Standing;
 use crate::ledger::Overview;
-use crate::outcome::Failure;
+use crate::outcome::{Failure, Kind};
 use crate::report::error::ReportError;
 use crate::report::files::{FileFormat, Files, ReportFile};
 use crate::report::output::Output;
@@ -55,7 +55,7 @@ impl<W: Write> JsonDiff<W> {
 type Cell = for<'r> fn(&'r Standing) -> Option<&'r str>;
 
 /// What CSV says of each of the two runs.
-const STANDING: [(&str, Cell); 7] = [
+const STANDING: [(&str, Cell); 8] = [
     ("outcome", |standing| Some(standing.outcome.as_str())),
     ("failure", |standing| standing.failure.map(Failure::as_str)),
     ("error", |standing| standing.error.as_deref()),
@@ -63,35 +63,47 @@ const STANDING: [(&str, Cell); 7] = [
     ("prefix", |standing| standing.prefix.as_deref()),
     ("next_hop", |standing| standing.next_hop.as_deref()),
     ("status", |standing| standing.status.as_deref()),
+    (PLANNED, |standing| standing.planned_next_hop.as_deref()),
 ];
 
+/// The column that plans alone have.
+const PLANNED: &str = "planned_next_hop";
+
+fn columns(kind: Kind) -> impl Iterator<Item = (&'static str, Cell)> {
+    STANDING.into_iter().filter(move |(name, _)| kind == Kind::Plan || *name != PLANNED)
+}
+
 #[derive(Debug)]
-struct CsvDiff<W: Write>(::csv::Writer<W>);
+struct CsvDiff<W: Write> {
+    csv: ::csv::Writer<W>,
+    /// Of the two runs.
+    kinds: [Kind; 2],
+}
 
 impl<W: Write> CsvDiff<W> {
-    fn begin(to: W) -> io::Result<Self> {
+    fn begin(to: W, kinds: [Kind; 2]) -> io::Result<Self> {
         let mut csv = ::csv::Writer::from_writer(to);
         let own = ["vmid", "name", "rack_id", "difference", "changes"].map(str::to_owned);
-        let each = |run: &'static str| STANDING.map(|(column, _)| format!("{run}_{column}"));
-        csv.write_record(own.into_iter().chain(each("before")).chain(each("after")))?;
-        Ok(Self(csv))
+        let each = |run: &'static str, kind| columns(kind).map(move |(column, _)| format!("{run}_{column}"));
+        csv.write_record(own.into_iter().chain(each("before", kinds[0])).chain(each("after", kinds[1])))?;
+        Ok(Self { csv, kinds })
     }
 
     fn row(&mut self, row: &DiffRow<'_>) -> io::Result<()> {
         let changes = row.changes.iter().map(csv::change).collect::<Vec<_>>().join("; ");
         let [name, rack] = [row.name, row.rack_id].map(Option::unwrap_or_default);
         let own = [row.vmid, name, rack, row.difference.as_str(), &changes];
-        let cells = |standing: Option<&'_ Standing>| {
-            STANDING.map(|(_, text)| {
-                standing.and_then(text).map(|text| cell(text).into_owned()).unwrap_or_default()
-            })
+        let cells = |standing: Option<&'_ Standing>, kind| {
+            let cell = |text: Cell| standing.and_then(text).map(|text| cell(text).into_owned());
+            columns(kind).map(|(_, text)| cell(text).unwrap_or_default()).collect::<Vec<_>>()
         };
+        let [before, after] = [cells(row.before, self.kinds[0]), cells(row.after, self.kinds[1])];
         let own = own.into_iter().map(|text| cell(text).into_owned());
-        Ok(self.0.write_record(own.chain(cells(row.before)).chain(cells(row.after)))?)
+        Ok(self.csv.write_record(own.chain(before).chain(after))?)
     }
 
     fn finish(self) -> io::Result<W> {
-        self.0.into_inner().map_err(::csv::IntoInnerError::into_error)
+        self.csv.into_inner().map_err(::csv::IntoInnerError::into_error)
     }
 }
 
@@ -148,7 +160,7 @@ impl DiffFiles {
     /// Opens every file. An error if one of them cannot be written.
     pub fn create(files: &[ReportFile<Format>], from: &Overview, to: &Overview) -> Result<Self, ReportError> {
         let begin = |format, output| match format {
-            Format::Csv => Ok(Body::Csv(CsvDiff::begin(output)?.into())),
+            Format::Csv => Ok(Body::Csv(CsvDiff::begin(output, [from.kind, to.kind])?.into())),
             Format::Json => Ok(Body::Json(JsonDiff::begin(output, from, to)?)),
             Format::JsonLines => Ok(Body::JsonLines(output)),
         };
@@ -175,7 +187,7 @@ mod tests {
 
     #[test]
     fn in_csv_every_difference_is_a_line_with_both_sides() {
-        let mut csv = CsvDiff::begin(Vec::new()).unwrap();
+        let mut csv = CsvDiff::begin(Vec::new(), [Kind::Run; 2]).unwrap();
         compare(&pairs(), |row| csv.row(row).unwrap());
         insta::assert_snapshot!(String::from_utf8(csv.finish().unwrap()).unwrap(), @r"
         vmid,name,rack_id,difference,changes,before_outcome,before_failure,before_error,before_rack_id,before_prefix,before_next_hop,before_status,after_outcome,after_failure,after_error,after_rack_id,after_prefix,after_next_hop,after_status

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::{DiffRow, Differences};
 use crate::difference::{Difference, Standing};
 use crate::ledger::Overview;
-use crate::outcome::Failure;
+use crate::outcome::{Failure, Kind, Outcome};
 use crate::report::csv;
 use crate::report::runs::{ending, what};
 use crate::text::{count, counted, escape, escape_path, excerpt};
@@ -62,6 +62,7 @@ impl DiffText {
 fn head(from: &Overview, to: &Overview, counts: &Differences) -> String {
     let all = counted(counts.all(), "VM", "VMs");
     let verdict = match counts.different() {
+        0 if (from.kind, to.kind) == (Kind::Plan, Kind::Run) => format!("No difference: {all}, as planned"),
         0 => format!("No difference: {all}, the same in both runs"),
         different => format!("{} of {all} differ", count(different)),
     };
@@ -90,21 +91,24 @@ fn story(row: &DiffRow<'_>) -> String {
         }
         (Difference::Changed, ..) if !changes.is_empty() => changes,
         (_, _, Some(before), Some(after)) => format!("{before} → {after}"),
-        (_, _, None, Some(after)) => after.to_owned(),
+        (_, _, None, Some(after)) => after,
         (_, _, Some(before), None) => format!("was {before}"),
         (_, _, None, None) => String::new(),
     }
 }
 
-/// The outcome in a word; of a failed VM, why.
-fn verdict(standing: &Standing) -> &'static str {
-    standing.failure.map_or(standing.outcome.as_str(), Failure::as_str)
+/// The outcome in a word; of a failed or blocked VM, why, and of one that would change, to what.
+fn verdict(standing: &Standing) -> String {
+    let word = standing.failure.map_or(standing.outcome.as_str(), Failure::as_str);
+    let hop = standing.planned_next_hop.as_ref().map(|hop| format!("next hop {hop}"));
+    let reason = standing.error.clone().filter(|_| standing.outcome == Outcome::Blocked);
+    hop.or(reason).map_or(word.to_owned(), |detail| format!("{word} ({detail})"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::difference::tests::answered;
+    use crate::difference::tests::{answered, forecast};
     use crate::ledger::Pair;
     use crate::report::diff::tests::{compare, pair, pairs, runs};
 
@@ -144,6 +148,22 @@ mod tests {
         Written: a.csv
                  b.json
         ");
+    }
+
+    #[test]
+    fn what_a_plan_says_of_a_vm_stands_with_it() {
+        let hop = |hop| forecast(Outcome::Update, Some(hop), None);
+        let blocked = forecast(Outcome::Blocked, None, Some("no \u{1b}IPv4"));
+        let pairs = [
+            pair(1, Some(hop("2001:db8::1")), Some(hop("2001:db8::2"))),
+            pair(2, Some(blocked), Some(forecast(Outcome::Create, Some("2001:db8::1"), None))),
+        ];
+        let text = text(&pairs, &[]);
+        let stories = [
+            "  1 on dc1r28: update (next hop 2001:db8::1) → update (next hop 2001:db8::2)\n",
+            "  2 on dc1r28: blocked (no \\u{1b}IPv4) → create (next hop 2001:db8::1)\n",
+        ];
+        assert!(text.ends_with(&format!("Changed: 2 VMs\n{}", stories.concat())), "{text}");
     }
 
     #[test]
