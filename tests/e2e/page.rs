@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::browser::Browser;
+use crate::dialect::Dialect::V2;
 use crate::fixture::{Fixture, Outcome, eventually};
+use crate::sandbox::Sandbox;
 
 const RUN: [&str; 7] = ["run", "fleet.csv", "--action", "allocate", "--sandbox", "--rate", "none"];
 
@@ -85,6 +87,39 @@ fn hostile_text_is_text_and_the_page_asks_nobody_for_anything() {
     assert!(browser.evaluate("return document.title").as_str().unwrap().starts_with("Complete"));
     browser.type_into("[name=text]", "script");
     eventually("all three are found", || status(&browser) == "3 of 3 rows, shown: 1 to 3");
+    assert_asks_nobody(&browser, &page);
+}
+
+#[test]
+fn a_plans_page_shows_what_would_change_and_finds_what_is_blocked() {
+    let sandbox = Sandbox::start(&[]);
+    let fixture = Fixture::at(&sandbox).speaking(V2);
+    let Some(browser) = Browser::start() else { return };
+    fixture.write_fleet("vmid,name,rack\n10000,a,dc1r27\n10001,b,dc1r27\n10100,c,dc1r28\n");
+    let evil = "<img src=https://example.net/> no IPv6";
+    sandbox.set_vm("10001", &json!({ "reason": evil }));
+    let page = page(&fixture.run(&["plan", "fleet.csv", "--action", "allocate", "--rate", "none"]).exits(0));
+    browser.open(&page);
+
+    assert!(
+        browser.evaluate("return document.title").as_str().unwrap().starts_with("Plan complete: 2 of 3 VMs")
+    );
+    let racks = "return [...document.querySelectorAll('.planned tbody th')].map((rack) => rack.textContent)";
+    assert_eq!(browser.evaluate(racks), json!(["dc1r27", "dc1r28"]));
+    assert_eq!(browser.evaluate("return document.querySelector('#blocked .error').textContent.trim()"), evil);
+    browser.click("[data-outcome=blocked]");
+    assert_eq!(shown(&browser), [fixture.id(10_001)]);
+    browser.click("[type=reset]");
+    eventually("all are shown again", || shown(&browser).len() == 3);
+    browser.type_into("[name=outcome]", "create");
+    eventually("only those to create are shown", || shown(&browser).len() == 2);
+    let colors = "return new Set(['create', 'keep', 'update', 'blocked'].map((outcome) => { \
+        const mark = document.querySelector(`.racks i.${outcome}`); \
+        return getComputedStyle(mark).backgroundColor })).size";
+    assert_eq!(browser.evaluate(colors), 4, "each outcome has its colour");
+    browser.resize(500, 800);
+    let overflow = "const page = document.documentElement; return page.scrollWidth - page.clientWidth";
+    assert_eq!(browser.evaluate(overflow), 0, "the page is wider than its window");
     assert_asks_nobody(&browser, &page);
 }
 
