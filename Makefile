@@ -3,10 +3,11 @@
 CARGO ?= cargo
 CARGO_DIR = $(or $(CARGO_HOME),$(HOME)/.cargo)
 DEMO := target/demo
+DEMO_V2 := target/demo-v2
 CARGO_DENY := 0.20.2
 CARGO_NEXTEST := 0.9.143
 
-.PHONY: help demo test docs torture check fmt clippy deny advisories bench bench-pace tools install clean
+.PHONY: help demo demo-v2 test docs torture check fmt clippy deny advisories bench bench-pace tools install clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1@/p' Makefile | awk -F@ '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -17,6 +18,10 @@ demo: ## build, and run the job over the demo fleet against the embedded sandbox
 	@status=0; ( set -x; $(CARGO) run --locked --quiet -- run inventories/demo.csv --sandbox \
 		--ledger $(DEMO)/ledger.db --output-dir $(DEMO)/reports ) || status=$$?; \
 	if [ $$status -ne 3 ]; then echo "make demo: exit code $$status, where 3 was expected" >&2; exit 1; fi
+
+demo-v2: ## build, and list, plan, run and audit VMs of the API's v2 against a sandbox; state in target/demo-v2
+	$(CARGO) build --locked
+	sh inventories/demo-v2.sh target/debug/v6fleet $(DEMO_V2)
 
 test: ## run the whole test suite: with cargo-nextest where it is installed, else with cargo test
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then set -x; $(CARGO) nextest run --locked; \

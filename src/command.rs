@@ -95,7 +95,7 @@ fn dispatch(command: Command, screen: &Screen) -> Result<Ended, Failure> {
         Command::Runs(settings) => runs::prepare(settings)?.carry_out()?,
         Command::History(settings) => history::prepare(&settings)?.carry_out()?,
         Command::Diff(settings) => diff::diff(&settings)?,
-        Command::Audit(settings) => audit::audit(&settings)?,
+        Command::Audit(settings) => audit::audit(&settings, screen)?,
         Command::Sandbox(settings) => sandbox::prepare(*settings)?.carry_out()?,
         Command::Config(showing) => config::show(&showing)?,
         Command::Completions(shell) => printed(&completion::script(&shell)?)?,

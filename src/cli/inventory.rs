@@ -4,7 +4,7 @@ use clap::Args;
 
 use crate::inventory::{Delimiter, Encoding, Format, Mapping, Path, RackPattern, VmidPattern, WherePattern};
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Inventory")]
 pub struct InventoryArgs {
     /// Format of the inventory: csv, json or jsonl [default: by file extension]
@@ -35,7 +35,7 @@ pub struct InventoryArgs {
 pub(super) const SELECTION: &str =
     "Selection (repeatable; a leading ! excludes; different options and labels all must match)";
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = SELECTION)]
 pub struct SelectionArgs {
     /// VMs of these racks: the inventory's rack, or the one last seen where it has none

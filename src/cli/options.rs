@@ -25,7 +25,7 @@ const INVENTORY: &str = "inventory";
 const FORMAT: &str = "format";
 
 /// Beside those of [`READING`].
-const SHARED: [&str; 15] = [
+const SHARED: [&str; 22] = [
     FORMAT,
     "sandbox",
     "world",
@@ -38,6 +38,13 @@ const SHARED: [&str; 15] = [
     "timeout",
     "connect-timeout",
     "max-wait",
+    "forget-rate",
+    "concurrency",
+    "rack-concurrency",
+    "deadline",
+    "canary",
+    "max-failed",
+    "max-drift",
     "api-key-file",
     "ca-file",
     "proxy",

@@ -146,7 +146,7 @@ pub struct CallingArgs {
 }
 
 /// Which API is meant.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Connection")]
 pub struct EndpointArgs {
     /// Where the API is; plain http is for loopback addresses only
@@ -159,7 +159,7 @@ pub struct EndpointArgs {
 }
 
 /// When calls leave, each for itself.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Pace and retries")]
 pub struct CallArgs {
     /// Most calls that leave: N/s, N/m, N/h, or none
@@ -184,7 +184,7 @@ pub struct CallArgs {
 }
 
 /// The same, and how many there are at once.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Pace and retries")]
 pub struct PaceArgs {
     #[command(flatten)]
@@ -209,7 +209,7 @@ pub struct PaceArgs {
 
 const BRAKES: &str = "Brakes (\"more than\" stops; P% is of the selected VMs)";
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = BRAKES)]
 pub struct BrakeArgs {
     /// The first N VMs must all succeed before the rest starts; 0 for no such check
@@ -260,7 +260,7 @@ pub struct ReportingArgs {
 }
 
 /// The way to the API.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Connection")]
 pub struct AccessArgs {
     /// File that holds the API key
@@ -276,7 +276,7 @@ pub struct AccessArgs {
     pub proxy: Option<ProxyUrl>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Connection")]
 pub struct ConnectionArgs {
     #[command(flatten)]
@@ -287,7 +287,7 @@ pub struct ConnectionArgs {
     pub lock_timeout: Duration,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Rehearsal")]
 pub struct RehearsalArgs {
     /// Rehearse against an embedded API on loopback, with a ledger and a memory of its own

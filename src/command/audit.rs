@@ -1,12 +1,14 @@
-//! `v6fleet audit`: what is not as it should be, from the ledger and the inventory. Calls nothing.
+//! `v6fleet audit`: what is not as it should be, from the ledger and the inventory. Calls nothing itself.
 
 mod listing;
+mod live;
 
 use std::mem;
 
 use jiff::{SignedDuration, Timestamp};
 use tracing::warn;
 
+use super::exit;
 use super::failure::{Failure, Refusal};
 use super::ledger::view;
 use super::past::Past;
@@ -18,8 +20,11 @@ use crate::config::AuditSettings;
 use crate::dialect::Dialect;
 use crate::inventory::{Inputs, InvalidRow, Selection, Vm};
 use crate::ledger::{Ledger, LedgerError, SANDBOX};
+use crate::progress::Screen;
+use crate::report::ReportFile;
 use crate::report::audit::AuditInfo;
 use listing::Listing;
+use live::Looked;
 
 const SECONDS_OF_A_DAY: i64 = 24 * 60 * 60;
 
@@ -27,28 +32,36 @@ const SECONDS_OF_A_DAY: i64 = 24 * 60 * 60;
 const BATCH: usize = 16 * 1024;
 
 /// Does what was asked for. Returns the exit code.
-pub(super) fn audit(settings: &AuditSettings) -> Result<u8, Failure> {
-    let AuditSettings { ledger, inventory, files, .. } = settings;
+pub(super) fn audit(settings: &AuditSettings, screen: &Screen) -> Result<u8, Failure> {
+    let AuditSettings { ledger, inventory, files, live, .. } = settings;
     Spared::new(ledger).inventory(inventory).check(files.iter().map(|file| &file.path))?;
+    let selection = inventory.selection.read().map_err(Refusal::from)?;
+    let mut inputs = Inputs::default();
+    let looked = match live {
+        Some(live) => {
+            files.iter().try_for_each(ReportFile::check).map_err(Refusal::from)?;
+            Some(Looked::at(live, &selection, &mut inputs, screen)?)
+        }
+        None => None,
+    };
+    let warning = looked.as_ref().and_then(Looked::warning);
+    let exit_code = if warning.is_some() { exit::FAILED } else { exit::COMPLETE };
     let info = AuditInfo {
         base_url: if ledger.sandbox { SANDBOX } else { settings.base_url.as_str() }.to_owned(),
         audited_at: Timestamp::now(),
+        plan: looked.map(|looked| looked.run.id),
         max_age_days: settings.max_age_days,
         min_severity: settings.min_severity,
         whole_fleet: settings.whole_fleet,
     };
     let ledger = Ledger::open_read_only(&ledger.location)?;
     ledger.check_kind(&info.base_url)?;
-    view(&ledger, |ledger| Ok(prepare(settings, ledger, &info)?.carry_out()?))
-}
-
-/// Finds all there is to find; nothing of it is in its place yet, and nothing was said.
-fn prepare<'a>(
-    settings: &AuditSettings,
-    ledger: &'a Ledger,
-    info: &'a AuditInfo,
-) -> Result<Listing<'a>, Failure> {
-    Auditing::begin(ledger, settings, info)?.all(settings)
+    let found = view(&ledger, |ledger| {
+        let mut auditing = Auditing::begin(ledger, settings, &info)?;
+        auditing.warnings.extend(warning);
+        Ok(auditing.all(settings, &selection, &mut inputs)?.carry_out()?)
+    })?;
+    Ok(if exit_code == exit::COMPLETE { found } else { exit_code })
 }
 
 /// An audit while it is being made.
@@ -60,6 +73,8 @@ struct Auditing<'a> {
     fleet: Fleet,
     /// Selected, and not examined yet.
     batch: Vec<Vm>,
+    /// About the audit as a whole.
+    warnings: Vec<String>,
     listing: Listing<'a>,
 }
 
@@ -74,27 +89,41 @@ impl<'a> Auditing<'a> {
         let max_age = SignedDuration::from_secs(i64::from(info.max_age_days) * SECONDS_OF_A_DAY);
         let standard = Standard { now: info.audited_at, max_age };
         let fleet = census.compare();
-        Ok(Self { ledger, base_url: &info.base_url, dialect, standard, fleet, batch: Vec::new(), listing })
+        Ok(Self {
+            ledger,
+            base_url: &info.base_url,
+            dialect,
+            standard,
+            fleet,
+            batch: Vec::new(),
+            warnings: Vec::new(),
+            listing,
+        })
     }
 
-    fn all(mut self, settings: &AuditSettings) -> Result<Listing<'a>, Failure> {
+    fn all(
+        mut self,
+        settings: &AuditSettings,
+        selection: &Selection,
+        inputs: &mut Inputs,
+    ) -> Result<Listing<'a>, Failure> {
         let inventory = &settings.inventory;
-        let selection = inventory.selection.read().map_err(Refusal::from)?;
-        let wanted = Wanted { inventory, selection: &selection, action: None, needs_rack: false };
+        let wanted = Wanted { inventory, selection, action: None, needs_rack: false };
         let past = Past::of(Some(self.ledger), self.base_url, self.dialect);
-        let staged = stage(&wanted, &past, &mut Inputs::default(), &mut self)?;
+        let staged = stage(&wanted, &past, inputs, &mut self)?;
         self.examine_batch()?;
-        let Staged { reading, selected, skipped, shown, mut warnings } = staged;
+        let Staged { reading, selected, skipped, shown, warnings } = staged;
+        self.warnings.extend(warnings);
         for row in &shown {
             warn!("skipped {row}");
         }
         if settings.whole_fleet {
-            self.missing(&selection, skipped)?;
+            self.missing(selection, skipped)?;
         }
         if self.fleet.is_empty() {
-            warnings.push(format!("the ledger has seen no VM at {}", self.base_url));
+            self.warnings.push(format!("the ledger has seen no VM at {}", self.base_url));
         }
-        Ok(self.listing.of(reading.files, selected, skipped, warnings))
+        Ok(self.listing.of(reading.files, selected, skipped, self.warnings))
     }
 
     /// Looks VMs up in the order of the ledger, and lists what is found in that of the inventory.

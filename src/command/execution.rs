@@ -79,6 +79,20 @@ impl<'a> Execution<'a> {
         }
     }
 
+    /// Carries it out, and says and writes nothing of it: what it came to, or why it was stopped.
+    pub(super) fn carry_out_unreported(self) -> Result<(RunKey, Result<Summary, Stop>), Broken> {
+        let (plan, run) = (self.plan, self.run.clone());
+        let (ledger, ending) = self.call_all()?;
+        let stop = match ending {
+            Ending::Complete => None,
+            Ending::Stopped(stop) => Some(stop),
+            Ending::Abandoned(stop) => return Ok((run, Err(stop))),
+        };
+        let summary = plan.end(&ledger, &run, stop)?;
+        ledger.close()?;
+        Ok((run, stop.map_or(Ok(summary), Err)))
+    }
+
     fn call_all(self) -> Result<(Ledger, Ending), Broken> {
         let Self { plan, run, callee, mut writer, counts, pending, racks, remembered_rate } = self;
         let now = Instant::now();
@@ -136,8 +150,7 @@ fn remembered_rate(ledger: &Ledger, run: &RunKey, forget: bool) -> Result<Option
 impl Plan<'_> {
     /// Notes the end of the run, and says what came of it.
     fn conclude(&self, ledger: Ledger, run: &RunKey, stop: Option<Stop>) -> Result<Ended, Broken> {
-        let summary = ledger.end(run, stop, |summary| self.exit_code(stop, summary));
-        let summary = summary.map_err(|error| self.broken_off(run, &error))?;
+        let summary = self.end(&ledger, run, stop)?;
         let info = ledger.run_info(run)?;
         let summary = Summary { since: ledger.since(run)?, ..summary };
         let outputs = outputs(self.reports, &info.id);
@@ -157,6 +170,11 @@ impl Plan<'_> {
         ledger.close()?;
         all_written(written, &outputs, run, self.ledger_args)?;
         Ok(Ended { exit_code: summary.exit_code, recap: Some(recap) })
+    }
+
+    fn end(&self, ledger: &Ledger, run: &RunKey, stop: Option<Stop>) -> Result<Summary, Broken> {
+        let summary = ledger.end(run, stop, |summary| self.exit_code(stop, summary));
+        summary.map_err(|error| self.broken_off(run, &error))
     }
 
     fn exit_code(&self, stop: Option<Stop>, summary: &Summary) -> u8 {

@@ -25,11 +25,17 @@ use crate::vm::Action;
 pub(super) fn run(settings: &RunSettings, screen: &Screen) -> Result<Ended, Failure> {
     let RunSettings { ledger, calls, reports, .. } = settings;
     let plan = Plan { calls, reports, screen, ledger_args: &ledger.args(ledger.sandbox) };
-    Ok(prepare(settings, plan)?.carry_out()?)
+    let selection = settings.inventory.selection.read().map_err(Refusal::from)?;
+    Ok(prepare(settings, plan, &selection, &mut Inputs::default())?.carry_out()?)
 }
 
 /// Writes the run into the ledger, or finds the one that is gone on with.
-fn prepare<'a>(settings: &RunSettings, plan: Plan<'a>) -> Result<Execution<'a>, Refusal> {
+pub(super) fn prepare<'a>(
+    settings: &RunSettings,
+    plan: Plan<'a>,
+    selection: &Selection,
+    inputs: &mut Inputs,
+) -> Result<Execution<'a>, Refusal> {
     let RunSettings { ledger, api, inventory, reports, .. } = settings;
     make_room(plan.calls.reconcile.concurrency.get(), ledger.sandbox)?;
     let spared = Spared::new(ledger).inventory(inventory).api(api);
@@ -39,19 +45,17 @@ fn prepare<'a>(settings: &RunSettings, plan: Plan<'a>) -> Result<Execution<'a>, 
     // Made once before anything is written, so that a key, certificate or proxy that is no use is found now.
     access.api(&settings.base_url, settings.dialect)?;
     let ledger = Ledger::open(&ledger.location, settings.lock_timeout)?;
-    let selection = inventory.selection.read()?;
-    let job = job(settings, &selection, access.fingerprint());
+    let job = job(settings, selection, access.fingerprint());
     ledger.check_kind(&job.base_url)?;
-    let mut inputs = Inputs::default();
-    let course = course::<Refusal>(Some(&ledger), &job, settings, &mut inputs)?;
+    let course = course::<Refusal>(Some(&ledger), &job, settings, inputs)?;
     if let Course::GoOn(unfinished) = course {
         let continued = Continued { ledger, run: unfinished.run, job };
         let played = Played { file: api.world.as_deref(), state: settings.ledger.world.as_deref() };
         return go_on(continued, &access, played, plan);
     }
     let warning = course.warning();
-    let beginning = Beginning { settings, job: &job, selection: &selection, access: &access, warning };
-    let (run, callee) = beginning.record(&ledger, &mut inputs)?;
+    let beginning = Beginning { settings, job: &job, selection, access: &access, warning };
+    let (run, callee) = beginning.record(&ledger, inputs)?;
     Execution::prepare(plan, ledger, run, callee)
 }
 
@@ -76,8 +80,12 @@ impl Beginning<'_> {
             info!(plan = run.id, changes, "only what a plan said would change");
         }
         let draft = ledger.draft(job)?;
-        let mut recording =
-            Recording { draft, action: settings.action, world, takes_in: world_file.is_none() };
+        let mut recording = Recording {
+            draft,
+            action: (settings.action, settings.spare_action),
+            world,
+            takes_in: world_file.is_none(),
+        };
         let staged = stage(&Wanted::by_run(settings, selection), &past, inputs, &mut recording)?;
         let Staged { reading, selected, skipped, shown, warnings } = staged;
         let warnings: Vec<String> = warning.into_iter().chain(warnings).collect();
@@ -102,8 +110,8 @@ impl Beginning<'_> {
 
 struct Recording<'a> {
     draft: Box<dyn Draft + 'a>,
-    /// The one typed for all VMs.
-    action: Option<Action>,
+    /// The one typed for all VMs, and the one of those without.
+    action: (Option<Action>, Option<Action>),
     world: Option<World>,
     /// The built-in world has every VM of the inventory; one from a file has its own.
     takes_in: bool,
@@ -114,7 +122,8 @@ impl Stage for Recording<'_> {
 
     fn select(&mut self, selected: &Selected<'_>) -> Result<(), Refusal> {
         // A row without an action is invalid where none is typed.
-        let Some(action) = self.action.or(selected.vm.action) else { return Ok(()) };
+        let (typed, spare) = self.action;
+        let Some(action) = typed.or(selected.vm.action).or(spare) else { return Ok(()) };
         Ok(self.draft.add(selected.vm, action, selected.rack)?)
     }
 

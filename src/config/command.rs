@@ -8,7 +8,7 @@ use super::layers::{Layers, Parsed};
 use super::listing::ListingSettings;
 use super::report::ReportSettings;
 use super::resume::ResumeRequest;
-use super::run::{OfRun, OnlyPlanned, RunSettings};
+use super::run::{OnlyPlanned, Particulars, RunSettings};
 use super::runs::RunsSettings;
 use super::sandbox::SandboxSettings;
 use super::showing::Showing;
@@ -41,12 +41,13 @@ impl Command {
             cli::Command::Run(typed) => {
                 let RunArgs { job, dry_run: is_dry, max_changed, only_planned, max_plan_age } = *typed;
                 let only_planned = only_planned.map(|run| OnlyPlanned { run, max_age: max_plan_age });
-                let of_run = OfRun { max_changed, only_planned };
+                let of_run = Particulars { max_changed, only_planned, ..Particulars::default() };
                 let settings = RunSettings::of(&common, Kind::Run, job, of_run, &in_force, layers)?.into();
                 if is_dry { Self::DryRun(settings) } else { Self::Run(settings) }
             }
             cli::Command::Plan(typed) => Self::Run(
-                RunSettings::of(&common, Kind::Plan, typed.job, OfRun::default(), &in_force, layers)?.into(),
+                RunSettings::of(&common, Kind::Plan, typed.job, Particulars::default(), &in_force, layers)?
+                    .into(),
             ),
             cli::Command::Resume(typed) => Self::Resume(ResumeRequest::of(&common, *typed, layers)?.into()),
             cli::Command::Inventory(typed) => Self::Inventory(ListingSettings::of(&common, *typed)?.into()),
@@ -54,7 +55,9 @@ impl Command {
             cli::Command::Runs(typed) => Self::Runs(RunsSettings::of(&common, typed)?),
             cli::Command::History(typed) => Self::History(HistorySettings::of(&common, typed)?),
             cli::Command::Diff(typed) => Self::Diff(DiffSettings::of(&common, typed)?.into()),
-            cli::Command::Audit(typed) => Self::Audit(AuditSettings::of(&common, *typed)?.into()),
+            cli::Command::Audit(typed) => {
+                Self::Audit(AuditSettings::of(&common, *typed, &in_force, layers)?.into())
+            }
             cli::Command::Sandbox(typed) => Self::Sandbox(SandboxSettings::of(*typed)?.into()),
             cli::Command::Config(typed) => Self::Config(Showing::of(&common, &typed, in_force)?),
             cli::Command::Completions { shell } => Self::Completions(shell.to_string()),

@@ -33,6 +33,8 @@ pub(crate) struct RunSettings {
     pub(crate) inventory: InventorySettings,
     /// For every VM; `None` is each row's own.
     pub(crate) action: Option<Action>,
+    /// For VMs whose row has none, where they may have none.
+    pub(crate) spare_action: Option<Action>,
     /// Go on with the job's unfinished run, if there is one.
     pub(crate) resume: bool,
     pub(crate) max_shrink: Option<Share>,
@@ -55,11 +57,12 @@ pub(crate) struct OnlyPlanned {
     pub(crate) max_age: Duration,
 }
 
-/// What is typed of a run alone.
+/// What runs, plans and the looks of an audit do not have in common.
 #[derive(Debug, Default)]
-pub(super) struct OfRun {
+pub(super) struct Particulars {
     pub(super) max_changed: Option<Threshold>,
     pub(super) only_planned: Option<OnlyPlanned>,
+    pub(super) spare_action: Option<Action>,
 }
 
 impl RunSettings {
@@ -67,12 +70,12 @@ impl RunSettings {
         common: &CommonArgs,
         kind: Kind,
         typed: JobArgs,
-        of_run: OfRun,
+        particulars: Particulars,
         in_force: &[Setting],
         layers: Layers,
     ) -> Result<Self, ConfigError> {
         let JobArgs { inventory, action, inventory_options, selection, calling, .. } = &typed;
-        let OfRun { max_changed, only_planned } = of_run;
+        let Particulars { max_changed, only_planned, spare_action } = particulars;
         let dialect = typed.endpoint.api;
         if (kind == Kind::Plan || only_planned.is_some()) && !dialect.can_look() {
             return Err(ConfigError::NothingToSee(dialect));
@@ -87,9 +90,10 @@ impl RunSettings {
                 dialect,
                 inventory_options,
                 selection,
-                action.is_some(),
+                action.or(spare_action).is_some(),
             )?,
             action: *action,
+            spare_action,
             resume: typed.resume,
             max_shrink: typed.max_shrink,
             calls: CallSettings::of(calling, max_changed, looks(kind, dialect)),

@@ -7,6 +7,7 @@ mod html;
 mod text;
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -22,10 +23,22 @@ pub use text::AuditText;
 pub struct AuditInfo {
     pub base_url: String,
     pub audited_at: Timestamp,
+    /// The run that looked at the VMs just before.
+    pub plan: Option<String>,
     pub max_age_days: u32,
     /// Findings that are less bad are left out.
     pub min_severity: Severity,
     pub whole_fleet: bool,
+}
+
+impl AuditInfo {
+    /// Where what is known of the VMs comes from; `base_url` is shown as it is.
+    fn source(&self, base_url: impl Display) -> String {
+        match &self.plan {
+            None => format!("as last seen at {base_url}; nothing was called"),
+            Some(plan) => format!("looked at by plan {plan} at {base_url}; nothing was changed"),
+        }
+    }
 }
 
 /// What an audit's findings add up to.
@@ -88,6 +101,7 @@ mod tests {
         AuditInfo {
             base_url: "https://cloud.hostup.se".into(),
             audited_at: "2026-11-24T08:00:00Z".parse().unwrap(),
+            plan: None,
             max_age_days: 30,
             min_severity: Severity::Notice,
             whole_fleet: true,

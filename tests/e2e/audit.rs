@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use v6fleet::audit::Kind;
 
+use crate::dialect::Dialect::V2;
 use crate::fixture::{Fixture, Outcome};
 use crate::fleet;
 use crate::ledger::settle_pending;
@@ -375,4 +376,112 @@ fn the_files_columns_hold_for_an_audit_too_but_not_what_narrows_or_writes_a_runs
     let audit = fixture.run(&["audit", "fleet.csv"]).exits(0);
     audit.assert_in_stdout("\n2 VMs of the inventory");
     assert!(!fixture.path("run.csv").exists());
+}
+
+/// VMs of the built-in world, in v2: the last one has an allocation.
+const LIVE: &str = "vmid\n10001\n10003\n10007\n";
+
+fn live<'a>(options: &[&'a str]) -> Vec<&'a str> {
+    [&AUDIT[..], &["--live", "--rate=none"], options].concat()
+}
+
+#[test]
+fn a_live_audit_looks_first_and_tells_what_is_there_now() {
+    let keys = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(keys.path(), "planner read:vm\na-key\n").unwrap();
+    let sandbox = Sandbox::start(&["--key-file", keys.path().to_str().unwrap()]);
+    let mut fixture = Fixture::at(&sandbox).speaking(V2);
+    fixture.write_fleet(LIVE);
+    fixture.set("HOSTUP_API_KEY", "planner");
+    let audited = fixture.run(&live(&[])).exits(11);
+    let found: Value = serde_json::from_str(&audited.stdout).unwrap();
+    let kinds: Vec<_> =
+        found["findings"].as_array().unwrap().iter().map(|finding| finding["kind"].clone()).collect();
+    assert_eq!(kinds, ["no_allocation", "no_allocation"]);
+    assert_eq!(found["audit"]["plan"], fixture.latest_run());
+    let run = &fixture.runs()[0];
+    assert_eq!((&run["kind"], &run["create"], &run["keep"]), (&json!("plan"), &json!(2), &json!(1)));
+    assert_eq!(fixture.reported_runs(), 0);
+    assert!(sandbox.calls().iter().all(|call| call.kind == "look"));
+
+    // What it has seen is there for others: the run after it, and an audit that does not look.
+    fixture.set("HOSTUP_API_KEY", "a-key");
+    fixture.run(&["audit", "fleet.csv"]).exits(11).assert_in_stdout("as last seen at");
+    let called = allocate(&fixture, "fleet.csv");
+    assert_eq!(
+        called.verdicts(),
+        ["10001 created created_flag", "10003 created created_flag", "10007 unchanged ledger"]
+    );
+    let text = fixture.run(&["audit", "fleet.csv", "--live"]).exits(0);
+    text.assert_in_stdout(&format!("looked at by plan {} at ", fixture.latest_run()));
+    text.assert_in_stdout("; nothing was changed.");
+}
+
+#[test]
+fn standard_input_and_rows_with_and_without_actions_are_looked_at_and_audited() {
+    let sandbox = Sandbox::start(&[]);
+    let fixture = Fixture::at(&sandbox).speaking(V2);
+    fixture.write_fleet("vmid,action\n10001,allocate\n10007,refresh_next_hop\n10008,\n");
+    let binary = crate::fixture::binary();
+    let line = format!("{} audit - --live --inventory-format csv < fleet.csv", binary.display());
+    let mut shell = fixture.beside("sh");
+    shell.args(["-c", &line]);
+    let audited = fixture.spawn(shell).end().exits(11);
+    audited.assert_in_stdout("error: no_allocation: 1 VM\n");
+    assert_eq!(sandbox.calls().len(), 3);
+    assert!(!audited.stderr.contains("another action"), "{}", audited.stderr);
+}
+
+#[test]
+fn vms_that_could_not_be_looked_at_are_told_and_audited_as_last_seen() {
+    let sandbox = Sandbox::start(&[]);
+    let fixture = Fixture::at(&sandbox).speaking(V2);
+    fixture.write_fleet("vmid\n10007\n10099\n");
+    let audited = fixture.run(&["audit", "fleet.csv", "--live"]).exits(3);
+    let run = fixture.latest_run();
+    audited.assert_in_stdout(&format!(
+        "Warning: 1 VM could not be looked at, and what is said of these is older: v6fleet report {run}"
+    ));
+    audited.assert_in_stdout("error: never_seen: 1 VM\n");
+}
+
+#[test]
+fn where_the_looks_do_not_come_to_their_end_nothing_is_audited_and_they_can_be_gone_on_with() {
+    let keys = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(keys.path(), "another-key\n").unwrap();
+    let sandbox = Sandbox::start(&["--key-file", keys.path().to_str().unwrap()]);
+    let mut fixture = Fixture::at(&sandbox).speaking(V2);
+    fixture.write_fleet(LIVE);
+    fixture.write("old.csv", "an earlier audit");
+    let audited = fixture.run(&live(&["-o", "old.csv"])).exits(8);
+    assert_eq!((audited.stdout.as_str(), fixture.read("old.csv").as_str()), ("", "an earlier audit"));
+    let resume = format!("v6fleet resume {}", fixture.latest_run());
+    audited.assert_in_stderr("nothing was audited");
+    audited.assert_in_stderr(&resume);
+    fixture.set("HOSTUP_API_KEY", "another-key");
+    let words: Vec<&str> = resume.split(' ').skip(1).collect();
+    fixture.run(&words).exits(0);
+    assert_eq!(fixture.reported_runs(), 0, "an audit's looks have no reports of their own");
+    fixture.run(&AUDIT).exits(11);
+    let calls = sandbox.calls().len();
+    for (options, code, why) in [
+        (&["--api", "v1"][..], 2, "audit --live need"),
+        (&["-o", "no/such/dir.csv"], 2, "no/such/dir.csv"),
+        (&["--vmid", "vps_01hxa3b9999999999999999999"], 7, "nothing selected"),
+    ] {
+        fixture.run(&live(options)).exits(code).assert_in_stderr(why);
+    }
+    assert_eq!(sandbox.calls().len(), calls);
+}
+
+#[test]
+fn a_live_audit_waits_for_no_other_run_and_overlaps_none() {
+    let sandbox = Sandbox::start(&["--latency", "300ms"]);
+    let fixture = Fixture::at(&sandbox).speaking(V2);
+    fixture.write_fleet(LIVE);
+    let process = fixture.start(&[&ALLOCATE[..], &["fleet.csv", "--concurrency", "1"]].concat());
+    sandbox.await_calls(1);
+    fixture.run(&live(&[])).exits(6);
+    process.end().exits(0);
+    fixture.run(&live(&["--concurrency", "3"])).exits(0);
 }

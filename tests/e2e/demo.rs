@@ -1,6 +1,6 @@
 //! What a newcomer does first: the demo fleet, against the embedded sandbox.
 
-use crate::fixture::{Fixture, assert_valid};
+use crate::fixture::{Fixture, assert_valid, binary};
 use crate::fleet::is_allocated;
 
 const DEMO: [&str; 5] = ["run", "inventories/demo.csv", "--sandbox", "--rate", "none"];
@@ -114,4 +114,33 @@ fn other_reports_are_written_where_they_are_asked_for_and_hold_the_same_rows() {
     assert_eq!(fixture.read("again.csv"), fixture.read("c.csv"));
     let shown = fixture.run(&["report", "--sandbox"]).exits(0);
     assert_eq!(shown.stderr, "", "no report was written, and none is spoken of");
+}
+
+#[test]
+fn the_demo_of_v2_lists_plans_runs_and_audits_and_then_nothing_is_left() {
+    let fixture = Fixture::new();
+    let mut demo = fixture.beside("sh");
+    demo.args(["inventories/demo-v2.sh", binary().to_str().unwrap(), "demo"]);
+    let demo = fixture.spawn(demo).end().exits(0);
+    let of_nothing_left = demo.stdout.rsplit_once("--detailed-exitcode").unwrap().1;
+    for (told, text) in [
+        ("60 VMs, 36 created, 0 unchanged, 0 updated, 0 failed", demo.stdout.as_str()),
+        ("60 VMs, 0 to create, 0 to update, 60 to keep, 0 blocked, 0 failed", of_nothing_left),
+        ("No finding", of_nothing_left),
+    ] {
+        assert!(text.contains(told), "{told} is not in\n{}", demo.stdout);
+    }
+}
+
+#[test]
+fn the_inventory_of_v2_shows_what_can_be_planned_and_nothing_that_fails() {
+    let fixture = Fixture::new();
+    let v2 = ["inventories/demo-v2.csv", "--api", "v2", "--sandbox", "--rate", "none"];
+    let plan = fixture.run(&[&["plan"], &v2[..]].concat()).exits(0);
+    for outcome in ["create", "update", "keep"] {
+        assert!(!plan.vms_that_are(outcome).is_empty(), "none is {outcome}");
+    }
+    let run = fixture.run(&[&["run", "--only-planned"], &v2[..]].concat()).exits(0);
+    let planned = ["create", "update"].map(|outcome| plan.vms_that_are(outcome).len());
+    assert_eq!(["created", "updated"].map(|outcome| run.vms_that_are(outcome).len()), planned);
 }

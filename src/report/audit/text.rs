@@ -67,10 +67,8 @@ fn head(info: &AuditInfo, summary: &AuditSummary) -> String {
         }
     };
     let audited = counted(summary.selected, "VM", "VMs");
-    let mut text = format!(
-        "{verdict}\n{audited} of the inventory, as last seen at {}; nothing was called.\n",
-        excerpt(&info.base_url, TEXT)
-    );
+    let mut text =
+        format!("{verdict}\n{audited} of the inventory, {}.\n", info.source(excerpt(&info.base_url, TEXT)));
     if summary.skipped > 0 {
         let rows = counted(
             summary.skipped,
