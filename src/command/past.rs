@@ -9,6 +9,9 @@ use crate::ledger::{LastInventory, Ledger, LedgerError, NewRun, RunKey};
 use crate::outcome::{Kind, Outcome};
 use crate::shrink::{Guard, Share};
 
+/// The word for the newest one.
+const LATEST: &str = "latest";
+
 /// What earlier runs have to say.
 pub(super) struct Past<'a> {
     /// `None` where there is no ledger yet.
@@ -36,6 +39,8 @@ impl<'a> Past<'a> {
         inputs: &mut Inputs,
     ) -> Result<Self, E> {
         let only_failed = settings.only_failed.as_deref().map(|typed| match ledger {
+            // A plan may be of VMs that an earlier one could not look at.
+            Some(ledger) if settings.kind == Kind::Plan && typed != LATEST => ledger.find_run(typed),
             Some(ledger) => ledger.find_run_of(Kind::Run, typed),
             None => Err(LedgerError::UnknownRun(typed.to_owned())),
         });

@@ -454,6 +454,20 @@ fn what_a_plan_comes_to_is_in_its_exit_code_where_that_is_asked_for() {
 }
 
 #[test]
+fn what_a_plan_could_not_look_at_is_planned_again_as_its_recap_says() {
+    let world = World::of(WORLD, "vmid\n10000\n20000\n30000\n", &[]);
+    let first = world.run(&["plan", "fleet.csv", "--action", "allocate"], &[]).exits(3);
+    let again = first.stdout.lines().find_map(|line| line.split_once("v6fleet plan ")).unwrap().1;
+    assert!(again.ends_with(&format!("--only-failed={}", id_of(&first))), "{again}");
+    let words: Vec<&str> = again.split(' ').collect();
+    assert_eq!(world.run(&["plan"], &words).exits(3).vms_that_are("failed"), ["30000"]);
+    world.run(&["run"], &words).exits(2).assert_in_stderr("is a plan, and a run is wanted");
+    // latest is the latest run, of which there is none.
+    let latest = ["plan", "fleet.csv", "--action", "allocate", "--only-failed"];
+    world.run(&latest, &[]).exits(2).assert_in_stderr("no run in the ledger");
+}
+
+#[test]
 fn a_lost_answer_is_not_hidden_by_a_plan_that_has_seen_what_it_did() {
     let sandbox = Sandbox::start(&["--rack-fault", "dc1r27=500-after"]);
     let fixture = fixture_of(&sandbox, 0);
