@@ -202,3 +202,16 @@ pub trait Rates {
     /// Remembers it for the next run, or forgets it.
     fn remember_rate(&self, run: &RunKey, per_second: Option<f64>) -> Result<(), LedgerError>;
 }
+
+/// The run that `typed` stands for, of the first two that were found by it, one of exactly that id before others.
+pub(super) fn the_one_meant(typed: &str, found: Vec<RunKey>) -> Result<RunKey, LedgerError> {
+    let unknown = || LedgerError::UnknownRun(typed.to_owned());
+    let mut found = found.into_iter();
+    match (found.next(), found.next()) {
+        _ if typed.is_empty() => Err(unknown()),
+        (Some(run), None) => Ok(run),
+        (Some(run), Some(_)) if run.id == typed => Ok(run),
+        (Some(_), Some(_)) => Err(LedgerError::AmbiguousRun(typed.to_owned())),
+        (None, _) => Err(unknown()),
+    }
+}

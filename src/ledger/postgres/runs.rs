@@ -7,7 +7,7 @@ use super::column::{self, count};
 use super::database::Postgres;
 use super::session::{Session, Values};
 use crate::inventory::InventoryFile;
-use crate::ledger::engine::{Runs, Vms};
+use crate::ledger::engine::{Runs, Vms, the_one_meant};
 use crate::ledger::error::LedgerError;
 use crate::ledger::job::{EVERYTHING, fleet, selection};
 use crate::ledger::record::{Counts, Course, LastInventory, NewRun, Overview, RunInfo, RunKey, Unfinished};
@@ -53,7 +53,6 @@ const SAME_JOB: &str = "EXISTS (SELECT 1 FROM v6fleet.runs o WHERE o.no = $1
 
 impl Runs for Postgres {
     fn find_run(&self, typed: &str) -> Result<RunKey, LedgerError> {
-        let unknown = || LedgerError::UnknownRun(typed.to_owned());
         let sql = match typed {
             "latest" => "SELECT id FROM v6fleet.runs WHERE $1 <> '' AND NOT pruned ORDER BY no DESC LIMIT 1",
             _ => {
@@ -63,14 +62,7 @@ impl Runs for Postgres {
         };
         // No id holds what the database cannot.
         let found = if typed.contains('\0') { vec![] } else { self.session.all(sql, &[&typed], key)? };
-        let mut found = found.into_iter();
-        match (found.next(), found.next()) {
-            _ if typed.is_empty() => Err(unknown()),
-            (Some(run), None) => Ok(run),
-            (Some(run), Some(_)) if run.id == typed => Ok(run),
-            (Some(_), Some(_)) => Err(LedgerError::AmbiguousRun(typed.to_owned())),
-            (None, _) => Err(unknown()),
-        }
+        the_one_meant(typed, found)
     }
 
     fn newest(&self, kind: Kind) -> Result<Option<RunKey>, LedgerError> {

@@ -7,7 +7,7 @@ use rusqlite::{Connection, Error, OptionalExtension, Params, Row, params};
 use super::Sqlite;
 use super::column::{self, count, kind, time, timestamp};
 use crate::inventory::InventoryFile;
-use crate::ledger::engine::{Runs, Vms};
+use crate::ledger::engine::{Runs, Vms, the_one_meant};
 use crate::ledger::error::LedgerError;
 use crate::ledger::job::{EVERYTHING, fleet, selection};
 use crate::ledger::record::{Counts, Course, LastInventory, NewRun, Overview, RunInfo, RunKey, Unfinished};
@@ -39,7 +39,6 @@ const SAME_JOB: &str = "EXISTS (SELECT 1 FROM runs o WHERE o.no = ?1
 
 impl Runs for Sqlite {
     fn find_run(&self, typed: &str) -> Result<RunKey, LedgerError> {
-        let unknown = || LedgerError::UnknownRun(typed.to_owned());
         let sql = match typed {
             "latest" => "SELECT id FROM runs WHERE ?1 <> '' AND NOT pruned ORDER BY no DESC LIMIT 1",
             _ => {
@@ -48,14 +47,7 @@ impl Runs for Sqlite {
             }
         };
         let found: Vec<RunKey> = self.ask(|db| db.prepare(sql)?.query_map([typed], key)?.collect())?;
-        let mut found = found.into_iter();
-        match (found.next(), found.next()) {
-            _ if typed.is_empty() => Err(unknown()),
-            (Some(run), None) => Ok(run),
-            (Some(run), Some(_)) if run.id == typed => Ok(run),
-            (Some(_), Some(_)) => Err(LedgerError::AmbiguousRun(typed.to_owned())),
-            (None, _) => Err(unknown()),
-        }
+        the_one_meant(typed, found)
     }
 
     fn newest(&self, kind: Kind) -> Result<Option<RunKey>, LedgerError> {
