@@ -1,7 +1,7 @@
 //! A PostgreSQL of a test's own: a cluster in a temporary directory, reached by a socket in it and, unless TLS is its
 //! subject, by nothing else. The machine's own server is neither asked nor disturbed.
 
-use std::fs;
+use std::fs::{self, File};
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
@@ -12,6 +12,9 @@ use tempfile::TempDir;
 
 use crate::fixture::eventually;
 use crate::skip::skipped_but_on_ci;
+
+/// What a cluster is made with, in the directory `data`.
+const LAYOUT: &str = "-D data -A trust -E UTF8 --locale=C --no-sync -U fleet";
 
 /// The user that nobody is: PostgreSQL refuses to be run by root.
 const NOBODY: u32 = 65534;
@@ -75,11 +78,8 @@ impl Server {
 
     /// A new one that nobody runs yet.
     fn cluster(programs: &Path) -> TempDir {
-        let dir = tempfile::Builder::new().prefix("pg-").tempdir().unwrap();
-        if runs_as_root() {
-            chown(dir.path(), Some(NOBODY), Some(NOBODY)).unwrap();
-        }
-        initialise(programs, dir.path());
+        let dir = new_dir();
+        copy(&template(programs), &dir.path().join("data"));
         dir
     }
 
@@ -173,11 +173,47 @@ fn unprivileged(program: &Path, dir: &Path) -> Command {
     command
 }
 
-fn initialise(programs: &Path, dir: &Path) {
-    let mut initdb = unprivileged(&programs.join("initdb"), dir);
-    initdb.args(["-D", "data", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "-U", USER]);
-    let output = initdb.output().unwrap();
+/// A directory of the server's own.
+fn new_dir() -> TempDir {
+    let dir = tempfile::Builder::new().prefix("pg-").tempdir().unwrap();
+    if runs_as_root() {
+        chown(dir.path(), Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+    dir
+}
+
+/// The cluster that all others are copies of, made by the first test that needs it and kept beside the build: `initdb`
+/// takes ten times as long as a copy.
+fn template(programs: &Path) -> PathBuf {
+    let initdb = programs.join("initdb");
+    let version = Command::new(&initdb).arg("--version").output().unwrap().stdout;
+    let name = format!("{} {LAYOUT}", String::from_utf8(version).unwrap().trim());
+    let kept = std::env::current_exe().unwrap().parent().unwrap().with_file_name("clusters");
+    fs::create_dir_all(&kept).unwrap();
+    let template = kept.join(name);
+    let lock = File::create(kept.join("lock")).unwrap();
+    // Freed by the system, also where a test is killed.
+    lock.lock().unwrap();
+    if !template.exists() {
+        initialise(&initdb, &kept, &template);
+    }
+    template
+}
+
+/// It has its name once it is whole.
+fn initialise(initdb: &Path, kept: &Path, template: &Path) {
+    let dir = new_dir();
+    let output = unprivileged(initdb, dir.path()).args(LAYOUT.split(' ')).output().unwrap();
     assert!(output.status.success(), "initdb: {}", String::from_utf8_lossy(&output.stderr));
+    let copied = tempfile::tempdir_in(kept).unwrap();
+    copy(&dir.path().join("data"), &copied.path().join("data"));
+    fs::rename(copied.path().join("data"), template).unwrap();
+}
+
+/// A directory with all that is in it, and to whom it belongs.
+fn copy(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg("-a").args([from, to]).status().unwrap();
+    assert!(copied.success(), "{} could not be copied", from.display());
 }
 
 /// A file of the server's that nobody else may read.
