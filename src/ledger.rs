@@ -42,7 +42,7 @@ pub use error::LedgerError;
 pub use job::{NARROWING, SANDBOX};
 pub use location::Location;
 pub use postgres::{DatabaseUrl, InvalidUrl};
-pub use protocol::{CLAIM_LIFE, Claimed, Counted, Reply, Take};
+pub use protocol::{CLAIM_LIFE, Claimed, Counted, Reply, Seen, Take};
 pub(crate) use record::as_object;
 pub use record::{
     ChangeCount, Counts, Course, Deferred, Ending, Entry, FailureCount, Forecasts, Item, LastCall,

@@ -113,7 +113,7 @@ impl Shell<'_> {
             Command::Look { flight, vm } => {
                 self.calls.push(Box::pin(look(self.api.clone(), flight, vm)));
             }
-            Command::Claim { again, take, offset } => self.writer.claim(again, take, offset),
+            Command::Claim { again, take, offset } => self.writer.claim(again, take, offset, None),
             Command::Release(positions) => self.writer.release(positions),
             Command::Defer(deferred) => self.writer.defer(deferred),
             Command::Settle(settled) => self.writer.settle(settled),
@@ -146,6 +146,8 @@ fn written(reply: Option<Reply>) -> Result<Event, LedgerError> {
     match reply {
         Some(Reply::Claimed(claimed)) => Ok(Event::Claimed(claimed)),
         Some(Reply::Settled(counted)) => Ok(Event::Settled(counted)),
+        // Nobody shares a run yet.
+        Some(Reply::Seen(_) | Reply::Lapsed) => Ok(Event::Woken),
         Some(Reply::Failed(error)) => Err(error),
         None => Err(LedgerError::WriterGone),
     }

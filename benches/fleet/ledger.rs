@@ -161,7 +161,7 @@ fn allocation(no: u32, rack: u32) -> Allocation {
 fn settle_all(mut writer: Writer, racks: u32, answers: Vec<Answer>) -> Writer {
     let claim = |writer: &mut Writer| {
         let take = (0..racks).map(|rack| Take { rack: RackNo(rack), vms: BATCH / racks });
-        writer.claim(vec![], take.collect(), None);
+        writer.claim(vec![], take.collect(), None, None);
     };
     let mut answers: Vec<_> = answers.into_iter().map(Some).collect();
     let mut answer = |item: &Item| {
@@ -182,6 +182,8 @@ fn settle_all(mut writer: Writer, racks: u32, answers: Vec<Answer>) -> Writer {
                 claim(&mut writer);
             }
             Reply::Settled(counted) => left -= counted.len(),
+            Reply::Seen(_) => {}
+            Reply::Lapsed => panic!("a lease of a file"),
             Reply::Failed(error) => panic!("{error}"),
         }
     }

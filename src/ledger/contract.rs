@@ -189,7 +189,7 @@ fn reply(writer: &mut Writer) -> Option<Reply> {
 }
 
 pub(super) fn claim(writer: &mut Writer, take: Vec<Take>) -> Vec<Item> {
-    writer.claim(vec![], take, None);
+    writer.claim(vec![], take, None, None);
     let Some(Reply::Claimed(claimed)) = reply(writer) else { panic!("not claimed") };
     claimed.items
 }
@@ -415,7 +415,7 @@ fn what_a_dead_process_left_claimed_keeps_what_was_known_of_the_servers_clock<P:
     };
     let mut writer = fixture.open().write(&run).unwrap();
     for offset in [None, at(1), at(5)] {
-        writer.claim(vec![], take(0, 1), offset);
+        writer.claim(vec![], take(0, 1), offset, None);
         reply(&mut writer);
     }
     writer.close();

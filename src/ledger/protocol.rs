@@ -1,9 +1,11 @@
 //! What a writer is asked while a run goes on, and what it answers once that is on disk.
 
+use std::time::Instant;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::error::LedgerError;
-use super::record::{Deferred, Item, RackNo, Settled};
+use super::record::{Counts, Deferred, Item, RackNo, Settled};
 use crate::outcome::{Offset, Outcome, Unanswered};
 use crate::stop::Stop;
 use crate::vm::VmId;
@@ -22,11 +24,13 @@ pub struct Take {
 #[derive(Debug)]
 pub enum Request {
     /// Pending VMs are claimed, and those that wait for another call are claimed `again`. `offset` is the server's
-    /// clock minus ours, for whoever finds the claims if we die.
+    /// clock minus ours, for whoever finds the claims if we die. While fewer VMs than the `allowance` were started, by
+    /// all workers together, others may be; those that were may always be claimed.
     Claim {
         again: Vec<i64>,
         take: Vec<Take>,
         offset: Option<Offset>,
+        allowance: Option<u64>,
     },
     /// Claimed items whose call never left are given back.
     Release(Vec<i64>),
@@ -37,6 +41,12 @@ pub enum Request {
     Remember(VmId, Vec<Unanswered>),
     /// The run has run into a brake.
     Brake(Stop),
+    /// The run is to end, whoever works on it.
+    Stop(Stop),
+    /// Whoever asks has heard that the lease ran out, and holds nothing that was claimed by it.
+    Rejoin,
+    /// Time has passed: the lease goes on.
+    Tick,
 }
 
 /// What is on disk now.
@@ -45,6 +55,11 @@ pub enum Reply {
     /// Calls for these may leave.
     Claimed(Claimed),
     Settled(Vec<Counted>),
+    /// Of a run that several workers may share, after all else that a batch is answered.
+    Seen(Seen),
+    /// The lease ran out before it was renewed: what was claimed by it is others' now, and nothing that was asked
+    /// for since is written, up to [`Request::Rejoin`].
+    Lapsed,
     /// Nothing more will be written.
     Failed(LedgerError),
 }
@@ -65,4 +80,25 @@ pub struct Counted {
     pub rack: RackNo,
     pub outcome: Outcome,
     pub drifted: bool,
+}
+
+/// How a run stands that several workers may share, as of one batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// What came of its VMs since its start or its last resume, by all workers together; how many are selected is not said.
+    pub counted: Counts,
+    /// Of those, VMs with a drift.
+    pub drifted: u64,
+    /// VMs that were claimed since then, each once.
+    pub started: u64,
+    /// VMs without an outcome.
+    pub pending: u64,
+    /// Of these, held by no worker.
+    pub free: u64,
+    /// Why it is to end, where somebody wants it to.
+    pub stop: Option<Stop>,
+    /// What this worker holds is its own until then, at least.
+    pub leased_until: Instant,
+    /// Those that are alive, this one among them.
+    pub workers: u32,
 }

@@ -55,10 +55,16 @@ impl Writer {
     }
 
     /// Claims pending VMs, and claims `again` those that wait for another call. `offset` is the server's clock minus ours,
-    /// for whoever finds the claims if we die. What was held shares the commit, and is written before: also what a VM has
+    /// for whoever finds the claims if we die; `allowance` is as in [`Request::Claim`]. What was held shares the commit, and is written before: also what a VM has
     /// been through that is claimed again.
-    pub fn claim(&mut self, again: Vec<i64>, take: Vec<Take>, offset: Option<Offset>) {
-        self.held.push(Request::Claim { again, take, offset });
+    pub fn claim(
+        &mut self,
+        again: Vec<i64>,
+        take: Vec<Take>,
+        offset: Option<Offset>,
+        allowance: Option<u64>,
+    ) {
+        self.held.push(Request::Claim { again, take, offset, allowance });
         self.flush();
     }
 
@@ -80,6 +86,18 @@ impl Writer {
     /// Notes that the run has run into a brake, whatever else will stop it before it ends.
     pub fn brake(&mut self, brake: Stop) {
         self.hold(Request::Brake(brake));
+        self.flush();
+    }
+
+    /// Ends the run, for all who work on it.
+    pub fn stop(&mut self, stop: Stop) {
+        self.hold(Request::Stop(stop));
+        self.flush();
+    }
+
+    /// Goes on after [`Reply::Lapsed`], with nothing claimed.
+    pub fn rejoin(&mut self) {
+        self.hold(Request::Rejoin);
         self.flush();
     }
 

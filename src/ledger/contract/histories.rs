@@ -199,7 +199,7 @@ impl<'p, P: Place> History<'p, P> {
 
     fn claim_again(&mut self, number: usize) {
         let Some((position, item)) = Model::pick(&mut self.model.aside, number) else { return };
-        self.writer().claim(vec![item.position], vec![], None);
+        self.writer().claim(vec![item.position], vec![], None, None);
         let claimed = reply(self.writer());
         assert!(matches!(&claimed, Some(Reply::Claimed(claimed)) if claimed.again == [item.position]));
         self.model.held.insert(position, item);

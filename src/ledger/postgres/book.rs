@@ -67,7 +67,7 @@ impl Book {
         asking.questions.push(session.question(ALIVE, vec![Box::new(page.worker)])?);
         for request in batch {
             match request {
-                Request::Claim { again, take, offset } => {
+                Request::Claim { again, take, offset, .. } => {
                     let before = writing(
                         session,
                         page.run,
@@ -81,6 +81,7 @@ impl Book {
                 Request::Defer(deferred) => page.defer(&mut changes, &deferred),
                 Request::Brake(brake) => asking.questions.push(page.brake(session, brake)?),
                 Request::Remember(vm, unanswered) => changes.remember(&vm, &unanswered),
+                Request::Stop(_) | Request::Rejoin | Request::Tick => {}
                 Request::Settle(settled) => asking.counted.push(page.settle(&mut changes, &settled)),
             }
         }

@@ -143,7 +143,7 @@ impl Page {
         let mut statements = Statements::prepare(&commit, self.run, self.is_new, self.last_event)?;
         for request in batch {
             match request {
-                Request::Claim { again, take, offset } => {
+                Request::Claim { again, take, offset, .. } => {
                     replies.push(Reply::Claimed(self.claim(&mut statements, again, take, offset)?));
                 }
                 Request::Release(positions) => {
@@ -154,6 +154,8 @@ impl Page {
                 Request::Defer(deferred) => self.defer(&mut statements, &deferred)?,
                 Request::Brake(brake) => statements.brake(brake)?,
                 Request::Remember(vm, unanswered) => statements.remember(&vm, &unanswered)?,
+                // It has one worker, whose lease never runs out.
+                Request::Stop(_) | Request::Rejoin | Request::Tick => {}
                 Request::Settle(settled) => counted.push(self.settle(&mut statements, &settled)?),
             }
         }
