@@ -49,7 +49,7 @@ pub(crate) use listing::ListingSettings;
 pub(crate) use log::{LogForm, LogLevel, LogSettings};
 pub(crate) use monitor::MonitorSettings;
 pub(crate) use report::ReportSettings;
-pub(crate) use reporting::ReportingSettings;
+pub(crate) use reporting::{FailOn, ReportingSettings};
 pub(crate) use resume::{ResumeRequest, ResumeSettings};
 pub(crate) use run::{OnlyPlanned, RunSettings};
 pub(crate) use runs::{RunsSettings, Show};

@@ -160,6 +160,13 @@ pub fn difference(before: Option<&Standing>, after: Option<&Standing>) -> Option
     }
 }
 
+/// Whether a VM fails that had not failed in the earlier run too; one that was not in it had not. What was never called
+/// fails in no way of its own.
+pub fn fails_newly(before: Option<&Standing>, after: Option<&Standing>) -> bool {
+    let fails = |standing: &Standing| standing.failure.is_some();
+    after.is_some_and(|after| fails(after) && after.was_attempted()) && !before.is_some_and(fails)
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
@@ -229,6 +236,29 @@ pub(crate) mod tests {
             (timeout, never, Some(NotAttempted)),
         ] {
             assert_eq!(difference(before, after), expected, "{before:?} {after:?}");
+        }
+    }
+
+    #[test]
+    fn a_vm_fails_newly_where_it_had_not_failed_before_whatever_the_reason_is() {
+        let (timeout, not_found) = (failed(Failure::Timeout), failed(Failure::NotFound));
+        let (answered, never) = (answered(), failed(Failure::NotAttempted));
+        let (answered, timeout, not_found, never) =
+            (Some(&answered), Some(&timeout), Some(&not_found), Some(&never));
+        for (before, after, expected) in [
+            (answered, timeout, true),
+            (None, timeout, true),
+            (timeout, timeout, false),
+            (not_found, timeout, false),
+            (never, timeout, false),
+            (answered, never, false),
+            (None, never, false),
+            (answered, answered, false),
+            (timeout, answered, false),
+            (None, answered, false),
+            (timeout, None, false),
+        ] {
+            assert_eq!(fails_newly(before, after), expected, "{before:?} {after:?}");
         }
     }
 

@@ -117,8 +117,8 @@ impl Ledger {
         Writer::start(self.engine, run)
     }
 
-    /// Notes how a run ended, and the exit code that its summary comes to. What is still claimed then has an
-    /// unanswered attempt.
+    /// Notes how a run ended, and the exit code that its summary comes to, which knows the run before it. What is still
+    /// claimed then has an unanswered attempt.
     pub fn end(
         &self,
         run: &RunKey,
@@ -131,6 +131,7 @@ impl Ledger {
         self.settle_up(&mut || {
             let now = now();
             summary = self.summary_at(run, now)?;
+            summary.since = self.since_given(run, summary.counts.failed)?;
             summary.exit_code = exit_code.take().map_or(0, |exit_code| exit_code(&summary));
             let Summary { exit_code, counts, .. } = summary;
             self.note_end(run, &Ending { at: now, stopped_by, exit_code, counts })
@@ -203,19 +204,21 @@ impl Ledger {
 
     /// Which VMs fail, and which have recovered, since the last run with which this one can be compared.
     pub fn since(&self, run: &RunKey) -> Result<Option<Since>, LedgerError> {
+        self.since_given(run, self.overview(run)?.counts.failed)
+    }
+
+    /// `failed` is how many VMs of `run` fail.
+    fn since_given(&self, run: &RunKey, failed: u64) -> Result<Option<Since>, LedgerError> {
         let Some(baseline) = self.baseline(run)? else { return Ok(None) };
         let mut since = Since { run: baseline.id.clone(), ..Since::default() };
-        if self.overview(&baseline)?.counts.failed == 0 && self.overview(run)?.counts.failed == 0 {
+        if self.overview(&baseline)?.counts.failed == 0 && failed == 0 {
             return Ok(Some(since));
         }
         self.each_pair(&baseline, run, |pair| {
-            match pair.difference() {
-                Some(Difference::NewlyFailing) => name(&mut since.newly_failing, &pair),
-                Some(Difference::Recovered) => name(&mut since.recovered, &pair),
-                Some(
-                    Difference::Changed | Difference::Appeared | Difference::Gone | Difference::NotAttempted,
-                )
-                | None => {}
+            if pair.fails_newly() {
+                name(&mut since.newly_failing, &pair);
+            } else if pair.difference() == Some(Difference::Recovered) {
+                name(&mut since.recovered, &pair);
             }
             Ok::<_, LedgerError>(())
         })?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::inventory::{InventoryArgs, SELECTION, SelectionArgs};
-use super::values::{RecapFormat, TypedProgress, at_least_one, duration, positive, slots};
+use super::values::{RecapFormat, TypedFailOn, TypedProgress, at_least_one, duration, positive, slots};
 use crate::api::{BaseUrl, ProxyUrl};
 use crate::brake::Threshold;
 use crate::dialect::Dialect;
@@ -30,7 +30,7 @@ use crate::vm::Action;
     file (rate = \"20/s\"): flag, then environment, then file, then default. The API key comes from\n\
     --api-key-file, else $CREDENTIALS_DIRECTORY/api-key, else HOSTUP_API_KEY.\n\n\
     Exit codes: 0 complete, 1 internal error, 2 usage, configuration or inventory, 3 some VMs failed\n\
-    or were skipped, 4 stopped by a brake, 5 --deadline or --max-wait, 6 the ledger is in use,\n\
+    (see --fail-on) or were skipped, 4 stopped by a brake, 5 --deadline or --max-wait, 6 the ledger is in use,\n\
     7 nothing selected, 8 key or certificate refused, 10 changes and 11 drift (with\n\
     --detailed-exitcode), 130 and 143 stopped by a signal.")]
 pub struct RunArgs {
@@ -44,6 +44,10 @@ pub struct RunArgs {
     /// Stop when more VMs than this were created or updated [default: none]
     #[arg(long, value_name = "N|P%", help_heading = BRAKES)]
     pub max_changed: Option<Threshold>,
+
+    /// Which failed VMs make a complete run exit with 3
+    #[arg(long, value_name = "WHICH", default_value = "any", help_heading = "Reports")]
+    pub fail_on: TypedFailOn,
 
     /// VMs that a plan said would change (with =, RUN is the plan's id) [default RUN: the latest plan]
     #[arg(long, value_name = "RUN", num_args = 0..=1, require_equals = true, default_missing_value = "latest")]
@@ -128,6 +132,10 @@ pub struct ResumeArgs {
     /// Stop when more VMs than this were created or updated [default: none]
     #[arg(long, value_name = "N|P%", help_heading = BRAKES)]
     pub max_changed: Option<Threshold>,
+
+    /// Which failed VMs make a complete run exit with 3
+    #[arg(long, value_name = "WHICH", default_value = "any", help_heading = "Reports")]
+    pub fail_on: TypedFailOn,
 }
 
 /// How VMs are called, whatever they were found by.

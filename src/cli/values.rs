@@ -33,6 +33,16 @@ pub enum TypedProgress {
     Never,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TypedFailOn {
+    /// Any failed VM.
+    Any,
+    /// A failed VM that had not failed in the job's last complete run too.
+    New,
+    /// No failed VM; rows that were skipped still count.
+    None,
+}
+
 /// The most calls that may be in flight at all.
 const SLOTS_CAP: u32 = 1024;
 

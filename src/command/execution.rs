@@ -152,7 +152,6 @@ impl Plan<'_> {
     fn conclude(&self, ledger: Ledger, run: &RunKey, stop: Option<Stop>) -> Result<Ended, Broken> {
         let summary = self.end(&ledger, run, stop)?;
         let info = ledger.run_info(run)?;
-        let summary = Summary { since: ledger.since(run)?, ..summary };
         let outputs = outputs(self.reports, &info.id);
         let mut written = write_reports(&ledger, run, &info, &summary, &outputs)?;
         if summary.skipped > 0 {
@@ -178,15 +177,8 @@ impl Plan<'_> {
     }
 
     fn exit_code(&self, stop: Option<Stop>, summary: &Summary) -> u8 {
-        let detailed = self.reports.detailed_exit_code;
-        match stop {
-            Some(stop) => stop.exit_code(),
-            None if summary.counts.failed > 0 || summary.skipped > 0 => exit::FAILED,
-            None if detailed && summary.counts.blocked > 0 => exit::FAILED,
-            None if detailed && summary.drifted > 0 => exit::DRIFT,
-            None if detailed && summary.counts.changed() > 0 => exit::CHANGES,
-            None => exit::COMPLETE,
-        }
+        let ReportingSettings { fail_on, detailed_exit_code, .. } = *self.reports;
+        stop.map_or_else(|| exit::of_complete(summary, fail_on, detailed_exit_code), Stop::exit_code)
     }
 
     /// The run is over and told of: what goes wrong here changes nothing about that.

@@ -11,7 +11,7 @@ const SECRETS: [&str; 2] = ["--ping-url", "--proxy"];
 const NOT_OF_A_PLAN: [&str; 2] = ["--only-planned", "--resume"];
 
 /// Those with a value, which may be a word of its own.
-const NOT_OF_A_PLAN_WITH_VALUE: [&str; 2] = ["--max-plan-age", "--max-changed"];
+const NOT_OF_A_PLAN_WITH_VALUE: [&str; 3] = ["--max-plan-age", "--max-changed", "--fail-on"];
 
 /// The same command without `--resume`.
 pub(super) fn without_resume(typed: &[OsString]) -> String {
@@ -23,7 +23,7 @@ pub(super) fn without_resume(typed: &[OsString]) -> String {
 
 /// The plan of the same VMs, for a `run` that was typed.
 pub(super) fn as_plan(typed: &[OsString]) -> String {
-    let (mut words, _) = without(typed, &NOT_OF_A_PLAN, &[SECRETS, NOT_OF_A_PLAN_WITH_VALUE].concat());
+    let (mut words, _) = without(typed, &NOT_OF_A_PLAN, &[&SECRETS[..], &NOT_OF_A_PLAN_WITH_VALUE].concat());
     if let Some(verb) = words.iter_mut().find(|word| *word == "run") {
         "plan".clone_into(verb);
     }
@@ -89,7 +89,10 @@ mod tests {
                 "--ledger l.db run --only-planned=2026 --max-changed 5% --rack dc1* a.csv --resume",
                 "v6fleet --ledger l.db plan --rack 'dc1*' a.csv",
             ),
-            ("run a.csv --max-plan-age 1h --dry-run --max-changed=3 -q", "v6fleet plan a.csv -q"),
+            (
+                "run a.csv --max-plan-age 1h --dry-run --max-changed=3 --fail-on new -q",
+                "v6fleet plan a.csv -q",
+            ),
         ] {
             assert_eq!(as_plan(&typed(words)), expected);
         }

@@ -39,9 +39,11 @@ impl Command {
         let Parsed { cli: Cli { common, command }, in_force } = parsed;
         Ok(match command {
             cli::Command::Run(typed) => {
-                let RunArgs { job, dry_run: is_dry, max_changed, only_planned, max_plan_age } = *typed;
+                let RunArgs { job, dry_run: is_dry, max_changed, fail_on, only_planned, max_plan_age } =
+                    *typed;
                 let only_planned = only_planned.map(|run| OnlyPlanned { run, max_age: max_plan_age });
-                let of_run = Particulars { max_changed, only_planned, ..Particulars::default() };
+                let fail_on = fail_on.into();
+                let of_run = Particulars { max_changed, fail_on, only_planned, ..Particulars::default() };
                 let settings = RunSettings::of(&common, Kind::Run, job, of_run, &in_force, layers)?.into();
                 if is_dry { Self::DryRun(settings) } else { Self::Run(settings) }
             }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::ConfigError;
 use super::form::Form;
-use crate::cli::{ReportingArgs, TypedProgress};
+use crate::cli::{ReportingArgs, TypedFailOn, TypedProgress};
 use crate::progress::ProgressMode;
 use crate::report::{Format, ReportFile};
 
@@ -18,18 +18,40 @@ pub(crate) struct ReportingSettings {
     pub(crate) recap: Form,
     pub(crate) progress: ProgressMode,
     pub(crate) detailed_exit_code: bool,
+    pub(crate) fail_on: FailOn,
     /// Runs that stay in the ledger.
     pub(crate) keep_runs: NonZeroU32,
 }
 
+/// Which failed VMs are told by the exit code of a complete run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum FailOn {
+    #[default]
+    Any,
+    /// Those that had not failed in the job's last complete run too.
+    New,
+    None,
+}
+
+impl From<TypedFailOn> for FailOn {
+    fn from(typed: TypedFailOn) -> Self {
+        match typed {
+            TypedFailOn::Any => Self::Any,
+            TypedFailOn::New => Self::New,
+            TypedFailOn::None => Self::None,
+        }
+    }
+}
+
 impl ReportingSettings {
-    pub(super) fn of(typed: &ReportingArgs) -> Result<Self, ConfigError> {
+    pub(super) fn of(typed: &ReportingArgs, fail_on: FailOn) -> Result<Self, ConfigError> {
         Ok(Self {
             files: typed.output.iter().cloned().map(ReportFile::named).collect::<Result<_, _>>()?,
             directory: directory(&typed.output_dir).map(Path::to_owned),
             recap: Form::of(typed.format),
             progress: progress(typed.progress),
             detailed_exit_code: typed.detailed_exitcode,
+            fail_on,
             keep_runs: typed.keep_runs,
         })
     }

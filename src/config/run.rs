@@ -11,7 +11,7 @@ use super::error::ConfigError;
 use super::inventory::InventorySettings;
 use super::layers::Layers;
 use super::ledger::LedgerSettings;
-use super::reporting::ReportingSettings;
+use super::reporting::{FailOn, ReportingSettings};
 use super::setting::{Setting, recorded};
 use crate::api::BaseUrl;
 use crate::brake::Threshold;
@@ -61,6 +61,7 @@ pub(crate) struct OnlyPlanned {
 #[derive(Debug, Default)]
 pub(super) struct Particulars {
     pub(super) max_changed: Option<Threshold>,
+    pub(super) fail_on: FailOn,
     pub(super) only_planned: Option<OnlyPlanned>,
     pub(super) spare_action: Option<Action>,
 }
@@ -75,7 +76,7 @@ impl RunSettings {
         layers: Layers,
     ) -> Result<Self, ConfigError> {
         let JobArgs { inventory, action, inventory_options, selection, calling, .. } = &typed;
-        let Particulars { max_changed, only_planned, spare_action } = particulars;
+        let Particulars { max_changed, fail_on, only_planned, spare_action } = particulars;
         let dialect = typed.endpoint.api;
         if (kind == Kind::Plan || only_planned.is_some()) && !dialect.can_look() {
             return Err(ConfigError::NothingToSee(dialect));
@@ -97,7 +98,7 @@ impl RunSettings {
             resume: typed.resume,
             max_shrink: typed.max_shrink,
             calls: CallSettings::of(calling, max_changed, looks(kind, dialect)),
-            reports: ReportingSettings::of(&calling.reports)?,
+            reports: ReportingSettings::of(&calling.reports, fail_on)?,
             options: recorded(in_force),
             typed: layers.args,
             base_url: typed.endpoint.base_url,

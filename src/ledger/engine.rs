@@ -142,8 +142,8 @@ pub trait Runs {
     /// The last complete run before `run` of the same job, at the same base URL, with which it can be compared:
     /// one of the same selection, or of the whole inventory.
     fn baseline(&self, run: &RunKey) -> Result<Option<RunKey>, LedgerError>;
-    /// When the job of `run` last succeeded, by `run` itself or an earlier one: complete, no VM failed, no row skipped;
-    /// of the same selection, or of the whole inventory.
+    /// When the job of `run` last succeeded, by `run` itself or an earlier one: complete, and by its exit code
+    /// no VM failed and no row was skipped; of the same selection, or of the whole inventory.
     fn last_success(&self, run: &RunKey) -> Result<Option<Timestamp>, LedgerError>;
     /// When the whole inventory of `run` last succeeded, where `run` is of a part of it, and the whole was ever run.
     fn whole_success(&self, run: &RunKey) -> Result<Option<Timestamp>, LedgerError>;

@@ -111,7 +111,7 @@ fn of_run(run: &RunInfo, summary: &Summary) -> Vec<Gauge> {
         ),
         Gauge::seconds(
             LAST_SUCCESS,
-            "When a run of this job last ended with every VM settled and none failed or skipped, or 0",
+            "When a run of this job last ended with every VM settled and none skipped or failed that --fail-on tells of, or 0",
             run.last_success_at.map_or(0.0, seconds),
         ),
         Gauge::seconds(
@@ -176,7 +176,7 @@ mod tests {
         # TYPE v6fleet_last_run_timestamp_seconds gauge
         # UNIT v6fleet_last_run_timestamp_seconds seconds
         v6fleet_last_run_timestamp_seconds{action="allocate",inventory="fleet.csv"} 1795400106.3
-        # HELP v6fleet_last_success_timestamp_seconds When a run of this job last ended with every VM settled and none failed or skipped, or 0
+        # HELP v6fleet_last_success_timestamp_seconds When a run of this job last ended with every VM settled and none skipped or failed that --fail-on tells of, or 0
         # TYPE v6fleet_last_success_timestamp_seconds gauge
         # UNIT v6fleet_last_success_timestamp_seconds seconds
         v6fleet_last_success_timestamp_seconds{action="allocate",inventory="fleet.csv"} 1795313705.0

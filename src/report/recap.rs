@@ -81,9 +81,16 @@ impl fmt::Display for Recap<'_> {
             self.changes(f, &forecasts.would_change)?;
             self.reasons(f, &forecasts.reasons)?;
         }
+        let is_worse = self.summary.since.as_ref().is_some_and(|since| since.newly_failing.vms > 0);
+        if is_worse {
+            writeln!(f)?;
+            self.since(f)?;
+        }
         self.failures(f)?;
         self.findings(f)?;
-        self.since(f)?;
+        if !is_worse {
+            self.since(f)?;
+        }
         self.effort(f)?;
         self.whereabouts(f)
     }

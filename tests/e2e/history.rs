@@ -177,6 +177,46 @@ fn a_run_ends_with_what_fails_newly_and_what_has_recovered_since_the_last_comple
 }
 
 #[test]
+fn what_has_failed_before_makes_a_run_fail_again_only_where_that_is_wanted() {
+    // Each VM's answers, night after night: 1 succeeds, 0 fails.
+    let api = Api::start(|vmid, night| {
+        let nights: &[u8] = match vmid {
+            "1" => &[0, 0, 0, 1],
+            "2" => &[1, 1, 0, 1],
+            "4" => &[0],
+            _ => &[1, 1, 1, 1, 1],
+        };
+        match nights.get(night) {
+            Some(1) => success(200, false, 100_000).into(),
+            _ => error(404, "VPS_NOT_FOUND").into(),
+        }
+    });
+    let fixture = Fixture::new().env("V6FLEET_BASE_URL", &api.base_url()).env("HOSTUP_API_KEY", "a-key");
+    fixture.write("fleet.csv", "vmid\n1\n2\n3\n");
+    let night = |fail_on: &str, code| fixture.run(&run("allocate", &["--fail-on", fail_on])).exits(code);
+    let new = |outcome: &Outcome| outcome.summary()["since"]["newly_failing"]["examples"].clone();
+
+    night("new", 3).assert_in_stdout("1 failed");
+    let known = night("new", 0);
+    known.assert_in_stdout("\nFailed\n  not_found: 1 VM: 1\n");
+    assert_eq!((new(&known), &known.summary()["exit_code"]), (json!([]), &json!(0)));
+
+    let worse = night("new", 3);
+    let newly = worse.stdout.find("\nNewly failing since").unwrap();
+    assert!(newly < worse.stdout.find("\nFailed\n").unwrap(), "what is new comes first: {}", worse.stdout);
+    assert_eq!(new(&worse), json!(["2"]));
+    assert_eq!(worse.vms_that_are("failed"), ["1", "2"]);
+
+    fixture.write("fleet.csv", "vmid\n1\n2\n3\n4\n");
+    assert_eq!(new(&night("new", 3)), json!(["4"]), "a VM that was not there before fails newly");
+    fixture.write("fleet.csv", "vmid\n3\n4\nten\n");
+    let skipping = |fail_on| fixture.run(&run("allocate", &["--skip-invalid", "--fail-on", fail_on]));
+    skipping("none").exits(3).assert_in_stdout("1 invalid row of the inventory was skipped");
+    fixture.write("fleet.csv", "vmid\n4\n");
+    night("none", 0).assert_in_stdout("1 failed");
+}
+
+#[test]
 fn runs_are_listed_with_their_counts_and_how_they_ended() {
     let sandbox = Sandbox::start(&[]);
     let (fixture, [first, second, stopped]) = nights(&sandbox);

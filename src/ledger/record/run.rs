@@ -71,7 +71,8 @@ pub struct RunInfo {
     /// Every label column of the inventory, in the order of first appearance.
     #[serde(skip)]
     pub label_columns: Vec<String>,
-    /// When the job last succeeded, by this run or an earlier one: every VM settled, none failed or skipped.
+    /// When the job last succeeded, by this run or an earlier one: every VM settled, and by its exit
+    /// code none failed or skipped.
     #[serde(skip)]
     pub last_success_at: Option<Timestamp>,
     /// Of a run of a part of the inventory: when the job last succeeded for the whole of it, or 1970. `None` where that

@@ -196,6 +196,7 @@ pub struct Summary {
 pub struct Since {
     /// The id of the earlier run.
     pub run: String,
+    /// Those that were not in the earlier run too.
     pub newly_failing: Named,
     pub recovered: Named,
 }

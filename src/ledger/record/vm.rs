@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::row::Row;
 use crate::allocation::Allocation;
 use crate::dialect::Dialect;
-use crate::difference::{Difference, Standing, difference};
+use crate::difference::{Difference, Standing, difference, fails_newly};
 use crate::inventory::Vm;
 use crate::outcome::Kind;
 
@@ -55,5 +55,10 @@ impl Pair {
     /// How the second run differs from the first; `None` where it does not.
     pub fn difference(&self) -> Option<Difference> {
         difference(self.before.as_ref(), self.after.as_ref())
+    }
+
+    /// Whether the VM fails in the second run, and had not in the first.
+    pub fn fails_newly(&self) -> bool {
+        fails_newly(self.before.as_ref(), self.after.as_ref())
     }
 }
