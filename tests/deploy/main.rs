@@ -5,4 +5,5 @@ mod cron;
 mod example;
 mod image;
 mod kubernetes;
+mod monitoring;
 mod systemd;
