@@ -81,6 +81,8 @@ fn whenever_a_run_is_killed_the_next_one_tells_the_truth_of_every_vm() {
 }
 
 fn kill_at_any_moment(dialect: Dialect) {
+    // Of a late moment the kill may come too late.
+    let mut cut_short = 0;
     for part in 0..5 {
         let moment = fastrand::usize(1 + part * VMS / 5..(part + 1) * VMS / 5);
         let sandbox = sandbox();
@@ -96,7 +98,7 @@ fn kill_at_any_moment(dialect: Dialect) {
             let created = call.unwrap_or_else(|| panic!("{vmid} was settled, and never called")).created;
             assert_eq!(outcome, if created { "created" } else { "unchanged" }, "{vmid}");
         }
-        assert!(settled.len() < VMS, "killed after {moment}: the run had ended");
+        cut_short += usize::from(settled.len() < VMS);
 
         let outcome = fixture.run(&RUN).exits(0);
         let record = sandbox.calls();
@@ -109,6 +111,7 @@ fn kill_at_any_moment(dialect: Dialect) {
         assert_not_asked_twice(dialect, unsettled);
         assert_whole(&fixture);
     }
+    assert!(cut_short > 0, "every run had ended before it was killed");
 }
 
 #[test]

@@ -279,9 +279,9 @@ fn calls_of_a_migration(schema: u32) -> [(&'static str, usize); 2] {
     })
 }
 
-/// The first, the last, and two between.
+/// The first, the last, and one between.
 fn moments(calls: usize) -> impl Iterator<Item = usize> {
-    (0..=3).map(move |part| 1 + part * (calls - 1) / 3)
+    (0..=2).map(move |part| 1 + part * (calls - 1) / 2)
 }
 
 fn kill_a_migration(schema: u32, call: &str, nth: usize) {
