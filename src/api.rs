@@ -8,6 +8,7 @@ mod announced;
 mod attempt;
 mod base_url;
 mod body;
+mod certificate;
 mod client_error;
 mod clip;
 mod departure;
@@ -29,6 +30,7 @@ mod transport;
 mod v1;
 mod v2;
 mod wait;
+mod way;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -40,11 +42,13 @@ use secrecy::{ExposeSecret, SecretString};
 pub use announced::Announced;
 pub use attempt::{Attempt, Fault, Success};
 pub use base_url::{BaseUrl, InvalidBaseUrl};
+pub use certificate::{Flaw, Shown};
 pub use client_error::ClientError;
 pub use meaning::{Admission, Credential, Meaning};
 pub use page::Page;
 pub use proxy::{InvalidProxy, ProxyUrl};
 pub use server_clock::ServerClock;
+pub use way::{Greeting, Knock, Way};
 
 #[cfg(test)]
 pub(crate) use v1::tests::attempt as answered;
@@ -130,12 +134,20 @@ impl Api {
     ///
     /// For dialects that have one, [`Dialect::can_list`].
     pub async fn list(&self, cursor: Option<&str>) -> Attempt<Page> {
+        self.page(dialect::list_url(&self.base, cursor)).await
+    }
+
+    /// Reads no more of that list than one VM: it tells whether the key is taken, and names none.
+    pub async fn list_one(&self) -> Attempt<Page> {
+        self.page(dialect::one_url(&self.base)).await
+    }
+
+    async fn page(&self, url: Url) -> Attempt<Page> {
         let dialect = self.dialect;
         let read = move |head: &Head, text: &str, attempt: &mut Attempt<Page>| {
             dialect::read_page(dialect, head, text, attempt);
         };
-        let get = |client: &Client| client.get(dialect::list_url(&self.base, cursor));
-        self.read_only(Reading { cap: body::PAGE_CAP, read }, get).await
+        self.read_only(Reading { cap: body::PAGE_CAP, read }, |client| client.get(url)).await
     }
 
     fn reading(&self, purpose: Purpose) -> Reading<impl FnOnce(&Head, &str, &mut Attempt)> {
@@ -234,10 +246,10 @@ impl Api {
         attempt.status = Some(head.status);
         attempt.date = head.date;
         attempt.request_id.clone_from(&head.request_id);
-        match self.body(response, reading.cap).await {
+        match body(response, reading.cap).await {
             Ok(body) => (reading.read)(&head, &self.mask.text(body::decode(&body)), attempt),
             // An error's status says enough; a success is nothing without its body.
-            Err(cut) if head.is_success() => attempt.result = Err(cut),
+            Err(cut) if head.is_success() => attempt.result = Err(self.masked(cut)),
             Err(_) => (reading.read)(&head, "", attempt),
         }
         attempt.announced = stated.at(attempt.server_time().unwrap_or_else(clock::now));
@@ -252,22 +264,6 @@ impl Api {
         }
     }
 
-    /// The whole body, unpacked, of so many bytes at most; or why it did not arrive whole.
-    async fn body(&self, mut response: reqwest::Response, cap: usize) -> Result<Vec<u8>, Fault> {
-        let stated = response.content_length().and_then(|length| usize::try_from(length).ok());
-        let mut body = Vec::with_capacity(stated.unwrap_or_default().min(cap));
-        while let Some(chunk) =
-            response.chunk().await.map_err(|error| self.masked(transport::of_body(&error)))?
-        {
-            if body.len() + chunk.len() > cap {
-                return Err(Fault::malformed(body::too_large(cap)));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        let unpacked = body::unpack(body, &encodings(response.headers()), cap);
-        unpacked.map_err(|reason| Fault::malformed(clip(&reason)))
-    }
-
     /// A certificate's names are text from the server too, and so are the last words of HTTP/2.
     fn masked(&self, fault: Fault) -> Fault {
         Fault { message: self.mask.text(fault.message).into_owned(), ..fault }
@@ -278,6 +274,20 @@ impl Api {
 struct Reading<F> {
     cap: usize,
     read: F,
+}
+
+/// The whole body, unpacked, of so many bytes at most; or why it did not arrive whole.
+async fn body(mut response: reqwest::Response, cap: usize) -> Result<Vec<u8>, Fault> {
+    let stated = response.content_length().and_then(|length| usize::try_from(length).ok());
+    let mut body = Vec::with_capacity(stated.unwrap_or_default().min(cap));
+    while let Some(chunk) = response.chunk().await.map_err(|error| transport::of_body(&error))? {
+        if body.len() + chunk.len() > cap {
+            return Err(Fault::malformed(body::too_large(cap)));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    let unpacked = body::unpack(body, &encodings(response.headers()), cap);
+    unpacked.map_err(|reason| Fault::malformed(clip(&reason)))
 }
 
 /// A first line to the API, and how to make more.
@@ -315,8 +325,7 @@ fn builder(url: &BaseUrl, proxy: Option<&ProxyUrl>, tls: Option<&Tls>) -> Result
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
         .referer(false);
-    let proxy = if url.is_loopback() { None } else { ProxyUrl::for_host(url, proxy)? };
-    builder = match proxy {
+    builder = match ProxyUrl::for_host(url, proxy)? {
         None => builder.no_proxy(),
         Some(proxy) => builder.proxy(
             Proxy::all(proxy.as_url().clone())

@@ -7,6 +7,7 @@
 
 mod arguments;
 mod audit;
+mod check;
 mod config;
 mod history;
 mod inventory;
@@ -19,6 +20,7 @@ mod values;
 
 pub use arguments::{Cli, Command, CommonArgs};
 pub use audit::AuditArgs;
+pub use check::CheckArgs;
 pub use config::ConfigArgs;
 pub use history::{DiffArgs, HistoryArgs, ReadingArgs, RunsArgs};
 pub use inventory::{InventoryArgs, SelectionArgs};

@@ -5,6 +5,7 @@
 
 mod access;
 mod audit;
+mod check;
 mod completion;
 mod config;
 mod continuation;
@@ -97,6 +98,7 @@ fn dispatch(command: Command, screen: &Screen) -> Result<Ended, Failure> {
         Command::Diff(settings) => diff::diff(&settings)?,
         Command::Audit(settings) => audit::audit(&settings, screen)?,
         Command::Sandbox(settings) => sandbox::prepare(*settings)?.carry_out()?,
+        Command::Check(settings) => check::check(&settings)?,
         Command::Config(showing) => config::show(&showing)?,
         Command::Completions(shell) => printed(&completion::script(&shell)?)?,
         Command::Man(verb) => printed(&cli::manual(verb.as_deref()).map_err(Refusal::usage)?)?,

@@ -7,6 +7,7 @@
 mod api;
 mod audit;
 mod calls;
+mod check;
 mod command;
 mod diff;
 mod environment;
@@ -37,6 +38,7 @@ use std::ffi::OsString;
 pub(crate) use api::ApiSettings;
 pub(crate) use audit::AuditSettings;
 pub(crate) use calls::CallSettings;
+pub(crate) use check::CheckSettings;
 pub(crate) use command::Command;
 pub(crate) use diff::DiffSettings;
 pub(crate) use error::ConfigError;

@@ -9,6 +9,7 @@ pub mod api;
 pub mod audit;
 pub mod brake;
 pub mod breaker;
+pub mod check;
 pub mod cli;
 pub mod clock;
 pub mod command;

@@ -36,18 +36,35 @@ pub(super) fn url(dialect: Dialect, base: &Url, vm: &VmId) -> Url {
         Dialect::V1 => v1::VMS,
         Dialect::V2 => v2::VMS,
     };
-    let mut url = base.clone();
-    let (base, vm) = (base.path().trim_end_matches('/'), segment(vm.as_str()));
-    url.set_path(&format!("{base}{vms}/{vm}/routed-ipv6"));
-    url
+    below(base, &format!("{vms}/{}/routed-ipv6", segment(vm.as_str())))
 }
 
 /// Where the account's list of VMs is: the first page of it, or the one that a cursor leads to.
 pub(super) fn list_url(base: &Url, cursor: Option<&str>) -> Url {
-    let mut url = base.clone();
-    url.set_path(&format!("{}{}", base.path().trim_end_matches('/'), v2::VMS));
+    let mut url = below(base, v2::VMS);
     let cursor = cursor.map(|cursor| (v2::list::CURSOR, cursor));
     url.query_pairs_mut().extend_pairs(v2::list::QUERY.into_iter().chain(cursor));
+    url
+}
+
+/// The same of a page of one VM.
+pub(super) fn one_url(base: &Url) -> Url {
+    let mut url = below(base, v2::VMS);
+    url.query_pairs_mut().extend_pairs(v2::list::ONE);
+    url
+}
+
+/// Where the API answers without being told of any VM, if only that there is nothing, or that a key is missing.
+pub(super) fn door_url(dialect: Dialect, base: &Url) -> Url {
+    match dialect {
+        Dialect::V1 => below(base, v1::VMS),
+        Dialect::V2 => one_url(base),
+    }
+}
+
+fn below(base: &Url, path: &str) -> Url {
+    let mut url = base.clone();
+    url.set_path(&format!("{}{path}", base.path().trim_end_matches('/')));
     url
 }
 

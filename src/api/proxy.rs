@@ -38,8 +38,11 @@ pub struct InvalidVariable {
 }
 
 impl ProxyUrl {
-    /// The one for a host that is no loopback address; `typed` goes before the environment.
+    /// The one for a host, loopback needing none; `typed` goes before the environment.
     pub(super) fn for_host(url: &BaseUrl, typed: Option<&Self>) -> Result<Option<Self>, InvalidVariable> {
+        if url.is_loopback() {
+            return Ok(None);
+        }
         let variable = |name: &str| env::var_os(name).map(|value| value.to_string_lossy().into_owned());
         Self::chosen(url, typed, variable)
     }

@@ -12,9 +12,9 @@ use rustls::AlertDescription::{
 use rustls::{AlertDescription, InvalidMessage};
 
 use super::attempt::Fault;
+use super::certificate::is_an_authoritys;
 use super::clip::clip;
 use super::meaning::{Credential, Meaning, Sense};
-use super::tls::is_an_authoritys;
 use crate::outcome::Failure;
 
 /// What is known beside the error.

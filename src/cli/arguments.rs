@@ -6,6 +6,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::audit::AuditArgs;
+use super::check::CheckArgs;
 use super::config::ConfigArgs;
 use super::history::{DiffArgs, HistoryArgs, RunsArgs};
 use super::listing::ListingArgs;
@@ -40,6 +41,7 @@ pub enum Command {
     Diff(DiffArgs),
     Audit(Box<AuditArgs>),
     Sandbox(Box<SandboxArgs>),
+    Check(Box<CheckArgs>),
     Config(Box<ConfigArgs>),
     /// Print a completion script for a shell
     ///

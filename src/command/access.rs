@@ -24,14 +24,20 @@ impl<'a> Access<'a> {
             true => ApiKey::of_sandbox(),
             false => ApiKey::find(settings.key_file.as_deref())?,
         };
-        let fingerprint = (!sandbox).then(|| key.fingerprint());
-        if let Some(fingerprint) = &fingerprint {
-            info!(source = key.source, fingerprint, "API key");
-        }
-        if key.exposed {
+        if key.is_exposed() {
             warn!(file = key.source, "everybody on this machine may read the API key file");
         }
-        Ok(Self { settings, key, fingerprint })
+        let access = Self::with(settings, key, sandbox);
+        if let Some(fingerprint) = &access.fingerprint {
+            info!(source = access.key.source, fingerprint, "API key");
+        }
+        Ok(access)
+    }
+
+    /// With this key, of which nothing is said.
+    pub(super) fn with(settings: &'a ApiSettings, key: ApiKey, sandbox: bool) -> Self {
+        let fingerprint = (!sandbox).then(|| key.fingerprint());
+        Self { settings, key, fingerprint }
     }
 
     /// Of the key; a rehearsal's has none.

@@ -40,6 +40,9 @@ fn text(settings: &[Setting]) -> String {
 const VALUE: usize = 24;
 
 fn json(settings: &[Setting]) -> Value {
-    let setting = |setting: &Setting| json!({"name": setting.name, "values": setting.values, "source": setting.source.to_string()});
-    json!({"schema": "v6fleet.config/1", "settings": settings.iter().map(setting).collect::<Vec<_>>()})
+    json!({"schema": "v6fleet.config/1", "settings": settings.iter().map(json_of).collect::<Vec<_>>()})
+}
+
+pub(super) fn json_of(setting: &Setting) -> Value {
+    json!({"name": setting.name, "values": setting.values, "source": setting.source.to_string()})
 }

@@ -48,7 +48,12 @@ pub(super) fn prepare(settings: &RunSettings) -> Result<Prepared, Failure> {
 /// What is to be said of a run.
 pub(super) struct Prepared {
     text: String,
-    exit_code: u8,
+    /// VMs that would be called.
+    pub(super) selected: u64,
+    /// Of what, in a line.
+    pub(super) says: String,
+    pub(super) warnings: Vec<String>,
+    pub(super) exit_code: u8,
 }
 
 impl Prepared {
@@ -60,7 +65,7 @@ impl Prepared {
 }
 
 /// Tells what the run would do; `None` where there is no ledger yet.
-fn foresee(settings: &RunSettings, ledger: Option<&Ledger>) -> Result<Prepared, Failure> {
+pub(super) fn foresee(settings: &RunSettings, ledger: Option<&Ledger>) -> Result<Prepared, Failure> {
     let selection = settings.inventory.selection.read().map_err(Refusal::from)?;
     let job = job(settings, &selection, None);
     let mut inputs = Inputs::default();
@@ -75,7 +80,13 @@ fn foresee(settings: &RunSettings, ledger: Option<&Ledger>) -> Result<Prepared, 
         Form::Text => prospect.text(),
         Form::Json => prospect.json(),
     };
-    Ok(Prepared { text, exit_code: if prospect.skipped > 0 { exit::FAILED } else { exit::COMPLETE } })
+    Ok(Prepared {
+        text,
+        selected: prospect.selected,
+        says: prospect.gist(),
+        exit_code: if prospect.skipped > 0 { exit::FAILED } else { exit::COMPLETE },
+        warnings: prospect.warnings,
+    })
 }
 
 impl<'a> Prospect<'a> {
@@ -156,17 +167,30 @@ impl Prospect<'_> {
         self.settings.calls.rate.per_second().map(|rate| self.selected as f64 / rate)
     }
 
+    /// The same in a line, with what is left out.
+    fn gist(&self) -> String {
+        match self.skipped {
+            0 => self.says(),
+            skipped => format!("{}; {}", self.says(), would_be_skipped(skipped)),
+        }
+    }
+
+    /// Which VMs would be called, for what and where.
+    fn says(&self) -> String {
+        let action = self.job.action.map_or("each row's own action", |action| action.as_str());
+        let vms = counted(self.selected, "VM", "VMs");
+        let which = if matches!(self.course, Course::GoOn(_)) { "left" } else { "selected" };
+        format!("{vms} {which} for {action} at {}", self.job.base_url)
+    }
+
     fn text(&self) -> String {
-        let Self { settings, job, course, selected, skipped, planned, warnings, racks: _ } = self;
+        let Self { settings, course, skipped, planned, warnings, .. } = self;
         let mut out = format!("{NOTHING_CALLED}\n\n");
         if settings.resume {
             out.extend([&*resumed(course), "\n"]);
         }
-        let action = job.action.map_or("each row's own action", |action| action.as_str());
-        let vms = counted(*selected, "VM", "VMs");
-        let which = if matches!(course, Course::GoOn(_)) { "left" } else { "selected" };
         // Writing to a String cannot fail.
-        let _ = writeln!(out, "{vms} {which} for {action} at {}", job.base_url);
+        let _ = writeln!(out, "{}", self.says());
         if let Some(Planned { run, changes }) = planned {
             let vms = counted(*changes, "VM", "VMs");
             let _ = writeln!(out, "Only what plan {} said would change: {vms}.", run.id);
@@ -180,7 +204,7 @@ impl Prospect<'_> {
             None => out.push_str("Without a rate limit, that takes as long as the API makes it.\n"),
         }
         if *skipped > 0 {
-            let _ = writeln!(out, "{} would be skipped.", counted(*skipped, "invalid row", "invalid rows"));
+            let _ = writeln!(out, "{}.", would_be_skipped(*skipped));
         }
         for warning in warnings {
             let _ = writeln!(out, "Warning: {warning}");
@@ -226,6 +250,10 @@ impl Prospect<'_> {
         }
         format!("{object}\n")
     }
+}
+
+fn would_be_skipped(rows: u64) -> String {
+    format!("{} would be skipped", counted(rows, "invalid row", "invalid rows"))
 }
 
 /// What `--resume` would come to.

@@ -8,7 +8,7 @@ use tracing::info;
 
 use super::access::Access;
 use super::failure::Refusal;
-use crate::api::Api;
+use crate::api::{Api, BaseUrl};
 use crate::dialect::Dialect;
 use crate::sandbox::{Running, Sandbox, Settings, World};
 
@@ -34,14 +34,21 @@ impl Callee {
         if let Some(directory) = state.and_then(Path::parent).filter(|directory| *directory != "") {
             DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(Refusal::usage)?;
         }
-        let settings =
-            Settings { state: state.map(Path::to_owned), seed: fastrand::u64(..), ..Settings::default() };
-        let running = Sandbox::start(settings, world).map_err(Refusal::usage)?;
-        let url = running.base_url();
-        info!(url, "rehearsal: the embedded API answers, and nothing else is called");
-        let api = access.api(&url.parse().map_err(Refusal::usage)?, dialect)?;
+        let (running, url) = serve(state, world)?;
+        let api = access.api(&url, dialect)?;
         Ok(Self { api, rehearsal: Some(running) })
     }
+}
+
+/// Starts the embedded API, which serves as long as what is returned lasts.
+pub(super) fn serve(state: Option<&Path>, world: World) -> Result<(Running, BaseUrl), Refusal> {
+    let settings =
+        Settings { state: state.map(Path::to_owned), seed: fastrand::u64(..), ..Settings::default() };
+    let running = Sandbox::start(settings, world).map_err(Refusal::usage)?;
+    let url = running.base_url();
+    info!(url, "rehearsal: the embedded API answers, and nothing else is called");
+    let url = url.parse().map_err(Refusal::usage)?;
+    Ok((running, url))
 }
 
 /// The world that a run which is gone on with is rehearsed in.

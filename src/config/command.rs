@@ -1,6 +1,7 @@
 //! What is to be done: one command, with its settings.
 
 use super::audit::AuditSettings;
+use super::check::CheckSettings;
 use super::diff::DiffSettings;
 use super::error::ConfigError;
 use super::history::HistorySettings;
@@ -8,11 +9,11 @@ use super::layers::{Layers, Parsed};
 use super::listing::ListingSettings;
 use super::report::ReportSettings;
 use super::resume::ResumeRequest;
-use super::run::{OnlyPlanned, Particulars, RunSettings};
+use super::run::{Particulars, RunSettings};
 use super::runs::RunsSettings;
 use super::sandbox::SandboxSettings;
 use super::showing::Showing;
-use crate::cli::{self, Cli, RunArgs};
+use crate::cli::{self, Cli};
 use crate::outcome::Kind;
 
 #[derive(Debug)]
@@ -27,6 +28,7 @@ pub(crate) enum Command {
     Diff(Box<DiffSettings>),
     Audit(Box<AuditSettings>),
     Sandbox(Box<SandboxSettings>),
+    Check(Box<CheckSettings>),
     Config(Showing),
     /// For the shell of this name.
     Completions(String),
@@ -39,12 +41,8 @@ impl Command {
         let Parsed { cli: Cli { common, command }, in_force } = parsed;
         Ok(match command {
             cli::Command::Run(typed) => {
-                let RunArgs { job, dry_run: is_dry, max_changed, fail_on, only_planned, max_plan_age } =
-                    *typed;
-                let only_planned = only_planned.map(|run| OnlyPlanned { run, max_age: max_plan_age });
-                let fail_on = fail_on.into();
-                let of_run = Particulars { max_changed, fail_on, only_planned, ..Particulars::default() };
-                let settings = RunSettings::of(&common, Kind::Run, job, of_run, &in_force, layers)?.into();
+                let is_dry = typed.dry_run;
+                let settings = RunSettings::of_run(&common, *typed, &in_force, layers)?.into();
                 if is_dry { Self::DryRun(settings) } else { Self::Run(settings) }
             }
             cli::Command::Plan(typed) => Self::Run(
@@ -61,6 +59,9 @@ impl Command {
                 Self::Audit(AuditSettings::of(&common, *typed, &in_force, layers)?.into())
             }
             cli::Command::Sandbox(typed) => Self::Sandbox(SandboxSettings::of(*typed)?.into()),
+            cli::Command::Check(typed) => {
+                Self::Check(CheckSettings::of(&common, *typed, in_force, layers)?.into())
+            }
             cli::Command::Config(typed) => Self::Config(Showing::of(&common, &typed, in_force)?),
             cli::Command::Completions { shell } => Self::Completions(shell.to_string()),
             cli::Command::Man { command } => Self::Man(command),

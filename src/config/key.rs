@@ -18,8 +18,8 @@ pub(crate) struct ApiKey {
     pub(crate) secret: SecretString,
     /// For the log: never the key.
     pub(crate) source: String,
-    /// All may read the file that holds it.
-    pub(crate) exposed: bool,
+    /// Those of the file that holds it.
+    pub(crate) rights: Option<u32>,
 }
 
 impl ApiKey {
@@ -34,35 +34,40 @@ impl ApiKey {
         let source = "HOSTUP_API_KEY".to_owned();
         let key = env::var_os("HOSTUP_API_KEY").ok_or(ConfigError::NoKey)?;
         let key = key.into_string().map_err(|_| ConfigError::UnreadableKey(source.clone()))?;
-        Self::new(&key, source, false)
+        Self::new(&key, source, None)
     }
 
     /// The rehearsal's: the real one has no business there. Too short to be masked in answers, it is no secret.
     pub(crate) fn of_sandbox() -> Self {
-        Self { secret: SecretString::from("sandbox"), source: "the rehearsal".into(), exposed: false }
+        Self { secret: SecretString::from("sandbox"), source: "the rehearsal".into(), rights: None }
     }
 
     fn from_file(path: &Path, option: Option<&'static str>) -> Result<Self, ConfigError> {
         let io = |source| ConfigError::File { option, path: path.to_owned(), source };
-        let exposed = fs::metadata(path).map_err(io)?.permissions().mode() & 0o004 != 0;
+        let rights = Some(fs::metadata(path).map_err(io)?.permissions().mode() & 0o7777);
         let key = fs::read(path).map_err(io)?;
         let source = escape_path(path);
         match String::from_utf8(key) {
-            Ok(key) => Self::new(&key, source, exposed),
+            Ok(key) => Self::new(&key, source, rights),
             Err(_) => Err(ConfigError::UnreadableKey(source)),
         }
     }
 
-    fn new(key: &str, source: String, exposed: bool) -> Result<Self, ConfigError> {
+    fn new(key: &str, source: String, rights: Option<u32>) -> Result<Self, ConfigError> {
         // Editors put a byte order mark before the text, and some a line end after it.
         let key = key.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
         if key.is_empty() {
             return Err(ConfigError::EmptyKey(source));
         }
         match key.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
-            true => Ok(Self { secret: SecretString::from(key), source, exposed }),
+            true => Ok(Self { secret: SecretString::from(key), source, rights }),
             false => Err(ConfigError::UnfitKey(source)),
         }
+    }
+
+    /// Whether all may read the file that holds it.
+    pub(crate) fn is_exposed(&self) -> bool {
+        self.rights.is_some_and(|rights| rights & 0o004 != 0)
     }
 
     /// The first 8 hex digits of its SHA-256: tells keys apart, and gives none away.
@@ -129,7 +134,7 @@ mod tests {
         fs::write(&path, "k").unwrap();
         for (mode, exposed) in [(0o600, false), (0o640, false), (0o644, true)] {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-            assert_eq!(ApiKey::find(Some(&path)).unwrap().exposed, exposed, "{mode:o}");
+            assert_eq!(ApiKey::find(Some(&path)).unwrap().is_exposed(), exposed, "{mode:o}");
         }
     }
 }

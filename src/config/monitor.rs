@@ -30,6 +30,7 @@ impl MonitorSettings {
             | Command::Diff(_)
             | Command::Audit(_)
             | Command::Sandbox(_)
+            | Command::Check(_)
             | Command::Config(_)
             | Command::Completions { .. }
             | Command::Man { .. } => return None,

@@ -15,7 +15,7 @@ use super::reporting::{FailOn, ReportingSettings};
 use super::setting::{Setting, recorded};
 use crate::api::BaseUrl;
 use crate::brake::Threshold;
-use crate::cli::{CommonArgs, JobArgs};
+use crate::cli::{CommonArgs, JobArgs, RunArgs};
 use crate::dialect::Dialect;
 use crate::outcome::Kind;
 use crate::shrink::Share;
@@ -67,6 +67,20 @@ pub(super) struct Particulars {
 }
 
 impl RunSettings {
+    /// Of `run`, dry or not.
+    pub(super) fn of_run(
+        common: &CommonArgs,
+        typed: RunArgs,
+        in_force: &[Setting],
+        layers: Layers,
+    ) -> Result<Self, ConfigError> {
+        let RunArgs { job, dry_run: _, max_changed, fail_on, only_planned, max_plan_age } = typed;
+        let only_planned = only_planned.map(|run| OnlyPlanned { run, max_age: max_plan_age });
+        let fail_on = fail_on.into();
+        let particulars = Particulars { max_changed, fail_on, only_planned, ..Particulars::default() };
+        Self::of(common, Kind::Run, job, particulars, in_force, layers)
+    }
+
     pub(super) fn of(
         common: &CommonArgs,
         kind: Kind,

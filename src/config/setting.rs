@@ -66,6 +66,11 @@ impl Setting {
         Self { name: name.into(), values: vec![value], source: Source::Default, is_switch: false }
     }
 
+    /// Whether nobody wrote it.
+    pub(crate) fn is_default(&self) -> bool {
+        self.source == Source::Default
+    }
+
     /// Whether a run keeps it. A switch that is off without anybody's doing says nothing.
     fn is_recorded(&self) -> bool {
         let is_set = matches!(self.source, Source::Flag | Source::Variable(_));

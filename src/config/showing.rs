@@ -1,5 +1,7 @@
 //! `v6fleet config`: every setting in force.
 
+use std::path::Path;
+
 use super::error::ConfigError;
 use super::form::Form;
 use super::key::ApiKey;
@@ -24,17 +26,21 @@ impl Showing {
         let calling = &typed.run.job.calling;
         let sandbox = calling.rehearsal.sandbox;
         let ledger = LedgerSettings::of(common, sandbox)?;
-        if let (None, Some(file)) = (&common.ledger, ledger.location.file()) {
-            settings.push(Setting::by_default("ledger", escape_path(file)));
-        }
-        if let Some(file) = ledger.config_file.filter(|file| common.config.is_none() && file.exists()) {
-            settings.push(Setting::by_default("config", escape_path(&file)));
-        }
+        settings.extend(places(common, &ledger));
         if !sandbox {
             settings.push(key(ApiKey::find(calling.connection.access.api_key_file.as_deref())));
         }
         Ok(Self { settings, form: Form::of(calling.reports.format) })
     }
+}
+
+/// The files that nobody named.
+pub(super) fn places(common: &CommonArgs, ledger: &LedgerSettings) -> Vec<Setting> {
+    let by_default = |name: &str, file: &Path| Setting::by_default(name, escape_path(file));
+    let own = ledger.location.file().filter(|_| common.ledger.is_none());
+    let config = ledger.config_file.as_deref().filter(|file| common.config.is_none() && file.exists());
+    let own = own.map(|file| by_default("ledger", file));
+    own.into_iter().chain(config.map(|file| by_default("config", file))).collect()
 }
 
 /// Where the key was found, or why none was.

@@ -43,6 +43,12 @@ pub trait Engine: Begin + Runs + Vms + Known + Rates + Send + Debug {
     /// every state that was read between.
     fn under_way(&self, before: Option<String>) -> Result<Option<String>, LedgerError>;
 
+    /// Who says that he writes now: nobody else can.
+    fn holder(&self) -> Result<Option<String>, LedgerError>;
+
+    /// The schema that the ledger has, and the one that a writer brings it to.
+    fn schema(&self) -> Result<(u32, u32), LedgerError>;
+
     /// Lets everything that is read from now on see one state, whatever a run writes meanwhile.
     fn hold_still(&self) -> Result<(), LedgerError>;
 

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use super::error::LedgerError;
 use super::postgres::{DatabaseUrl, InvalidUrl};
+use super::sqlite::check_writable;
 
 /// Where a ledger is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +19,19 @@ impl Location {
         match DatabaseUrl::of(typed) {
             Some(url) => Ok(Self::Database(url?)),
             None => Ok(Self::File(typed.to_owned())),
+        }
+    }
+
+    /// What would keep a writer from it, as far as it can be seen without touching anything; of a database nothing can.
+    pub fn check_writable(&self) -> Result<(), LedgerError> {
+        self.file().map_or(Ok(()), check_writable)
+    }
+
+    /// What it is called, as it was typed.
+    pub fn as_path(&self) -> PathBuf {
+        match self {
+            Self::File(path) => path.clone(),
+            Self::Database(url) => url.as_path(),
         }
     }
 

@@ -29,6 +29,7 @@ use crate::outcome::Kind;
 
 pub(super) use file::Sqlite;
 pub use path::beside;
+pub(super) use path::check_writable;
 
 /// A run by the numbers that its rows have.
 #[derive(Debug, Clone, Copy)]

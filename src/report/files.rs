@@ -86,6 +86,11 @@ impl<F: FileFormat> ReportFile<F> {
     pub fn check(&self) -> Result<(), ReportError> {
         Place::of(&self.path)?.check().map_err(ReportError::write(&self.path))
     }
+
+    /// The same, as far as it can be told without making a file.
+    pub fn look(&self) -> Result<(), ReportError> {
+        Place::of(&self.path)?.look().map_err(ReportError::write(&self.path))
+    }
 }
 
 /// As it is named: with its format where the name does not say that.

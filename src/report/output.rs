@@ -67,6 +67,18 @@ impl Place {
         }
     }
 
+    /// The same, as far as it can be told without making a file.
+    pub(super) fn look(&self) -> io::Result<()> {
+        let writable = |path: &Path| Ok(access(path, Access::WRITE_OK)?);
+        match self {
+            Self::Stdout => Ok(()),
+            Self::Direct { path } => writable(path),
+            Self::File { destination, directory } => {
+                writable(directory).or_else(|error| writable(destination).map_err(|_| error))
+            }
+        }
+    }
+
     pub(super) fn open(self) -> io::Result<Output> {
         Ok(match self {
             Self::Stdout => Output::Stdout(BufWriter::new(tempfile::tempfile()?)),

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use v6fleet::audit::Kind;
+use v6fleet::check::Check;
 use v6fleet::difference::Difference;
 use v6fleet::outcome::{Basis, Failure, Outcome};
 use v6fleet::stop::Stop;
@@ -123,6 +124,13 @@ fn every_kind_of_finding_is_explained() {
         rows(&section).skip(1).map(|row| (row[0].trim_matches('`'), row[1])).collect();
     let kinds = Kind::ALL.iter().map(|kind| (kind.as_str(), kind.severity().as_str()));
     assert_eq!(told, kinds.collect::<Vec<_>>());
+}
+
+#[test]
+fn every_check_is_explained() {
+    let section = section("docs/operations.md", "Before the night");
+    let told: Vec<&str> = rows(&section).skip(1).map(|row| row[0].trim_matches('`')).collect();
+    assert_eq!(told, Check::ALL.iter().map(|check| check.as_str()).collect::<Vec<_>>());
 }
 
 #[test]

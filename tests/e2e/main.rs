@@ -7,6 +7,7 @@ mod answers;
 mod audit;
 mod brakes;
 mod browser;
+mod check;
 mod clock;
 mod crash;
 mod database;

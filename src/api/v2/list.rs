@@ -16,6 +16,9 @@ use crate::vm::{Listed, VmId};
 /// How the first page is asked for: as many VMs as there may be on one, with all that is told of them.
 pub(in crate::api) const QUERY: [(&str, &str); 2] = [("limit", "100"), ("include", "pendingMaintenance")];
 
+/// How a page is asked for on which there is one VM at most.
+pub(in crate::api) const ONE: [(&str, &str); 1] = [("limit", "1")];
+
 /// The parameter that asks for a further page.
 pub(in crate::api) const CURSOR: &str = "cursor";
 

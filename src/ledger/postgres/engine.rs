@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::database::Postgres;
-use super::{burial, lock, prune};
+use super::{burial, lock, prune, schema};
 use crate::ledger::engine::Engine;
 use crate::ledger::error::LedgerError;
 
@@ -14,6 +14,14 @@ impl Engine for Postgres {
 
     fn under_way(&self, before: Option<String>) -> Result<Option<String>, LedgerError> {
         before.map_or_else(|| lock::held_for(&self.session), |run| Ok(Some(run)))
+    }
+
+    fn holder(&self) -> Result<Option<String>, LedgerError> {
+        lock::holder(&self.session)
+    }
+
+    fn schema(&self) -> Result<(u32, u32), LedgerError> {
+        Ok((schema::version(&self.session)?, schema::SCHEMA))
     }
 
     fn hold_still(&self) -> Result<(), LedgerError> {

@@ -33,10 +33,13 @@ pub(super) fn take(session: &Session, timeout: Duration) -> Result<i64, LedgerEr
     while !session.one(TAKE, &[], |row| row.try_get(0))? {
         let waited = begun.elapsed();
         if waited >= timeout.max(GRACE) {
-            return Err(LedgerError::Locked { path: session.name().to_owned(), holder: holder(session)? });
+            return Err(LedgerError::Locked {
+                path: session.name().to_owned(),
+                holder: told(holder(session)?),
+            });
         }
         if waited >= GRACE && !is_told {
-            info!(holder = holder(session)?, "waiting for another run to end");
+            info!(holder = told(holder(session)?), "waiting for another run to end");
             is_told = true;
         }
         std::thread::sleep(if waited < GRACE { GRACE_POLL } else { POLL });
@@ -53,13 +56,16 @@ fn register(session: &Session) -> Result<i64, LedgerError> {
 }
 
 /// Who says that he has the lock now.
-fn holder(session: &Session) -> Result<String, LedgerError> {
+pub(super) fn holder(session: &Session) -> Result<Option<String>, LedgerError> {
     let sql = format!(
         "SELECT format('pid %s on %s since %s', w.pid, w.host, to_char(w.since AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'))
             || coalesce(', run ' || r.id, '') FROM {HOLDER} ORDER BY w.no DESC LIMIT 1"
     );
-    let holder = session.first(&sql, &[], |row| row.try_get(0))?;
-    Ok(holder.unwrap_or_else(|| "it has only just begun".to_owned()))
+    session.first(&sql, &[], |row| row.try_get(0))
+}
+
+fn told(holder: Option<String>) -> String {
+    holder.unwrap_or_else(|| "it has only just begun".to_owned())
 }
 
 /// The id of the run that the lock is held for now.

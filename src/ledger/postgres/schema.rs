@@ -7,7 +7,7 @@ use super::session::Session;
 use crate::ledger::error::LedgerError;
 
 /// The schema that this program writes.
-const SCHEMA: u32 = 1;
+pub(super) const SCHEMA: u32 = 1;
 
 /// Every step from an empty database to today's schema; a step that was released is never edited.
 const MIGRATIONS: [&str; SCHEMA as usize] = [include_str!("schema-1.sql")];
@@ -53,7 +53,7 @@ pub(super) fn check(session: &Session) -> Result<(), LedgerError> {
 }
 
 /// The schema that the database has; 0 for none.
-fn version(session: &Session) -> Result<u32, LedgerError> {
+pub(super) fn version(session: &Session) -> Result<u32, LedgerError> {
     let look = |row: &Row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?));
     let (encoding, there, ours): (String, bool, bool) = session.one(LOOK, &[], look)?;
     let path = session.name();

@@ -30,6 +30,14 @@ impl Engine for Sqlite {
         before.map_or_else(|| Lock::held_for(&self.path), |run| Ok(Some(run)))
     }
 
+    fn holder(&self) -> Result<Option<String>, LedgerError> {
+        Lock::holder(&self.path)
+    }
+
+    fn schema(&self) -> Result<(u32, u32), LedgerError> {
+        Ok((schema::version(&self.db, &self.path)?, schema::SCHEMA))
+    }
+
     fn hold_still(&self) -> Result<(), LedgerError> {
         self.ask(|db| {
             db.execute_batch("BEGIN")?;

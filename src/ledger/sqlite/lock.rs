@@ -112,15 +112,23 @@ impl Lock {
 
     /// The id of the run that holds the ledger's lock now.
     pub(super) fn held_for(ledger: &Path) -> Result<Option<String>, LedgerError> {
-        let path = beside(&fs::canonicalize(ledger).map_err(io_error(ledger))?, ".lock");
-        let Ok(mut file) = open(&path, OpenOptions::new().read(true)) else { return Ok(None) };
-        match file.try_lock_shared() {
-            Ok(()) | Err(TryLockError::Error(_)) => Ok(None),
-            Err(TryLockError::WouldBlock) => {
-                let said = read_again(&mut file, &path)?;
-                Ok(said.lines().find_map(|line| line.strip_prefix(HELD_FOR)).map(str::to_owned))
-            }
-        }
+        let said = said_by_holder(ledger)?.unwrap_or_default();
+        Ok(said.lines().find_map(|line| line.strip_prefix(HELD_FOR)).map(str::to_owned))
+    }
+
+    /// Who says that he holds it now.
+    pub(super) fn holder(ledger: &Path) -> Result<Option<String>, LedgerError> {
+        Ok(said_by_holder(ledger)?.as_deref().map(as_holder))
+    }
+}
+
+/// What stands in the file of a ledger's lock, if that is held now.
+fn said_by_holder(ledger: &Path) -> Result<Option<String>, LedgerError> {
+    let path = beside(&fs::canonicalize(ledger).map_err(io_error(ledger))?, ".lock");
+    let Ok(mut file) = open(&path, OpenOptions::new().read(true)) else { return Ok(None) };
+    match file.try_lock_shared() {
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(None),
+        Err(TryLockError::WouldBlock) => read_again(&mut file, &path).map(Some),
     }
 }
 
@@ -175,10 +183,14 @@ fn wait_for(file: &mut File, path: &Path, timeout: Duration) -> Result<(), Ledge
 
 /// Who says that he has the lock now.
 fn held_by(file: &mut File, path: &Path) -> Result<String, LedgerError> {
-    Ok(match read_again(file, path)?.trim() {
+    Ok(as_holder(&read_again(file, path)?))
+}
+
+fn as_holder(said: &str) -> String {
+    match said.trim() {
         "" => "it has only just begun".to_owned(),
         holder => holder.replace('\n', ", "),
-    })
+    }
 }
 
 fn read_again(file: &mut File, path: &Path) -> Result<String, LedgerError> {

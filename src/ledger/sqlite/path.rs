@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Access, access};
 use tracing::warn;
 
 use crate::ledger::error::LedgerError;
@@ -20,6 +21,22 @@ pub fn beside(ledger: &Path, suffix: &str) -> PathBuf {
 /// The write-ahead log of a ledger that is open; it lies beside the file itself, not beside a link.
 pub(super) fn log(path: &Path) -> Result<PathBuf, LedgerError> {
     fs::canonicalize(path).map(|path| beside(&path, "-wal")).map_err(io_error(path))
+}
+
+/// What would keep the ledger from being made or written, as far as it can be seen without touching anything.
+pub(crate) fn check_writable(path: &Path) -> Result<(), LedgerError> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let there = dir.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("."));
+    if !there.is_dir() {
+        return Err(io_error(there)(io::ErrorKind::NotADirectory.into()));
+    }
+    refuse_network_file_systems(there)?;
+    let writable = |path: &Path| access(path, Access::WRITE_OK).map_err(|errno| io_error(path)(errno.into()));
+    writable(there)?;
+    match fs::metadata(path) {
+        Ok(file) => refuse_more_names(path, file.nlink()).and_then(|()| writable(path)),
+        Err(_) => Ok(()),
+    }
 }
 
 /// Makes the ledger's directory (0700) and file (0600) where they are missing.
