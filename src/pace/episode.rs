@@ -3,7 +3,11 @@
 //! One refusal is no limit: it may have nothing to do with the pace. Refusals come to a limit where they are too many
 //! for the calls that went through, so that a pace of which they cost little is kept, and pauses are all that it costs.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::moment::Moment;
 
 /// The slowest pace: the pauses that the API asks for do the rest.
 pub(super) const LEAST: f64 = 1.0 / 60.0;
@@ -22,7 +26,7 @@ const LONE: u64 = 3;
 const MORE_PATIENCE: f64 = 4.0;
 
 /// What happened from the end of one pause to the end of the next.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(super) struct Episode {
     /// Calls that went through before the first refusal.
     pub(super) accepted: u64,
@@ -34,9 +38,9 @@ pub(super) struct Episode {
     /// The pace that was refused, in calls a second; `None` where there was none.
     pub(super) sent_at: Option<f64>,
     /// When the first refusal came.
-    pub(super) refused_at: Instant,
+    pub(super) refused_at: Moment,
     /// The end of the pause.
-    pub(super) until: Instant,
+    pub(super) until: Moment,
     /// The API has told its limit: no refusal was needed.
     pub(super) is_announced: bool,
 }
@@ -45,6 +49,11 @@ impl Episode {
     /// Too little went through to tell a rate from.
     pub(super) fn measures_nothing(&self) -> bool {
         self.accepted < FEWEST_ACCEPTED
+    }
+
+    /// Nothing went through, and the API has not said why: whether anything does is to be tried.
+    pub(super) fn is_vain(&self) -> bool {
+        self.accepted == 0 && !self.is_announced
     }
 
     /// What went through, in calls a second, the pause included: the limit is hardly below it.
@@ -96,7 +105,7 @@ impl Episode {
 }
 
 /// The episodes at one pace, put together.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(super) struct Record {
     /// So many times more is borne.
     patience: f64,
@@ -152,7 +161,7 @@ impl Record {
 }
 
 /// Whether slowing down helps. Against a limit it does; what comes as often as before has nothing to do with the pace.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(super) struct Doubt {
     /// Refusals for each call, before.
     before: f64,

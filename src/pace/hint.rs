@@ -3,9 +3,12 @@
 //! The pace begins above it and rises with what is accepted, slowly enough that a limit that still holds costs hardly
 //! a call, and fast enough that one that is wrong costs hardly a second.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use super::episode::Episode;
+use super::moment::Moment;
 
 /// The first pace, times what is remembered; and the least, in calls a second, at which a refusal costs one call.
 const FIRST_STEP: f64 = 2.2;
@@ -25,20 +28,20 @@ const EXPLAINED: f64 = 2.0;
 /// One refused call may have other reasons.
 const FEWEST_REFUSED: u64 = 3;
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(super) struct Hint {
     /// In calls a second, as are all paces.
     remembered: f64,
     current: f64,
-    begun: Instant,
-    stepped_at: Instant,
+    begun: Moment,
+    stepped_at: Moment,
     step_time: Duration,
     accepted: f64,
     refused: u64,
 }
 
 impl Hint {
-    pub(super) fn new(remembered: f64, now: Instant) -> Self {
+    pub(super) fn new(remembered: f64, now: Moment) -> Self {
         Self {
             remembered,
             current: (remembered * FIRST_STEP).max(LEAST),
@@ -58,10 +61,11 @@ impl Hint {
         self.current
     }
 
-    /// After one more call that went through, which left at `left_at`; `None` where the limit is shown to be wrong.
-    pub(super) fn accepted(mut self, left_at: Instant, now: Instant) -> Option<Self> {
-        self.accepted += 1.0;
-        let allowed = self.remembered * now.saturating_duration_since(self.begun).as_secs_f64();
+    /// After so many more calls that went through, the last of which left at `left_at`; `None` where the limit is shown to
+    /// be wrong.
+    pub(super) fn accepted(mut self, calls: f64, left_at: Moment, now: Moment) -> Option<Self> {
+        self.accepted += calls;
+        let allowed = self.remembered * now.since(self.begun).as_secs_f64();
         if self.accepted - allowed >= CALLS.max(self.remembered * SECONDS) {
             return None;
         }

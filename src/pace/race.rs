@@ -12,19 +12,19 @@ use super::{Pace, Ticket};
 use crate::api::Announced;
 
 /// An API with a limit, told the time in seconds.
-trait Limited {
+pub(super) trait Limited {
     /// Accepts a call and says how it stands with the limit, or how many seconds to wait, if it says so.
     fn call(&mut self, at: f64) -> Result<Standing, Option<f64>>;
 }
 
 #[derive(Clone, Copy)]
-struct Standing {
+pub(super) struct Standing {
     remaining: f64,
     reset: f64,
     rate: f64,
 }
 
-struct Bucket {
+pub(super) struct Bucket {
     rate: f64,
     capacity: f64,
     tokens: f64,
@@ -32,7 +32,7 @@ struct Bucket {
 }
 
 impl Bucket {
-    fn new(rate: f64, capacity: f64) -> Self {
+    pub(super) fn new(rate: f64, capacity: f64) -> Self {
         Self { rate, capacity, tokens: capacity, last: 0.0 }
     }
 }
@@ -51,11 +51,18 @@ impl Limited for Bucket {
 }
 
 /// At most `calls` in every so many `seconds`: from one boundary to the next, or in any such span.
-struct Window {
+pub(super) struct Window {
     calls: usize,
     seconds: f64,
     sliding: bool,
     accepted: Vec<f64>,
+}
+
+impl Window {
+    /// From one boundary to the next.
+    pub(super) fn new(calls: usize, seconds: f64) -> Self {
+        Self { calls, seconds, sliding: false, accepted: vec![] }
+    }
 }
 
 impl Limited for Window {
@@ -75,14 +82,14 @@ impl Limited for Window {
 
 /// Which answers say how they stand with the limit.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Says {
+pub(super) enum Says {
     Nothing,
     Remaining,
     Rate,
 }
 
 impl Says {
-    fn of(self, standing: Standing) -> Announced {
+    pub(super) fn of(self, standing: Standing) -> Announced {
         let Standing { remaining, reset, rate } = standing;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of calls")]
         let remaining = Some(remaining as u64);
@@ -212,7 +219,7 @@ impl<L: Limited> Limited for Fickle<L> {
 }
 
 /// An API without a limit.
-struct Open;
+pub(super) struct Open;
 
 impl Limited for Open {
     fn call(&mut self, _: f64) -> Result<Standing, Option<f64>> {

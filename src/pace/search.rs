@@ -6,9 +6,12 @@
 //! the pause lost nothing; with a window, the pause lost its calls, and the last step that went unrefused is the nearest.
 //! Which it is shows where a pace that a bucket would not bear for long is kept for that long.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use super::episode::{Doubt, Episode, LEAST, Record};
+use super::moment::Moment;
 
 /// How long, and for how many calls, a pace must go unrefused before it rises.
 const STEP_TIME: Duration = Duration::from_secs(2);
@@ -40,16 +43,16 @@ const LONGEST_TEST: Duration = Duration::from_secs(12);
 const SLOWED_DOWN: f64 = 1.2;
 
 /// The pace below the ceiling. All paces are in calls a second.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(super) struct Search {
     current: f64,
-    /// What was refused.
-    high: f64,
+    /// What was refused, if anything was.
+    high: Option<f64>,
     goal: Goal,
     climb: Option<Climb>,
     step: f64,
     rest: Duration,
-    rises_at: Instant,
+    rises_at: Moment,
     /// Where the ends met last.
     found: Option<f64>,
     doubt: Doubt,
@@ -60,13 +63,13 @@ pub(super) struct Search {
 }
 
 /// A pace that was found, and how sure that is.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 struct Rested {
     pace: f64,
     doubt: Doubt,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Goal {
     /// To bring the ends together.
     Seek,
@@ -77,50 +80,47 @@ enum Goal {
 }
 
 impl Rested {
-    fn again(self, from: Instant, record: Record) -> Search {
-        Search {
-            record,
-            ..Search::hold(self.pace, f64::INFINITY, Goal::Rest, SHORTEST_REST, from, self.doubt)
-        }
+    fn again(self, from: Moment, record: Record) -> Search {
+        Search { record, ..Search::hold(self.pace, None, Goal::Rest, SHORTEST_REST, from, self.doubt) }
     }
 }
 
 /// The pace rising from where it began.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 struct Climb {
     base: f64,
-    began: Instant,
+    began: Moment,
     /// The last step that went unrefused.
     proved: f64,
     /// Calls let through beyond the base, up to the last step.
     gained: f64,
-    stepped_at: Instant,
+    stepped_at: Moment,
 }
 
 impl Climb {
-    fn new(base: f64, now: Instant) -> Self {
+    fn new(base: f64, now: Moment) -> Self {
         Self { base, began: now, proved: base, gained: 0.0, stepped_at: now }
     }
 
     /// The step at `pace` is over.
-    fn stepped(self, pace: f64, now: Instant) -> Self {
+    fn stepped(self, pace: f64, now: Moment) -> Self {
         Self { proved: pace, gained: self.gained_by(pace, now), stepped_at: now, ..self }
     }
 
     /// What a trial has shown once it is refused: the pace to go on with, and whether it was in vain.
-    fn tried(&self, gained: f64, pause: Duration, now: Instant) -> (f64, bool) {
+    fn tried(&self, gained: f64, pause: Duration, now: Moment) -> (f64, bool) {
         let pause = pause.as_secs_f64();
         let is_bucket = gained >= self.base * pause / 2.0;
         if !is_bucket {
             return (self.proved, false);
         }
-        let climbed = now.saturating_duration_since(self.began).as_secs_f64();
+        let climbed = now.since(self.began).as_secs_f64();
         let throughput = (self.base * climbed + gained) / (climbed + pause);
         (throughput.max(self.base), throughput < self.base * MET)
     }
 
-    fn gained_by(&self, pace: f64, now: Instant) -> f64 {
-        self.gained + (pace - self.base) * now.saturating_duration_since(self.stepped_at).as_secs_f64()
+    fn gained_by(&self, pace: f64, now: Moment) -> f64 {
+        self.gained + (pace - self.base) * now.since(self.stepped_at).as_secs_f64()
     }
 }
 
@@ -130,7 +130,7 @@ impl Search {
         let low = episode.throughput();
         Self::hold(
             low,
-            episode.pace().max(low),
+            Some(episode.pace().max(low)),
             Goal::Seek,
             SHORTEST_REST,
             episode.until,
@@ -141,11 +141,11 @@ impl Search {
     /// With a pace that an earlier run has found, and that explains how an episode ended.
     pub(super) fn remembered(pace: f64, episode: &Episode) -> Self {
         let doubt = Doubt::new(episode);
-        Self::hold(pace.max(LEAST), f64::INFINITY, Goal::Rest, LONGEST_REST, episode.until, doubt)
+        Self::hold(pace.max(LEAST), None, Goal::Rest, LONGEST_REST, episode.until, doubt)
     }
 
     /// A pace that is kept from `from` on, until it may rise.
-    fn hold(pace: f64, high: f64, goal: Goal, rest: Duration, from: Instant, doubt: Doubt) -> Self {
+    fn hold(pace: f64, high: Option<f64>, goal: Goal, rest: Duration, from: Moment, doubt: Doubt) -> Self {
         let (held, found) = match goal {
             Goal::Rest => (rest, Some(pace)),
             Goal::Seek | Goal::Try => (step_time(pace), None),
@@ -201,7 +201,7 @@ impl Search {
     }
 
     /// The pace that was kept is too fast after all, or the limit has fallen.
-    fn hold_refused(self, episode: &Episode, until: Instant) -> Self {
+    fn hold_refused(self, episode: &Episode, until: Moment) -> Self {
         let throughput = episode.throughput().min(self.current);
         let sure_after = match self.goal {
             Goal::Seek => SURE_WHERE_TESTED,
@@ -212,7 +212,7 @@ impl Search {
         self.go_on(next.min(self.current / 1.01), self.rest, is_sure, until)
     }
 
-    fn climb_refused(self, climb: Climb, episode: &Episode, now: Instant, until: Instant) -> Self {
+    fn climb_refused(self, climb: Climb, episode: &Episode, now: Moment, until: Moment) -> Self {
         let gained = climb.gained_by(self.current, now);
         let lost = Duration::from_secs_f64((episode.pause.as_secs_f64() - gained / climb.base).max(0.0));
         let rest_after = |rest: Duration| rest.max(lost.mul_f64(REST_PER_LOSS)).min(LONGEST_REST);
@@ -225,7 +225,7 @@ impl Search {
     }
 
     /// Kept for longer where what went through contradicts it: a bucket will not bear that, and a window will.
-    fn tested(self, episode: &Episode, until: Instant) -> Self {
+    fn tested(self, episode: &Episode, until: Moment) -> Self {
         let throughput = episode.throughput();
         if self.goal != Goal::Seek || self.current < throughput * 1.05 {
             return self;
@@ -235,14 +235,21 @@ impl Search {
         Self { rises_at: until + test, ..self }
     }
 
-    fn go_on(self, next: f64, rest: Duration, is_found: bool, until: Instant) -> Self {
+    fn go_on(self, next: f64, rest: Duration, is_found: bool, until: Moment) -> Self {
         let goal = if is_found || self.current < next * MET { Goal::Rest } else { Goal::Seek };
-        let held = Self::hold(next, self.current, goal, rest, until, self.doubt);
+        let held = Self::hold(next, Some(self.current), goal, rest, until, self.doubt);
         Self { found: held.found.or(self.found), before: self.before, ..held }
     }
 
     pub(super) fn current(&self) -> f64 {
         self.current
+    }
+
+    /// All paces that anything follows from.
+    pub(super) fn paces(&self) -> impl Iterator<Item = f64> + use<> {
+        let (climb, before) = (self.climb, self.before);
+        let climbed = climb.into_iter().flat_map(|climb| [climb.base, climb.proved]);
+        [self.current].into_iter().chain(self.high).chain(climbed).chain(before.map(|rested| rested.pace))
     }
 
     /// The limit, once both ends have met and slowing down has helped.
@@ -251,30 +258,28 @@ impl Search {
     }
 
     /// Calls a second from now on.
-    pub(super) fn per_second(&mut self, now: Instant) -> f64 {
+    pub(super) fn per_second(&mut self, now: Moment) -> f64 {
         if now >= self.rises_at {
             *self = self.risen(now);
         }
         self.current
     }
 
-    fn risen(self, now: Instant) -> Self {
+    fn risen(self, now: Moment) -> Self {
         match self.goal {
-            Goal::Seek if self.high < self.current * MET => {
+            Goal::Seek if self.high.is_some_and(|high| high < self.current * MET) => {
                 let held = Self::hold(self.current, self.high, Goal::Rest, self.rest, now, self.doubt);
                 Self { before: self.before, ..held }
             }
-            Goal::Rest => {
-                Self { goal: Goal::Try, high: f64::INFINITY, step: TRYING_STEP, ..self }.stepped_up(now)
-            }
+            Goal::Rest => Self { goal: Goal::Try, high: None, step: TRYING_STEP, ..self }.stepped_up(now),
             Goal::Seek | Goal::Try => self.stepped_up(now),
         }
     }
 
-    fn stepped_up(self, now: Instant) -> Self {
+    fn stepped_up(self, now: Moment) -> Self {
         let climb = self.climb.unwrap_or(Climb::new(self.current, now)).stepped(self.current, now);
-        let halfway = f64::midpoint(self.current, self.high);
-        let current = (self.current * (1.0 + self.step)).min(halfway);
+        let raised = self.current * (1.0 + self.step);
+        let current = self.high.map_or(raised, |high| raised.min(f64::midpoint(self.current, high)));
         let step = (self.step * 2.0).min(1.0);
         Self { current, step, climb: Some(climb), rises_at: now + step_time(current), ..self }
     }

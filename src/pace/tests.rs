@@ -6,9 +6,10 @@ use std::num::NonZeroU32;
 
 use proptest::prelude::*;
 
+use super::pause::UNSTATED_PAUSE;
 use super::*;
 
-fn ceiling(text: &str) -> Ceiling {
+pub(super) fn ceiling(text: &str) -> Ceiling {
     text.parse().unwrap()
 }
 
@@ -29,7 +30,7 @@ fn releases(rate: &str, calls: usize, grain: Duration) -> Vec<f64> {
     left
 }
 
-fn most_within(left: &[f64], seconds: f64) -> usize {
+pub(super) fn most_within(left: &[f64], seconds: f64) -> usize {
     let mut first = 0;
     let counts = left.iter().enumerate().map(|(i, &at)| {
         while at - left[first] >= seconds {
