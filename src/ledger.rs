@@ -14,6 +14,7 @@ mod forecasts;
 mod job;
 mod location;
 mod numbers;
+mod outage;
 mod postgres;
 mod protocol;
 mod record;
@@ -112,9 +113,15 @@ impl Ledger {
         Ok(value)
     }
 
-    /// Hands the ledger to a thread of its own that writes `run` as it goes on.
+    /// Hands the ledger to a thread of its own that writes `run` as it goes on. Where it cannot be reached any more, it is
+    /// waited for up to `patience`.
+    pub fn write_for(self, run: &RunKey, patience: Duration) -> Result<Writer, LedgerError> {
+        Writer::start(self.engine, run, patience)
+    }
+
+    /// The same, but that one which cannot be reached any more is not waited for.
     pub fn write(self, run: &RunKey) -> Result<Writer, LedgerError> {
-        Writer::start(self.engine, run)
+        self.write_for(run, Duration::ZERO)
     }
 
     /// Notes how a run ended, and the exit code that its summary comes to, which knows the run before it. What is still

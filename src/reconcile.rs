@@ -148,6 +148,8 @@ fn written(reply: Option<Reply>) -> Result<Event, LedgerError> {
         Some(Reply::Settled(counted)) => Ok(Event::Settled(counted)),
         // Nobody shares a run yet.
         Some(Reply::Seen(_) | Reply::Lapsed) => Ok(Event::Woken),
+        Some(Reply::Away(words)) => Ok(Event::Away(words)),
+        Some(Reply::Back) => Ok(Event::Back),
         Some(Reply::Failed(error)) => Err(error),
         None => Err(LedgerError::WriterGone),
     }

@@ -183,7 +183,9 @@ fn settle_all(mut writer: Writer, racks: u32, answers: Vec<Answer>) -> Writer {
             }
             Reply::Settled(counted) => left -= counted.len(),
             Reply::Seen(_) => {}
-            Reply::Lapsed => panic!("a lease of a file"),
+            Reply::Lapsed | Reply::Away(_) | Reply::Back => {
+                panic!("a file is leased by nobody, and always there")
+            }
             Reply::Failed(error) => panic!("{error}"),
         }
     }

@@ -63,7 +63,7 @@ impl<'a> Execution<'a> {
         let sums = ledger.sums(&run)?;
         let remembered_rate = remembered_rate(&ledger, &run, plan.calls.forget_rate)?;
         let racks = ledger.racks(&run)?;
-        let writer = ledger.write(&run)?;
+        let writer = ledger.write_for(&run, plan.calls.reconcile.policy.max_wait)?;
         let (counts, pending) = (sums.counts(), sums.pending);
         Ok(Self { plan, run, callee, writer, counts, pending, racks, remembered_rate })
     }

@@ -146,6 +146,8 @@ impl From<LedgerError> for Failure {
             LedgerError::Io { .. }
             | LedgerError::Replaced { .. }
             | LedgerError::Engine { .. }
+            | LedgerError::Away { .. }
+            | LedgerError::Behind { .. }
             | LedgerError::Miscounted { .. }
             | LedgerError::NoWriter(_)
             | LedgerError::WriterGone

@@ -190,7 +190,8 @@ fn reply(writer: &mut Writer) -> Option<Reply> {
 
 pub(super) fn claim(writer: &mut Writer, take: Vec<Take>) -> Vec<Item> {
     writer.claim(vec![], take, None, None);
-    let Some(Reply::Claimed(claimed)) = reply(writer) else { panic!("not claimed") };
+    let reply = reply(writer);
+    let Some(Reply::Claimed(claimed)) = reply else { panic!("not claimed: {reply:?}") };
     claimed.items
 }
 

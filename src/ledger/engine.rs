@@ -109,7 +109,14 @@ pub trait Draft: Debug {
 /// A run that is being carried out.
 pub trait Book: Send {
     /// Writes a batch, all of it or nothing; the replies hold once this has returned.
+    ///
+    /// After [`LedgerError::Away`] nobody knows whether it is on disk: [`Self::write_again`] finds out.
     fn write(&mut self, batch: &mut dyn Iterator<Item = Request>) -> Result<Vec<Reply>, LedgerError>;
+
+    /// Writes the last batch once more, unless it is on disk: it is never there twice.
+    fn write_again(&mut self) -> Result<Vec<Reply>, LedgerError> {
+        Err(LedgerError::WriterGone)
+    }
 
     /// Gives the ledger back.
     fn shut(self: Box<Self>) -> Box<dyn Engine>;

@@ -47,6 +47,15 @@ pub enum LedgerError {
         #[source]
         error: Box<dyn Error + Send + Sync>,
     },
+    /// It cannot be reached, or cannot write, for now: the same may succeed later.
+    #[error("{}: {words}", escape_path(path))]
+    Away { path: PathBuf, words: String },
+    #[error(
+        "{}: the database has lost what it had said was on disk: it was restored, or a standby that was behind took its \
+         place; what this run wrote last is nowhere",
+        escape_path(path)
+    )]
+    Behind { path: PathBuf },
     #[error("no run {0:?} in the ledger")]
     UnknownRun(String),
     #[error("no {kind} in the ledger", kind = .0)]
@@ -65,4 +74,11 @@ pub enum LedgerError {
     WriterGone,
     #[error("the VM at position {0} was settled twice, or never claimed")]
     SettledTwice(i64),
+}
+
+impl LedgerError {
+    /// Whether the same may succeed a while later, with nothing changed here.
+    pub(super) fn is_away(&self) -> bool {
+        matches!(self, Self::Away { .. })
+    }
 }

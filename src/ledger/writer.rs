@@ -1,10 +1,10 @@
 //! The one thread that writes the ledger while a run goes on.
 //!
 //! Requests that arrive while a commit is on its way to the disk share the next one, and those that no call waits for
-//! are sent together: the busier the run, the larger the batch. A reply is sent once its request is on disk. After an
-//! error nothing more is written.
+//! are sent together: the busier the run, the larger the batch. A reply is sent once its request is on disk. A ledger that
+//! cannot be reached is waited for; after any other error nothing more is written.
 
-use std::sync::mpsc::{Receiver, Sender};
+use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::engine::{Book, Engine};
 use super::error::LedgerError;
+use super::outage::{Inbox, outlast};
 use super::protocol::{Reply, Request, Take};
 use super::record::{Deferred, RunKey, Settled};
 use crate::outcome::{Offset, Unanswered};
@@ -37,14 +38,18 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Moves a ledger into a thread of its own, for one run.
-    pub(super) fn start(engine: Box<dyn Engine>, run: &RunKey) -> Result<Self, LedgerError> {
+    /// Moves a ledger into a thread of its own, for one run. Where it cannot be reached, it is waited for so long.
+    pub(super) fn start(
+        engine: Box<dyn Engine>,
+        run: &RunKey,
+        patience: Duration,
+    ) -> Result<Self, LedgerError> {
         let (requests, inbox) = std::sync::mpsc::channel();
         let (outbox, replies) = unbounded_channel();
         let book = engine.open_book(run)?;
         let thread = std::thread::Builder::new()
             .name("ledger".into())
-            .spawn(move || serve(book, &inbox, &outbox))
+            .spawn(move || serve(book, Inbox::new(inbox), &outbox, patience))
             .map_err(LedgerError::NoWriter)?;
         Ok(Self { requests, held: Vec::new(), due: None, replies, thread })
     }
@@ -146,16 +151,21 @@ impl Writer {
 
 fn serve(
     mut book: Box<dyn Book>,
-    inbox: &Receiver<Vec<Request>>,
+    mut inbox: Inbox,
     outbox: &UnboundedSender<Reply>,
+    patience: Duration,
 ) -> Box<dyn Engine> {
-    while let Ok(first) = inbox.recv() {
-        let mut batch = std::iter::once(first).chain(inbox.try_iter()).flatten();
-        match book.write(&mut batch) {
-            // The run may have gone already; what was written stays.
-            Ok(replies) => replies.into_iter().for_each(|reply| drop(outbox.send(reply))),
+    // The run may have gone already; what was written stays.
+    let told = |reply| drop(outbox.send(reply));
+    while let Some(batch) = inbox.next() {
+        let written = match book.write(&mut batch.into_iter()) {
+            Err(error) if error.is_away() => outlast(&mut *book, error, patience, &mut inbox, told),
+            written => written,
+        };
+        match written {
+            Ok(replies) => replies.into_iter().for_each(told),
             Err(error) => {
-                drop(outbox.send(Reply::Failed(error)));
+                told(Reply::Failed(error));
                 break;
             }
         }

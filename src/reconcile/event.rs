@@ -38,6 +38,10 @@ pub(super) enum Event {
     Claimed(Claimed),
     /// Outcomes are on disk.
     Settled(Vec<Counted>),
+    /// The ledger cannot be reached, in words: what is to be written waits.
+    Away(String),
+    /// The ledger can be reached again.
+    Back,
     /// A call has ended.
     Answered(FlightNo, Attempt),
 }

@@ -23,7 +23,7 @@ impl Hindrance {
         self.since.get_or_insert(now);
     }
 
-    /// Nothing holds the next call but our own pace, until the next look at the time.
+    /// Nothing holds the next call but our own pace, or our own ledger, until the next look at the time.
     pub(super) fn paced(&mut self, is_paced: bool, now: Instant) {
         self.paced_since = is_paced.then_some(now);
     }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use tracing::{debug, info, warn};
 
+use crate::text::duration;
+
 /// Something that people are to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Notice {
@@ -18,6 +20,13 @@ pub(super) enum Notice {
     FewerSlots(usize),
     Paused(Duration),
     PauseTooLong(Duration),
+    /// The ledger cannot be reached, and is waited for up to `max_wait`.
+    LedgerAway {
+        words: String,
+        max_wait: Duration,
+    },
+    /// It can be reached again, after so long.
+    LedgerBack(Duration),
     /// No VM could be settled for so long.
     Waiting {
         hindrance: String,
@@ -51,6 +60,17 @@ impl Notice {
             }
             Self::PauseTooLong(pause) => {
                 warn!(seconds = pause.as_secs(), "the API asks for a longer wait than --max-wait allows");
+            }
+            Self::LedgerAway { words, max_wait } => warn!(
+                "{words}; no call leaves until it is back, what is answered meanwhile is kept; after --max-wait ({}) the run \
+                 is broken off",
+                duration(max_wait.as_secs_f64())
+            ),
+            Self::LedgerBack(after) => {
+                warn!(
+                    seconds = after.as_secs_f64(),
+                    "the ledger can be reached again: all is written, the run goes on"
+                );
             }
             Self::Waiting { hindrance, lasts } => {
                 let seconds = lasts.as_secs();

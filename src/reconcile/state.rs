@@ -53,6 +53,8 @@ pub(super) struct State<'a> {
     halt: Halt,
     /// Outcomes on their way to the disk.
     unsettled: usize,
+    /// Since when it cannot be reached.
+    ledger_away_since: Option<Instant>,
     successes: u64,
     /// When the next call may leave, if it is the time that holds it.
     next_slot: Option<Instant>,
@@ -87,6 +89,7 @@ impl<'a> State<'a> {
             hindrance: Hindrance::default(),
             halt: Halt::new(settings.deadline.map(|deadline| now.at + deadline)),
             unsettled: 0,
+            ledger_away_since: None,
             successes: 0,
             next_slot: None,
             ending: None,
@@ -101,6 +104,8 @@ impl<'a> State<'a> {
             Event::Signalled(stop) => self.signalled(stop, now.at),
             Event::Claimed(claimed) => self.claimed(claimed),
             Event::Settled(counted) => counted.into_iter().for_each(|vm| self.count(vm, now.at)),
+            Event::Away(words) => self.ledger_is_away(words, now.at),
+            Event::Back => self.ledger_is_back(now.at),
             Event::Answered(flight, attempt) => self.answered(flight, attempt, now, chance),
         }
         if self.ending.is_none() {
@@ -122,6 +127,9 @@ impl<'a> State<'a> {
 
     /// What keeps the run from its pace, for whoever watches.
     pub(super) fn obstacle(&self, now: Instant) -> Option<String> {
+        if self.ledger_away_since.is_some() {
+            return Some("the ledger cannot be reached".into());
+        }
         if let Some(until) = self.pace.paused_until(now) {
             let seconds = until.saturating_duration_since(now).as_secs_f64().ceil();
             return Some(format!("paused {seconds} s: the API asked for it"));
@@ -139,6 +147,10 @@ impl<'a> State<'a> {
     fn go_on(&mut self, now: Now) {
         self.check_time(now.at);
         self.next_slot = self.send(now);
+        if self.ledger_away_since.is_some() {
+            // The API is not what the run waits for.
+            self.hindrance.paced(true, now.at);
+        }
         self.claim(now);
         self.ending = self.over(now);
     }
@@ -182,6 +194,16 @@ impl<'a> State<'a> {
         }
         self.tell(Notice::Draining(DRAIN));
         self.stop(stop, now);
+    }
+
+    fn ledger_is_away(&mut self, words: String, now: Instant) {
+        self.ledger_away_since = Some(now);
+        self.tell(Notice::LedgerAway { words, max_wait: self.settings.policy.max_wait });
+    }
+
+    fn ledger_is_back(&mut self, now: Instant) {
+        let since = self.ledger_away_since.take().unwrap_or(now);
+        self.tell(Notice::LedgerBack(now.saturating_duration_since(since)));
     }
 
     fn stop(&mut self, stop: Stop, now: Instant) {
@@ -263,7 +285,8 @@ impl<'a> State<'a> {
     }
 
     fn may_send(&self) -> bool {
-        let is_written_in_time = self.unsettled < UNSETTLED_CAP && !self.is_doomed;
+        let is_written_in_time =
+            self.unsettled < UNSETTLED_CAP && !self.is_doomed && self.ledger_away_since.is_none();
         self.flights.have_room() && is_written_in_time && self.doubts.allow()
     }
 

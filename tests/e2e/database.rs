@@ -67,14 +67,34 @@ fn runs_that_are_killed_lose_nothing_and_each_allocation_is_created_in_exactly_o
 }
 
 #[test]
+fn a_run_waits_for_a_database_that_crashes_and_comes_back_and_calls_each_vm_once() {
+    let Some(server) = Server::durable() else { return };
+    let sandbox = Sandbox::start(&["--latency", "1ms..20ms"]);
+    let mut fixture = fixture(&sandbox, server);
+    let run = fixture.start(&[&RUN[..], &["--concurrency", "4"]].concat());
+    for crash in 1..4 {
+        sandbox.await_calls(60 * crash);
+        fixture.database().crash();
+        fixture.database().start_again();
+    }
+    let outcome = run.end().exits(0);
+    outcome.assert_in_stderr("the ledger can be reached again");
+    assert_eq!((outcome.rows().len(), sandbox.calls().len()), (VMS, VMS));
+    assert_eq!(creations(&fixture), made(&sandbox.calls()));
+}
+
+#[test]
 fn a_database_that_crashes_in_mid_run_loses_nothing_that_was_settled() {
     let Some(server) = Server::durable() else { return };
     let sandbox = Sandbox::start(&["--latency", "1ms..20ms"]);
     let mut fixture = fixture(&sandbox, server);
-    for _ in 0..3 {
-        let run = under_way(&fixture, &sandbox, 40);
+    for _ in 0..2 {
+        let before = sandbox.calls().len();
+        let run = fixture.start(&[&RUN[..], &["--max-wait", "1s", "--concurrency", "8"]].concat());
+        sandbox.await_calls(before + 40);
         fixture.database().crash();
         let outcome = run.end().exits(1);
+        outcome.assert_in_stderr("no call leaves until it is back");
         outcome.assert_in_stderr("the database cannot be reached, or not any longer");
         outcome.assert_in_stderr("go on: v6fleet resume ");
         let refused = fixture.run(&RUN).exits(2);
@@ -105,7 +125,7 @@ fn a_second_run_on_a_database_is_told_who_holds_it_and_the_lock_of_a_dead_one_is
     assert!(first.is_running(), "reading disturbs nobody");
     first.kill();
     eventually("the server has heard of it", || ends().ends_with(" not finished"));
-    let outcome = fixture.run(&["resume", "--lock-timeout", "10s"]).exits(0);
+    let outcome = fixture.run(&["resume", "--lock-timeout", "10s", "--concurrency", "100"]).exits(0);
     assert_eq!(outcome.rows().len(), VMS);
 }
 

@@ -17,6 +17,7 @@ pub mod fixture;
 pub mod fleet;
 pub mod ledger;
 pub mod postgres;
+pub mod proxy;
 pub mod sandbox;
 pub mod skip;
 pub mod strace;

@@ -98,6 +98,11 @@ impl Server {
         format!("postgres://{USER}@{directory}/{database}")
     }
 
+    /// Where it listens.
+    pub fn socket(&self) -> PathBuf {
+        self.dir.path().join(format!(".s.PGSQL.{}", self.port))
+    }
+
     /// The process that all others of the server come from.
     pub fn id(&self) -> u32 {
         self.process.id()

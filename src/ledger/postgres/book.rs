@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::mem;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio_postgres::{Error, Row};
@@ -11,26 +12,33 @@ use super::changes::Changes;
 use super::column::{self, moment};
 use super::database::{Postgres, Run};
 use super::engine_error::engine_error;
-use super::session::{Question, Session, Value};
-use super::statements::{CLAIM, CLAIM_AGAIN, writing};
+use super::session::{Question, Value};
+use super::statements::{CLAIM, CLAIM_AGAIN, CLAIMED, IN_TURN, writing};
 use crate::allocation::Expected;
 use crate::clock;
 use crate::ledger::dating::{Dating, first_call};
 use crate::ledger::engine::{self, Engine, Vms};
 use crate::ledger::error::LedgerError;
-use crate::ledger::numbers::{number, position};
+use crate::ledger::numbers::{number, position, span};
 use crate::ledger::protocol::{Claimed, Counted, Reply, Request, Take};
 use crate::ledger::record::{Deferred, Item, RackNo, RunKey, Setback, Settled, Tally};
 use crate::ledger::stored;
 use crate::outcome::{Failure, Offset};
 use crate::stop::Stop;
 
-const ALIVE: &str = "UPDATE v6fleet.workers SET seen_at = clock_timestamp() WHERE no = $1";
+/// How long a batch may take; the server gives it up then, too.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A run that is written, and its ledger.
 pub(super) struct Book {
     postgres: Postgres,
     page: Page,
+    /// How long an answer is waited for.
+    patience: Duration,
+    /// The number of the last batch.
+    batch: i64,
+    /// What it asks for, until its answer is known.
+    asking: Asking,
 }
 
 /// What the writer knows of its run.
@@ -52,50 +60,50 @@ impl Book {
         let run = postgres.run(run)?;
         let worker = postgres.worker.ok_or(LedgerError::WriterGone)?;
         postgres.forget_ahead();
-        let carries_out = "UPDATE v6fleet.workers SET run = $2, buried = false WHERE no = $1";
-        postgres.session.execute(carries_out, &[&worker, &run.no])?;
+        let carries_out = "UPDATE v6fleet.workers SET run = $2, buried = false WHERE no = $1 RETURNING batch";
+        let batch = postgres.session.one(carries_out, &[&worker, &run.no], |row| row.try_get(0))?;
+        postgres.session.batch(&limits(PATIENCE))?;
         let taken = vec![i64::MIN; racks.len()];
         let page = Page { run, worker, racks, taken, dating: None, first_sent: HashMap::new() };
-        Ok(Self { postgres, page })
+        Ok(Self { postgres, page, patience: PATIENCE, batch, asking: Asking::default() })
     }
 
-    /// What a batch asks for.
-    fn asking(&mut self, batch: &mut dyn Iterator<Item = Request>) -> Result<Asking, LedgerError> {
-        let Self { postgres: Postgres { session, .. }, page } = self;
+    /// What the next batch asks for.
+    fn ask(&mut self, batch: &mut dyn Iterator<Item = Request>) {
+        let Self { page, batch: number, .. } = self;
+        *number += 1;
         let mut changes = Changes::of(page.run.no);
         let mut asking = Asking::default();
-        asking.questions.push(session.question(ALIVE, vec![Box::new(page.worker)])?);
+        asking.questions.push(Question::new(IN_TURN, vec![Box::new(page.worker), Box::new(*number)]));
         for request in batch {
             match request {
                 Request::Claim { again, take, offset, .. } => {
-                    let before = writing(
-                        session,
-                        page.run,
-                        page.worker,
-                        mem::replace(&mut changes, Changes::of(page.run.no)),
-                    )?;
-                    asking.questions.extend(before);
-                    page.claim(session, &mut asking, again, take, offset)?;
+                    let before = mem::replace(&mut changes, Changes::of(page.run.no));
+                    asking.questions.extend(writing(page.run, page.worker, before));
+                    page.claim(&mut asking, again, take, offset);
                 }
                 Request::Release(positions) => changes.release(&positions),
                 Request::Defer(deferred) => page.defer(&mut changes, &deferred),
-                Request::Brake(brake) => asking.questions.push(page.brake(session, brake)?),
+                Request::Brake(brake) => asking.questions.push(page.brake(brake)),
                 Request::Remember(vm, unanswered) => changes.remember(&vm, &unanswered),
                 Request::Stop(_) | Request::Rejoin | Request::Tick => {}
                 Request::Settle(settled) => asking.counted.push(page.settle(&mut changes, &settled)),
             }
         }
-        asking.questions.extend(writing(session, page.run, page.worker, changes)?);
-        Ok(asking)
+        asking.questions.extend(writing(page.run, page.worker, changes));
+        self.asking = asking;
     }
-}
 
-impl engine::Book for Book {
-    fn write(&mut self, batch: &mut dyn Iterator<Item = Request>) -> Result<Vec<Reply>, LedgerError> {
-        self.postgres.check()?;
-        let Asking { questions, claims, counted } = self.asking(batch)?;
-        let answers = self.postgres.session.together(&questions)?;
-        let claimed = claims.into_iter().map(|asked| self.claimed(asked, &answers));
+    /// Asks the database in one round trip; within its time, or never.
+    fn asked(&self) -> Result<Vec<Vec<Row>>, LedgerError> {
+        self.postgres.session.wait_for(Some(self.patience));
+        self.postgres.session.together(&self.asking.questions)
+    }
+
+    /// What the batch was answered, which is on disk.
+    fn replies(&mut self, answers: &[Vec<Row>]) -> Result<Vec<Reply>, LedgerError> {
+        let Asking { claims, counted, .. } = mem::take(&mut self.asking);
+        let claimed = claims.into_iter().map(|asked| self.claimed(asked, answers));
         let mut replies = claimed.collect::<Result<Vec<_>, _>>()?;
         if !counted.is_empty() {
             replies.push(Reply::Settled(counted));
@@ -103,8 +111,63 @@ impl engine::Book for Book {
         Ok(replies)
     }
 
+    /// What a batch was answered that is on disk, and whose answer was lost.
+    fn read_back(&self) -> Result<Vec<Vec<Row>>, LedgerError> {
+        let Asking { questions, claims, .. } = &self.asking;
+        let mut answers: Vec<Vec<Row>> = questions.iter().map(|_| vec![]).collect();
+        let Page { run, worker, .. } = &self.page;
+        let [first, last] = span(run.no);
+        for Asked { at, again, taking, .. } in claims {
+            let Some(nth) = taking else { continue };
+            let again: Vec<i64> = again.iter().map(|position| number(run.no, *position)).collect();
+            let values =
+                [worker as _, &run.base as _, &moment(*at) as _, &first as _, &last as _, &again as _];
+            answers[*nth] = self.postgres.session.rows(&CLAIMED, &values)?;
+        }
+        Ok(answers)
+    }
+
+    /// Whether the batch is on disk, as the database says now.
+    fn is_written(&self) -> Result<bool, LedgerError> {
+        let Postgres { session, .. } = &self.postgres;
+        let last = "SELECT batch FROM v6fleet.workers WHERE no = $1";
+        match session.first(last, &[&self.page.worker], |row| row.try_get::<_, i64>(0))? {
+            Some(last) if last == self.batch => Ok(true),
+            Some(last) if last == self.batch - 1 => Ok(false),
+            Some(_) | None => Err(LedgerError::Behind { path: session.name().to_owned() }),
+        }
+    }
+}
+
+/// What the server, too, is not to wait for any longer.
+fn limits(patience: Duration) -> String {
+    let millis = patience.as_millis();
+    format!("SET statement_timeout = {millis}; SET idle_in_transaction_session_timeout = {millis}")
+}
+
+impl engine::Book for Book {
+    fn write(&mut self, batch: &mut dyn Iterator<Item = Request>) -> Result<Vec<Reply>, LedgerError> {
+        self.ask(batch);
+        let answers = self.asked()?;
+        self.replies(&answers)
+    }
+
+    fn write_again(&mut self) -> Result<Vec<Reply>, LedgerError> {
+        self.postgres.reconnect()?;
+        self.postgres.session.batch(&limits(PATIENCE))?;
+        let answers = match self.is_written()? {
+            true => self.read_back()?,
+            false => self.asked()?,
+        };
+        self.replies(&answers)
+    }
+
     fn shut(self: Box<Self>) -> Box<dyn Engine> {
-        Box::new(self.postgres)
+        let Self { postgres, .. } = *self;
+        postgres.session.wait_for(None);
+        // Where this cannot be said any more, nothing can be asked either.
+        let _ = postgres.session.batch(&limits(Duration::ZERO));
+        Box::new(postgres)
     }
 }
 
@@ -156,33 +219,24 @@ fn in_order(take: &[Take], items: Vec<Item>) -> Vec<Item> {
 }
 
 impl Page {
-    fn claim(
-        &mut self,
-        session: &Session,
-        asking: &mut Asking,
-        again: Vec<i64>,
-        take: Vec<Take>,
-        offset: Option<Offset>,
-    ) -> Result<(), LedgerError> {
+    fn claim(&mut self, asking: &mut Asking, again: Vec<i64>, take: Vec<Take>, offset: Option<Offset>) {
         let Asking { questions, claims, .. } = asking;
         if !self.dating.as_ref().is_some_and(|dating| dating.still_says(offset)) {
             let dating = self.dating.insert(Dating::ours(offset));
             let date = "UPDATE v6fleet.workers SET clock = $2 WHERE no = $1";
-            questions
-                .push(session.question(date, vec![Box::new(self.worker), Box::new(stored::json(dating))])?);
+            questions.push(Question::new(date, vec![Box::new(self.worker), Box::new(stored::json(dating))]));
         }
         let at = clock::now();
         if !again.is_empty() {
             let items: Vec<i64> = again.iter().map(|position| number(self.run.no, *position)).collect();
             let values: Vec<Value> = vec![Box::new(self.worker), Box::new(moment(at)), Box::new(items)];
-            questions.push(session.question(CLAIM_AGAIN, values)?);
+            questions.push(Question::new(CLAIM_AGAIN, values));
         }
         let taking = (!take.is_empty()).then_some(questions.len());
         if taking.is_some() {
-            questions.push(session.question(CLAIM, self.taking(&take, at))?);
+            questions.push(Question::new(CLAIM.as_str(), self.taking(&take, at)));
         }
         claims.push(Asked { at, again, take, taking });
-        Ok(())
     }
 
     /// The values of [`CLAIM`].
@@ -219,9 +273,9 @@ impl Page {
         Counted { rack: item.rack, outcome: settlement.outcome(), drifted: settlement.has_drift() }
     }
 
-    fn brake(&self, session: &Session, brake: Stop) -> Result<Question, LedgerError> {
+    fn brake(&self, brake: Stop) -> Question {
         let note = "UPDATE v6fleet.runs SET braked = $2 WHERE no = $1";
-        session.question(note, vec![Box::new(self.run.no), Box::new(brake.as_str())])
+        Question::new(note, vec![Box::new(self.run.no), Box::new(brake.as_str())])
     }
 
     /// Reads the columns of [`CLAIM`].
@@ -255,5 +309,71 @@ impl Page {
             },
             setback: setback(row)?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use support::fixture::eventually;
+    use support::postgres::Server;
+    use support::proxy::{Proxy, Way};
+
+    use super::*;
+    use crate::ledger::Ledger;
+    use crate::ledger::contract::{begin, success, take};
+    use crate::ledger::engine::Book as _;
+    use crate::ledger::postgres::DatabaseUrl;
+    use crate::outcome::{Basis, Outcome};
+
+    fn opened(url: &str) -> Postgres {
+        let url = DatabaseUrl::of(Path::new(url)).unwrap().unwrap();
+        Postgres::open(&url, Duration::ZERO).unwrap()
+    }
+
+    fn claim(vms: u32) -> Request {
+        Request::Claim { again: vec![], take: take(0, vms), offset: None, allowance: None }
+    }
+
+    fn written(replies: Result<Vec<Reply>, LedgerError>) -> (Vec<Item>, usize) {
+        let mut found = (vec![], 0);
+        for reply in replies.unwrap() {
+            match reply {
+                Reply::Claimed(claimed) => found.0.extend(claimed.items),
+                Reply::Settled(counted) => found.1 += counted.len(),
+                _ => {}
+            }
+        }
+        found
+    }
+
+    fn settle(item: Item) -> Request {
+        Request::Settle(Box::new(success(item, Outcome::Created, Basis::CreatedFlag)))
+    }
+
+    #[test]
+    fn a_batch_whose_answer_was_lost_is_neither_lost_nor_written_twice() {
+        let Some(server) = Server::start() else { return };
+        let proxy = Proxy::to(&server, Duration::ZERO);
+        let run = begin(&Ledger::of(Box::new(opened(&server.url()))), &[None; 6]);
+        let mut book = Book::open(opened(&proxy.url()), &run).unwrap();
+        let (mut items, _) = written(book.write(&mut [claim(2)].into_iter()));
+        let (more, _) = written(book.write(&mut [settle(items.remove(0)), claim(1)].into_iter()));
+        proxy.hold(Way::Back);
+        book.patience = Duration::from_millis(100);
+        let lost = book.write(&mut [settle(items.remove(0)), claim(2)].into_iter());
+        assert!(matches!(lost, Err(LedgerError::Away { .. })), "{lost:?}");
+        eventually("the server has written it", || {
+            server.sql("SELECT max(batch) FROM v6fleet.workers") == "3"
+        });
+        proxy.let_go();
+        book.patience = PATIENCE;
+        let (again, settled) = written(book.write_again());
+        let vms: Vec<_> = again.iter().map(|item| item.vm.to_string()).collect();
+        assert_eq!((vms.join(" "), settled), ("4 5".to_owned(), 1), "as they were claimed");
+        let rest: Vec<_> = more.into_iter().chain(again).map(settle).chain([claim(9)]).collect();
+        let (left, settled) = written(book.write(&mut rest.into_iter()));
+        assert_eq!((left.len(), settled), (1, 3), "one VM is left");
     }
 }

@@ -1,5 +1,6 @@
 //! How a database is reached: its URL, and what the URL leaves open from libpq's variables of the environment.
 
+use std::fmt;
 use std::fs::{self, File};
 use std::io::Read;
 use std::net::IpAddr;
@@ -89,6 +90,13 @@ pub(super) enum Unfit {
     Service,
 }
 
+/// The password is among them, and nothing that is shown has it.
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings").finish_non_exhaustive()
+    }
+}
+
 impl Settings {
     /// What the URL says, else the environment.
     pub(super) fn of(url: &DatabaseUrl) -> Result<Self, LedgerError> {
@@ -114,6 +122,13 @@ impl Settings {
             config.password(password);
         }
         Ok(Self { config, tls })
+    }
+
+    /// How long it may take until the first of the hosts that answers has let us in.
+    pub(super) fn connect_limit(&self) -> Duration {
+        let each = self.config.get_connect_timeout().copied().unwrap_or(UNACKNOWLEDGED);
+        let hosts = u32::try_from(self.config.get_hosts().len()).unwrap_or(u32::MAX);
+        each.saturating_mul(hosts.max(1))
     }
 }
 

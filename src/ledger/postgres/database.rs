@@ -47,8 +47,7 @@ impl Postgres {
     /// Opens a database for writing, its schema made where missing, waiting up to `lock_timeout` for another run to end.
     pub(crate) fn open(url: &DatabaseUrl, lock_timeout: Duration) -> Result<Self, LedgerError> {
         let session = Session::open(&url.as_path(), &Settings::of(url)?)?;
-        session.batch(DURABLE)?;
-        session.batch(PLANS)?;
+        write_durably(&session)?;
         schema::migrate(&session)?;
         let worker = Some(lock::take(&session, lock_timeout)?);
         Ok(Self { session, worker, ahead: RefCell::default() })
@@ -63,6 +62,13 @@ impl Postgres {
         Ok(Self { session, worker: None, ahead: RefCell::default() })
     }
 
+    /// Opens another connection in place of one that is of no use any more.
+    pub(super) fn reconnect(&mut self) -> Result<(), LedgerError> {
+        self.session.connect()?;
+        write_durably(&self.session)?;
+        self.worker.map_or(Ok(()), |worker| lock::take_again(&self.session, worker))
+    }
+
     /// What was read ahead may be no longer so.
     pub(super) fn forget_ahead(&self) {
         self.ahead.take();
@@ -75,4 +81,9 @@ impl Postgres {
         let numbers = self.session.first(sql, &[&run.id], numbers);
         numbers?.ok_or_else(|| LedgerError::UnknownRun(run.id.clone()))
     }
+}
+
+fn write_durably(session: &Session) -> Result<(), LedgerError> {
+    session.batch(DURABLE)?;
+    session.batch(PLANS)
 }

@@ -18,6 +18,7 @@ const NOT_THERE: &str = "V6001";
 pub(super) fn engine_error(name: &Path) -> impl Fn(Error) -> LedgerError + Copy {
     move |error| match not_there(&error) {
         Some(position) => LedgerError::SettledTwice(position),
+        None if is_away(&error) => LedgerError::Away { path: name.to_owned(), words: in_words(&error) },
         None => {
             let words = in_words(&error);
             // They have all causes in them: whoever tells an error's causes would tell each twice.
@@ -31,6 +32,9 @@ fn not_there(error: &Error) -> Option<i64> {
     let error = error.as_db_error().filter(|error| error.code().code() == NOT_THERE)?;
     error.detail()?.parse().ok().map(position)
 }
+
+/// Raised where a batch is on disk already, or those before it are not.
+const OUT_OF_TURN: &str = "V6003";
 
 fn in_words(error: &Error) -> String {
     match error.as_db_error() {
@@ -52,6 +56,27 @@ fn in_words(error: &Error) -> String {
 /// Whether there is no connection, or none any longer.
 fn is_cut_off(error: &Error) -> bool {
     error.is_closed() || error.source().is_some_and(<dyn std::error::Error>::is::<io::Error>)
+}
+
+/// Whether the same may succeed a while later, with nothing changed here.
+fn is_away(error: &Error) -> bool {
+    is_cut_off(error) || error.as_db_error().is_some_and(|answer| may_pass(answer.code()))
+}
+
+/// Whole classes: of connections, of resources, of whoever runs the server.
+const PASSING: [&str; 3] = ["08", "53", "57"];
+
+fn may_pass(code: &SqlState) -> bool {
+    let is_of_passing_class = PASSING.iter().any(|class| code.code().starts_with(class));
+    is_of_passing_class
+        || [
+            SqlState::READ_ONLY_SQL_TRANSACTION,
+            SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
+            SqlState::T_R_SERIALIZATION_FAILURE,
+            SqlState::T_R_DEADLOCK_DETECTED,
+        ]
+        .contains(code)
+        || code.code() == OUT_OF_TURN
 }
 
 fn told(error: &DbError) -> String {

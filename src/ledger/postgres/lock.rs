@@ -47,6 +47,16 @@ pub(super) fn take(session: &Session, timeout: Duration) -> Result<i64, LedgerEr
     register(session)
 }
 
+/// Takes it for a worker that had it until its connection broke.
+pub(super) fn take_again(session: &Session, worker: i64) -> Result<(), LedgerError> {
+    if !session.one(TAKE, &[], |row| row.try_get(0))? {
+        let words = format!("its lock is held ({})", told(holder(session)?));
+        return Err(LedgerError::Away { path: session.name().to_owned(), words });
+    }
+    let session_of = "UPDATE v6fleet.workers SET session = pg_backend_pid() WHERE no = $1";
+    session.execute(session_of, &[&worker]).map(drop)
+}
+
 fn register(session: &Session) -> Result<i64, LedgerError> {
     session.execute("DELETE FROM v6fleet.workers WHERE run IS NULL", &[])?;
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();

@@ -49,6 +49,7 @@ CREATE TABLE v6fleet.workers (
     pid        bigint NOT NULL,
     since      timestamptz NOT NULL DEFAULT clock_timestamp(),
     seen_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    batch      bigint NOT NULL DEFAULT 0, -- the number of its last batch: one whose answer is lost is written once
     clock      text,                   -- by which its claims are dated
     buried     boolean NOT NULL DEFAULT true -- whether it has left no item of its run claimed
 );
@@ -146,6 +147,15 @@ BEGIN
         -- Not there, or there once and wanted twice.
         SELECT w INTO missing FROM unnest(wanted) w GROUP BY w HAVING count(*) > 1 OR w <> ALL (there) ORDER BY w LIMIT 1;
         RAISE EXCEPTION 'v6fleet: an item is not this worker''s, or has its outcome' USING ERRCODE = 'V6001', DETAIL = missing::text;
+    END IF;
+END
+$$;
+
+-- Refuses a batch that is on disk already, and one whose predecessor is not.
+CREATE FUNCTION v6fleet.in_turn(is_in_turn boolean) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF NOT is_in_turn THEN
+        RAISE EXCEPTION 'v6fleet: the batch is written already, or those before it are not' USING ERRCODE = 'V6003';
     END IF;
 END
 $$;

@@ -1,6 +1,7 @@
 //! A connection to the database, behind calls that wait for their answers.
 
-use std::cell::RefCell;
+use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::Future;
 use std::iter;
@@ -16,6 +17,7 @@ use tokio_postgres::{Client, Error, Row, Statement};
 use super::connect::Settings;
 use super::engine_error::engine_error;
 use crate::ledger::error::LedgerError;
+use crate::text::duration;
 
 /// The values of a statement.
 pub(super) type Values<'v> = &'v [&'v (dyn ToSql + Sync)];
@@ -23,27 +25,37 @@ pub(super) type Values<'v> = &'v [&'v (dyn ToSql + Sync)];
 /// A value that a statement keeps.
 pub(super) type Value = Box<dyn ToSql + Sync + Send>;
 
-/// A statement with its values.
+/// A statement with its values, which any connection can be asked.
 pub(super) struct Question {
-    statement: Statement,
+    sql: Cow<'static, str>,
     values: Vec<Value>,
 }
 
 impl Question {
-    async fn ask(&self, client: &Client) -> Result<Vec<Row>, Error> {
+    pub(super) fn new(sql: impl Into<Cow<'static, str>>, values: Vec<Value>) -> Self {
+        Self { sql: sql.into(), values }
+    }
+
+    async fn ask(&self, statement: Statement, client: &Client) -> Result<Vec<Row>, Error> {
         let values: Vec<&(dyn ToSql + Sync)> = self.values.iter().map(|value| &**value as _).collect();
-        client.query(&self.statement, &values).await
+        client.query(&statement, &values).await
     }
 }
 
 /// How long a connection that is closed is waited for: the server frees what it held then.
 const FAREWELL: Duration = Duration::from_secs(1);
 
+/// How long the longest statement may take: what has not been answered by then never will be.
+const LONGEST: Duration = Duration::from_mins(10);
+
 /// An open connection.
 #[derive(Debug)]
 pub(super) struct Session {
     /// As it is named to people.
     name: PathBuf,
+    settings: Settings,
+    /// How long an answer is waited for.
+    patience: Cell<Duration>,
     runtime: Runtime,
     /// `None` once it is closed.
     client: Option<Client>,
@@ -56,17 +68,40 @@ impl Session {
     pub(super) fn open(name: &Path, settings: &Settings) -> Result<Self, LedgerError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(LedgerError::NoWriter)?;
-        let connecting = settings.config.connect(settings.tls.clone());
-        let (client, connection) = runtime.block_on(connecting).map_err(engine_error(name))?;
-        // What ends it is told to whoever asks next.
-        let connection = runtime.spawn(async move { drop(connection.await) });
-        Ok(Self {
+        let mut session = Self {
             name: name.to_owned(),
+            settings: settings.clone(),
+            patience: Cell::new(LONGEST),
             runtime,
-            client: Some(client),
-            connection: Some(connection),
+            client: None,
+            connection: None,
             statements: RefCell::default(),
-        })
+        };
+        session.connect()?;
+        Ok(session)
+    }
+
+    /// Opens a connection in place of the one before, whatever has become of that.
+    pub(super) fn connect(&mut self) -> Result<(), LedgerError> {
+        self.part();
+        self.statements.take();
+        let limit = self.settings.connect_limit();
+        let connecting = async {
+            let connecting = self.settings.config.connect(self.settings.tls.clone());
+            let connected = tokio::time::timeout(limit, connecting).await;
+            let (client, connection) =
+                connected.map_err(|_| self.unanswered(limit))?.map_err(engine_error(&self.name))?;
+            // What ends it is told to whoever asks next.
+            Ok((client, tokio::spawn(async move { drop(connection.await) })))
+        };
+        let (client, connection) = self.runtime.block_on(connecting)?;
+        (self.client, self.connection) = (Some(client), Some(connection));
+        Ok(())
+    }
+
+    /// Waits for any answer no longer than this from now on; `None` for as long as the longest statement may take.
+    pub(super) fn wait_for(&self, patience: Option<Duration>) {
+        self.patience.set(patience.unwrap_or(LONGEST));
     }
 
     pub(super) fn name(&self) -> &Path {
@@ -78,8 +113,27 @@ impl Session {
         &'s self,
         question: impl FnOnce(&'s Client) -> F,
     ) -> Result<T, LedgerError> {
-        let client = self.client.as_ref().ok_or(LedgerError::WriterGone)?;
-        self.runtime.block_on(question(client)).map_err(engine_error(&self.name))
+        let client = self.client.as_ref().ok_or_else(|| self.cut_off())?;
+        let patience = self.patience.get();
+        let answer = self.runtime.block_on(async { tokio::time::timeout(patience, question(client)).await });
+        answer.map_err(|_| self.give_up(patience))?.map_err(engine_error(&self.name))
+    }
+
+    /// What was asked may still be done, but nothing more is asked on this connection.
+    fn give_up(&self, patience: Duration) -> LedgerError {
+        if let Some(connection) = &self.connection {
+            connection.abort();
+        }
+        self.unanswered(patience)
+    }
+
+    fn unanswered(&self, patience: Duration) -> LedgerError {
+        let words = format!("the database has not answered for {}", duration(patience.as_secs_f64()));
+        LedgerError::Away { path: self.name.clone(), words }
+    }
+
+    fn cut_off(&self) -> LedgerError {
+        LedgerError::Away { path: self.name.clone(), words: "the database cannot be reached".into() }
     }
 
     /// An error where the connection has ended.
@@ -150,17 +204,15 @@ impl Session {
         read(&row).map_err(engine_error(&self.name))
     }
 
-    /// A question that is prepared, to be asked with others.
-    pub(super) fn question(&self, sql: &str, values: Vec<Value>) -> Result<Question, LedgerError> {
-        Ok(Question { statement: self.prepared(sql)?, values })
-    }
-
     /// Asks all of it in one transaction and in one round trip. Each finds what those before it have written; after an
     /// error, nothing of it is kept.
     pub(super) fn together(&self, questions: &[Question]) -> Result<Vec<Vec<Row>>, LedgerError> {
+        let prepared = questions.iter().map(|question| self.prepared(&question.sql));
+        let statements = prepared.collect::<Result<Vec<_>, _>>()?;
         let answers = self.ask(|client| async move {
             let simple = |sql| client.batch_execute(sql).map_ok(|()| Vec::new()).boxed_local();
-            let asked = questions.iter().map(|question| question.ask(client).boxed_local());
+            let asked = questions.iter().zip(statements);
+            let asked = asked.map(|(question, statement)| question.ask(statement, client).boxed_local());
             // They leave in the order in which they stand, and none waits for the answer to another.
             let all: Vec<_> =
                 iter::once(simple("BEGIN")).chain(asked).chain(iter::once(simple("COMMIT"))).collect();
@@ -183,12 +235,18 @@ impl Session {
     }
 }
 
-impl Drop for Session {
-    fn drop(&mut self) {
+impl Session {
+    fn part(&mut self) {
         drop(self.client.take());
         if let Some(connection) = self.connection.take() {
             let farewell = async { tokio::time::timeout(FAREWELL, connection).await };
             let _ = self.runtime.block_on(farewell);
         }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.part();
     }
 }

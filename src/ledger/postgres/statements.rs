@@ -4,32 +4,55 @@ use std::sync::LazyLock;
 
 use super::changes::{Changes, Deferrals, Doubts, News, Outcomes, Sightings};
 use super::database::Run;
-use super::session::{Question, Session, Value};
-use crate::ledger::error::LedgerError;
+use super::session::{Question, Value};
+
+/// Begins batch `$2` of worker `$1`: what follows is refused where that batch, or another one, is on disk already.
+pub(super) const IN_TURN: &str = "
+    WITH begun AS (
+        UPDATE v6fleet.workers SET seen_at = clock_timestamp(), batch = $2 WHERE no = $1 AND batch + 1 = $2 RETURNING no
+    )
+    SELECT v6fleet.in_turn(EXISTS (SELECT FROM begun))";
+
+/// What a call needs of each of the items `claimed`, whose VMs are known at `base`, and what is known of its VM.
+fn items(claimed: &str, base: &str, which: &str) -> String {
+    format!(
+        "SELECT i.no, i.rack, i.vmid, i.action, i.expected, i.rack_expected, v.allocation, v.unanswered, c.attempts,
+            c.throttled, c.first_sent_at, c.first_sent_clock, i.turn, c.failure, c.error, c.may_have_applied
+        FROM {claimed} c JOIN v6fleet.items i ON i.no = c.item
+            LEFT JOIN v6fleet.vms v ON v.base = {base} AND v.vmid = i.vmid
+        {which} ORDER BY i.turn"
+    )
+}
 
 /// Claims the next items of the racks `$5`, each named once, as many as `$6`, from the turns `$7` on, at `$4`, for worker `$2`
-/// of run `$1`, whose VMs are known at base `$3`: what a call needs of each, and what is known of its VM.
-pub(super) const CLAIM: &str = "
-    WITH taken AS (
-        SELECT n.no
-        FROM unnest($5::bigint[], $6::bigint[], $7::bigint[]) AS t (rack, vms, after)
-        CROSS JOIN LATERAL (
-            SELECT i.no
-            FROM v6fleet.items i LEFT JOIN v6fleet.progress p ON p.item = i.no
-            WHERE i.run = $1 AND i.rack = t.rack AND i.turn > t.after AND p.outcome IS NULL AND p.worker IS NULL
-            ORDER BY i.turn LIMIT t.vms
-        ) AS n
-    ), claimed AS (
-        INSERT INTO v6fleet.progress AS p (item, worker, claimed_at) SELECT no, $2, $4 FROM taken
-        ON CONFLICT (item) DO UPDATE SET worker = excluded.worker, claimed_at = excluded.claimed_at
-            WHERE p.outcome IS NULL AND p.worker IS NULL
-        RETURNING item, attempts, throttled, first_sent_at, first_sent_clock, failure, error, may_have_applied
-    )
-    SELECT i.no, i.rack, i.vmid, i.action, i.expected, i.rack_expected, v.allocation, v.unanswered, c.attempts,
-        c.throttled, c.first_sent_at, c.first_sent_clock, i.turn, c.failure, c.error, c.may_have_applied
-    FROM claimed c JOIN v6fleet.items i ON i.no = c.item
-        LEFT JOIN v6fleet.vms v ON v.base = $3 AND v.vmid = i.vmid
-    ORDER BY i.turn";
+/// of run `$1`, whose VMs are known at base `$3`.
+pub(super) static CLAIM: LazyLock<String> = LazyLock::new(|| {
+    let claiming = "
+        WITH taken AS (
+            SELECT n.no
+            FROM unnest($5::bigint[], $6::bigint[], $7::bigint[]) AS t (rack, vms, after)
+            CROSS JOIN LATERAL (
+                SELECT i.no
+                FROM v6fleet.items i LEFT JOIN v6fleet.progress p ON p.item = i.no
+                WHERE i.run = $1 AND i.rack = t.rack AND i.turn > t.after AND p.outcome IS NULL AND p.worker IS NULL
+                ORDER BY i.turn LIMIT t.vms
+            ) AS n
+        ), claimed AS (
+            INSERT INTO v6fleet.progress AS p (item, worker, claimed_at) SELECT no, $2, $4 FROM taken
+            ON CONFLICT (item) DO UPDATE SET worker = excluded.worker, claimed_at = excluded.claimed_at
+                WHERE p.outcome IS NULL AND p.worker IS NULL
+            RETURNING item, attempts, throttled, first_sent_at, first_sent_clock, failure, error, may_have_applied
+        )";
+    format!("{claiming} {}", items("claimed", "$3", ""))
+});
+
+/// What worker `$1` has claimed at `$3` of the items from `$4` to `$5`, whose VMs are known at base `$2`, but for those that
+/// it claimed again, `$6`.
+pub(super) static CLAIMED: LazyLock<String> = LazyLock::new(|| {
+    let which = "WHERE c.item BETWEEN $4 AND $5 AND c.worker = $1 AND c.claimed_at = $3 AND c.outcome IS NULL
+        AND c.item <> ALL ($6)";
+    items("v6fleet.progress", "$2", which)
+});
 
 /// Claims items that wait for another call once more.
 pub(super) const CLAIM_AGAIN: &str = "
@@ -111,17 +134,12 @@ fn unnested(columns: &[[&str; 2]], first: usize) -> String {
 }
 
 /// What writes the changes of a worker's items, in this order.
-pub(super) fn writing(
-    session: &Session,
-    run: Run,
-    worker: i64,
-    changes: Changes,
-) -> Result<Vec<Question>, LedgerError> {
+pub(super) fn writing(run: Run, worker: i64, changes: Changes) -> Vec<Question> {
     let Changes { released, deferrals, outcomes, news, sightings, absences, doubts, remembered, .. } =
         changes;
     let of_worker = || -> Vec<Value> { vec![Box::new(worker)] };
     let of_base = || -> Vec<Value> { vec![Box::new(run.base)] };
-    let tables: [(&str, bool, Vec<Value>, Vec<Value>); 8] = [
+    let tables: [(&'static str, bool, Vec<Value>, Vec<Value>); 8] = [
         (RELEASE, released.is_empty(), of_worker(), vec![Box::new(released)]),
         (&DEFER, deferrals.is_empty(), of_worker(), deferrals.into_values()),
         (REMEMBER, doubts.is_empty(), of_base(), in_columns(doubts)),
@@ -132,7 +150,7 @@ pub(super) fn writing(
         (REMEMBER, remembered.is_empty(), of_base(), in_columns(remembered)),
     ];
     let needed = tables.into_iter().filter(|(_, is_empty, ..)| !is_empty);
-    needed.map(|(sql, _, of, values)| session.question(sql, of.into_iter().chain(values).collect())).collect()
+    needed.map(|(sql, _, of, values)| Question::new(sql, of.into_iter().chain(values).collect())).collect()
 }
 
 fn in_columns(doubts: Doubts) -> Vec<Value> {

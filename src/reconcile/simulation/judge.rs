@@ -103,6 +103,7 @@ pub(super) struct Judge<'a> {
     silent_since: Instant,
     /// So often in a row time was told that had not passed.
     idle_turns: u32,
+    ledger_is_away: bool,
 }
 
 impl<'a> Judge<'a> {
@@ -132,6 +133,7 @@ impl<'a> Judge<'a> {
             settled: Outcomes::default(),
             silent_since: now.at,
             idle_turns: 0,
+            ledger_is_away: false,
         }
     }
 
@@ -163,6 +165,8 @@ impl<'a> Judge<'a> {
                     self.counted.add(vm.outcome);
                 }
             }
+            Event::Away(_) => self.ledger_is_away = true,
+            Event::Back => self.ledger_is_away = false,
             Event::Answered(flight, attempt) => self.answered(*flight, attempt),
         }
         let silence = now.at - self.silent_since;
@@ -254,6 +258,7 @@ impl<'a> Judge<'a> {
         };
         let age = now.date.duration_since(at);
         self.holds(age <= CLAIM_LIFE, format_args!("a call leaves by a claim of {age}"));
+        self.holds(!self.ledger_is_away, "a call leaves while the ledger cannot be reached");
         let stop = self.stop.map_or("", |(stop, _)| stop.as_str());
         self.holds(stop.is_empty(), format_args!("a call leaves after {stop}"));
         let deadline = self.plan.settings.deadline.map(|deadline| self.begun.at + deadline);

@@ -29,6 +29,8 @@ pub(super) enum Trouble {
     Deadline,
     Brakes,
     SlowLedger,
+    /// The ledger cannot be reached for a while.
+    LedgerAway,
     KeyRefused,
     CertificateRefused,
     Descriptors,
@@ -37,7 +39,7 @@ pub(super) enum Trouble {
 }
 
 impl Trouble {
-    pub(super) const ALL: [Self; 15] = [
+    pub(super) const ALL: [Self; 16] = [
         Self::Nothing,
         Self::Losses,
         Self::SickVms,
@@ -49,6 +51,7 @@ impl Trouble {
         Self::Deadline,
         Self::Brakes,
         Self::SlowLedger,
+        Self::LedgerAway,
         Self::KeyRefused,
         Self::CertificateRefused,
         Self::Descriptors,
@@ -67,6 +70,8 @@ pub(super) struct Plan {
     pub(super) signals: Vec<(Duration, Stop)>,
     /// How long the ledger takes for a commit, in milliseconds.
     pub(super) commit: Range<u64>,
+    /// When it cannot be reached.
+    pub(super) ledger_away: Option<Range<Duration>>,
     pub(super) faults: Faults,
 }
 
@@ -105,6 +110,11 @@ impl Plan {
             signals: signals(trouble, chance),
             commit: if is(Trouble::SlowLedger, trouble, chance) { 100..6_000 } else { 1..10 },
             faults: Faults::new(trouble, racks.len(), chance),
+            ledger_away: is(Trouble::LedgerAway, trouble, chance).then(|| {
+                let from = millis(chance, 0..3_000);
+                // It is over before a stopped run would be.
+                from..from + millis(chance, 100..20_000)
+            }),
             racks,
         }
     }

@@ -1,0 +1,84 @@
+//! A ledger that cannot be reached for a while: what is to be written is kept, and tried again until it is on disk, or has
+//! waited for too long.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use super::engine::Book;
+use super::error::LedgerError;
+use super::protocol::{Reply, Request};
+
+/// How soon it is tried again at first; each time after twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long it is left alone at most.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long it is waited for once nobody asks for anything more: the run is over.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// What a writer is asked, also while it waits for its ledger.
+pub(super) struct Inbox {
+    requests: Receiver<Vec<Request>>,
+    /// Those that came meanwhile.
+    early: Vec<Request>,
+    is_closed: bool,
+}
+
+impl Inbox {
+    pub(super) fn new(requests: Receiver<Vec<Request>>) -> Self {
+        Self { requests, early: Vec::new(), is_closed: false }
+    }
+
+    /// Waits for the next batch: all that was asked for by then. `None` once nobody asks any more.
+    pub(super) fn next(&mut self) -> Option<Vec<Request>> {
+        let mut batch = std::mem::take(&mut self.early);
+        if batch.is_empty() {
+            batch = self.requests.recv().ok()?;
+        }
+        batch.extend(self.requests.try_iter().flatten());
+        Some(batch)
+    }
+
+    /// Waits, and keeps what is asked for meanwhile.
+    fn wait(&mut self, until: Instant) {
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            match self.requests.recv_timeout(left) {
+                Ok(requests) => self.early.extend(requests),
+                Err(RecvTimeoutError::Timeout) => return,
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.is_closed = true;
+                    return std::thread::sleep(left);
+                }
+            }
+        }
+    }
+}
+
+/// Writes the last batch of `book` once that can be reached again, within `patience`. What is `told` meanwhile is that it
+/// cannot, and that it can.
+pub(super) fn outlast(
+    book: &mut dyn Book,
+    mut error: LedgerError,
+    patience: Duration,
+    inbox: &mut Inbox,
+    told: impl Fn(Reply),
+) -> Result<Vec<Reply>, LedgerError> {
+    let begun = Instant::now();
+    let mut pause = FIRST_PAUSE;
+    told(Reply::Away(error.to_string()));
+    while begun.elapsed() < if inbox.is_closed { patience.min(FAREWELL) } else { patience } {
+        inbox.wait(Instant::now() + pause);
+        match book.write_again() {
+            Err(again) if again.is_away() => error = again,
+            Err(other) => return Err(other),
+            Ok(replies) => {
+                told(Reply::Back);
+                return Ok(replies);
+            }
+        }
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+    Err(error)
+}
