@@ -11,6 +11,7 @@ mod check;
 mod config;
 mod history;
 mod inventory;
+mod ledger;
 mod listing;
 mod options;
 mod report;
@@ -24,6 +25,7 @@ pub use check::CheckArgs;
 pub use config::ConfigArgs;
 pub use history::{DiffArgs, HistoryArgs, ReadingArgs, RunsArgs};
 pub use inventory::{InventoryArgs, SelectionArgs};
+pub use ledger::{CopyArgs, LedgerArgs, LedgerCommand};
 pub use listing::ListingArgs;
 pub use options::{
     ENV, UnknownCommand, command, is_configurable, manual, near_option, short_of, variable, variables,

@@ -9,6 +9,7 @@ mod check;
 mod completion;
 mod config;
 mod continuation;
+mod copy;
 mod descriptors;
 mod diff;
 mod dry_run;
@@ -97,6 +98,7 @@ fn dispatch(command: Command, screen: &Screen) -> Result<Ended, Failure> {
         Command::History(settings) => history::prepare(&settings)?.carry_out()?,
         Command::Diff(settings) => diff::diff(&settings)?,
         Command::Audit(settings) => audit::audit(&settings, screen)?,
+        Command::Copy(settings) => copy::prepare(&settings, screen)?.carry_out()?,
         Command::Sandbox(settings) => sandbox::prepare(*settings)?.carry_out()?,
         Command::Check(settings) => check::check(&settings)?,
         Command::Config(showing) => config::show(&showing)?,

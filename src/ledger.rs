@@ -7,6 +7,7 @@
 //! shapes of what stands on disk, and `contract` what every engine is held to. There are two: `sqlite` keeps a ledger in a
 //! file, `postgres` in a database.
 
+mod copying;
 mod dating;
 mod engine;
 mod error;
@@ -15,6 +16,7 @@ mod job;
 mod location;
 mod numbers;
 mod outage;
+mod plain;
 mod postgres;
 mod protocol;
 mod record;
@@ -38,6 +40,7 @@ use crate::difference::Difference;
 use crate::outcome::Kind;
 use crate::stop::Stop;
 
+pub use copying::{Copied, Found, Headway};
 pub use engine::{Draft, Engine};
 pub use error::LedgerError;
 pub use job::{NARROWING, SANDBOX};
@@ -92,6 +95,38 @@ impl Ledger {
             Location::File(path) => Box::new(sqlite::Sqlite::open_read_only(path)?),
             Location::Database(url) => Box::new(postgres::Postgres::open_read_only(url)?),
         }))
+    }
+
+    /// Opens a ledger that is to be copied: one in which no run is under way.
+    pub fn open_to_copy(location: &Location) -> Result<Self, LedgerError> {
+        let ledger = Self::open_read_only(location)?;
+        copying::refuse_under_way(&*ledger)?;
+        Ok(ledger)
+    }
+
+    /// Opens the place of a copy, made where missing, in which there is nothing yet.
+    pub fn open_for_copy(location: &Location) -> Result<Self, LedgerError> {
+        Self::open(location, Duration::ZERO).map_err(|error| match error {
+            LedgerError::Locked { holder, .. } => LedgerError::UnderWay { path: location.as_path(), holder },
+            error => error,
+        })
+    }
+
+    /// What there is in the place of a copy; anything else than the copy itself, or nothing, is an error. It stays as it is.
+    pub fn find_copy(&self, location: &Location) -> Result<Found, LedgerError> {
+        match Self::open_read_only(location) {
+            Err(LedgerError::Missing(_)) => Ok(Found::Nothing),
+            to => {
+                let to = to?;
+                copying::refuse_under_way(&*to)?;
+                self.as_of_now(|from| to.as_of_now(|to| copying::find(&*from.engine, &*to.engine)))
+            }
+        }
+    }
+
+    /// Copies all of it, and compares what was written; all of it or nothing. `told` hears now and then how far it has come.
+    pub fn copy_to(&self, to: &Self, told: &mut dyn FnMut(Headway)) -> Result<Copied, LedgerError> {
+        copying::copy(&*self.engine, &*to.engine, told)
     }
 
     /// Closes a ledger that was written without trouble. Dropped instead, it is left to the next run as it is.

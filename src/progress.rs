@@ -3,6 +3,7 @@
 //! Counts what it is told and decides nothing. What it costs a settled VM is a comparison: rate, bar and lines are
 //! made a few times a second. A terminal that goes away, or a log that is full, never stops a run.
 
+mod copying;
 mod screen;
 
 use std::env;
@@ -14,6 +15,7 @@ use crate::outcome::{Kind, Outcome};
 use crate::text::{count, counted, duration, escape, is_dumb};
 use crate::words::words;
 
+pub use self::copying::CopyProgress;
 pub use self::screen::Screen;
 
 /// The least time between two looks at the rate, and between two drawings of the bar. indicatif draws twice
@@ -58,6 +60,10 @@ enum Form {
 }
 
 impl Form {
+    fn on(mode: ProgressMode, stderr_is_terminal: bool) -> Self {
+        Self::of(mode, stderr_is_terminal && !is_dumb(env::var_os("TERM").as_deref()))
+    }
+
     fn of(mode: ProgressMode, terminal: bool) -> Self {
         match (mode, terminal) {
             (ProgressMode::Always, _) | (ProgressMode::Auto, true) => Self::Bar,
@@ -89,8 +95,7 @@ impl Progress {
         screen: &Screen,
         now: Instant,
     ) -> Self {
-        let terminal = stderr_is_terminal && !is_dumb(env::var_os("TERM").as_deref());
-        Self::with_form(Form::of(mode, terminal), counts, screen, now)
+        Self::with_form(Form::on(mode, stderr_is_terminal), counts, screen, now)
     }
 
     fn with_form(form: Form, counts: Counts, screen: &Screen, now: Instant) -> Self {

@@ -9,6 +9,7 @@ use super::audit::AuditArgs;
 use super::check::CheckArgs;
 use super::config::ConfigArgs;
 use super::history::{DiffArgs, HistoryArgs, RunsArgs};
+use super::ledger::LedgerArgs;
 use super::listing::ListingArgs;
 use super::report::ReportArgs;
 use super::run::{PlanArgs, ResumeArgs, RunArgs};
@@ -40,6 +41,7 @@ pub enum Command {
     History(HistoryArgs),
     Diff(DiffArgs),
     Audit(Box<AuditArgs>),
+    Ledger(LedgerArgs),
     Sandbox(Box<SandboxArgs>),
     Check(Box<CheckArgs>),
     Config(Box<ConfigArgs>),

@@ -92,7 +92,8 @@ pub fn manual(verb: Option<&str>) -> Result<Vec<u8>, UnknownCommand> {
     let subject = match verb {
         None => whole,
         Some(verb) => {
-            let known = whole.find_subcommand(verb).cloned();
+            let known =
+                verb.split('-').try_fold(&whole, |command, name| command.find_subcommand(name)).cloned();
             let command = known.ok_or_else(|| UnknownCommand(verb.to_owned()))?;
             command.display_name(format!("v6fleet-{verb}"))
         }

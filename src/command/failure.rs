@@ -47,7 +47,7 @@ impl Refusal {
 
 impl From<LedgerError> for Refusal {
     fn from(error: LedgerError) -> Self {
-        let is_locked = matches!(error, LedgerError::Locked { .. });
+        let is_locked = matches!(error, LedgerError::Locked { .. } | LedgerError::UnderWay { .. });
         Self { exit_code: if is_locked { exit::LOCKED } else { exit::USAGE }, error: error.into() }
     }
 }
@@ -133,6 +133,8 @@ impl From<LedgerError> for Failure {
     fn from(error: LedgerError) -> Self {
         match error {
             LedgerError::Locked { .. }
+            | LedgerError::UnderWay { .. }
+            | LedgerError::Occupied { .. }
             | LedgerError::Missing(_)
             | LedgerError::NotALedger(_)
             | LedgerError::Newer { .. }
@@ -145,6 +147,8 @@ impl From<LedgerError> for Failure {
             | LedgerError::Mixed { .. } => Self::Refused(error.into()),
             LedgerError::Io { .. }
             | LedgerError::Replaced { .. }
+            | LedgerError::Changed(_)
+            | LedgerError::Differs { .. }
             | LedgerError::Engine { .. }
             | LedgerError::Away { .. }
             | LedgerError::Behind { .. }

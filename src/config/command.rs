@@ -2,6 +2,7 @@
 
 use super::audit::AuditSettings;
 use super::check::CheckSettings;
+use super::copy::CopySettings;
 use super::diff::DiffSettings;
 use super::error::ConfigError;
 use super::history::HistorySettings;
@@ -27,6 +28,7 @@ pub(crate) enum Command {
     History(HistorySettings),
     Diff(Box<DiffSettings>),
     Audit(Box<AuditSettings>),
+    Copy(CopySettings),
     Sandbox(Box<SandboxSettings>),
     Check(Box<CheckSettings>),
     Config(Showing),
@@ -57,6 +59,10 @@ impl Command {
             cli::Command::Diff(typed) => Self::Diff(DiffSettings::of(&common, typed)?.into()),
             cli::Command::Audit(typed) => {
                 Self::Audit(AuditSettings::of(&common, *typed, &in_force, layers)?.into())
+            }
+            cli::Command::Ledger(typed) => {
+                let cli::LedgerCommand::Copy(typed) = typed.command;
+                Self::Copy(CopySettings::of(&typed)?)
             }
             cli::Command::Sandbox(typed) => Self::Sandbox(SandboxSettings::of(*typed)?.into()),
             cli::Command::Check(typed) => {

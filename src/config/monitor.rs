@@ -29,6 +29,7 @@ impl MonitorSettings {
             | Command::History(_)
             | Command::Diff(_)
             | Command::Audit(_)
+            | Command::Ledger(_)
             | Command::Sandbox(_)
             | Command::Check(_)
             | Command::Config(_)

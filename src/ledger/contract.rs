@@ -1,5 +1,6 @@
 //! What every engine is held to: a run's life in a ledger, without a network.
 
+mod copies;
 mod histories;
 mod plans;
 
@@ -21,12 +22,19 @@ pub(super) const BASE: &str = "https://cloud.hostup.se";
 /// Where an engine keeps a ledger.
 pub(super) trait Place {
     fn new() -> Self;
+    fn location(&self) -> Location;
     /// As it was when it was new.
     fn empty(&self);
     /// For writing.
-    fn open(&self) -> Ledger;
+    fn open(&self) -> Ledger {
+        Ledger::open(&self.location(), Duration::ZERO).unwrap()
+    }
     /// For reading, as of now.
-    fn read(&self) -> Ledger;
+    fn read(&self) -> Ledger {
+        let ledger = Ledger::open_read_only(&self.location()).unwrap();
+        ledger.hold_still().unwrap();
+        ledger
+    }
 }
 
 /// A directory of its own.
@@ -45,20 +53,14 @@ impl Place for Disk {
         Self { dir: tempfile::tempdir().unwrap() }
     }
 
+    fn location(&self) -> Location {
+        Location::File(self.path())
+    }
+
     fn empty(&self) {
         for file in std::fs::read_dir(self.dir.path()).unwrap() {
             std::fs::remove_file(file.unwrap().path()).unwrap();
         }
-    }
-
-    fn open(&self) -> Ledger {
-        Ledger::open(&Location::File(self.path()), Duration::ZERO).unwrap()
-    }
-
-    fn read(&self) -> Ledger {
-        let ledger = Ledger::open_read_only(&Location::File(self.path())).unwrap();
-        ledger.hold_still().unwrap();
-        ledger
     }
 }
 
@@ -67,29 +69,17 @@ pub(super) struct Database {
     pub(super) server: Server,
 }
 
-impl Database {
-    pub(super) fn location(&self) -> Location {
-        Location::of(self.server.url().as_ref()).unwrap()
-    }
-}
-
 impl Place for Database {
     fn new() -> Self {
         Self { server: Server::start().unwrap() }
     }
 
+    fn location(&self) -> Location {
+        Location::of(self.server.url().as_ref()).unwrap()
+    }
+
     fn empty(&self) {
         self.server.sql("DROP SCHEMA IF EXISTS v6fleet CASCADE");
-    }
-
-    fn open(&self) -> Ledger {
-        Ledger::open(&self.location(), Duration::ZERO).unwrap()
-    }
-
-    fn read(&self) -> Ledger {
-        let ledger = Ledger::open_read_only(&self.location()).unwrap();
-        ledger.hold_still().unwrap();
-        ledger
     }
 }
 

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::error::LedgerError;
+use super::plain::{Record, Table};
 use super::protocol::{Reply, Request};
 use super::record::{
     Course, Ending, Entry, LastInventory, LastKnown, NewRun, Overview, Pair, PendingVms, Row, RunInfo,
@@ -27,6 +28,9 @@ use crate::vm::{Action, VmId};
 /// Shown one thing after the other, until it has had enough.
 pub(super) type Each<'e, T> = &'e mut dyn FnMut(T) -> ControlFlow<()>;
 
+/// Handed rows, a batch after the other.
+pub(super) type EachBatch<'e> = &'e mut dyn FnMut(Vec<Record>) -> Result<(), LedgerError>;
+
 /// What is said of a claimed VM.
 pub(super) const IN_FLIGHT: &str = "a call for this VM is in flight, or was when the process died";
 
@@ -35,7 +39,7 @@ pub(super) const LEFT_IN_FLIGHT: &str =
     "the run ended while a call for this VM was in flight, or about to leave";
 
 /// An open ledger.
-pub trait Engine: Begin + Runs + Vms + Known + Rates + Send + Debug {
+pub trait Engine: Begin + Runs + Vms + Known + Rates + Plain + Send + Debug {
     /// What it is opened by.
     fn path(&self) -> &Path;
 
@@ -214,6 +218,17 @@ pub trait Rates {
     fn remembered_rate(&self, run: &RunKey) -> Result<Option<f64>, LedgerError>;
     /// Remembers it for the next run, or forgets it.
     fn remember_rate(&self, run: &RunKey, per_second: Option<f64>) -> Result<(), LedgerError>;
+}
+
+/// All of it as plain rows.
+pub trait Plain {
+    /// How many rows [`Self::give_out`] has.
+    fn count(&self, table: Table) -> Result<u64, LedgerError>;
+    /// Every row of a table, in batches of a size that memory has room for. Between [`Engine::hold_still`] and
+    /// [`Engine::let_go`], or in what [`Engine::settle_up`] carries out.
+    fn give_out(&self, table: Table, each: EachBatch<'_>) -> Result<(), LedgerError>;
+    /// Rows as another ledger has given them out, written in the caller's transaction.
+    fn take_in(&self, table: Table, records: Vec<Record>) -> Result<(), LedgerError>;
 }
 
 /// The run that `typed` stands for, of the first two that were found by it, one of exactly that id before others.

@@ -56,6 +56,17 @@ pub enum LedgerError {
         escape_path(path)
     )]
     Behind { path: PathBuf },
+    #[error("{}: a run is under way ({holder}); copy it once that has ended", escape_path(path))]
+    UnderWay { path: PathBuf, holder: String },
+    #[error("{}: holds a ledger already ({held}); name a place where none is", escape_path(path))]
+    Occupied { path: PathBuf, held: String },
+    #[error("{}: was written to while it was copied: nothing was kept; copy it again once nothing is under way", escape_path(.0))]
+    Changed(PathBuf),
+    #[error(
+        "{}: what was written reads otherwise than what was copied ({difference}): nothing was kept",
+        escape_path(path)
+    )]
+    Differs { path: PathBuf, difference: String },
     #[error("no run {0:?} in the ledger")]
     UnknownRun(String),
     #[error("no {kind} in the ledger", kind = .0)]

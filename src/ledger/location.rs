@@ -27,6 +27,15 @@ impl Location {
         self.file().map_or(Ok(()), check_writable)
     }
 
+    /// Whether both lead to one ledger, as far as their names tell.
+    pub fn is_the_very(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::File(one), Self::File(other)) => same_file(one, other),
+            (Self::Database(one), Self::Database(other)) => one.is_the_very(other),
+            (Self::File(_), Self::Database(_)) | (Self::Database(_), Self::File(_)) => false,
+        }
+    }
+
     /// What it is called, as it was typed.
     pub fn as_path(&self) -> PathBuf {
         match self {
@@ -42,4 +51,10 @@ impl Location {
             Self::Database(_) => None,
         }
     }
+}
+
+/// By whatever link each is named.
+fn same_file(one: &Path, other: &Path) -> bool {
+    let [one_target, other_target] = [one, other].map(|path| path.canonicalize().ok());
+    one == other || (one_target.is_some() && one_target == other_target)
 }

@@ -17,6 +17,7 @@ mod engine_error;
 mod known;
 mod lock;
 mod passfile;
+mod plain;
 mod prune;
 mod rates;
 mod runs;

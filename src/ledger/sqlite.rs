@@ -15,6 +15,7 @@ mod lock;
 mod log;
 mod path;
 mod pending;
+mod plain;
 mod prune;
 mod rates;
 mod runs;

@@ -14,10 +14,18 @@ is wrong here is mended in `src/cli/`. How flags, environment and configuration 
 
 fn options() -> String {
     let program = v6fleet::cli::command();
-    let commands: Vec<&str> = program.get_subcommands().map(clap::Command::get_name).collect();
-    let links: Vec<String> = commands.iter().map(|name| format!("- [`{name}`](#v6fleet-{name})\n")).collect();
+    let commands: Vec<String> = program.get_subcommands().flat_map(names).collect();
+    let link = |name: &String| format!("- [`{name}`](#v6fleet-{})\n", name.replace(' ', "-"));
+    let links: Vec<String> = commands.iter().map(link).collect();
     let sections: Vec<String> = commands.iter().map(|name| section(&format!(" {name}"))).collect();
     [vec![format!("{HEAD}\n")], links, vec![section("")], sections].concat().concat()
+}
+
+/// A command's name, and those of what it is divided into.
+fn names(command: &clap::Command) -> Vec<String> {
+    let name = command.get_name();
+    let parts = command.get_subcommands().map(|part| format!("{name} {}", part.get_name()));
+    std::iter::once(name.to_owned()).chain(parts).collect()
 }
 
 fn section(command: &str) -> String {

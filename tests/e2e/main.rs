@@ -9,6 +9,7 @@ mod brakes;
 mod browser;
 mod check;
 mod clock;
+mod copy;
 mod crash;
 mod database;
 mod demo;

@@ -192,6 +192,24 @@ fn made(sandbox: &Sandbox) -> BTreeMap<String, usize> {
 }
 
 #[test]
+fn an_older_ledger_is_copied_as_it_is_read() {
+    for schema in OLDER {
+        let old = Old::of(schema);
+        let before = old.files();
+        let copied = old.fixture.run(&["ledger", "copy", FILES[0], "copy.db"]).exits(0).stdout;
+        assert_eq!(old.fixture.run(&["ledger", "copy", FILES[0], "copy.db"]).exits(0).stdout, copied);
+        assert!(old.files() == before, "schema {schema}: it was changed");
+        let copy = old.fixture.path("copy.db");
+        for name in FILES {
+            fs::remove_file(old.fixture.path(name)).unwrap();
+        }
+        fs::rename(copy, old.fixture.ledger()).unwrap();
+        old.assert_says_the_same("copied");
+        assert_eq!(old.shape().0, TODAYS);
+    }
+}
+
+#[test]
 fn what_its_own_program_said_of_an_older_ledger_todays_says_of_the_untouched_file() {
     for schema in OLDER {
         let old = Old::of(schema);

@@ -14,7 +14,7 @@ const PLACES: [u32; 10] = [0, 0, 1, 0, 2, 1, 1, 0, 2, 2];
 
 /// Something that happens to a run. A number picks one of the VMs that it can happen to.
 #[derive(Debug, Clone, Copy)]
-enum Event {
+pub(super) enum Event {
     Claim {
         rack: u32,
         vms: u32,
@@ -33,7 +33,7 @@ enum Event {
     },
 }
 
-fn event() -> impl Strategy<Value = Event> {
+pub(super) fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         4 => (0..3_u32, 1..4_u32).prop_map(|(rack, vms)| Event::Claim { rack, vms }),
         2 => any::<usize>().prop_map(Event::ClaimAgain),
@@ -146,7 +146,7 @@ impl Model {
 }
 
 /// A ledger, the run in it that goes on, and what must be so.
-struct History<'p, P> {
+pub(super) struct History<'p, P> {
     place: &'p P,
     run: RunKey,
     writer: Option<Writer>,
@@ -154,7 +154,7 @@ struct History<'p, P> {
 }
 
 impl<'p, P: Place> History<'p, P> {
-    fn new(place: &'p P) -> Self {
+    pub(super) fn new(place: &'p P) -> Self {
         place.empty();
         let ledger = place.open();
         let run = begin(&ledger, &PLACES.map(|rack| RACKS[rack as usize]));
@@ -162,7 +162,7 @@ impl<'p, P: Place> History<'p, P> {
         Self { place, run, writer, model: Model::default() }
     }
 
-    fn happens(&mut self, event: Event) {
+    pub(super) fn happens(&mut self, event: Event) {
         match event {
             Event::Claim { rack, vms } => self.claim(rack, vms),
             Event::ClaimAgain(number) => self.claim_again(number),
@@ -173,6 +173,12 @@ impl<'p, P: Place> History<'p, P> {
             Event::Read => self.read(),
             Event::Over { died, resumed } => self.over(died, resumed),
         }
+    }
+
+    /// The process dies.
+    pub(super) fn dies(mut self) -> RunKey {
+        drop(self.writer.take().unwrap().close());
+        self.run
     }
 
     fn writer(&mut self) -> &mut Writer {

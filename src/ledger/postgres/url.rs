@@ -70,6 +70,14 @@ impl DatabaseUrl {
         self.said.get(keyword).map(String::as_str).filter(|value| !value.is_empty())
     }
 
+    /// Whether it leads to the same database, as far as it says.
+    pub fn is_the_very(&self, other: &Self) -> bool {
+        let place = |url: &Self| {
+            ["host", "hostaddr", "port", "dbname"].map(|keyword| url.says(keyword).map(str::to_owned))
+        };
+        place(self) == place(other)
+    }
+
     /// As it was typed.
     pub fn as_path(&self) -> PathBuf {
         PathBuf::from(&self.typed)
