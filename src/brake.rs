@@ -75,27 +75,64 @@ pub struct Limits {
     pub max_drift: Option<Threshold>,
 }
 
+/// How many VMs were settled, and how many of them came out as brakes count them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Outcomes {
+    pub settled: u64,
+    pub failed: u64,
+    pub changed: u64,
+    pub drifted: u64,
+}
+
+impl Outcomes {
+    fn add(&mut self, outcome: Outcome, drifted: bool) {
+        self.settled += 1;
+        self.failed += u64::from(outcome == Outcome::Failed);
+        self.changed += u64::from(outcome.is_change());
+        self.drifted += u64::from(drifted);
+    }
+
+    fn and(self, more: Self) -> Self {
+        Self {
+            settled: self.settled + more.settled,
+            failed: self.failed + more.failed,
+            changed: self.changed + more.changed,
+            drifted: self.drifted + more.drifted,
+        }
+    }
+
+    /// Those that are not among `some`.
+    #[must_use]
+    pub fn without(self, some: Self) -> Self {
+        Self {
+            settled: self.settled.saturating_sub(some.settled),
+            failed: self.failed.saturating_sub(some.failed),
+            changed: self.changed.saturating_sub(some.changed),
+            drifted: self.drifted.saturating_sub(some.drifted),
+        }
+    }
+}
+
 /// Counts what was settled, and says when it is too much.
 #[derive(Debug, Clone)]
 pub struct Brake {
     limits: Limits,
     selected: u64,
-    settled: u64,
-    failed: u64,
-    changed: u64,
-    drifted: u64,
+    ours: Outcomes,
+    /// What other workers of the run have settled.
+    others: Outcomes,
 }
 
 impl Brake {
     /// `selected` is what percentages are of.
     pub fn new(limits: Limits, selected: u64) -> Self {
-        Self { limits, selected, settled: 0, failed: 0, changed: 0, drifted: 0 }
+        Self { limits, selected, ours: Outcomes::default(), others: Outcomes::default() }
     }
 
     /// How many VMs may be started in all; `None` is all of them.
     pub fn allowance(&self) -> Option<u64> {
         match self.limits.canary {
-            Canary::Vms(vms) if self.settled < u64::from(vms.get()) => Some(vms.get().into()),
+            Canary::Vms(vms) if self.all().settled < u64::from(vms.get()) => Some(vms.get().into()),
             Canary::Vms(_) | Canary::Default | Canary::Off => None,
         }
     }
@@ -111,24 +148,41 @@ impl Brake {
 
     /// Counts a VM whose outcome is on disk.
     pub fn settled(&mut self, outcome: Outcome, drifted: bool) -> Option<Stop> {
-        self.settled += 1;
-        self.failed += u64::from(outcome == Outcome::Failed);
-        self.changed += u64::from(outcome.is_change());
-        self.drifted += u64::from(drifted);
+        self.ours.add(outcome, drifted);
+        self.reached()
+    }
+
+    /// What was counted by [`Self::settled`].
+    pub fn ours(&self) -> Outcomes {
+        self.ours
+    }
+
+    /// Counts what other workers of the run have settled so far, all of it.
+    pub fn others(&mut self, others: Outcomes) -> Option<Stop> {
+        self.others = others;
+        self.reached()
+    }
+
+    fn all(&self) -> Outcomes {
+        self.ours.and(self.others)
+    }
+
+    /// What the run is to be stopped for, as things stand. Of several workers, who settles one of the first VMs has not
+    /// heard of more; all that others have settled meanwhile is heard at once.
+    fn reached(&self) -> Option<Stop> {
+        let Outcomes { settled, failed, changed, drifted } = self.all();
         let exceeded =
             |limit: Option<Threshold>, vms| limit.is_some_and(|l| l.is_exceeded(vms, self.selected));
         let in_first = match self.limits.canary {
-            Canary::Vms(vms) => (self.failed > 0 && self.settled <= vms.get().into()).then_some(Stop::Canary),
-            Canary::Default => {
-                (self.failed == FIRST_VMS && self.settled == FIRST_VMS).then_some(Stop::AllFailed)
-            }
+            Canary::Vms(vms) => (failed > 0 && settled <= vms.get().into()).then_some(Stop::Canary),
+            Canary::Default => (failed == settled && settled >= FIRST_VMS).then_some(Stop::AllFailed),
             Canary::Off => None,
         };
         [
             in_first,
-            exceeded(self.limits.max_failed, self.failed).then_some(Stop::MaxFailed),
-            exceeded(self.limits.max_changed, self.changed).then_some(Stop::MaxChanged),
-            exceeded(self.limits.max_drift, self.drifted).then_some(Stop::MaxDrift),
+            exceeded(self.limits.max_failed, failed).then_some(Stop::MaxFailed),
+            exceeded(self.limits.max_changed, changed).then_some(Stop::MaxChanged),
+            exceeded(self.limits.max_drift, drifted).then_some(Stop::MaxDrift),
         ]
         .into_iter()
         .flatten()
@@ -214,6 +268,30 @@ mod tests {
         let one_success = std::iter::once((Outcome::Unchanged, false)).chain(all(Outcome::Failed));
         assert_eq!(stopped(limits, 100, one_success), None);
         assert_eq!(stopped(NONE, 100, all(Outcome::Failed)), None);
+    }
+
+    #[test]
+    fn what_other_workers_settle_counts_as_ours_does_and_is_heard_at_once() {
+        let of = |settled, failed| Outcomes { settled, failed, ..Outcomes::default() };
+        let canary = Canary::Vms(NonZeroU32::new(5).unwrap());
+        let first = Limits { canary: Canary::Default, ..NONE };
+        let max_failed = Limits { max_failed: Some(Threshold::Vms(3)), ..NONE };
+        for (limits, others, stop) in [
+            (Limits { canary, ..NONE }, of(3, 0), None),
+            (Limits { canary, ..NONE }, of(4, 1), Some(Stop::Canary)),
+            (Limits { canary, ..NONE }, of(9, 1), None),
+            (first, of(23, 23), Some(Stop::AllFailed)),
+            (first, of(23, 22), None),
+            (max_failed, of(50, 3), None),
+            (max_failed, of(50, 4), Some(Stop::MaxFailed)),
+        ] {
+            let mut brake = Brake::new(limits, 100);
+            assert_eq!(brake.others(others), stop, "{limits:?} {others:?}");
+        }
+        let mut brake = Brake::new(max_failed, 100);
+        assert_eq!(brake.others(of(50, 3)), None);
+        assert_eq!(brake.settled(Outcome::Failed, false), Some(Stop::MaxFailed));
+        assert_eq!(of(51, 4).without(brake.ours()), of(50, 3));
     }
 
     #[test]

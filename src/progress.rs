@@ -109,9 +109,9 @@ impl Progress {
         progress
     }
 
-    /// One more VM has its outcome.
-    pub fn settled(&mut self, outcome: Outcome, now: Instant) {
-        self.counts.add(outcome, 1);
+    /// So many VMs more have this outcome.
+    pub fn settled(&mut self, outcome: Outcome, vms: u64, now: Instant) {
+        self.counts.add(outcome, vms);
         self.tick(now);
     }
 
@@ -300,7 +300,7 @@ mod tests {
         let now = Instant::now();
         let mut progress = lines(counts(1), now);
         assert_eq!(progress.line(), "0 of 1 VM · 0 failed");
-        progress.settled(Outcome::Failed, now + SECOND);
+        progress.settled(Outcome::Failed, 1, now + SECOND);
         progress.message(Some("paused 12 s: \u{1b}[2Jthe API asked for it".into()));
         let line = r"1 of 1 VM · 1 failed · paused 12 s: \u{1b}[2Jthe API asked for it · 1.0/s · 0.0 s left";
         assert_eq!(progress.line(), line);
@@ -347,10 +347,10 @@ mod tests {
         let begun = out.take();
         assert!(begun.contains("0 of 1,000 VMs · 0 failed"), "{begun:?}");
         for i in 0..500 {
-            progress.settled(Outcome::Created, now + SECOND / 5 * i / 501);
+            progress.settled(Outcome::Created, 1, now + SECOND / 5 * i / 501);
         }
         assert_eq!(out.take(), "");
-        progress.settled(Outcome::Failed, now + SECOND / 5);
+        progress.settled(Outcome::Failed, 1, now + SECOND / 5);
         let drawn = out.take();
         assert!(drawn.contains("━ "), "{drawn:?}");
         assert!(drawn.contains("501 of 1,000 VMs · 1 failed · 2505.0/s · 0.2 s left"), "{drawn:?}");

@@ -11,6 +11,7 @@ mod notice;
 mod racks;
 mod schedule;
 mod settings;
+mod shared;
 #[cfg(test)]
 mod simulation;
 mod state;
@@ -53,6 +54,8 @@ pub struct Parts<'a> {
     pub api: &'a Api,
     pub pace: &'a mut Pace,
     pub brake: Brake,
+    /// Whether other workers may share the run.
+    pub is_shared: bool,
     pub progress: &'a mut Progress,
     /// Pending VMs by rack.
     pub pending: Vec<u64>,
@@ -67,9 +70,12 @@ pub async fn reconcile(
     writer: &mut Writer,
     signals: &mut mpsc::UnboundedReceiver<Stop>,
 ) -> Result<Ending, LedgerError> {
-    let Parts { api, pace, brake, progress, pending, racks } = parts;
+    let Parts { api, pace, brake, is_shared, progress, pending, racks } = parts;
     let mut now = Now::read();
     let mut state = State::new(settings, pace, brake, Racks(racks), &pending, now);
+    if is_shared {
+        state.share();
+    }
     let mut shell = Shell { api, writer, progress, calls: FuturesUnordered::new(), told_at: now.at };
     let mut event = Event::Woken;
     loop {
@@ -113,14 +119,18 @@ impl Shell<'_> {
             Command::Look { flight, vm } => {
                 self.calls.push(Box::pin(look(self.api.clone(), flight, vm)));
             }
-            Command::Claim { again, take, offset } => self.writer.claim(again, take, offset, None),
+            Command::Claim { again, take, offset, allowance } => {
+                self.writer.claim(again, take, offset, allowance);
+            }
             Command::Release(positions) => self.writer.release(positions),
             Command::Defer(deferred) => self.writer.defer(deferred),
             Command::Settle(settled) => self.writer.settle(settled),
             Command::Flush => self.writer.flush(),
             Command::Remember(vm, unanswered) => self.writer.remember(vm, unanswered),
             Command::Brake(brake) => self.writer.brake(brake),
-            Command::Count(outcome) => self.progress.settled(outcome, now),
+            Command::Stop(stop) => self.writer.stop(stop),
+            Command::Rejoin => self.writer.rejoin(),
+            Command::Count(outcome, vms) => self.progress.settled(outcome, vms, now),
             Command::Tell(notice) => notice.log(),
         }
     }
@@ -146,10 +156,10 @@ fn written(reply: Option<Reply>) -> Result<Event, LedgerError> {
     match reply {
         Some(Reply::Claimed(claimed)) => Ok(Event::Claimed(claimed)),
         Some(Reply::Settled(counted)) => Ok(Event::Settled(counted)),
-        // Nobody shares a run yet.
-        Some(Reply::Seen(_) | Reply::Lapsed) => Ok(Event::Woken),
         Some(Reply::Away(words)) => Ok(Event::Away(words)),
         Some(Reply::Back) => Ok(Event::Back),
+        Some(Reply::Seen(seen)) => Ok(Event::Seen(seen)),
+        Some(Reply::Lapsed) => Ok(Event::Lapsed),
         Some(Reply::Failed(error)) => Err(error),
         None => Err(LedgerError::WriterGone),
     }

@@ -76,6 +76,12 @@ impl Trust {
         settled
     }
 
+    /// All that are in doubt were refused for good, whoever knows that.
+    pub fn resolved(&mut self) {
+        self.doubts.clear();
+        self.asked = None;
+    }
+
     /// An answer that neither proves nor refuses the key, to a call that left at `left_at`.
     pub fn neutral(&mut self, left_at: Instant) {
         self.came_back(left_at);

@@ -73,7 +73,7 @@ impl<'a> Execution<'a> {
         let (ledger, ending) = self.call_all()?;
         match ending {
             Ending::Complete => plan.conclude(ledger, &run, None),
-            Ending::Stopped(stop) => plan.conclude(ledger, &run, Some(stop)),
+            Ending::Stopped(stop) | Ending::Left(stop) => plan.conclude(ledger, &run, Some(stop)),
             // Nothing is noted and nothing lost: the run is as a crash would have left it.
             Ending::Abandoned(stop) => Ok(Ended { exit_code: stop.exit_code(), recap: None }),
         }
@@ -85,7 +85,7 @@ impl<'a> Execution<'a> {
         let (ledger, ending) = self.call_all()?;
         let stop = match ending {
             Ending::Complete => None,
-            Ending::Stopped(stop) => Some(stop),
+            Ending::Stopped(stop) | Ending::Left(stop) => Some(stop),
             Ending::Abandoned(stop) => return Ok((run, Err(stop))),
         };
         let summary = plan.end(&ledger, &run, stop)?;
@@ -108,6 +108,7 @@ impl<'a> Execution<'a> {
             api: &callee.api,
             pace: &mut pace,
             brake: Brake::new(plan.calls.limits, counts.selected),
+            is_shared: false,
             progress: &mut progress,
             pending,
             racks,

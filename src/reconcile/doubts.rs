@@ -1,7 +1,7 @@
 //! VMs whose call was refused for the key or the certificate: what that means, the next answers tell. Pure.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::work::Work;
 use crate::api::Credential;
@@ -13,11 +13,22 @@ pub(super) struct Doubts {
     trust: Trust,
     /// In the order in which their refusals came.
     works: VecDeque<Work>,
+    /// When the last one came.
+    latest: Option<Instant>,
 }
 
 impl Doubts {
+    pub(super) fn len(&self) -> usize {
+        self.works.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.works.is_empty()
+    }
+
+    /// Whether none came for so long.
+    pub(super) fn are_older_than(&self, age: Duration, now: Instant) -> bool {
+        self.latest.is_some_and(|latest| now >= latest + age)
     }
 
     /// Whether a call may leave.
@@ -38,6 +49,7 @@ impl Doubts {
         now: Instant,
     ) -> Option<Stop> {
         self.works.push_back(work);
+        self.latest = Some(now);
         self.trust.refused(credential, left_at, now)
     }
 
@@ -52,8 +64,15 @@ impl Doubts {
         self.trust.neutral(left_at);
     }
 
-    /// At the end of a run all that are left were refused for good, unless the key may be what was refused.
-    pub(super) fn resolve(&mut self) -> Result<VecDeque<Work>, Stop> {
-        self.trust.verdict().map_or_else(|| Ok(std::mem::take(&mut self.works)), Err)
+    /// At the end of a run all that are left were refused for good, unless the key may be what was refused, as far as we
+    /// know; others may know it to be `proved`.
+    pub(super) fn resolve(&mut self, proved: bool) -> Result<VecDeque<Work>, Stop> {
+        match self.trust.verdict().filter(|_| !proved) {
+            None => {
+                self.trust.resolved();
+                Ok(std::mem::take(&mut self.works))
+            }
+            Some(stop) => Err(stop),
+        }
     }
 }

@@ -8,7 +8,7 @@ use super::flights::FlightNo;
 use super::notice::Notice;
 use crate::api::Attempt;
 use crate::clock;
-use crate::ledger::{Claimed, Counted, Deferred, Settled, Take};
+use crate::ledger::{Claimed, Counted, Deferred, Seen, Settled, Take};
 use crate::outcome::{Offset, Outcome, Unanswered};
 use crate::stop::Stop;
 use crate::vm::{Action, VmId};
@@ -42,6 +42,10 @@ pub(super) enum Event {
     Away(String),
     /// The ledger can be reached again.
     Back,
+    /// How the run stands that others share.
+    Seen(Seen),
+    /// The lease ran out: what was claimed is others' now.
+    Lapsed,
     /// A call has ended.
     Answered(FlightNo, Attempt),
 }
@@ -59,11 +63,12 @@ pub(super) enum Command {
         flight: FlightNo,
         vm: VmId,
     },
-    /// To be claimed on disk. `offset` is the server's clock minus ours.
+    /// To be claimed on disk. `offset` is the server's clock minus ours; the `allowance` is that of all workers.
     Claim {
         again: Vec<i64>,
         take: Vec<Take>,
         offset: Option<Offset>,
+        allowance: Option<u64>,
     },
     /// Claimed, and not called after all.
     Release(Vec<i64>),
@@ -75,7 +80,11 @@ pub(super) enum Command {
     Remember(VmId, Vec<Unanswered>),
     /// The run has run into a brake.
     Brake(Stop),
-    /// One more VM is done, for whoever watches.
-    Count(Outcome),
+    /// All who share the run are to end it.
+    Stop(Stop),
+    /// Nothing is held of what was claimed before the lease ran out.
+    Rejoin,
+    /// So many VMs more are done, for whoever watches.
+    Count(Outcome, u64),
     Tell(Notice),
 }

@@ -15,6 +15,8 @@ pub(super) struct Flight {
     pub(super) work: Work,
     pub(super) ticket: Ticket,
     pub(super) purposes: Purposes,
+    /// Whether its VM has not become another worker's meanwhile.
+    pub(super) is_ours: bool,
 }
 
 #[derive(Debug)]
@@ -41,8 +43,9 @@ impl Flights {
         self.len() == 0
     }
 
-    pub(super) fn have_room(&self) -> bool {
-        self.len() < self.most
+    /// Whether one more call may leave while so many `others` count as under way.
+    pub(super) fn have_room_beside(&self, others: usize) -> bool {
+        self.len() + others < self.most
     }
 
     pub(super) fn begin(&mut self, flight: Flight) -> FlightNo {
@@ -60,6 +63,11 @@ impl Flights {
         self.free.push(no);
         self.is_hampered = attempt.meaning() == Some(Meaning::Hampered);
         Some(flight)
+    }
+
+    /// Whatever comes of the calls under way, their VMs are other workers' now.
+    pub(super) fn disown(&mut self) {
+        self.slots.iter_mut().flatten().for_each(|flight| flight.is_ours = false);
     }
 
     /// Allows no more at once than are under way now. Returns how many that is, where it is fewer than before.
@@ -85,18 +93,19 @@ mod tests {
     fn flight(position: i64) -> Flight {
         let now = Instant::now();
         let ticket = Pace::new("none".parse().unwrap(), None, now).next(now).unwrap();
-        Flight { work: work(position), ticket, purposes: Breakers::new(1).left(RackNo(0), now) }
+        let purposes = Breakers::new(1).left(RackNo(0), now);
+        Flight { work: work(position), ticket, purposes, is_ours: true }
     }
 
     #[test]
     fn a_slot_is_free_once_its_call_has_ended_and_no_call_ends_twice() {
         let mut flights = Flights::new(2);
         let [first, second] = [1, 2].map(|position| flights.begin(flight(position)));
-        assert!(!flights.have_room());
+        assert!(!flights.have_room_beside(0));
         let attempt = answered(200, b"{}");
         let ended = flights.end(first, &attempt);
         assert_eq!(ended.map(|flight| flight.work.item.position), Some(1));
-        assert!(flights.have_room() && flights.end(first, &attempt).is_none());
+        assert!(flights.have_room_beside(0) && flights.end(first, &attempt).is_none());
         assert_eq!(flights.begin(flight(3)), first, "its slot is used again");
         assert!(flights.end(second, &attempt).is_some() && flights.end(first, &attempt).is_some());
         assert!(flights.is_empty());
@@ -110,7 +119,7 @@ mod tests {
         attempt.result.as_mut().unwrap_err().meaning = Meaning::Hampered;
         assert!(flights.end(numbers[0], &attempt).is_some() && flights.is_hampered);
         assert_eq!(flights.keep_to_fewer(), Some(2));
-        assert!(!flights.have_room());
+        assert!(!flights.have_room_beside(0));
         assert_eq!(flights.keep_to_fewer(), None, "it is known");
         for no in &numbers[1..] {
             flights.end(*no, &answered(200, b"{}"));

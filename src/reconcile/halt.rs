@@ -14,6 +14,8 @@ pub enum Ending {
     Complete,
     /// Stopped, and everything that was in flight is accounted for.
     Stopped(Stop),
+    /// The same of this worker alone: others may go on.
+    Left(Stop),
     /// Told a second time to stop: out at once.
     Abandoned(Stop),
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tracing::{debug, info, warn};
 
+use crate::stop::Stop;
 use crate::text::duration;
 
 /// Something that people are to know.
@@ -11,6 +12,10 @@ use crate::text::duration;
 pub(super) enum Notice {
     /// The first signal came: calls in flight are waited for.
     Draining(Duration),
+    /// The lease ran out before it was renewed.
+    Lapsed,
+    /// The run ends for all who work on it.
+    StoppedForAll(Stop),
     /// So many calls are still in flight, and are waited for no longer.
     LeftBehind(usize),
     /// By its name.
@@ -44,6 +49,12 @@ impl Notice {
                 "no new calls; waiting up to {} s for those in flight, stop again to leave at once",
                 longest.as_secs()
             ),
+            Self::Lapsed => {
+                warn!(
+                    "the lease ran out: what was claimed is other workers' now, and what came of it meanwhile is theirs to find"
+                );
+            }
+            Self::StoppedForAll(stop) => info!(stop = stop.as_str(), "the run ends for all who work on it"),
             Self::LeftBehind(calls) => {
                 warn!(calls, "stopped without waiting any longer for calls in flight");
             }

@@ -13,7 +13,7 @@ use super::turn::Turn;
 use super::waiting::Waiting;
 use super::work::Work;
 use crate::api::Attempt;
-use crate::ledger::{Claimed, RackNo, Take};
+use crate::ledger::{Claimed, Item, RackNo, Take};
 
 /// How far ahead of their calls VMs are claimed.
 const CLAIM_AHEAD: Duration = Duration::from_millis(50);
@@ -29,8 +29,8 @@ pub(super) struct Schedule {
     pub(super) breakers: Breakers,
     turn: Turn,
     waiting: Waiting,
-    /// The claim on its way to the disk, with the VMs that it claims again.
-    claiming: Option<BTreeMap<i64, Work>>,
+    /// The claim on its way to the disk.
+    claiming: Option<Claiming>,
     /// Claimed, and waiting for their slot.
     ready: VecDeque<Work>,
     tempo: Tempo,
@@ -39,6 +39,15 @@ pub(super) struct Schedule {
     /// VMs claimed for their first call.
     started: u64,
     concurrency: u32,
+}
+
+/// A claim on its way to the disk.
+#[derive(Debug)]
+struct Claiming {
+    again: BTreeMap<i64, Work>,
+    take: Vec<Take>,
+    /// Not all pending VMs may be started.
+    is_bounded: bool,
 }
 
 /// VMs to be claimed.
@@ -55,8 +64,8 @@ pub(super) struct Claim {
 pub(super) struct Bounds {
     /// Calls a second that may leave now; `None` without a limit.
     pub(super) per_second: Option<f64>,
-    /// VMs that may be started in all; `None` without a limit.
-    pub(super) allowance: Option<u64>,
+    /// VMs that may be started now; `None` without a limit.
+    pub(super) startable: Option<u64>,
     /// VMs that have succeeded.
     pub(super) successes: u64,
 }
@@ -87,9 +96,25 @@ impl Schedule {
         self.turn.pending() || !self.waiting.is_empty()
     }
 
-    /// As many VMs as may be were called, and none has to be called again.
-    pub(super) fn has_started_all(&self, allowance: Option<u64>) -> bool {
-        self.waiting.is_empty() && allowance.is_some_and(|vms| self.started >= vms)
+    /// Whether a VM waits for another call.
+    pub(super) fn waits(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// VMs that were claimed for their first call.
+    pub(super) fn started(&self) -> u64 {
+        self.started
+    }
+
+    /// Up to `free` VMs are pending again, if none is known to be.
+    pub(super) fn refill(&mut self, free: u64) {
+        self.turn.refill(free);
+        self.enough_until = 0;
+    }
+
+    /// Whether no VM is known that was not claimed yet.
+    pub(super) fn is_exhausted(&self) -> bool {
+        !self.turn.pending()
     }
 
     /// No VM has to be called again, and nobody is left alone.
@@ -126,12 +151,13 @@ impl Schedule {
         }
         let mut room = ahead - leaving;
         let (again, struck_out) = self.claim_again(&mut room, bounds.successes, now);
-        let vms = self.startable(room, bounds.allowance);
+        let vms = self.startable(room, bounds.startable);
         let soon = self.leaving_soon();
         let take = self.turn.take(vms, soon, |no| if self.breakers.rack_is_closed(no) { ahead } else { 1 });
         self.started += take.iter().map(|take| u64::from(take.vms)).sum::<u64>();
-        let claim = Claim { again: again.keys().copied().collect(), take, struck_out };
-        self.claiming = (!claim.is_empty()).then_some(again);
+        let claim = Claim { again: again.keys().copied().collect(), take: take.clone(), struck_out };
+        let is_bounded = bounds.startable.is_some();
+        self.claiming = (!claim.is_empty()).then_some(Claiming { again, take, is_bounded });
         Some(claim)
     }
 
@@ -170,16 +196,15 @@ impl Schedule {
         (again, struck_out)
     }
 
-    /// How many of `room` may be VMs that were not called yet.
-    fn startable(&self, room: u32, allowance: Option<u64>) -> u32 {
+    /// How many of `room` may be VMs that were not called yet, of those that may be started.
+    fn startable(&self, room: u32, startable: Option<u64>) -> u32 {
         let most_waiting = WAITING_PER_SLOT * self.concurrency as usize;
         // What waits for a sick rack holds nobody else back, and single probes alone add to it.
         let closed = |no: &RackNo| self.breakers.rack_is_closed(*no);
         if self.waiting.len() >= most_waiting && self.waiting.racks().filter(closed).count() >= most_waiting {
             return 0;
         }
-        let allowance = allowance.map(|vms| vms.saturating_sub(self.started));
-        allowance.map_or(room, |vms| room.min(u32::try_from(vms).unwrap_or(u32::MAX)))
+        startable.map_or(room, |vms| room.min(u32::try_from(vms).unwrap_or(u32::MAX)))
     }
 
     /// How many VMs to have claimed ahead of their calls.
@@ -195,12 +220,45 @@ impl Schedule {
         self.tempo.of_late().min(CLAIMED_CAP)
     }
 
-    /// VMs are claimed on disk.
-    pub(super) fn claimed(&mut self, Claimed { at, again, items }: Claimed) {
-        let mut waited = self.claiming.take().unwrap_or_default();
+    /// VMs are claimed on disk. Returns how many were asked for, beside those that are claimed again.
+    pub(super) fn claimed(&mut self, Claimed { at, again, items }: Claimed) -> u64 {
+        let Some(Claiming { again: mut waited, take, is_bounded }) = self.claiming.take() else { return 0 };
+        let asked = take.iter().map(|take| u64::from(take.vms)).sum();
+        if (items.len() as u64) < asked {
+            self.missed(&take, &items, is_bounded);
+        }
         let renewed = again.into_iter().filter_map(|position| waited.remove(&position));
         self.ready.extend(renewed.map(|work| work.claimed(at)));
         self.ready.extend(items.into_iter().map(|item| Work::new(item, at)));
+        asked
+    }
+
+    /// Others were faster: fewer were claimed than were asked for.
+    fn missed(&mut self, take: &[Take], items: &[Item], is_bounded: bool) {
+        let mut missing: BTreeMap<RackNo, u32> = BTreeMap::new();
+        for Take { rack, vms } in take {
+            *missing.entry(*rack).or_default() += vms;
+        }
+        for item in items {
+            missing.entry(item.rack).and_modify(|vms| *vms = vms.saturating_sub(1));
+        }
+        for (rack, vms) in missing.into_iter().filter(|(_, vms)| *vms > 0) {
+            self.turn.missed(rack, vms, is_bounded);
+            self.started -= u64::from(vms);
+        }
+    }
+
+    /// All that is claimed or waits is others' now.
+    pub(super) fn lapse(&mut self) {
+        self.withdraw();
+        if let Some(Claiming { again, take, .. }) = self.claiming.take() {
+            for work in again.values() {
+                self.turn.given_back(work.item.rack);
+            }
+            self.missed(&take, &[], true);
+        }
+        self.waiting = Waiting::default();
+        self.enough_until = 0;
     }
 
     /// The first ready VM whose rack has room and may be called, by its place; or the earliest moment at which one may.
@@ -261,7 +319,7 @@ impl Schedule {
         if self.breakers.all_are_closed() {
             return HashSet::new();
         }
-        let claimed = self.claiming.iter().flat_map(BTreeMap::values).chain(&self.ready);
+        let claimed = self.claiming.iter().flat_map(|claiming| claiming.again.values()).chain(&self.ready);
         let retries = claimed.chain(self.waiting.due(now)).filter(|work| !work.is_new());
         let may_leave = |no: &RackNo| self.turn.has_room(*no) && self.breakers.allows(*no, now).is_ok();
         retries.map(|work| work.item.rack).filter(may_leave).collect()

@@ -6,6 +6,8 @@ mod api;
 mod book;
 mod judge;
 mod plan;
+mod shared_book;
+mod workers;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -96,7 +98,12 @@ impl<'a> World<'a> {
                 self.book.hold(command, self.now.at);
             }
             Command::Flush | Command::Brake(_) => self.book.flush(),
-            Command::Remember(..) | Command::Count(_) | Command::Tell(_) => {}
+            // Nobody shares the run.
+            Command::Stop(_)
+            | Command::Rejoin
+            | Command::Remember(..)
+            | Command::Count(..)
+            | Command::Tell(_) => {}
         }
     }
 

@@ -18,10 +18,11 @@ use super::notice::Notice;
 use super::racks::Racks;
 use super::schedule::{Bounds, Claim, Schedule};
 use super::settings::{Looks, Settings};
+use super::shared::Shared;
 use super::work::Work;
-use crate::api::{Admission, Attempt, Credential, Fault, ServerClock, Success};
+use crate::api::{Admission, Attempt, Credential, Fault, Meaning, ServerClock, Success};
 use crate::brake::Brake;
-use crate::ledger::{Claimed, Counted, RackNo, Setback, Settled, Settlement};
+use crate::ledger::{Claimed, Counted, RackNo, Seen, Setback, Settled, Settlement};
 use crate::outcome::{Answer, Look, Offset};
 use crate::pace::{Pace, Ticket};
 use crate::retry::{self, Decision};
@@ -51,13 +52,21 @@ pub(super) struct State<'a> {
     given_up: GivenUp,
     hindrance: Hindrance,
     halt: Halt,
+    /// `None` where nobody else can work on the run.
+    shared: Option<Shared>,
     /// Outcomes on their way to the disk.
     unsettled: usize,
-    /// Since when it cannot be reached.
+    /// Of those, the ones that may bring the run nearer to a stop.
+    unsettled_watched: usize,
+    /// Since when the disk cannot be reached.
     ledger_away_since: Option<Instant>,
     successes: u64,
     /// When the next call may leave, if it is the time that holds it.
     next_slot: Option<Instant>,
+    /// The brake that it ran into.
+    braked: Option<Stop>,
+    /// It is this worker that stops, and not the run.
+    is_leaving: bool,
     ending: Option<Ending>,
     commands: Vec<Command>,
 }
@@ -88,13 +97,22 @@ impl<'a> State<'a> {
             given_up: GivenUp::default(),
             hindrance: Hindrance::default(),
             halt: Halt::new(settings.deadline.map(|deadline| now.at + deadline)),
+            shared: None,
             unsettled: 0,
             ledger_away_since: None,
+            unsettled_watched: 0,
             successes: 0,
             next_slot: None,
+            braked: None,
+            is_leaving: false,
             ending: None,
             commands: Vec::new(),
         }
+    }
+
+    /// Others may work on the run too.
+    pub(super) fn share(&mut self) {
+        self.shared = Some(Shared::default());
     }
 
     /// What is to be done now that this has happened. `chance` is from 0 to 1.
@@ -102,10 +120,12 @@ impl<'a> State<'a> {
         match event {
             Event::Woken => {}
             Event::Signalled(stop) => self.signalled(stop, now.at),
-            Event::Claimed(claimed) => self.claimed(claimed),
+            Event::Claimed(claimed) => self.claimed(claimed, now.at),
             Event::Settled(counted) => counted.into_iter().for_each(|vm| self.count(vm, now.at)),
             Event::Away(words) => self.ledger_is_away(words, now.at),
             Event::Back => self.ledger_is_back(now.at),
+            Event::Seen(seen) => self.saw(seen, now.at),
+            Event::Lapsed => self.lapsed(now.at),
             Event::Answered(flight, attempt) => self.answered(flight, attempt, now, chance),
         }
         if self.ending.is_none() {
@@ -146,6 +166,7 @@ impl<'a> State<'a> {
 
     fn go_on(&mut self, now: Now) {
         self.check_time(now.at);
+        self.look_for_more(now.at);
         self.next_slot = self.send(now);
         if self.ledger_away_since.is_some() {
             // The API is not what the run waits for.
@@ -158,20 +179,33 @@ impl<'a> State<'a> {
     /// Whether nothing is under way and nothing will be by itself, or what is under way is waited for no longer.
     fn over(&mut self, now: Now) -> Option<Ending> {
         if self.is_idle() && !self.resolve_doubts(now) {
-            return Some(self.halt.ending());
+            return Some(self.how_it_ends());
         }
-        if self.awaits_its_first() {
+        if self.awaits_its_first() || self.awaits_others() && self.is_sure_of_its_doubts(now.at) {
             self.resolve_doubts(now);
         }
         let is_overdue = self.halt.is_overdue(now.at);
         if is_overdue {
             self.tell(Notice::LeftBehind(self.flights.len()));
         }
-        is_overdue.then(|| self.halt.ending())
+        is_overdue.then(|| self.how_it_ends())
+    }
+
+    fn how_it_ends(&self) -> Ending {
+        match self.halt.ending() {
+            Ending::Stopped(stop) if self.is_leaving => Ending::Left(stop),
+            ending => ending,
+        }
     }
 
     fn is_idle(&self) -> bool {
-        !self.is_under_way() && (self.halt.is_on() || !self.schedule.has_more())
+        !self.is_under_way() && (self.halt.is_on() || !self.has_more())
+    }
+
+    /// Whether any VM is yet to be called, or in the hands of others.
+    fn has_more(&self) -> bool {
+        let others = self.shared.as_ref().map(|shared| shared.has_more(self.doubts.len()));
+        others.unwrap_or_else(|| self.schedule.has_more())
     }
 
     fn is_under_way(&self) -> bool {
@@ -180,7 +214,31 @@ impl<'a> State<'a> {
 
     /// Whether no other VM may be called before those that were are settled, and none of them is called again.
     fn awaits_its_first(&self) -> bool {
-        !self.is_under_way() && self.schedule.has_started_all(self.brake.allowance())
+        !self.is_under_way() && !self.schedule.waits() && self.startable() == Some(0)
+    }
+
+    /// Whether there is nothing to be done until others give something back.
+    fn awaits_others(&self) -> bool {
+        let none_is_free = self.shared.as_ref().is_some_and(|shared| shared.knows() && shared.free() == 0);
+        none_is_free && !self.is_under_way() && !self.schedule.waits()
+    }
+
+    /// Whether nothing is to come that tells more of the key.
+    fn is_sure_of_its_doubts(&self, now: Instant) -> bool {
+        self.others_prove_the_key() || self.doubts.are_older_than(self.settings.timeout, now)
+    }
+
+    fn others_prove_the_key(&self) -> bool {
+        self.shared.as_ref().is_some_and(Shared::proves_the_key)
+    }
+
+    /// How many VMs may be started now; `None` is all of them.
+    fn startable(&self) -> Option<u64> {
+        let allowance = self.brake.allowance()?;
+        Some(match &self.shared {
+            Some(shared) => shared.startable(allowance),
+            None => allowance.saturating_sub(self.schedule.started()),
+        })
     }
 
     fn tell(&mut self, notice: Notice) {
@@ -193,6 +251,15 @@ impl<'a> State<'a> {
             return;
         }
         self.tell(Notice::Draining(DRAIN));
+        self.is_leaving = self.shared.is_some();
+        self.stop(stop, now);
+    }
+
+    /// Stops the run, for all who work on it.
+    fn stop_all(&mut self, stop: Stop, now: Instant) {
+        if self.shared.as_mut().is_some_and(|shared| shared.is_news(stop)) {
+            self.commands.push(Command::Stop(stop));
+        }
         self.stop(stop, now);
     }
 
@@ -216,11 +283,12 @@ impl<'a> State<'a> {
 
     fn check_time(&mut self, now: Instant) {
         if self.halt.is_past_deadline(now) {
-            self.stop(Stop::Deadline, now);
+            self.stop_all(Stop::Deadline, now);
         }
         let is_paused = self.pace.paused_until(now).is_some();
         let lasts = self.hindrance.lasts(is_paused, now);
-        if let Some(lasts) = lasts.filter(|_| !self.halt.is_on()) {
+        // What others have settled is known under a lease.
+        if let Some(lasts) = lasts.filter(|_| !self.halt.is_on() && self.is_leased(now)) {
             self.check_hindrance(lasts, now);
         }
     }
@@ -234,19 +302,17 @@ impl<'a> State<'a> {
         let notice = self.hindrance.notice(lasts, max_wait, self.obstacle(now));
         self.commands.extend(notice.map(Command::Tell));
         if lasts > max_wait {
-            self.stop(Stop::MaxWait, now);
+            self.stop_all(Stop::MaxWait, now);
         }
     }
 
     fn claim(&mut self, now: Now) {
-        if self.halt.is_on() || self.is_doomed || !self.schedule.may_claim() {
+        let startable = self.startable();
+        let may_ask = self.shared.as_ref().is_none_or(|shared| shared.may_claim(startable.is_some(), now.at));
+        if self.halt.is_on() || self.is_doomed || !may_ask || !self.schedule.may_claim() {
             return;
         }
-        let bounds = Bounds {
-            per_second: self.pace.per_second(),
-            allowance: self.brake.allowance(),
-            successes: self.successes,
-        };
+        let bounds = Bounds { per_second: self.pace.per_second(), startable, successes: self.successes };
         let Some(claim) = self.schedule.claim(bounds, now.at) else { return };
         let is_empty = claim.is_empty();
         let Claim { again, take, struck_out } = claim;
@@ -254,12 +320,17 @@ impl<'a> State<'a> {
             self.fail(work, now);
         }
         if !is_empty {
-            self.commands.push(Command::Claim { again, take, offset: self.clock.agreed() });
+            let (offset, allowance) = (self.clock.agreed(), self.brake.allowance());
+            self.commands.push(Command::Claim { again, take, offset, allowance });
         }
     }
 
-    fn claimed(&mut self, claimed: Claimed) {
-        self.schedule.claimed(claimed);
+    fn claimed(&mut self, claimed: Claimed, now: Instant) {
+        let came = claimed.items.len();
+        let asked = self.schedule.claimed(claimed);
+        if let Some(shared) = &mut self.shared {
+            shared.claimed(asked, came, now);
+        }
         if self.halt.is_on() {
             let released = self.schedule.withdraw();
             self.commands.push(Command::Release(released));
@@ -268,7 +339,7 @@ impl<'a> State<'a> {
 
     /// Sends what may leave now. Returns when the next call may, if it is the time that holds it.
     fn send(&mut self, now: Now) -> Option<Instant> {
-        while self.may_send() {
+        while self.may_send(now.at) {
             let place = match self.schedule.next(now) {
                 Ok(place) => place,
                 Err(at) => return at,
@@ -284,10 +355,21 @@ impl<'a> State<'a> {
         None
     }
 
-    fn may_send(&self) -> bool {
+    fn may_send(&self, now: Instant) -> bool {
         let is_written_in_time =
             self.unsettled < UNSETTLED_CAP && !self.is_doomed && self.ledger_away_since.is_none();
-        self.flights.have_room() && is_written_in_time && self.doubts.allow()
+        let has_room = self.flights.have_room_beside(self.unheard());
+        has_room && self.is_leased(now) && is_written_in_time && self.doubts.allow()
+    }
+
+    /// Outcomes of ours that others would stop for, had they heard of them: of each worker as many as it has slots.
+    fn unheard(&self) -> usize {
+        if self.shared.is_some() { self.unsettled_watched } else { 0 }
+    }
+
+    /// Whether what is claimed is certainly ours.
+    fn is_leased(&self, now: Instant) -> bool {
+        self.shared.as_ref().is_none_or(|shared| shared.is_leased(now))
     }
 
     fn held_by_pace(&mut self, now: Instant) {
@@ -306,7 +388,7 @@ impl<'a> State<'a> {
             Looks::Only => true,
         };
         work.was_called |= !looks;
-        let flight = self.flights.begin(Flight { work, ticket, purposes });
+        let flight = self.flights.begin(Flight { work, ticket, purposes, is_ours: true });
         self.commands.push(match looks {
             true => Command::Look { flight, vm },
             false => Command::Call { flight, vm, action },
@@ -316,17 +398,86 @@ impl<'a> State<'a> {
     /// Counts a VM whose outcome is on disk.
     fn count(&mut self, vm: Counted, now: Instant) {
         self.unsettled -= 1;
-        self.commands.push(Command::Count(vm.outcome));
+        self.unsettled_watched -= usize::from(self.brake.watches(vm.outcome, vm.drifted));
+        // Where others work on the run, ours are told with theirs.
+        if self.shared.is_none() {
+            self.commands.push(Command::Count(vm.outcome, 1));
+        }
+        self.goes_on(now);
+        let brake = self.brake.settled(vm.outcome, vm.drifted);
+        self.heed(brake, now);
+    }
+
+    /// Some VM of the run was settled.
+    fn goes_on(&mut self, now: Instant) {
         let is_well = self.flights.is_empty() && self.schedule.is_at_ease();
         self.hindrance.end(!is_well, now);
-        if let Some(brake) = self.brake.settled(vm.outcome, vm.drifted) {
-            self.commands.push(Command::Brake(brake));
-            self.stop(brake, now);
+    }
+
+    fn heed(&mut self, brake: Option<Stop>, now: Instant) {
+        let Some(brake) = brake.filter(|&brake| self.braked < Some(brake)) else { return };
+        self.braked = Some(brake);
+        self.commands.push(Command::Brake(brake));
+        self.stop_all(brake, now);
+    }
+
+    /// Takes note of what others do.
+    fn saw(&mut self, seen: Seen, now: Instant) {
+        let Some(shared) = &mut self.shared else { return };
+        let (before, news) = (shared.settled(), shared.saw(seen));
+        let all = shared.settled();
+        self.commands
+            .extend(news.into_iter().filter(|(_, vms)| *vms > 0).map(|(o, vms)| Command::Count(o, vms)));
+        if all.settled > before.settled || self.awaits_others() {
+            self.goes_on(now);
+        }
+        let others = all.without(self.brake.ours());
+        let brake = self.brake.others(others);
+        self.is_doomed |= self.foreseen.others(others).is_some();
+        self.heed(brake, now);
+        if let Some(stop) = seen.stop {
+            self.stopped_by_another(stop, now);
+        }
+    }
+
+    fn stopped_by_another(&mut self, stop: Stop, now: Instant) {
+        if self.shared.as_mut().is_some_and(|shared| shared.is_news(stop)) {
+            self.tell(Notice::StoppedForAll(stop));
+        }
+        self.stop(stop, now);
+    }
+
+    /// Nothing that was claimed is ours any more, nor what came of it and is not on disk.
+    fn lapsed(&mut self, now: Instant) {
+        let Some(shared) = &mut self.shared else { return };
+        shared.lapsed();
+        let asked = shared.asked();
+        self.schedule.lapse();
+        self.flights.disown();
+        self.doubts = Doubts::default();
+        (self.unsettled, self.unsettled_watched) = (0, 0);
+        self.foreseen = self.brake.clone();
+        self.is_doomed = false;
+        self.goes_on(now);
+        self.tell(Notice::Lapsed);
+        self.commands.push(Command::Rejoin);
+        self.commands.extend(self.braked.map(Command::Brake));
+        self.commands.extend(asked.map(Command::Stop));
+    }
+
+    /// Of the VMs that others have given back, some may be ours.
+    fn look_for_more(&mut self, now: Instant) {
+        let Some(shared) = &mut self.shared else { return };
+        if self.schedule.is_exhausted()
+            && let Some(free) = shared.given_back(now)
+        {
+            self.schedule.refill(free);
         }
     }
 
     fn answered(&mut self, flight: FlightNo, attempt: Attempt, now: Now, chance: f64) {
-        let Some(Flight { mut work, ticket, purposes }) = self.flights.end(flight, &attempt) else { return };
+        let Some(ended) = self.flights.end(flight, &attempt) else { return };
+        let Flight { mut work, ticket, purposes, is_ours } = ended;
         self.hear_clock(&attempt);
         let opened = self.schedule.came_back(&work, purposes, &attempt, now.at);
         self.tell_opened(work.item.rack, opened);
@@ -335,12 +486,27 @@ impl<'a> State<'a> {
             Admission::Accepted => self.pace.accepted(ticket, attempt.announced, now.at),
             Admission::Unknown => self.pace.failed(ticket, attempt.announced, now.at),
         }
+        if !is_ours {
+            return self.heard_too_late(&attempt, ticket, now);
+        }
         work.note(&attempt, self.settings.timeout, &self.clock);
         let offset = self.clock.offset(&attempt);
         match attempt.result {
             Ok(Success::Called(answer)) => self.succeed(work, answer, offset, ticket, now),
             Ok(Success::Looked(look)) => self.looked(work, look, offset, ticket, now),
             Err(fault) => self.suffer(work, &fault, ticket, now, chance),
+        }
+    }
+
+    /// The VM is another worker's: of its answer only what it says of the API is heard.
+    fn heard_too_late(&mut self, attempt: &Attempt, ticket: Ticket, now: Now) {
+        match &attempt.result {
+            Err(Fault { meaning: Meaning::Throttled, retry_after, .. }) => {
+                self.pace.throttled(ticket, *retry_after, now.at);
+            }
+            Err(fault) if proves_the_key(fault.meaning) => self.key_is_good(ticket, now),
+            Err(_) => self.doubts.neutral(ticket.left_at),
+            Ok(_) => self.key_is_good(ticket, now),
         }
     }
 
@@ -428,6 +594,7 @@ impl<'a> State<'a> {
         self.unsettled += 1;
         let (outcome, has_drift) = (settlement.outcome(), settlement.has_drift());
         let is_watched = self.brake.watches(outcome, has_drift);
+        self.unsettled_watched += usize::from(is_watched);
         self.is_doomed |= self.foreseen.settled(outcome, has_drift).is_some();
         let Work { item, last, lost, .. } = work;
         if matches!(settlement, Settlement::Failed(_)) && !lost.is_empty() {
@@ -459,7 +626,7 @@ impl<'a> State<'a> {
         self.tell(Notice::Paused(pause));
         if pause > self.settings.policy.max_wait {
             self.tell(Notice::PauseTooLong(pause));
-            self.stop(Stop::MaxWait, now);
+            self.stop_all(Stop::MaxWait, now);
         }
         self.wait(work, setback, until);
     }
@@ -467,7 +634,7 @@ impl<'a> State<'a> {
     fn doubt(&mut self, work: Work, setback: Setback, credential: Credential, ticket: Ticket, now: Instant) {
         self.commands.push(Command::Defer(Box::new(work.deferred(setback))));
         if let Some(stop) = self.doubts.refused(work, credential, ticket.left_at, now) {
-            self.stop(stop, now);
+            self.stop_all(stop, now);
         }
     }
 
@@ -483,9 +650,9 @@ impl<'a> State<'a> {
         if self.halt.is_on() || self.doubts.is_empty() {
             return false;
         }
-        match self.doubts.resolve() {
+        match self.doubts.resolve(self.others_prove_the_key()) {
             Err(stop) => {
-                self.stop(stop, now.at);
+                self.stop_all(stop, now.at);
                 false
             }
             Ok(refused) => {

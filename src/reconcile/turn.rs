@@ -25,8 +25,10 @@ pub(super) struct Turn {
 
 #[derive(Debug, Default, Clone, Copy)]
 struct Rack {
-    /// Not claimed yet.
+    /// Not claimed yet, as far as we know.
     pending: u64,
+    /// Whether any was, when the run began.
+    has_had: bool,
     /// Claimed, and waiting for a slot.
     ready: u32,
     /// Holding a slot.
@@ -44,7 +46,10 @@ impl Rack {
 impl Turn {
     /// `pending` is the number of VMs by rack; `rack_slots` the most slots that one rack may ever hold.
     pub(super) fn new(slots: u32, rack_slots: Option<u32>, pending: &[u64]) -> Self {
-        let racks: Vec<Rack> = pending.iter().map(|&pending| Rack { pending, ..Rack::default() }).collect();
+        let racks: Vec<Rack> = pending
+            .iter()
+            .map(|&pending| Rack { pending, has_had: pending > 0, ..Rack::default() })
+            .collect();
         let order: VecDeque<RackNo> =
             (0..).map(RackNo).zip(pending).filter(|(_, n)| **n > 0).map(|(no, _)| no).collect();
         let waiting_racks = u32::try_from(order.len()).unwrap_or(u32::MAX);
@@ -128,6 +133,32 @@ impl Turn {
     /// A ready VM does not leave after all.
     pub(super) fn given_back(&mut self, no: RackNo) {
         self.change(no, |rack| rack.ready -= 1);
+    }
+
+    /// So many VMs were not there to be claimed: the others of the rack are not either, or it `has_more` that may not be
+    /// started yet.
+    pub(super) fn missed(&mut self, no: RackNo, vms: u32, has_more: bool) {
+        let had = self.racks[no.0 as usize].pending;
+        self.change(no, |rack| {
+            rack.ready -= vms;
+            rack.pending = if has_more { rack.pending + u64::from(vms) } else { 0 };
+        });
+        match (had > 0, has_more) {
+            (true, false) => self.order.retain(|&rack| rack != no),
+            (false, true) => self.order.push_back(no),
+            (true, true) | (false, false) => {}
+        }
+    }
+
+    /// Up to `free` VMs are pending again, and nobody knows in which racks.
+    pub(super) fn refill(&mut self, free: u64) {
+        for no in (0..).map(RackNo).take(self.racks.len()) {
+            let Rack { pending, has_had, .. } = self.racks[no.0 as usize];
+            if pending == 0 && has_had {
+                self.change(no, |rack| rack.pending = free);
+                self.order.push_back(no);
+            }
+        }
     }
 
     /// A slot is free again. A call that was `answered` earns its rack one more where it makes use of half of them;

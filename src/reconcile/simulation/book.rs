@@ -137,7 +137,7 @@ pub(super) fn index(position: i64) -> usize {
 }
 
 /// v1's ids begin at 1.
-fn vm(position: i64) -> VmId {
+pub(super) fn vm(position: i64) -> VmId {
     (position + 1).to_string().parse().unwrap()
 }
 

@@ -167,6 +167,7 @@ impl<'a> Judge<'a> {
             }
             Event::Away(_) => self.ledger_is_away = true,
             Event::Back => self.ledger_is_away = false,
+            Event::Seen(_) | Event::Lapsed => self.holds(false, "nobody shares the run"),
             Event::Answered(flight, attempt) => self.answered(*flight, attempt),
         }
         let silence = now.at - self.silent_since;
@@ -241,7 +242,9 @@ impl<'a> Judge<'a> {
             | Command::Defer(_)
             | Command::Flush
             | Command::Remember(..)
-            | Command::Count(_)
+            | Command::Stop(_)
+            | Command::Rejoin
+            | Command::Count(..)
             | Command::Tell(_) => {}
         }
     }
@@ -365,6 +368,7 @@ impl<'a> Judge<'a> {
         match ending {
             Ending::Complete => self.check_complete(places),
             Ending::Stopped(_) => self.check_stopped(places),
+            Ending::Left(_) => self.holds(false, "nobody shares the run"),
             Ending::Abandoned(_) => {
                 self.holds(self.stop.is_some(), "it is abandoned, and nobody asked for it");
             }

@@ -1,0 +1,253 @@
+//! A ledger in virtual time that several workers write: leases that run out, burials, claims that others were faster with.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use super::book::{index, rack, vm};
+use crate::ledger::{Claimed, Counted, Counts, Item, Seen, Settled, Take, Tally};
+use crate::outcome::{Kind, Unanswered};
+use crate::reconcile::event::{Command, Event, Now};
+use crate::reconcile::work::tests::item;
+use crate::stop::Stop;
+
+/// How long a worker's claims are its own without a word of it.
+pub(super) const LEASE: Duration = Duration::from_secs(5);
+
+/// Names a lease: a worker whose lease ran out has another one afterwards.
+pub(super) type LeaseNo = usize;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    Free,
+    /// It waits for another call.
+    Held(LeaseNo),
+    Claimed(LeaseNo),
+    Settled,
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    place: Place,
+    tally: Tally,
+    unanswered: Vec<Unanswered>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Lease {
+    until: Instant,
+    is_over: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct SharedBook {
+    racks: Vec<u64>,
+    /// By position.
+    entries: Vec<Entry>,
+    leases: Vec<Lease>,
+    /// By worker.
+    held_by: Vec<LeaseNo>,
+    /// Workers that have yet to hear that their lease ran out.
+    deaf: BTreeSet<usize>,
+    pub(super) counted: Counts,
+    pub(super) stop: Option<Stop>,
+}
+
+impl SharedBook {
+    pub(super) fn new(racks: &[u64], workers: usize, kind: Kind, now: Instant) -> Self {
+        let entry = Entry { place: Place::Free, tally: Tally::default(), unanswered: vec![] };
+        let lease = Lease { until: now + LEASE, is_over: false };
+        Self {
+            racks: racks.to_vec(),
+            entries: vec![entry; usize::try_from(racks.iter().sum::<u64>()).unwrap()],
+            leases: vec![lease; workers],
+            held_by: (0..workers).collect(),
+            deaf: BTreeSet::new(),
+            counted: Counts::none(kind),
+            stop: None,
+        }
+    }
+
+    pub(super) fn lease_of(&self, worker: usize) -> LeaseNo {
+        self.held_by[worker]
+    }
+
+    pub(super) fn is_alive(&self, lease: LeaseNo, now: Instant) -> bool {
+        !self.leases[lease].is_over && now < self.leases[lease].until
+    }
+
+    pub(super) fn place(&self, position: i64) -> Place {
+        self.entries[index(position)].place
+    }
+
+    pub(super) fn places(&self) -> impl Iterator<Item = Place> {
+        self.entries.iter().map(|entry| entry.place)
+    }
+
+    pub(super) fn pending(&self) -> usize {
+        self.places().filter(|place| *place != Place::Settled).count()
+    }
+
+    /// One batch in one transaction, sent at `left_at`: what it answers.
+    pub(super) fn commit(
+        &mut self,
+        worker: usize,
+        mut batch: Vec<Command>,
+        left_at: Instant,
+        now: Now,
+        chance: &mut fastrand::Rng,
+    ) -> Vec<Event> {
+        if self.is_deaf(worker, &mut batch, now) {
+            return vec![];
+        }
+        let lease = self.held_by[worker];
+        if !self.is_alive(lease, now.at) {
+            self.deaf.insert(worker);
+            return vec![Event::Lapsed];
+        }
+        self.leases[lease].until = now.at + LEASE;
+        self.bury(now);
+        let (mut events, mut counted) = (vec![], vec![]);
+        for command in batch {
+            match command {
+                Command::Claim { again, take, allowance, .. } => {
+                    let claimed = self.claimed(lease, again, &take, allowance, now, chance);
+                    events.push(Event::Claimed(claimed));
+                }
+                Command::Settle(settled) => counted.push(self.settled(lease, &settled)),
+                command => self.write(lease, command),
+            }
+        }
+        events.extend((!counted.is_empty()).then_some(Event::Settled(counted)));
+        events.push(Event::Seen(self.seen(left_at, now)));
+        events
+    }
+
+    /// Whether a worker has yet to hear that its lease ran out. Once it says that it has, it has another one.
+    fn is_deaf(&mut self, worker: usize, batch: &mut Vec<Command>, now: Now) -> bool {
+        if !self.deaf.contains(&worker) {
+            return false;
+        }
+        let Some(heard) = batch.iter().position(|command| matches!(command, Command::Rejoin)) else {
+            return true;
+        };
+        batch.drain(..=heard);
+        self.deaf.remove(&worker);
+        self.held_by[worker] = self.leases.len();
+        self.leases.push(Lease { until: now.at + LEASE, is_over: false });
+        false
+    }
+
+    fn settled(&mut self, lease: LeaseNo, settled: &Settled) -> Counted {
+        self.ours(lease, settled.item.position).place = Place::Settled;
+        let (outcome, drifted) = (settled.settlement.outcome(), settled.settlement.has_drift());
+        self.counted.add(outcome, 1);
+        Counted { rack: settled.item.rack, outcome, drifted }
+    }
+
+    fn write(&mut self, lease: LeaseNo, command: Command) {
+        match command {
+            Command::Release(positions) => {
+                for position in positions {
+                    self.ours(lease, position).place = Place::Held(lease);
+                }
+            }
+            Command::Defer(deferred) => {
+                let entry = self.ours(lease, deferred.position);
+                entry.place = Place::Held(lease);
+                (entry.tally, entry.unanswered) = (deferred.tally, deferred.unanswered);
+            }
+            Command::Stop(stop) => self.stop = self.stop.max(Some(stop)),
+            _ => {}
+        }
+    }
+
+    fn ours(&mut self, lease: LeaseNo, position: i64) -> &mut Entry {
+        let entry = &mut self.entries[index(position)];
+        let is_ours = matches!(entry.place, Place::Held(holder) | Place::Claimed(holder) if holder == lease);
+        assert!(is_ours, "VM {position} is changed on disk by {lease}, and is {:?}", entry.place);
+        entry
+    }
+
+    fn seen(&self, left_at: Instant, now: Now) -> Seen {
+        let free = self.places().filter(|place| *place == Place::Free).count();
+        Seen {
+            counted: self.counted,
+            drifted: 0,
+            started: self.started(),
+            pending: self.pending() as u64,
+            free: free as u64,
+            stop: self.stop,
+            leased_until: left_at + LEASE,
+            workers: u32::try_from((0..self.leases.len()).filter(|&no| self.is_alive(no, now.at)).count())
+                .unwrap(),
+        }
+    }
+
+    /// Settled, or in somebody's hands.
+    pub(super) fn started(&self) -> u64 {
+        self.places().filter(|place| *place != Place::Free).count() as u64
+    }
+
+    fn claimed(
+        &mut self,
+        lease: LeaseNo,
+        again: Vec<i64>,
+        take: &[Take],
+        allowance: Option<u64>,
+        now: Now,
+        chance: &mut fastrand::Rng,
+    ) -> Claimed {
+        for &position in &again {
+            self.ours(lease, position).place = Place::Claimed(lease);
+        }
+        let mut items = vec![];
+        for &Take { rack: no, vms } in take {
+            // Now and then another transaction is busy with some of them.
+            let vms = if chance.u8(..20) == 0 { chance.u32(..=vms) } else { vms };
+            for _ in 0..vms {
+                let Some(position) = self.next_free(no.0, allowance) else { break };
+                let entry = &mut self.entries[index(position)];
+                entry.place = Place::Claimed(lease);
+                let (tally, unanswered) = (entry.tally, entry.unanswered.clone());
+                items.push(Item { rack: no, vm: vm(position), tally, unanswered, ..item(position) });
+            }
+        }
+        Claimed { at: now.date, again, items }
+    }
+
+    fn next_free(&self, no: u32, allowance: Option<u64>) -> Option<i64> {
+        let is_open = allowance.is_none_or(|vms| self.started() < vms);
+        let mut positions = (0..).take(self.entries.len());
+        positions.find(|&p| is_open && rack(p, &self.racks).0 == no && self.place(p) == Place::Free)
+    }
+
+    /// Whose lease ran out has lost what it held; its calls may have been made.
+    fn bury(&mut self, now: Now) {
+        for lease in 0..self.leases.len() {
+            if !self.is_alive(lease, now.at) && !self.leases[lease].is_over {
+                self.give_up(lease, now);
+            }
+        }
+    }
+
+    /// A worker is done, or as good as dead.
+    pub(super) fn leave(&mut self, worker: usize, now: Now) {
+        self.give_up(self.held_by[worker], now);
+    }
+
+    fn give_up(&mut self, lease: LeaseNo, now: Now) {
+        self.leases[lease].is_over = true;
+        for entry in &mut self.entries {
+            match entry.place {
+                Place::Held(holder) if holder == lease => entry.place = Place::Free,
+                Place::Claimed(holder) if holder == lease => {
+                    entry.place = Place::Free;
+                    entry.tally.attempts += 1;
+                    let attempt = Unanswered { from: now.date, until: now.date, offset_then: None };
+                    Unanswered::record(&mut entry.unanswered, attempt);
+                }
+                Place::Free | Place::Settled | Place::Held(_) | Place::Claimed(_) => {}
+            }
+        }
+    }
+}

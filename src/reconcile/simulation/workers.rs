@@ -1,0 +1,407 @@
+//! Several workers on one run in virtual time, each with a state and a pace of its own: some come late, leave, hang or die.
+
+use std::collections::BTreeMap;
+use std::mem;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::api::{Sent, SimulatedApi};
+use super::book::position;
+use super::plan::{Plan, Trouble};
+use super::shared_book::{LeaseNo, Place, SharedBook};
+use crate::api::Attempt;
+use crate::brake::{Brake, Canary, Threshold};
+use crate::outcome::Kind;
+use crate::pace::Pace;
+use crate::reconcile::event::{Command, Event, Now};
+use crate::reconcile::flights::FlightNo;
+use crate::reconcile::racks::Racks;
+use crate::reconcile::state::State;
+use crate::reconcile::{Ending, Looks};
+use crate::stop::Stop;
+use crate::vm::VmId;
+
+/// How long an outcome waits for others to share its commit.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// So often a worker that has nothing to write says that it is alive.
+const TICK: Duration = Duration::from_secs(1);
+
+/// No run takes longer.
+const LONGEST: Duration = Duration::from_mins(20);
+
+/// What becomes of a worker.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Fate {
+    Works,
+    DiesAt(Duration),
+    /// Nothing of it moves for so long.
+    HangsAt(Duration, Duration),
+    LeavesAt(Duration),
+}
+
+#[derive(Debug)]
+enum Coming {
+    Answer(FlightNo, Box<Attempt>),
+    /// A batch reaches the disk that was sent then.
+    Commit(Vec<Command>, Instant),
+    Freeze(Duration),
+    Thaw,
+    Death,
+    Signal,
+}
+
+#[expect(clippy::struct_excessive_bools, reason = "what befalls a worker is drawn each for itself")]
+struct Worker<'a> {
+    state: State<'a>,
+    held: Vec<Command>,
+    due: Option<Instant>,
+    sent: Vec<Command>,
+    is_writing: bool,
+    in_flight: usize,
+    ticked_at: Instant,
+    /// What it hears once it moves again, while it hangs.
+    hangs: Option<Vec<Event>>,
+    is_dead: bool,
+    has_left: bool,
+    /// It has seen that no call may leave any more.
+    is_told: bool,
+    ending: Option<Ending>,
+}
+
+struct Flight {
+    position: i64,
+    worker: usize,
+    no: FlightNo,
+    lease: LeaseNo,
+}
+
+struct World<'a> {
+    plan: &'a Plan,
+    name: (Trouble, u64),
+    chance: fastrand::Rng,
+    begun: Now,
+    now: Now,
+    api: SimulatedApi<'a>,
+    book: SharedBook,
+    flights: Vec<Flight>,
+    coming: BTreeMap<(Instant, u64), (usize, Coming)>,
+    known: u64,
+    workers: Vec<Worker<'a>>,
+}
+
+impl World<'_> {
+    #[track_caller]
+    fn holds(&self, holds: bool, what: impl std::fmt::Display) {
+        let at = self.now.at - self.begun.at;
+        assert!(holds, "{:?}, after {at:?}: {what}", self.name);
+    }
+
+    fn comes(&mut self, worker: usize, after: Duration, coming: Coming) {
+        self.known += 1;
+        self.coming.insert((self.now.at + after, self.known), (worker, coming));
+    }
+
+    fn fated(&mut self, fates: &[Fate]) {
+        for (worker, fate) in fates.iter().enumerate() {
+            match *fate {
+                Fate::Works => {}
+                Fate::DiesAt(at) => self.comes(worker, at, Coming::Death),
+                Fate::HangsAt(at, lasts) => self.comes(worker, at, Coming::Freeze(lasts)),
+                Fate::LeavesAt(at) => self.comes(worker, at, Coming::Signal),
+            }
+        }
+    }
+
+    /// The next moment at which a worker does something by itself.
+    fn wake(&self, worker: &Worker<'_>) -> Option<Instant> {
+        let moves = worker.ending.is_none() && !worker.is_dead && worker.hangs.is_none();
+        let tick = Some(worker.ticked_at + TICK).filter(|_| !worker.is_writing);
+        let wake =
+            [tick, worker.due].into_iter().flatten().fold(worker.state.wake(self.now.at), Instant::min);
+        moves.then_some(wake.max(self.now.at))
+    }
+
+    /// Lets the next thing happen. Returns whether anything did.
+    fn goes_on(&mut self) -> bool {
+        let wakes = self.workers.iter().enumerate();
+        let wake = wakes.filter_map(|(no, worker)| Some((self.wake(worker)?, no))).min();
+        let coming = self.coming.first_key_value().map(|(&key, _)| key);
+        match (coming, wake) {
+            (None, None) => return false,
+            (Some(key), wake) if wake.is_none_or(|(at, _)| key.0 <= at) => {
+                self.passes(key.0);
+                if let Some((worker, coming)) = self.coming.remove(&key) {
+                    self.happens(worker, coming);
+                }
+            }
+            (_, Some((at, worker))) => {
+                let late = Duration::from_micros(self.chance.u64(1..1_000));
+                self.passes(at.max(self.now.at) + late);
+                self.hears(worker, Event::Woken);
+            }
+            (Some(_), None) => {}
+        }
+        true
+    }
+
+    fn passes(&mut self, to: Instant) {
+        let passed = to.saturating_duration_since(self.now.at);
+        self.now = Now { at: self.now.at + passed, date: self.now.date + passed };
+        self.holds(self.now.at - self.begun.at < LONGEST, "the run does not end");
+    }
+
+    fn happens(&mut self, no: usize, coming: Coming) {
+        match coming {
+            Coming::Answer(flight, attempt) => {
+                self.flights.retain(|known| (known.worker, known.no) != (no, flight));
+                self.workers[no].in_flight -= 1;
+                self.hears(no, Event::Answered(flight, *attempt));
+            }
+            Coming::Commit(batch, left_at) => {
+                self.workers[no].is_writing = false;
+                let events = self.book.commit(no, batch, left_at, self.now, &mut self.chance);
+                self.check_book();
+                for event in events {
+                    self.hears(no, event);
+                }
+            }
+            Coming::Freeze(lasts) => {
+                self.workers[no].hangs = Some(vec![]);
+                self.comes(no, lasts, Coming::Thaw);
+            }
+            Coming::Thaw => {
+                let missed = self.workers[no].hangs.take().unwrap_or_default();
+                for event in missed {
+                    self.hears(no, event);
+                }
+                self.hears(no, Event::Woken);
+            }
+            Coming::Death => self.workers[no].is_dead = true,
+            Coming::Signal => {
+                self.workers[no].has_left = self.workers[no].ending.is_none();
+                self.hears(no, Event::Signalled(Stop::Interrupted));
+            }
+        }
+    }
+
+    fn hears(&mut self, no: usize, event: Event) {
+        let worker = &mut self.workers[no];
+        if worker.is_dead || worker.ending.is_some() {
+            return;
+        }
+        if let Some(missed) = &mut worker.hangs {
+            return missed.push(event);
+        }
+        if let Event::Seen(seen) = &event {
+            worker.is_told |= seen.stop.is_some()
+                || exceeds(self.plan, seen.counted.failed, seen.counted.created + seen.counted.updated);
+        }
+        let commands: Vec<Command> = worker.state.on(event, self.now, self.chance.f64()).collect();
+        for command in commands {
+            self.does(no, command);
+        }
+        self.writes(no);
+        if let Some(ending) = self.workers[no].state.ending() {
+            self.ends(no, ending);
+        }
+    }
+
+    fn does(&mut self, no: usize, command: Command) {
+        match command {
+            Command::Call { flight, vm, .. } => {
+                let sent = self.leaves(no, flight, &vm);
+                let attempt = self.api.call(&sent, &mut self.chance);
+                self.comes(no, attempt.latency, Coming::Answer(flight, Box::new(attempt)));
+            }
+            Command::Look { flight, vm } => {
+                let sent = self.leaves(no, flight, &vm);
+                let attempt = self.api.look(&sent, &mut self.chance);
+                self.comes(no, attempt.latency, Coming::Answer(flight, Box::new(attempt)));
+            }
+            Command::Remember(..) | Command::Count(..) | Command::Tell(_) => {}
+            Command::Flush => self.flushes(no),
+            command => {
+                let is_urgent =
+                    !matches!(command, Command::Release(_) | Command::Defer(_) | Command::Settle(_));
+                let due = self.now.at + PATIENCE;
+                self.workers[no].held.push(command);
+                self.workers[no].due.get_or_insert(due);
+                if is_urgent {
+                    self.flushes(no);
+                }
+            }
+        }
+    }
+
+    fn leaves<'v>(&mut self, no: usize, flight: FlightNo, vm: &'v VmId) -> Sent<'v> {
+        let position = position(vm);
+        let lease = self.book.lease_of(no);
+        self.holds(
+            self.book.is_alive(lease, self.now.at),
+            format_args!("{no} calls {position} after its lease"),
+        );
+        let place = self.book.place(position);
+        self.holds(place == Place::Claimed(lease), format_args!("{no} calls {position}, which is {place:?}"));
+        let others = self.flights.iter().filter(|flight| flight.position == position);
+        let at_once = others.filter(|flight| self.book.is_alive(flight.lease, self.now.at)).count();
+        self.holds(at_once == 0, format_args!("VM {position} is called twice at once"));
+        let worker = &self.workers[no];
+        self.holds(!worker.is_told && !worker.has_left, format_args!("{no} calls after a stop"));
+        let deadline = self.plan.settings.deadline.map(|deadline| self.begun.at + deadline);
+        self.holds(deadline.is_none_or(|at| self.now.at < at), "a call leaves after the deadline");
+        if let Canary::Vms(vms) = self.plan.limits.canary
+            && self.book.counted.settled() < vms.get().into()
+        {
+            self.holds(self.book.started() <= vms.get().into(), "more VMs are called than the canary has");
+        }
+        self.flights.push(Flight { position, worker: no, no: flight, lease });
+        self.workers[no].in_flight += 1;
+        let most = self.plan.settings.concurrency.get() as usize;
+        self.holds(self.workers[no].in_flight <= most, "more calls at once than there are slots");
+        Sent { vm, now: self.now, since_begun: self.now.at - self.begun.at, in_flight: 1 }
+    }
+
+    fn flushes(&mut self, no: usize) {
+        let worker = &mut self.workers[no];
+        worker.due = None;
+        worker.sent.append(&mut worker.held);
+    }
+
+    /// As the shell and the writer do it, after each event.
+    fn writes(&mut self, no: usize) {
+        let now = self.now.at;
+        let worker = &self.workers[no];
+        if worker.in_flight == 0 || worker.due.is_some_and(|due| now >= due) {
+            self.flushes(no);
+        }
+        let worker = &mut self.workers[no];
+        if !worker.is_writing && (!worker.sent.is_empty() || now >= worker.ticked_at + TICK) {
+            (worker.is_writing, worker.ticked_at) = (true, now);
+            let batch = mem::take(&mut worker.sent);
+            let takes = Duration::from_millis(self.chance.u64(self.plan.commit.clone()));
+            self.comes(no, takes, Coming::Commit(batch, now));
+        }
+    }
+
+    fn ends(&mut self, no: usize, ending: Ending) {
+        self.workers[no].ending = Some(ending);
+        // What is on its way is waited for.
+        self.flushes(no);
+        let under_way: Vec<_> = self
+            .coming
+            .extract_if(.., |_, (worker, coming)| *worker == no && matches!(coming, Coming::Commit(..)))
+            .collect();
+        let mut batch: Vec<Command> = vec![];
+        for (_, (_, coming)) in under_way {
+            if let Coming::Commit(sent, _) = coming {
+                batch.extend(sent);
+            }
+        }
+        batch.append(&mut self.workers[no].sent);
+        self.book.commit(no, batch, self.now.at, self.now, &mut self.chance);
+        self.book.leave(no, self.now);
+        match ending {
+            Ending::Complete => self.holds(self.book.pending() == 0, "it is complete, and VMs are pending"),
+            // Whatever came of its last batch, all are to hear of it.
+            Ending::Stopped(stop) => self.book.stop = self.book.stop.max(Some(stop)),
+            // Told to leave while it was about to, it goes at once.
+            Ending::Left(_) | Ending::Abandoned(_) => {
+                self.holds(self.workers[no].has_left, "nobody told it to leave");
+            }
+        }
+    }
+
+    /// No brake is passed by more than what was under way.
+    fn check_book(&self) {
+        let slots = u64::from(self.plan.settings.concurrency.get()) * self.workers.len() as u64;
+        for (limit, vms) in [
+            (self.plan.limits.max_failed, self.book.counted.failed),
+            (self.plan.limits.max_changed, self.book.counted.created + self.book.counted.updated),
+        ] {
+            let most = limit.map(|limit| if let Threshold::Vms(vms) = limit { vms } else { 0 });
+            self.holds(most.is_none_or(|most| vms <= most + 1 + slots), format_args!("{vms} pass {limit:?}"));
+        }
+    }
+
+    /// All workers have ended, each in its way.
+    fn is_over(&self) {
+        let is_left = |worker: &Worker<'_>| worker.is_dead || worker.has_left;
+        let is_done = self.book.stop.is_some() || self.workers.iter().all(is_left);
+        self.holds(is_done || self.book.pending() == 0, "VMs are forgotten");
+    }
+}
+
+fn exceeds(plan: &Plan, failed: u64, changed: u64) -> bool {
+    let exceeds = |limit, vms| matches!(limit, Some(Threshold::Vms(most)) if vms > most);
+    exceeds(plan.limits.max_failed, failed) || exceeds(plan.limits.max_changed, changed)
+}
+
+fn fate(chance: &mut fastrand::Rng) -> Fate {
+    let at = Duration::from_millis(chance.u64(0..6_000));
+    match chance.u8(..6) {
+        0 => Fate::DiesAt(at),
+        1 => Fate::HangsAt(at, Duration::from_millis(chance.u64(100..4 * 5_000))),
+        2 => Fate::LeavesAt(at),
+        _ => Fate::Works,
+    }
+}
+
+/// Carries out one run.
+fn run(trouble: Trouble, seed: u64) {
+    let mut chance = fastrand::Rng::with_seed(seed);
+    let mut plan = Plan::new(trouble, &mut chance);
+    plan.commit = [1..10, 20..60, 100..1_500][chance.usize(..3)].clone();
+    let looks = if chance.bool() { Looks::Never } else { Looks::Only };
+    plan.settings.looks = looks;
+    plan.faults.descriptors = None;
+    let kind = if looks == Looks::Only { Kind::Plan } else { Kind::Run };
+    let fates: Vec<Fate> = (0..chance.usize(1..5)).map(|_| fate(&mut chance)).collect();
+    let begun = Now { at: Instant::now(), date: Timestamp::from_second(1_800_000_000).unwrap() };
+    let mut paces: Vec<Pace> = fates.iter().map(|_| Pace::new(plan.ceiling(), None, begun.at)).collect();
+    let workers = paces.iter_mut().map(|pace| {
+        let brake = Brake::new(plan.limits, plan.vms());
+        let racks = Racks(vec![None; plan.racks.len()]);
+        let mut state = State::new(&plan.settings, pace, brake, racks, &plan.racks, begun);
+        state.share();
+        let ticked_at = begun.at + Duration::from_millis(chance.u64(..3_000));
+        Worker {
+            state,
+            held: vec![],
+            due: None,
+            sent: vec![],
+            is_writing: false,
+            in_flight: 0,
+            ticked_at,
+            hangs: None,
+            is_dead: false,
+            has_left: false,
+            is_told: false,
+            ending: None,
+        }
+    });
+    let mut world = World {
+        plan: &plan,
+        name: (trouble, seed),
+        begun,
+        now: begun,
+        api: SimulatedApi::new(&plan),
+        book: SharedBook::new(&plan.racks, fates.len(), kind, begun.at),
+        flights: vec![],
+        coming: BTreeMap::new(),
+        known: 0,
+        workers: workers.collect(),
+        chance,
+    };
+    world.fated(&fates);
+    while world.goes_on() {}
+    world.is_over();
+}
+
+#[test]
+fn workers_of_one_run_lose_and_double_nothing_whoever_of_them_hangs_leaves_or_dies() {
+    for trouble in Trouble::ALL {
+        (0..24).for_each(|seed| run(trouble, seed));
+    }
+}
