@@ -31,6 +31,7 @@ mod v1;
 mod v2;
 mod wait;
 mod way;
+mod webhook_url;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -49,6 +50,7 @@ pub use page::Page;
 pub use proxy::{InvalidProxy, ProxyUrl};
 pub use server_clock::ServerClock;
 pub use way::{Greeting, Knock, Way};
+pub use webhook_url::WebhookUrl;
 
 #[cfg(test)]
 pub(crate) use v1::tests::attempt as answered;

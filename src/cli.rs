@@ -39,4 +39,4 @@ pub use run::{
 pub use sandbox::{
     SandboxArgs, TypedLimitKind, TypedRateLimitForm, TypedRateLimitHeaders, TypedRetryAfter, TypedTimestamps,
 };
-pub use values::{LogFormat, RecapFormat, TypedFailOn, TypedListFormat, TypedProgress};
+pub use values::{LogFormat, RecapFormat, TypedFailOn, TypedListFormat, TypedNotifyOn, TypedProgress};

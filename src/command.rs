@@ -13,6 +13,7 @@ mod copy;
 mod descriptors;
 mod diff;
 mod dry_run;
+mod ended;
 mod execution;
 mod exit;
 mod failure;
@@ -48,7 +49,7 @@ use tracing::warn;
 use crate::cli;
 use crate::config::{Command, Config, ConfigError};
 use crate::progress::Screen;
-use execution::Ended;
+use ended::Ended;
 use failure::{Broken, Failure, Refusal};
 use log::log_to;
 use monitor::monitored;
@@ -105,7 +106,7 @@ fn dispatch(command: Command, screen: &Screen) -> Result<Ended, Failure> {
         Command::Completions(shell) => printed(&completion::script(&shell)?)?,
         Command::Man(verb) => printed(&cli::manual(verb.as_deref()).map_err(Refusal::usage)?)?,
     };
-    Ok(Ended { exit_code, recap: None })
+    Ok(Ended { exit_code, news: None })
 }
 
 fn printed(bytes: &[u8]) -> Result<u8, Broken> {

@@ -51,7 +51,7 @@ pub(crate) use key::ApiKey;
 pub(crate) use ledger::LedgerSettings;
 pub(crate) use listing::ListingSettings;
 pub(crate) use log::{LogForm, LogLevel, LogSettings};
-pub(crate) use monitor::MonitorSettings;
+pub(crate) use monitor::{MonitorSettings, NotifyOn};
 pub(crate) use report::ReportSettings;
 pub(crate) use reporting::{FailOn, ReportingSettings};
 pub(crate) use resume::{ResumeRequest, ResumeSettings};

@@ -119,7 +119,7 @@ impl Reader<'_> {
 }
 
 fn log(page: u64, attempt: &Attempt<Page>) {
-    debug!(page, status = attempt.status, latency = ?attempt.latency, "answered");
+    debug!(page, status = attempt.status, latency_ms = attempt.latency_ms(), "answered");
     if let Err(fault) = &attempt.result {
         debug!(page, failure = %fault.failure, error = fault.message, "no success");
     }

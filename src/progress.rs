@@ -131,15 +131,29 @@ impl Progress {
             self.screen.draw(self.counts.settled(), self.line());
         }
         if let Some(line) = self.due_line(now) {
-            tracing::info!("{} {line}", self.done());
+            let seconds_left = self.seconds_left();
+            self.log(&line, self.rate.per_s(), seconds_left);
         }
     }
 
     /// Takes the bar off the screen, or logs the last line.
     pub fn finish(self) {
         if self.form == Form::Lines {
-            tracing::info!("{} {}", self.done(), self.standing());
+            self.log(&self.standing(), None, None);
         }
+    }
+
+    /// A line, whose numbers are fields too.
+    fn log(&self, line: &str, per_s: Option<f64>, seconds_left: Option<f64>) {
+        tracing::info!(
+            said.settled = self.counts.settled(),
+            said.selected = self.counts.selected,
+            said.failed = self.counts.failed,
+            said.per_s = per_s,
+            said.seconds_left = seconds_left,
+            "{} {line}",
+            self.done()
+        );
     }
 
     /// What is said of VMs that have their outcome.
@@ -161,13 +175,15 @@ impl Progress {
     /// `1,200 of 6,000 VMs · 3 failed · paused 12 s: the API asked for it · 9.9/s · 8 min 5 s left`:
     /// what a narrow terminal can do without comes last.
     fn line(&self) -> String {
-        let waiting = self.counts.selected.saturating_sub(self.counts.settled());
-        let remaining = self.rate.seconds_for(waiting);
         let mut parts = vec![self.standing()];
         parts.extend(self.message.as_deref().map(|message| escape(message).into_owned()));
         parts.extend(self.rate.per_s().map(|per_s| format!("{per_s:.1}/s")));
-        parts.extend(remaining.map(|seconds| format!("{} left", duration(seconds))));
+        parts.extend(self.seconds_left().map(|seconds| format!("{} left", duration(seconds))));
         parts.join(" · ")
+    }
+
+    fn seconds_left(&self) -> Option<f64> {
+        self.rate.seconds_for(self.counts.selected.saturating_sub(self.counts.settled()))
     }
 
     fn standing(&self) -> String {

@@ -177,7 +177,7 @@ async fn look(api: Api, flight: FlightNo, vm: VmId) -> Event {
 }
 
 fn answered(flight: FlightNo, vm: &VmId, attempt: Attempt) -> Event {
-    debug!(%vm, status = attempt.status, latency = ?attempt.latency, "answered");
+    debug!(%vm, status = attempt.status, latency_ms = attempt.latency_ms(), "answered");
     if let Err(fault) = &attempt.result {
         debug!(%vm, failure = %fault.failure, error = fault.message, "no success");
     }

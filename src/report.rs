@@ -9,6 +9,7 @@ pub mod audit;
 mod counts;
 mod csv;
 pub mod diff;
+mod ended;
 mod error;
 mod files;
 #[cfg(test)]
@@ -32,6 +33,7 @@ mod skipped;
 mod tool;
 mod verdict;
 
+pub use ended::RunEnded;
 pub use error::ReportError;
 pub use files::{FileFormat, ReportFile, Written};
 pub use output::{destination, sweep};

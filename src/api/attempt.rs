@@ -110,6 +110,11 @@ impl<T> Attempt<T> {
         self.sent_at.saturating_add(self.latency).unwrap_or(Timestamp::MAX)
     }
 
+    /// How long it took, for people and logs.
+    pub fn latency_ms(&self) -> f64 {
+        self.latency.as_secs_f64() * 1_000.0
+    }
+
     /// The server's clock minus ours, by the body's `timestamp`.
     pub fn offset_by_timestamp(&self) -> Option<Offset> {
         self.timestamp.map(|at| Offset::between(self.sent_at, self.over_at(), at, at))

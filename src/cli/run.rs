@@ -7,8 +7,10 @@ use std::time::Duration;
 use clap::Args;
 
 use super::inventory::{InventoryArgs, SELECTION, SelectionArgs};
-use super::values::{RecapFormat, TypedFailOn, TypedProgress, at_least_one, duration, positive, slots};
-use crate::api::{BaseUrl, ProxyUrl};
+use super::values::{
+    RecapFormat, TypedFailOn, TypedNotifyOn, TypedProgress, at_least_one, duration, positive, slots,
+};
+use crate::api::{BaseUrl, ProxyUrl, WebhookUrl};
 use crate::brake::Threshold;
 use crate::dialect::Dialect;
 use crate::pace::Ceiling;
@@ -261,6 +263,14 @@ pub struct ReportingArgs {
     /// Tell a monitor: URL/start, then URL if the exit code is 0, else URL/CODE, with the recap [default: none]
     #[arg(long, value_name = "URL")]
     pub ping_url: Option<BaseUrl>,
+
+    /// Post how the run ended to this URL, as JSON with a text that chat programs show (repeatable) [default: none]
+    #[arg(long, value_name = "URL")]
+    pub notify_url: Vec<WebhookUrl>,
+
+    /// When --notify-url is told
+    #[arg(long, value_name = "WHEN", default_value = "trouble")]
+    pub notify_on: TypedNotifyOn,
 
     /// Runs that stay in the ledger: at its end a run deletes older ones, but none that is pinned or can be resumed
     #[arg(long, value_name = "N", default_value = "100", value_parser = at_least_one)]

@@ -43,6 +43,13 @@ pub enum TypedFailOn {
     None,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TypedNotifyOn {
+    /// After runs that did not end with 0.
+    Trouble,
+    Always,
+}
+
 /// The most calls that may be in flight at all.
 const SLOTS_CAP: u32 = 1024;
 

@@ -8,8 +8,10 @@ use std::time::Instant;
 
 use tracing::{info, warn};
 
+use super::ended::{Ended, News};
 use super::exit;
 use super::failure::{Broken, Refusal};
+use super::log;
 use super::outputs::{all_written, list_skipped, outputs, write_reports};
 use super::recap::print_recap;
 use super::rehearsal::Callee;
@@ -20,14 +22,8 @@ use crate::ledger::{Counts, Ledger, LedgerError, Reply, RunKey, Summary, Writer}
 use crate::pace::Pace;
 use crate::progress::{Progress, Screen};
 use crate::reconcile::{Ending, Parts, reconcile};
+use crate::report::RunEnded;
 use crate::stop::Stop;
-
-/// A command that came to its end.
-pub(super) struct Ended {
-    pub(super) exit_code: u8,
-    /// For whoever is told how it ended; `None` where it had to be out at once, or is no job.
-    pub(super) recap: Option<String>,
-}
 
 /// How a run is to be carried out.
 #[derive(Clone, Copy)]
@@ -60,6 +56,7 @@ impl<'a> Execution<'a> {
         run: RunKey,
         callee: Callee,
     ) -> Result<Self, Refusal> {
+        log::of_run(&run.id);
         let sums = ledger.sums(&run)?;
         let remembered_rate = remembered_rate(&ledger, &run, plan.calls.forget_rate)?;
         let racks = ledger.racks(&run)?;
@@ -75,7 +72,7 @@ impl<'a> Execution<'a> {
             Ending::Complete => plan.conclude(ledger, &run, None),
             Ending::Stopped(stop) | Ending::Left(stop) => plan.conclude(ledger, &run, Some(stop)),
             // Nothing is noted and nothing lost: the run is as a crash would have left it.
-            Ending::Abandoned(stop) => Ok(Ended { exit_code: stop.exit_code(), recap: None }),
+            Ending::Abandoned(stop) => Ok(Ended { exit_code: stop.exit_code(), news: None }),
         }
     }
 
@@ -169,7 +166,8 @@ impl Plan<'_> {
         self.prune(&ledger);
         ledger.close()?;
         all_written(written, &outputs, run, self.ledger_args)?;
-        Ok(Ended { exit_code: summary.exit_code, recap: Some(recap) })
+        let event = RunEnded::of(&info, &summary);
+        Ok(Ended { exit_code: summary.exit_code, news: Some(News { recap, event }) })
     }
 
     fn end(&self, ledger: &Ledger, run: &RunKey, stop: Option<Stop>) -> Result<Summary, Broken> {

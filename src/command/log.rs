@@ -1,4 +1,8 @@
-//! Log lines on their way to the screen.
+//! Log lines on their way to the screen: as text, or each as a JSON object that knows the run it is of.
+
+mod current;
+mod json;
+mod text;
 
 use std::io::{self, IsTerminal, Write};
 
@@ -11,6 +15,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use crate::config::{LogForm, LogLevel, LogSettings};
 use crate::progress::Screen;
 use crate::text::{colored, escape_beyond_c0, written_out, written_out_in_json};
+pub(super) use current::{of_run, run};
 
 /// Our own log lines only: other crates log what they please, headers included.
 pub(super) fn log_to(screen: &Screen, settings: LogSettings) {
@@ -30,8 +35,11 @@ pub(super) fn log_to(screen: &Screen, settings: LogSettings) {
     let lines = tracing_subscriber::fmt::layer().with_writer(lines).with_target(false);
     let registry = tracing_subscriber::registry().with(ours);
     match settings.form {
-        LogForm::Text => registry.with(lines.with_ansi(colored(io::stderr().is_terminal()))).init(),
-        LogForm::Json => registry.with(lines.json().with_ansi(false)).init(),
+        LogForm::Text => {
+            let lines = lines.with_ansi(colored(io::stderr().is_terminal()));
+            registry.with(lines.fmt_fields(text::Fields)).init();
+        }
+        LogForm::Json => registry.with(lines.with_ansi(false).event_format(json::Object)).init(),
     }
 }
 

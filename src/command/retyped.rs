@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use crate::text::quoted;
 
 /// The options whose values may be secret: where one was typed, the command does without.
-const SECRETS: [&str; 2] = ["--ping-url", "--proxy"];
+const SECRETS: [&str; 3] = ["--ping-url", "--notify-url", "--proxy"];
 
 /// The options that no plan has, or that would go on with another one.
 const NOT_OF_A_PLAN: [&str; 2] = ["--only-planned", "--resume"];
@@ -73,7 +73,7 @@ mod tests {
             ("run --dry-run a.csv --resume -q", "v6fleet run a.csv -q"),
             ("run a.csv --rack dc1*", "V6FLEET_RESUME=0 v6fleet run a.csv --rack 'dc1*'"),
             (
-                "run --proxy http://u:p@h --resume --ping-url=https://h/secret a.csv --only-failed=2026",
+                "run --proxy http://u:p@h --resume --ping-url=https://h/secret --notify-url https://h/secret a.csv --only-failed=2026",
                 "v6fleet run a.csv --only-failed=2026",
             ),
         ] {

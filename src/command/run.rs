@@ -5,9 +5,11 @@ use tracing::{info, warn};
 use super::access::Access;
 use super::continuation::{Continued, go_on};
 use super::descriptors::make_room;
-use super::execution::{Ended, Execution, Plan};
+use super::ended::Ended;
+use super::execution::{Execution, Plan};
 use super::failure::{Failure, Refusal};
 use super::job::{Course, course, job};
+use super::log;
 use super::outputs;
 use super::past::Past;
 use super::planned::Planned;
@@ -89,12 +91,6 @@ impl Beginning<'_> {
         let staged = stage(&Wanted::by_run(settings, selection), &past, inputs, &mut recording)?;
         let Staged { reading, selected, skipped, shown, warnings } = staged;
         let warnings: Vec<String> = warning.into_iter().chain(warnings).collect();
-        for row in &shown {
-            warn!("skipped {row}");
-        }
-        for warning in &warnings {
-            warn!("{warning}");
-        }
         let Recording { draft, world, .. } = recording;
         let callee = match world {
             Some(world) => {
@@ -103,6 +99,13 @@ impl Beginning<'_> {
             None => Callee::real(access.api(&settings.base_url, settings.dialect)?),
         };
         let run = draft.commit(&reading, &warnings)?;
+        log::of_run(&run.id);
+        for row in &shown {
+            warn!("skipped {row}");
+        }
+        for warning in &warnings {
+            warn!("{warning}");
+        }
         info!(run = run.id, selected, skipped, "{} begins", job.kind);
         Ok((run, callee))
     }

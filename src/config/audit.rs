@@ -11,7 +11,9 @@ use super::run::{Particulars, RunSettings};
 use super::setting::Setting;
 use crate::api::BaseUrl;
 use crate::audit::Severity;
-use crate::cli::{AuditArgs, CallingArgs, CommonArgs, EndpointArgs, JobArgs, ReportingArgs, TypedProgress};
+use crate::cli::{
+    AuditArgs, CallingArgs, CommonArgs, EndpointArgs, JobArgs, ReportingArgs, TypedNotifyOn, TypedProgress,
+};
 use crate::dialect::Dialect;
 use crate::outcome::Kind;
 use crate::report::ReportFile;
@@ -102,6 +104,8 @@ fn plan(typed: &AuditArgs) -> JobArgs {
                 progress: TypedProgress::Auto,
                 detailed_exitcode: false,
                 ping_url: None,
+                notify_url: vec![],
+                notify_on: TypedNotifyOn::Trouble,
                 keep_runs: NonZeroU32::MAX,
             },
             connection: typed.connection.clone(),

@@ -94,7 +94,7 @@ impl Layers {
         let written = matches.value_source(id)?;
         let raw = matches.try_get_raw(id).ok().flatten()?.map(|value| value.to_string_lossy());
         let values = match id {
-            "proxy" | "ping_url" => raw.map(|url| without_secrets(&url)).collect(),
+            "proxy" | "ping_url" | "notify_url" => raw.map(|url| without_secrets(&url)).collect(),
             _ => raw.map(Into::into).collect(),
         };
         let name = id.replace('_', "-");

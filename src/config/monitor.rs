@@ -1,18 +1,29 @@
-//! Which monitor is told of a job.
+//! Who is told of a job: a monitor, and webhooks.
 
 use std::path::PathBuf;
 
-use crate::api::{BaseUrl, ProxyUrl};
-use crate::cli::Command;
+use crate::api::{BaseUrl, ProxyUrl, WebhookUrl};
+use crate::cli::{Command, ReportingArgs, TypedNotifyOn};
 
-/// The monitor, and the way to it: that of the API.
+/// The monitor and the webhooks, and the way to them: that of the API.
 #[derive(Debug, Clone)]
 pub(crate) struct MonitorSettings {
-    pub(crate) url: BaseUrl,
+    pub(crate) ping: Option<BaseUrl>,
+    /// They are told how the job ended.
+    pub(crate) webhooks: Vec<WebhookUrl>,
+    pub(crate) notify_on: NotifyOn,
     pub(crate) ca_file: Option<PathBuf>,
     pub(crate) proxy: Option<ProxyUrl>,
     /// A rehearsal is no news for a monitor.
     pub(crate) sandbox: bool,
+}
+
+/// After which jobs the webhooks are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NotifyOn {
+    /// Those that did not end with 0.
+    Trouble,
+    Always,
 }
 
 impl MonitorSettings {
@@ -36,8 +47,15 @@ impl MonitorSettings {
             | Command::Completions { .. }
             | Command::Man { .. } => return None,
         };
-        Some(Self {
-            url: calling.reports.ping_url.clone()?,
+        let ReportingArgs { ping_url, notify_url, notify_on, .. } = &calling.reports;
+        let is_anybody_told = ping_url.is_some() || !notify_url.is_empty();
+        is_anybody_told.then(|| Self {
+            ping: ping_url.clone(),
+            webhooks: notify_url.clone(),
+            notify_on: match notify_on {
+                TypedNotifyOn::Trouble => NotifyOn::Trouble,
+                TypedNotifyOn::Always => NotifyOn::Always,
+            },
             ca_file: calling.connection.access.ca_file.clone(),
             proxy: calling.connection.access.proxy.clone(),
             sandbox: calling.rehearsal.sandbox,

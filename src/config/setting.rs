@@ -8,8 +8,8 @@ use serde_json::{Map, Value};
 use crate::text::escape_path;
 
 /// Options that may hold a secret (a password in a URL), or say nothing of how a run was carried out.
-const UNRECORDED: [&str; 7] =
-    ["inventory", "proxy", "ping-url", "verbose", "quiet", "log-format", "forget-rate"];
+const UNRECORDED: [&str; 8] =
+    ["inventory", "proxy", "ping-url", "notify-url", "verbose", "quiet", "log-format", "forget-rate"];
 
 /// Where an option's value was written.
 #[derive(Debug, Clone, PartialEq, Eq)]

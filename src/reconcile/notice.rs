@@ -46,6 +46,7 @@ impl Notice {
     pub(super) fn log(self) {
         match self {
             Self::Draining(longest) => info!(
+                said.seconds = longest.as_secs(),
                 "no new calls; waiting up to {} s for those in flight, stop again to leave at once",
                 longest.as_secs()
             ),
@@ -87,6 +88,7 @@ impl Notice {
                 let seconds = lasts.as_secs();
                 warn!(
                     hindrance,
+                    said.seconds = seconds,
                     "waiting: no VM could be settled for {seconds} s; after --max-wait the run stops"
                 );
             }

@@ -52,6 +52,21 @@ pub fn text(run: &RunInfo, summary: &Summary, reports: &[PathBuf], next: Next<'_
     Recap { run, summary, reports, next, color }.to_string()
 }
 
+/// What stands first in a recap, and what fails newly.
+pub(super) fn head(run: &RunInfo, summary: &Summary) -> String {
+    Head(Recap { run, summary, reports: &[], next: Next::default(), color: false }).to_string()
+}
+
+struct Head<'a>(Recap<'a>);
+
+impl fmt::Display for Head<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.verdict(f)?;
+        self.0.run(f)?;
+        if self.0.fails_newly() { self.0.since(f) } else { Ok(()) }
+    }
+}
+
 /// The recap for programs: one JSON object on one line, ending in a line break.
 pub fn json(run: &RunInfo, summary: &Summary, reports: &[PathBuf]) -> serde_json::Result<String> {
     #[derive(Serialize)]
@@ -81,14 +96,13 @@ impl fmt::Display for Recap<'_> {
             self.changes(f, &forecasts.would_change)?;
             self.reasons(f, &forecasts.reasons)?;
         }
-        let is_worse = self.summary.since.as_ref().is_some_and(|since| since.newly_failing.vms > 0);
-        if is_worse {
+        if self.fails_newly() {
             writeln!(f)?;
             self.since(f)?;
         }
         self.failures(f)?;
         self.findings(f)?;
-        if !is_worse {
+        if !self.fails_newly() {
             self.since(f)?;
         }
         self.effort(f)?;
@@ -206,6 +220,10 @@ impl Recap<'_> {
             writeln!(f, "{rows} skipped, and not {}.", called(self.run.kind))?;
         }
         warnings.iter().try_for_each(|warning| writeln!(f, "Warning: {}", excerpt(warning, TEXT)))
+    }
+
+    fn fails_newly(&self) -> bool {
+        self.summary.since.as_ref().is_some_and(|since| since.newly_failing.vms > 0)
     }
 
     fn since(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -198,6 +198,7 @@ fn send_a_marked_key(dialect: Dialect) {
 fn a_url_that_is_refused_is_named_without_what_is_secret_in_it_wherever_it_comes_from() {
     for (option, url) in [
         ("ping-url", "http://hc.example/SECRET-MARKER-7f3a"),
+        ("notify-url", "http://chat.example/hook?key=SECRET-MARKER-7f3a"),
         ("base-url", "https://me:SECRET-MARKER-7f3a@api.example"),
         ("proxy", "socks5://me:SECRET-MARKER-7f3a@proxy:1080"),
         ("proxy", "http://me:SECRET-MARKER-7f3a@proxy:port"),

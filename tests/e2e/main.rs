@@ -43,5 +43,6 @@ mod shell;
 mod stop;
 mod tmpfs;
 mod unattended;
+mod webhook;
 
 use support::{dialect, faketime, fixture, fleet, postgres, sandbox, skip, strace};

@@ -132,8 +132,10 @@ fn a_monitor_that_fails_is_tried_once_more_and_changes_nothing_about_the_run() {
 #[test]
 fn a_monitor_that_hangs_does_not_keep_the_run_waiting() {
     let (api, monitor) = (api(), monitor(|_| Step::Stall(vec![])));
-    let fixture = fixture(&api, &monitor);
-    fixture.run(&RUN).exits(0);
+    let webhook = self::monitor(|_| Step::Stall(b"HTTP/1.1 200".to_vec()));
+    let fixture = fixture(&api, &monitor).env("V6FLEET_NOTIFY_URL", &webhook.base_url());
+    fixture.run(&[&RUN[..], &["--notify-on", "always"]].concat()).exits(0);
+    assert!((1..=2).contains(&webhook.received().len()));
     let waited = api.received()[0].at.saturating_duration_since(monitor.received()[0].at);
     assert!(waited < Duration::from_secs(3), "the first call left {waited:?} after the monitor was told");
     assert!(monitor.received().len() <= 4);
@@ -154,6 +156,7 @@ fn a_monitor_that_nobody_may_overhear_is_refused_otherwise() {
 fn a_rehearsal_and_a_dry_run_are_no_news_for_a_monitor() {
     let (api, monitor) = (api(), monitor(ok));
     let fixture = fixture(&api, &monitor);
+    let fixture = fixture.env("V6FLEET_NOTIFY_URL", &monitor.base_url()).env("V6FLEET_NOTIFY_ON", "always");
     fixture.run(&[&RUN[..], &["--sandbox"]].concat()).exits(0);
     fixture.run(&[&RUN[..], &["--dry-run"]].concat()).exits(0);
     assert_eq!(api.received().len() + monitor.received().len(), 0);

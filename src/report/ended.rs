@@ -1,0 +1,128 @@
+//! The event `run ended`: how a job ended, for logs and for chat programs. It has nothing of any one VM but its id.
+
+use serde::Serialize;
+
+use crate::dialect::Dialect;
+use crate::ledger::{Counts, RunInfo, Summary};
+use crate::outcome::Kind;
+use crate::stop::Stop;
+
+use super::recap;
+
+/// How a job ended.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RunEnded {
+    event: &'static str,
+    /// `None` where none was begun.
+    pub run: Option<String>,
+    #[serde(flatten)]
+    pub course: Option<EndedCourse>,
+    pub stopped_by: Option<Stop>,
+    pub exit_code: u8,
+    /// What was wrong, where the job did not come to its end.
+    pub error: Option<String>,
+    /// For people, in a chat program.
+    text: String,
+}
+
+/// What came of a run that has ended.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct EndedCourse {
+    pub kind: Kind,
+    pub base_url: String,
+    #[serde(rename = "api")]
+    pub dialect: Dialect,
+    #[serde(flatten)]
+    pub counts: Counts,
+    pub skipped: u64,
+    /// `None` where there is no run to compare it with.
+    pub newly_failing: Option<u64>,
+    pub calls: u64,
+    pub duration_s: f64,
+}
+
+impl RunEnded {
+    /// Of a run that came to its end, or was stopped.
+    pub fn of(run: &RunInfo, summary: &Summary) -> Self {
+        let course = EndedCourse {
+            kind: run.kind,
+            base_url: run.base_url.clone(),
+            dialect: run.dialect,
+            counts: summary.counts,
+            skipped: summary.skipped,
+            newly_failing: summary.since.as_ref().map(|since| since.newly_failing.vms),
+            calls: summary.calls,
+            duration_s: summary.duration_s,
+        };
+        let exit_code = summary.exit_code;
+        let text = format!("{}Exit code {exit_code}", recap::head(run, summary));
+        Self {
+            run: Some(run.id.clone()),
+            course: Some(course),
+            stopped_by: summary.stopped_by,
+            ..Self::new(exit_code, &text)
+        }
+    }
+
+    /// Of a job that was refused, or broken off; `run` is the one that it had begun.
+    pub fn without_end(run: Option<&str>, exit_code: u8, error: &str) -> Self {
+        let what = run.map_or_else(|| "A run was not begun".to_owned(), |run| format!("Run {run} broke off"));
+        let text = format!("{what}: {error}\nExit code {exit_code}");
+        Self { run: run.map(str::to_owned), error: Some(error.to_owned()), ..Self::new(exit_code, &text) }
+    }
+
+    fn new(exit_code: u8, text: &str) -> Self {
+        let text = harmless(&format!("v6fleet: {text}"));
+        Self { event: "run ended", run: None, course: None, stopped_by: None, exit_code, error: None, text }
+    }
+
+    /// One JSON object on one line.
+    pub fn json(&self) -> serde_json::Result<String> {
+        super::json::line(self)
+    }
+}
+
+/// Chat programs make mentions, links and commands of some characters: these stand for them.
+fn harmless(text: &str) -> String {
+    let wide = |c: char| match c {
+        '<' => '＜',
+        '>' => '＞',
+        '&' => '＆',
+        '@' => '＠',
+        '[' => '［',
+        ']' => '］',
+        '`' => '｀',
+        other => other,
+    };
+    text.chars().map(wide).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{Named, Since};
+    use crate::report::fixtures::{plan, plan_summary, rows, run, summary};
+
+    #[test]
+    fn a_run_that_ended_is_told_with_its_counts_and_what_fails_newly() {
+        let named = |vms| Named { vms, examples: vec!["10010".into()] };
+        let since =
+            Since { run: "20261122T021500Z-0001".into(), newly_failing: named(1), recovered: named(0) };
+        let summary = Summary { since: Some(since), ..summary(&rows()) };
+        insta::assert_snapshot!(RunEnded::of(&run(), &summary).json().unwrap(), @r#"{"event":"run ended","run":"20261123T021500Z-7f3a","kind":"run","base_url":"https://cloud.hostup.se","api":"v1","selected":20,"created":2,"unchanged":2,"updated":2,"failed":14,"not_attempted":1,"skipped":0,"newly_failing":1,"calls":71,"duration_s":6.3,"stopped_by":null,"exit_code":3,"error":null,"text":"v6fleet: Complete: 20 VMs, 2 created, 2 unchanged, 2 updated, 14 failed, 1 of them not attempted\nRun 20261123T021500Z-7f3a: allocate, https://cloud.hostup.se\nNewly failing since 20261122T021500Z-0001: 1 VM: 10010\nRecovered since 20261122T021500Z-0001: none\nExit code 3"}"#);
+    }
+
+    #[test]
+    fn a_plan_that_ended_is_told_with_counts_of_its_own() {
+        insta::assert_snapshot!(RunEnded::of(&plan(), &plan_summary()).json().unwrap(), @r#"{"event":"run ended","run":"20261123T020000Z-91c2","kind":"plan","base_url":"https://cloud.hostup.se","api":"v2","selected":10,"create":3,"update":1,"keep":1,"blocked":3,"failed":2,"not_attempted":1,"skipped":0,"newly_failing":null,"calls":14,"duration_s":6.3,"stopped_by":null,"exit_code":3,"error":null,"text":"v6fleet: Complete: 10 of 20 VMs, 3 to create, 1 to update, 1 to keep, 3 blocked, 2 failed, 1 of them not attempted\nPlan 20261123T020000Z-91c2: allocate, https://cloud.hostup.se (v2); nothing was changed\nExit code 3"}"#);
+    }
+
+    #[test]
+    fn a_job_that_was_refused_or_broken_off_is_told_with_the_error() {
+        let refused =
+            RunEnded::without_end(None, 2, "a<!channel>.csv:2: vmid: not a number: \"[x](http://e) @all\"");
+        insta::assert_snapshot!(refused.json().unwrap(), @r#"{"event":"run ended","run":null,"stopped_by":null,"exit_code":2,"error":"a<!channel>.csv:2: vmid: not a number: \"[x](http://e) @all\"","text":"v6fleet: A run was not begun: a＜!channel＞.csv:2: vmid: not a number: \"［x］(http://e) ＠all\"\nExit code 2"}"#);
+        let broken = RunEnded::without_end(Some("20261123T021500Z-7f3a"), 1, "the disk is full");
+        insta::assert_snapshot!(broken.json().unwrap(), @r#"{"event":"run ended","run":"20261123T021500Z-7f3a","stopped_by":null,"exit_code":1,"error":"the disk is full","text":"v6fleet: Run 20261123T021500Z-7f3a broke off: the disk is full\nExit code 1"}"#);
+    }
+}
