@@ -4,13 +4,18 @@ CARGO ?= cargo
 CARGO_DIR = $(or $(CARGO_HOME),$(HOME)/.cargo)
 DEMO := target/demo
 DEMO_V2 := target/demo-v2
+PACKAGE := target/package
+# No path of this machine goes into it: the same commit and toolchain make the same program anywhere.
+REPRODUCIBLY = --config "build.rustflags=['--remap-path-prefix=$(CARGO_DIR)=cargo']"
+CARGO_DEB := 3.8.0
 CARGO_DENY := 0.20.2
 CARGO_NEXTEST := 0.9.143
 
-.PHONY: help demo demo-v2 test docs torture check fmt clippy deny advisories bench bench-pace tools install clean
+.PHONY: help demo demo-v2 test docs torture check fmt clippy deny advisories bench bench-pace tools install package \
+	package-test clean
 
 help: ## list these targets
-	@sed -n 's/^\([a-z-]*\):.*## /  make \1@/p' Makefile | awk -F@ '{ printf "%-18s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1@/p' Makefile | awk -F@ '{ printf "%-20s %s\n", $$1, $$2 }'
 
 # Some VMs of the demo fleet cannot succeed: the program ends with 3, and with anything else it is wrong.
 demo: ## build, and run the job over the demo fleet against the embedded sandbox; state in target/demo
@@ -62,9 +67,20 @@ tools: ## install cargo-deny and cargo-nextest where they are missing (takes min
 	@$(CARGO) nextest --version >/dev/null 2>&1 || { set -x; $(CARGO) install --locked \
 		cargo-nextest@$(CARGO_NEXTEST) --no-default-features --features default-no-update; }
 
-# No path of this machine goes into it: the same commit and toolchain make the same program anywhere.
 install: ## build for use, and install v6fleet in cargo's bin directory
-	$(CARGO) --config "build.rustflags=['--remap-path-prefix=$(CARGO_DIR)=cargo']" install --locked --path .
+	$(CARGO) $(REPRODUCIBLY) install --locked --path .
+
+package: ## build for use, and a Debian package of it in target/package (it needs cargo-deb)
+	$(CARGO) $(REPRODUCIBLY) build --release --locked
+	rm -f $(PACKAGE)/*.deb
+	sh deploy/pages.sh target/release/v6fleet $(PACKAGE)
+	@$(CARGO) deb --version >/dev/null 2>&1 || \
+		{ echo "cargo-deb is not installed: cargo install --locked cargo-deb@$(CARGO_DEB)" >&2; exit 1; }
+	$(CARGO) deb --no-build --locked --output $(PACKAGE)/
+
+package-test: package ## install, upgrade, run and purge the package in a clean root (as root; it needs debootstrap)
+	$(CARGO) deb --no-build --locked --fast --deb-version 999 --output $(PACKAGE)/next.deb
+	sh tests/package.sh $(PACKAGE)/v6fleet_*.deb $(PACKAGE)/next.deb
 
 clean: ## remove all that was built, and the demo's state
 	$(CARGO) clean

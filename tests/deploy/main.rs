@@ -6,4 +6,5 @@ mod example;
 mod image;
 mod kubernetes;
 mod monitoring;
+mod package;
 mod systemd;

@@ -9,7 +9,7 @@ use v6fleet::stop::Stop;
 
 use crate::example::{Example, after, finds_nothing_to_say, lines, read};
 
-const UNITS: [&str; 3] = ["v6fleet.service", "v6fleet.timer", "v6fleet-failed.service"];
+pub(crate) const UNITS: [&str; 3] = ["v6fleet.service", "v6fleet.timer", "v6fleet-failed.service"];
 
 #[test]
 fn the_unit_runs_every_night_with_brakes_and_goes_on_where_it_was_stopped() {
