@@ -6,13 +6,18 @@ DEMO := target/demo
 DEMO_V2 := target/demo-v2
 PACKAGE := target/package
 # No path of this machine goes into it: the same commit and toolchain make the same program anywhere.
+DIST := $(PACKAGE)/dist
+STATIC := x86_64-unknown-linux-musl
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
+TREE = v6fleet-$(VERSION)-$(STATIC)
 REPRODUCIBLY = --config "build.rustflags=['--remap-path-prefix=$(CARGO_DIR)=cargo']"
+CARGO_CYCLONEDX := 0.5.9
 CARGO_DEB := 3.8.0
 CARGO_DENY := 0.20.2
 CARGO_NEXTEST := 0.9.143
 
 .PHONY: help demo demo-v2 test docs torture check fmt clippy deny advisories bench bench-pace tools install package \
-	package-test clean
+	package-test package-tools dist clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1@/p' Makefile | awk -F@ '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -75,12 +80,34 @@ package: ## build for use, and a Debian package of it in target/package (it need
 	rm -f $(PACKAGE)/*.deb
 	sh deploy/pages.sh target/release/v6fleet $(PACKAGE)
 	@$(CARGO) deb --version >/dev/null 2>&1 || \
-		{ echo "cargo-deb is not installed: cargo install --locked cargo-deb@$(CARGO_DEB)" >&2; exit 1; }
+		{ echo "cargo-deb is not installed: make package-tools" >&2; exit 1; }
 	$(CARGO) deb --no-build --locked --output $(PACKAGE)/
 
 package-test: package ## install, upgrade, run and purge the package in a clean root (as root; it needs debootstrap)
 	$(CARGO) deb --no-build --locked --fast --deb-version 999 --output $(PACKAGE)/next.deb
 	sh tests/package.sh $(PACKAGE)/v6fleet_*.deb $(PACKAGE)/next.deb
+
+dist: package ## the package, a static program in a tarball, an SBOM and checksums, in target/package/dist (it needs musl-gcc)
+	@$(CARGO) cyclonedx --version >/dev/null 2>&1 || \
+		{ echo "cargo-cyclonedx is not installed: make package-tools" >&2; exit 1; }
+	$(CARGO) $(REPRODUCIBLY) build --release --locked --target $(STATIC)
+	rm -rf $(DIST)
+	mkdir -p $(DIST)/$(TREE)
+	cp target/$(STATIC)/release/v6fleet $(DIST)/$(TREE)/
+	cp -r README.md CHANGELOG.md LICENSE* docs inventories deploy $(PACKAGE)/man $(PACKAGE)/completions $(DIST)/$(TREE)/
+	tar -C $(DIST) --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$$(git log -1 --format=%ct)" \
+		-I 'gzip -9n' -cf $(DIST)/$(TREE).tar.gz $(TREE)
+	rm -r $(DIST)/$(TREE)
+	cp $(PACKAGE)/v6fleet_*.deb $(DIST)/
+	$(CARGO) cyclonedx --format json --target $(STATIC) --override-filename v6fleet.cdx
+	sed 's,$(CURDIR),/v6fleet,' v6fleet.cdx.json > $(DIST)/v6fleet.cdx.json
+	rm -f v6fleet.cdx.json tests/support/v6fleet.cdx.json
+	cd $(DIST) && sha256sum * > SHA256SUMS
+
+package-tools: ## install cargo-deb and cargo-cyclonedx where they are missing (takes minutes)
+	@$(CARGO) deb --version >/dev/null 2>&1 || { set -x; $(CARGO) install --locked cargo-deb@$(CARGO_DEB); }
+	@$(CARGO) cyclonedx --version >/dev/null 2>&1 || { set -x; $(CARGO) install --locked \
+		cargo-cyclonedx@$(CARGO_CYCLONEDX); }
 
 clean: ## remove all that was built, and the demo's state
 	$(CARGO) clean

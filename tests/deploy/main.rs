@@ -8,3 +8,4 @@ mod kubernetes;
 mod monitoring;
 mod package;
 mod systemd;
+mod workflows;
