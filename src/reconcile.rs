@@ -1,5 +1,6 @@
 //! The loop: claim → pace → call → classify → settle. What is done is decided in `state`, and carried out here.
 
+mod ahead;
 mod breakers;
 mod doubts;
 mod event;

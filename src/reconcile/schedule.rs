@@ -4,8 +4,9 @@
 //! way it is in flight. Few are claimed ahead of their calls: what a crash leaves claimed may have been called.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use super::ahead::{self, Ahead};
 use super::breakers::{Breakers, Opened, Purposes};
 use super::event::Now;
 use super::tempo::Tempo;
@@ -14,9 +15,6 @@ use super::waiting::Waiting;
 use super::work::Work;
 use crate::api::Attempt;
 use crate::ledger::{Claimed, Item, RackNo, Take};
-
-/// How far ahead of their calls VMs are claimed.
-const CLAIM_AHEAD: Duration = Duration::from_millis(50);
 
 /// The most VMs claimed ahead, however fast they leave.
 const CLAIMED_CAP: u32 = 1024;
@@ -31,6 +29,7 @@ pub(super) struct Schedule {
     waiting: Waiting,
     /// The claim on its way to the disk.
     claiming: Option<Claiming>,
+    ahead: Ahead,
     /// Claimed, and waiting for their slot.
     ready: VecDeque<Work>,
     tempo: Tempo,
@@ -48,6 +47,7 @@ struct Claiming {
     take: Vec<Take>,
     /// Not all pending VMs may be started.
     is_bounded: bool,
+    since: Instant,
 }
 
 /// VMs to be claimed.
@@ -78,8 +78,9 @@ impl Schedule {
             turn: Turn::new(concurrency, rack_slots, pending),
             waiting: Waiting::default(),
             claiming: None,
+            ahead: Ahead::default(),
             ready: VecDeque::new(),
-            tempo: Tempo::new(now, CLAIM_AHEAD),
+            tempo: Tempo::new(now, ahead::LEAST),
             enough_until: 0,
             started: 0,
             concurrency,
@@ -157,7 +158,7 @@ impl Schedule {
         self.started += take.iter().map(|take| u64::from(take.vms)).sum::<u64>();
         let claim = Claim { again: again.keys().copied().collect(), take: take.clone(), struck_out };
         let is_bounded = bounds.startable.is_some();
-        self.claiming = (!claim.is_empty()).then_some(Claiming { again, take, is_bounded });
+        self.claiming = (!claim.is_empty()).then_some(Claiming { again, take, is_bounded, since: now });
         Some(claim)
     }
 
@@ -211,18 +212,23 @@ impl Schedule {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float cast saturates")]
     fn ahead(&self, per_second: Option<f64>) -> u32 {
         let most = self.concurrency.saturating_mul(2).max(self.leaving_soon());
-        let soon = per_second.map(|rate| (rate * CLAIM_AHEAD.as_secs_f64()).ceil() as u32);
+        let soon = per_second.map(|rate| (rate * self.ahead.time().as_secs_f64()).ceil() as u32);
         soon.unwrap_or(most).clamp(1, most)
     }
 
     /// How many calls leave in the time for which VMs are claimed ahead, as seen of late.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float cast saturates")]
     fn leaving_soon(&self) -> u32 {
-        self.tempo.of_late().min(CLAIMED_CAP)
+        let spans = self.ahead.time().as_secs_f64() / ahead::LEAST.as_secs_f64();
+        ((f64::from(self.tempo.of_late()) * spans) as u32).min(CLAIMED_CAP)
     }
 
     /// VMs are claimed on disk. Returns how many were asked for, beside those that are claimed again.
-    pub(super) fn claimed(&mut self, Claimed { at, again, items }: Claimed) -> u64 {
-        let Some(Claiming { again: mut waited, take, is_bounded }) = self.claiming.take() else { return 0 };
+    pub(super) fn claimed(&mut self, Claimed { at, again, items }: Claimed, now: Instant) -> u64 {
+        let Some(Claiming { again: mut waited, take, is_bounded, since }) = self.claiming.take() else {
+            return 0;
+        };
+        self.ahead.claimed(now.saturating_duration_since(since));
         let asked = take.iter().map(|take| u64::from(take.vms)).sum();
         if (items.len() as u64) < asked {
             self.missed(&take, &items, is_bounded);

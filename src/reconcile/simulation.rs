@@ -10,6 +10,7 @@ mod shared_book;
 mod workers;
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -225,6 +226,39 @@ fn every_run_comes_to_its_end_and_loses_and_doubles_nothing_whatever_stops_it() 
 #[test]
 fn every_run_comes_to_its_end_and_loses_and_doubles_nothing_whatever_comes_together() {
     runs(&Trouble::ALL[15..]);
+}
+
+/// How long 4,000 calls take, the first thousand aside, whose answers take 20 ms as commits take `commit`.
+fn calls_take(commit: u64) -> Duration {
+    let mut chance = fastrand::Rng::with_seed(1);
+    let mut plan = Plan::new(Trouble::Nothing, &mut chance);
+    (plan.racks, plan.rate, plan.commit) = (vec![1_250; 4], "none", commit..commit + 1);
+    (plan.settings.concurrency, plan.settings.rack_concurrency) = (NonZeroU32::new(64).unwrap(), None);
+    plan.faults.latency = 20..21;
+    let mut world = World::new(&plan, chance);
+    let mut pace = Pace::new(plan.ceiling(), None, world.now.at);
+    let brake = Brake::new(plan.limits, plan.vms());
+    let racks = Racks(vec![None; plan.racks.len()]);
+    let mut state = State::new(&plan.settings, &mut pace, brake, racks, &plan.racks, world.now);
+    let (mut event, mut answers, mut since) = (Event::Woken, 0, world.now.at);
+    while answers < plan.vms() {
+        if matches!(event, Event::Answered(..)) {
+            answers += 1;
+            since = if answers == 1_000 { world.now.at } else { since };
+        }
+        for command in state.on(event, world.now, world.chance.f64()) {
+            world.does(command);
+        }
+        world.flush();
+        event = world.next(state.wake(world.now.at));
+    }
+    world.now.at - since
+}
+
+#[test]
+fn a_ledger_that_is_far_away_costs_no_throughput() {
+    let [near, far] = [1, 45].map(calls_take);
+    assert!(far.mul_f64(0.95) <= near, "{near:?}, {far:?}");
 }
 
 #[test]

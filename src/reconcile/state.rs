@@ -327,7 +327,7 @@ impl<'a> State<'a> {
 
     fn claimed(&mut self, claimed: Claimed, now: Instant) {
         let came = claimed.items.len();
-        let asked = self.schedule.claimed(claimed);
+        let asked = self.schedule.claimed(claimed, now);
         if let Some(shared) = &mut self.shared {
             shared.claimed(asked, came, now);
         }

@@ -1,64 +1,74 @@
-//! Racks that are read before they are asked for: inventories mostly name VMs in the order of their ids, and a question for
-//! each would be a round trip for each. Pure.
+//! What is known of VMs, read before it is asked for: inventories mostly name VMs in the order of their ids, and a question
+//! for each would be a round trip for each. Pure.
 
 use std::collections::HashMap;
-
-use crate::dialect::Dialect;
 
 /// The most VMs that are read at once.
 const MOST: i64 = 4_096;
 
-/// An API, by its base URL and dialect.
-pub(super) type Api<'a> = (&'a str, Dialect);
-
-/// The racks of all VMs between two ids that an API has shown.
-#[derive(Debug, Default)]
-pub(super) struct Ahead {
-    api: Option<(String, Dialect)>,
+/// What is known of all VMs between two ids.
+#[derive(Debug)]
+pub(super) struct Ahead<T> {
+    /// Where it is known from: an API, a run.
+    source: Option<String>,
     from: String,
     /// `None` where no VM is known behind the last one.
     until: Option<String>,
-    racks: HashMap<String, Option<String>>,
+    known: HashMap<String, T>,
     /// How many VMs were asked for since they were read.
     asked: i64,
     /// How many were read; 0 for none ever.
     read: i64,
 }
 
-impl Ahead {
-    /// Whether it tells the rack of a VM, which is asked for.
-    pub(super) fn tells(&mut self, api: Api<'_>, vmid: &str) -> bool {
-        let is_told = self.api.as_ref().is_some_and(|(url, dialect)| (url.as_str(), *dialect) == api)
-            && vmid >= self.from.as_str()
-            && self.until.as_deref().is_none_or(|until| vmid <= until);
-        self.asked += i64::from(is_told);
-        is_told
+impl<T> Default for Ahead<T> {
+    fn default() -> Self {
+        Self { source: None, from: String::new(), until: None, known: HashMap::new(), asked: 0, read: 0 }
+    }
+}
+
+impl<T: Clone> Ahead<T> {
+    /// What `source` knows of a VM, if anything. `read` reads what it knows of so many VMs from that one on, in the order of
+    /// their ids.
+    pub(super) fn ask<E>(
+        &mut self,
+        source: &str,
+        vmid: &str,
+        read: impl FnOnce(i64) -> Result<Vec<(String, T)>, E>,
+    ) -> Result<Option<T>, E> {
+        if self.tells(source, vmid) {
+            self.asked += 1;
+        } else {
+            let length = self.length();
+            *self = Self::found(source, vmid, length, read(length)?);
+        }
+        Ok(self.known.get(vmid).cloned())
     }
 
-    /// The rack of a VM that it [`tells`](Self::tells) of.
-    pub(super) fn rack(&self, vmid: &str) -> Option<String> {
-        self.racks.get(vmid).cloned().flatten()
+    fn tells(&self, source: &str, vmid: &str) -> bool {
+        self.source.as_deref() == Some(source)
+            && vmid >= self.from.as_str()
+            && self.until.as_deref().is_none_or(|until| vmid <= until)
     }
 
     /// How many VMs to read from the next one on: twice as many as the last time where most of those were asked for, else
     /// one.
-    pub(super) fn length(&self) -> i64 {
+    fn length(&self) -> i64 {
         if self.asked * 2 >= self.read { (self.read * 2).clamp(1, MOST) } else { 1 }
     }
 
-    /// What was found from `vmid` on, in order, where `length` was asked for.
-    pub(super) fn found(api: Api<'_>, vmid: &str, length: i64, racks: Vec<(String, Option<String>)>) -> Self {
-        let is_all = racks.len() < usize::try_from(length).unwrap_or(usize::MAX);
+    /// What was found from `vmid` on, where `length` was asked for.
+    fn found(source: &str, vmid: &str, length: i64, known: Vec<(String, T)>) -> Self {
+        let is_all = known.len() < usize::try_from(length).unwrap_or(usize::MAX);
         // A single question answers for its VM alone.
         let until =
-            if length == 1 { Some(vmid.to_owned()) } else { racks.last().map(|(last, _)| last.clone()) };
+            if length == 1 { Some(vmid.to_owned()) } else { known.last().map(|(last, _)| last.clone()) };
         let until = until.filter(|_| !is_all || length == 1);
-        let (url, dialect) = api;
         Self {
-            api: Some((url.to_owned(), dialect)),
+            source: Some(source.to_owned()),
             from: vmid.to_owned(),
             until,
-            racks: racks.into_iter().collect(),
+            known: known.into_iter().collect(),
             asked: 1,
             read: length,
         }
@@ -71,21 +81,17 @@ mod tests {
 
     use super::*;
 
-    const API: Api<'_> = ("https://api.example", Dialect::V1);
-
     /// Asks for racks in this order; returns the answers, and how often more was read.
     fn ask(known: &BTreeMap<String, Option<String>>, vmids: &[String]) -> (Vec<Option<String>>, usize) {
         let (mut ahead, mut reads) = (Ahead::default(), 0);
         let mut rack = |vmid: &String| {
-            assert!(!ahead.tells(("https://other.example", Dialect::V1), vmid));
-            if !ahead.tells(API, vmid) {
+            assert!(!ahead.tells("another", vmid));
+            let read = |length| {
                 reads += 1;
-                let length = ahead.length();
                 let page = known.range(vmid.clone()..).take(usize::try_from(length).unwrap());
-                let page = page.map(|(vm, rack)| (vm.clone(), rack.clone()));
-                ahead = Ahead::found(API, vmid, length, page.collect());
-            }
-            ahead.rack(vmid)
+                Ok::<_, ()>(page.map(|(vm, rack)| (vm.clone(), rack.clone())).collect())
+            };
+            ahead.ask("one", vmid, read).unwrap().flatten()
         };
         (vmids.iter().map(&mut rack).collect(), reads)
     }

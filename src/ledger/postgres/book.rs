@@ -376,4 +376,27 @@ mod tests {
         let (left, settled) = written(book.write(&mut rest.into_iter()));
         assert_eq!((left.len(), settled), (1, 3), "one VM is left");
     }
+    #[test]
+    fn a_database_that_falls_silent_is_given_up_and_found_again_when_it_answers() {
+        let Some(server) = Server::start() else { return };
+        let proxy = Proxy::to(&server, Duration::ZERO);
+        let run = begin(&Ledger::of(Box::new(opened(&server.url()))), &[None; 3]);
+        let mut book = Book::open(opened(&format!("{}?connect_timeout=1", proxy.url())), &run).unwrap();
+        let (items, _) = written(book.write(&mut [claim(1)].into_iter()));
+        proxy.fall_silent();
+        book.patience = Duration::from_millis(100);
+        let silent = book.write(&mut [claim(1)].into_iter()).unwrap_err().to_string();
+        assert!(silent.ends_with("the database has not answered for 0.1 s"), "{silent}");
+        let silent = book.write_again().unwrap_err();
+        assert!(silent.is_away(), "{silent}");
+        proxy.let_go();
+        book.patience = PATIENCE;
+        eventually("it answers", || match book.write_again() {
+            Err(error) if error.is_away() => false,
+            replies => {
+                assert_ne!(written(replies).0[0].position, items[0].position);
+                true
+            }
+        });
+    }
 }

@@ -13,7 +13,7 @@ use super::url::DatabaseUrl;
 use super::{lock, schema};
 use crate::ledger::error::LedgerError;
 use crate::ledger::record::RunKey;
-use crate::outcome::Kind;
+use crate::outcome::{Kind, Outcome};
 
 /// A commit that has answered is on disk, whatever the server's own default is; a standby that has to have it, too, is
 /// still waited for.
@@ -32,7 +32,8 @@ pub(crate) struct Postgres {
     pub(super) session: Session,
     /// Ours, by number; `None` where the ledger is only read.
     pub(super) worker: Option<i64>,
-    pub(super) ahead: RefCell<Ahead>,
+    pub(super) racks_ahead: RefCell<Ahead<Option<String>>>,
+    pub(super) outcomes_ahead: RefCell<Ahead<Outcome>>,
 }
 
 /// A run by the numbers that its rows have.
@@ -50,7 +51,7 @@ impl Postgres {
         write_durably(&session)?;
         schema::migrate(&session)?;
         let worker = Some(lock::take(&session, lock_timeout)?);
-        Ok(Self { session, worker, ahead: RefCell::default() })
+        Ok(Self::of(session, worker))
     }
 
     /// Opens a database for reading only.
@@ -59,7 +60,11 @@ impl Postgres {
         session.batch("SET default_transaction_read_only = on")?;
         session.batch(PLANS)?;
         schema::check(&session)?;
-        Ok(Self { session, worker: None, ahead: RefCell::default() })
+        Ok(Self::of(session, None))
+    }
+
+    fn of(session: Session, worker: Option<i64>) -> Self {
+        Self { session, worker, racks_ahead: RefCell::default(), outcomes_ahead: RefCell::default() }
     }
 
     /// Opens another connection in place of one that is of no use any more.
@@ -71,7 +76,8 @@ impl Postgres {
 
     /// What was read ahead may be no longer so.
     pub(super) fn forget_ahead(&self) {
-        self.ahead.take();
+        self.racks_ahead.take();
+        self.outcomes_ahead.take();
     }
 
     pub(super) fn run(&self, run: &RunKey) -> Result<Run, LedgerError> {

@@ -3,7 +3,6 @@
 use jiff::Timestamp;
 use tokio_postgres::{Error, Row};
 
-use super::ahead::{Ahead, Api};
 use super::column;
 use super::database::Postgres;
 use crate::allocation::Allocation;
@@ -23,7 +22,7 @@ impl Postgres {
     /// The racks of so many VMs, from one on.
     fn racks_from(
         &self,
-        (url, dialect): Api<'_>,
+        (url, dialect): (&str, Dialect),
         vm: &VmId,
         vms: i64,
     ) -> Result<Vec<(String, Option<String>)>, LedgerError> {
@@ -36,14 +35,9 @@ impl Postgres {
 
 impl Known for Postgres {
     fn last_rack(&self, base_url: &str, dialect: Dialect, vm: &VmId) -> Result<Option<String>, LedgerError> {
-        let api = (base_url, dialect);
-        let mut ahead = self.ahead.borrow_mut();
-        if !ahead.tells(api, vm.as_str()) {
-            let length = ahead.length();
-            let racks = self.racks_from(api, vm, length)?;
-            *ahead = Ahead::found(api, vm.as_str(), length, racks);
-        }
-        Ok(ahead.rack(vm.as_str()))
+        let api = format!("{dialect} {base_url}");
+        let read = |vms| self.racks_from((base_url, dialect), vm, vms);
+        Ok(self.racks_ahead.borrow_mut().ask(&api, vm.as_str(), read)?.flatten())
     }
 
     fn last_known(&self, vm: &VmId) -> Result<Vec<LastKnown>, LedgerError> {

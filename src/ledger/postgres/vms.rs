@@ -229,9 +229,14 @@ impl Vms for Postgres {
 
     fn outcome_in(&self, run: &RunKey, vm: &VmId) -> Result<Option<Outcome>, LedgerError> {
         let sql = format!(
-            "SELECT p.outcome FROM {LISTED} JOIN v6fleet.runs r ON r.no = i.run WHERE i.vmid = $1 AND r.id = $2"
+            "SELECT i.vmid, p.outcome FROM {LISTED} WHERE i.run = (SELECT no FROM v6fleet.runs WHERE id = $1)
+                AND i.vmid >= $2 ORDER BY i.vmid LIMIT $3"
         );
-        self.session.first(&sql, &[&vm.as_str(), &run.id], |row| outcome(row, 0))
+        let read = |vms: i64| {
+            let values = [&run.id as _, &vm.as_str() as _, &vms as _];
+            self.session.all(&sql, &values, |row| Ok((row.try_get(0)?, outcome(row, 1)?)))
+        };
+        self.outcomes_ahead.borrow_mut().ask(&run.id, vm.as_str(), read)
     }
 
     fn entries(&self, vm: &VmId) -> Result<Vec<Entry>, LedgerError> {
