@@ -1,8 +1,12 @@
 //! The workflows run what the project itself runs, on the oldest toolchain that it promises.
 
 use std::fs;
+use std::process::Command;
 
 use regex::Regex;
+use support::skip::has;
+
+use crate::example::finds_nothing_to_say;
 
 fn workflow(name: &str) -> String {
     fs::read_to_string(format!(".github/workflows/{name}")).unwrap()
@@ -33,4 +37,16 @@ fn the_workflows_build_on_the_oldest_toolchain_that_is_promised() {
     for name in ["check.yml", "release.yml"] {
         assert!(workflow(name).contains(&format!(" rust:{oldest}-bookworm\n")), "{name}");
     }
+}
+
+#[test]
+fn every_field_of_a_workflow_is_one_that_there_is() {
+    if !has("check-jsonschema") {
+        return;
+    }
+    let mut check = Command::new("check-jsonschema");
+    check.args(["--quiet", "--builtin-schema", "vendor.github-workflows"]);
+    finds_nothing_to_say(
+        check.args(["check.yml", "release.yml"].map(|name| format!(".github/workflows/{name}"))),
+    );
 }
