@@ -94,7 +94,7 @@ pub(super) fn copy(
     told: &mut dyn FnMut(Headway),
 ) -> Result<Copied, LedgerError> {
     let mut heaps = Vec::new();
-    to.settle_up(&mut || {
+    to.take_all(&mut || {
         heaps = as_of_now(from, || {
             // Another may have written there since it was looked at.
             match find(from, to)? {

@@ -225,9 +225,11 @@ pub trait Plain {
     /// How many rows [`Self::give_out`] has.
     fn count(&self, table: Table) -> Result<u64, LedgerError>;
     /// Every row of a table, in batches of a size that memory has room for. Between [`Engine::hold_still`] and
-    /// [`Engine::let_go`], or in what [`Engine::settle_up`] carries out.
+    /// [`Engine::let_go`], or in what [`Self::take_all`] carries out.
     fn give_out(&self, table: Table, each: EachBatch<'_>) -> Result<(), LedgerError>;
-    /// Rows as another ledger has given them out, written in the caller's transaction.
+    /// Carries out what takes in a whole ledger: all of it is on disk together, or nothing.
+    fn take_all(&self, take: &mut dyn FnMut() -> Result<(), LedgerError>) -> Result<(), LedgerError>;
+    /// Rows as another ledger has given them out, in what [`Self::take_all`] carries out.
     fn take_in(&self, table: Table, records: Vec<Record>) -> Result<(), LedgerError>;
 }
 

@@ -173,7 +173,7 @@ fn a_copied_ledger_says_what_the_first_one_says_and_so_does_the_next_run_on_it()
     if !is_installed() {
         return;
     }
-    let cases = if std::env::var("V6FLEET_TORTURE").is_ok_and(|form| form == "full") { 200 } else { 3 };
+    let cases = if std::env::var("V6FLEET_TORTURE").is_ok_and(|form| form == "full") { 200 } else { 2 };
     let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases) };
     let histories = proptest::collection::vec(event(), 1..60);
     let places = (Disk::new(), Database::new(), Disk::new());

@@ -8,7 +8,7 @@ use super::column::count;
 use super::engine_error::engine_error;
 use super::fold::{InFlight, in_flight};
 use super::vms::SAME;
-use crate::ledger::engine::{EachBatch, Plain};
+use crate::ledger::engine::{EachBatch, Engine, Plain};
 use crate::ledger::error::LedgerError;
 use crate::ledger::plain::{Record, Table, Value};
 
@@ -90,6 +90,10 @@ impl Plain for Sqlite {
             }
             each(batch)?;
         }
+    }
+
+    fn take_all(&self, take: &mut dyn FnMut() -> Result<(), LedgerError>) -> Result<(), LedgerError> {
+        self.settle_up(take)
     }
 
     fn take_in(&self, table: Table, records: Vec<Record>) -> Result<(), LedgerError> {
