@@ -49,9 +49,10 @@ pub use postgres::{DatabaseUrl, InvalidUrl};
 pub use protocol::{CLAIM_LIFE, Claimed, Counted, Reply, Seen, Take};
 pub(crate) use record::as_object;
 pub use record::{
-    ChangeCount, Counts, Course, Deferred, Ending, Entry, FailureCount, Forecasts, Item, LastCall,
-    LastInventory, LastKnown, Named, NewRun, Overview, Pair, PendingVms, RackCounts, RackNo, ReasonCount,
-    Row, RunInfo, RunKey, Setback, Settled, Settlement, Sighting, Since, Skipped, Summary, Tally, Unfinished,
+    ChangeCount, Closing, Counts, Course, Deferred, Ending, Entry, FailureCount, Forecasts, Item, LastCall,
+    LastInventory, LastKnown, Named, NewRun, Overview, Pair, PendingVms, Presence, RackCounts, RackNo,
+    ReasonCount, Row, RunInfo, RunKey, Setback, Settled, Settlement, Sighting, Since, Skipped, Summary,
+    Tally, Terms, Unfinished, Worker,
 };
 pub use sqlite::beside;
 pub use sums::Sums;
@@ -64,6 +65,17 @@ const EXAMPLES: usize = 5;
 #[derive(Debug)]
 pub struct Ledger {
     engine: Box<dyn Engine>,
+}
+
+/// How the end of a run came out.
+#[derive(Debug)]
+pub enum End {
+    /// It is noted.
+    Noted(Summary),
+    /// Another worker had noted it.
+    Before(Summary),
+    /// Other workers go on with the run: we have left it.
+    Held,
 }
 
 impl Deref for Ledger {
@@ -159,25 +171,39 @@ impl Ledger {
         self.write_for(run, Duration::ZERO)
     }
 
-    /// Notes how a run ended, and the exit code that its summary comes to, which knows the run before it. What is still
-    /// claimed then has an unanswered attempt.
+    /// Notes how a run ended, and the exit code that its summary comes to, which knows the run before it; unless other workers
+    /// go on with it, or one has ended it before. What we still have claimed then has an unanswered attempt.
     pub fn end(
         &self,
         run: &RunKey,
         stopped_by: Option<Stop>,
         exit_code: impl FnOnce(&Summary) -> u8,
-    ) -> Result<Summary, LedgerError> {
+    ) -> Result<End, LedgerError> {
         self.check()?;
-        let mut summary = Summary::default();
-        let mut exit_code = Some(exit_code);
+        let (mut end, mut exit_code) = (End::Held, Some(exit_code));
         self.settle_up(&mut || {
-            let now = now();
-            summary = self.summary_at(run, now)?;
-            summary.since = self.since_given(run, summary.counts.failed)?;
-            summary.exit_code = exit_code.take().map_or(0, |exit_code| exit_code(&summary));
-            let Summary { exit_code, counts, .. } = summary;
-            self.note_end(run, &Ending { at: now, stopped_by, exit_code, counts })
+            end = match self.closing(run)? {
+                Closing::Held => End::Held,
+                Closing::Before => End::Before(self.summary(run)?),
+                Closing::Ours => End::Noted(self.note(run, stopped_by, exit_code.take())?),
+            };
+            Ok(())
         })?;
+        Ok(end)
+    }
+
+    fn note(
+        &self,
+        run: &RunKey,
+        stopped_by: Option<Stop>,
+        exit_code: Option<impl FnOnce(&Summary) -> u8>,
+    ) -> Result<Summary, LedgerError> {
+        let at = now();
+        let mut summary = self.summary_at(run, at)?;
+        summary.since = self.since_given(run, summary.counts.failed)?;
+        summary.exit_code = exit_code.map_or(0, |exit_code| exit_code(&summary));
+        let Summary { exit_code, counts, .. } = summary;
+        self.note_end(run, &Ending { at, stopped_by, exit_code, counts })?;
         let complete = stopped_by.is_none() && summary.pending == 0;
         Ok(Summary { complete, stopped_by, ..summary })
     }

@@ -102,6 +102,7 @@ fn draft(ledger: &Ledger, racks: u32) -> RunKey {
         options: serde_json::Map::new(),
         key_fingerprint: None,
         timeout: Duration::from_secs(30),
+        terms: v6fleet::ledger::Terms::default(),
     };
     let mut draft = ledger.draft(&new).unwrap();
     for no in 0..VMS {

@@ -113,7 +113,9 @@ fn open(run: &RunSettings) -> Result<Option<Ledger>, LedgerError> {
 }
 
 fn look_into(ledger: &Ledger) -> Result<Kept, LedgerError> {
-    Ok(Kept::There { schema: ledger.schema()?, holder: ledger.holder()? })
+    // Whoever writes a shared one keeps nobody else from it.
+    let holder = if ledger.is_shared() { None } else { ledger.holder()? };
+    Ok(Kept::There { schema: ledger.schema()?, holder })
 }
 
 /// What a dry run finds, and how many VMs would be called.

@@ -18,7 +18,7 @@ use super::rehearsal::Callee;
 use super::signals::signals;
 use crate::brake::Brake;
 use crate::config::{CallSettings, ReportingSettings};
-use crate::ledger::{Counts, Ledger, LedgerError, Reply, RunKey, Summary, Writer};
+use crate::ledger::{Counts, End, Ledger, LedgerError, Reply, RunKey, Summary, Writer};
 use crate::pace::Pace;
 use crate::progress::{Progress, Screen};
 use crate::reconcile::{Ending, Parts, reconcile};
@@ -41,6 +41,8 @@ pub(super) struct Execution<'a> {
     run: RunKey,
     callee: Callee,
     writer: Writer,
+    /// Whether others may work on it.
+    is_shared: bool,
     counts: Counts,
     /// Pending VMs by rack.
     pending: Vec<u64>,
@@ -59,10 +61,10 @@ impl<'a> Execution<'a> {
         log::of_run(&run.id);
         let sums = ledger.sums(&run)?;
         let remembered_rate = remembered_rate(&ledger, &run, plan.calls.forget_rate)?;
-        let racks = ledger.racks(&run)?;
+        let (racks, is_shared) = (ledger.racks(&run)?, ledger.is_shared());
         let writer = ledger.write_for(&run, plan.calls.reconcile.policy.max_wait)?;
         let (counts, pending) = (sums.counts(), sums.pending);
-        Ok(Self { plan, run, callee, writer, counts, pending, racks, remembered_rate })
+        Ok(Self { plan, run, callee, writer, is_shared, counts, pending, racks, remembered_rate })
     }
 
     pub(super) fn carry_out(self) -> Result<Ended, Broken> {
@@ -91,7 +93,7 @@ impl<'a> Execution<'a> {
     }
 
     fn call_all(self) -> Result<(Ledger, Ending), Broken> {
-        let Self { plan, run, callee, mut writer, counts, pending, racks, remembered_rate } = self;
+        let Self { plan, run, callee, mut writer, is_shared, counts, pending, racks, remembered_rate } = self;
         let now = Instant::now();
         // What is pending counts as failed in a summary, and is not done for the progress.
         let begun = Counts { failed: counts.failed - pending.iter().sum::<u64>(), ..counts };
@@ -105,7 +107,7 @@ impl<'a> Execution<'a> {
             api: &callee.api,
             pace: &mut pace,
             brake: Brake::new(plan.calls.limits, counts.selected),
-            is_shared: false,
+            is_shared,
             progress: &mut progress,
             pending,
             racks,
@@ -171,7 +173,11 @@ impl Plan<'_> {
     }
 
     fn end(&self, ledger: &Ledger, run: &RunKey, stop: Option<Stop>) -> Result<Summary, Broken> {
-        let summary = ledger.end(run, stop, |summary| self.exit_code(stop, summary));
+        let end = ledger.end(run, stop, |summary| self.exit_code(stop, summary));
+        let summary = end.and_then(|end| match end {
+            End::Noted(summary) | End::Before(summary) => Ok(summary),
+            End::Held => ledger.summary(run),
+        });
         summary.map_err(|error| self.broken_off(run, &error))
     }
 

@@ -144,7 +144,8 @@ impl From<LedgerError> for Failure {
             | LedgerError::NoneOfKind(_)
             | LedgerError::OfOtherKind { .. }
             | LedgerError::AmbiguousRun(_)
-            | LedgerError::Mixed { .. } => Self::Refused(error.into()),
+            | LedgerError::Mixed { .. }
+            | LedgerError::Unshared(_) => Self::Refused(error.into()),
             LedgerError::Io { .. }
             | LedgerError::Replaced { .. }
             | LedgerError::Changed(_)
@@ -155,6 +156,7 @@ impl From<LedgerError> for Failure {
             | LedgerError::Miscounted { .. }
             | LedgerError::NoWriter(_)
             | LedgerError::WriterGone
+            | LedgerError::Lapsed
             | LedgerError::SettledTwice(_) => Self::Broken(error.into()),
         }
     }

@@ -6,9 +6,9 @@ use serde_json::{Map, Value};
 
 use super::failure::Refusal;
 use super::retyped::without_resume;
-use crate::config::RunSettings;
+use crate::config::{CallSettings, RunSettings};
 use crate::inventory::{Inputs, InventoryError, Selection, identity};
-use crate::ledger::{Ledger, LedgerError, NewRun, SANDBOX, Unfinished};
+use crate::ledger::{Ledger, LedgerError, NewRun, SANDBOX, Terms, Unfinished};
 use crate::resumption::{Origin, Resumption};
 use crate::stop::Stop;
 use crate::text::counted;
@@ -26,7 +26,13 @@ pub(super) fn job(settings: &RunSettings, selection: &Selection, fingerprint: Op
         options: with_id_files_known(settings.options.clone()),
         key_fingerprint: fingerprint.map(str::to_owned),
         timeout: settings.api.timeout,
+        terms: terms(&settings.calls),
     }
+}
+
+/// How this process works on a run.
+pub(super) fn terms(calls: &CallSettings) -> Terms {
+    Terms { concurrency: calls.reconcile.concurrency.get(), ..Terms::default() }
 }
 
 /// The same options, whatever the directory is in which `--vmid @FILE` was typed.

@@ -122,7 +122,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::ledger::Counts;
+    use crate::ledger::{Counts, Terms};
     use crate::stop::Stop;
 
     const NOW: &str = "2026-11-24T02:00:00Z";
@@ -167,6 +167,7 @@ mod tests {
             options: serde_json::Map::new(),
             key_fingerprint: None,
             timeout: Duration::from_secs(30),
+            terms: Terms::default(),
         };
         edit(&mut plan, &mut job);
         let max_age = Duration::from_hours(1);

@@ -13,7 +13,7 @@ use crate::report::{ReportFile, Written};
 /// Does what was asked for. Returns the exit code.
 pub(super) fn report(settings: &ReportSettings) -> Result<u8, Failure> {
     let ledger = to_read(&settings.ledger)?;
-    let running = ledger.under_way(None).map_err(Refusal::from)?;
+    let running = ledger.under_way(vec![]).map_err(Refusal::from)?;
     let reported = view(&ledger, |ledger| Ok(Prepared::prepare(settings, ledger, running)?.write()?))?;
     Ok(reported.tell(settings)?)
 }
@@ -28,11 +28,11 @@ struct Prepared<'a> {
 }
 
 impl<'a> Prepared<'a> {
-    /// `running` is the run that was under way before the ledger was held still.
+    /// `running` are the runs that were under way before the ledger was held still.
     fn prepare(
         settings: &'a ReportSettings,
         ledger: &'a Ledger,
-        running: Option<String>,
+        running: Vec<String>,
     ) -> Result<Self, Refusal> {
         let run = ledger.find_run(&settings.run)?;
         let info = ledger.run_info(&run)?;
@@ -41,7 +41,7 @@ impl<'a> Prepared<'a> {
         outputs.clone().try_for_each(|output| make_own_directory(output, &run))?;
         settings.files.iter().try_for_each(ReportFile::check)?;
         let summary = Summary { since: ledger.since(&run)?, ..ledger.summary(&run)? };
-        let running = ledger.under_way(running)?.is_some_and(|id| id == run.id);
+        let running = ledger.under_way(running)?.contains(&run.id);
         let summary = Summary { running: running && info.ended_at.is_none(), ..summary };
         Ok(Self { settings, ledger, run, info, summary })
     }

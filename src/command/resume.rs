@@ -10,6 +10,7 @@ use super::descriptors::make_room;
 use super::ended::Ended;
 use super::execution::{Execution, Plan};
 use super::failure::{Failure, Refusal};
+use super::job::terms;
 use super::ledger::to_change;
 use super::outputs;
 use super::rehearsal::Played;
@@ -114,6 +115,7 @@ fn prepare<'a>(
         options: settings.options.clone(),
         key_fingerprint: access.fingerprint().map(str::to_owned),
         timeout: settings.api.timeout,
+        terms: terms(&settings.calls),
     };
     let played = Played { file: settings.api.world.as_deref(), state: world };
     go_on(Continued { ledger, run, job }, &access, played, plan)

@@ -56,12 +56,12 @@ impl Prepared {
 }
 
 fn overviews(ledger: &Ledger, limit: Option<u32>) -> Result<Vec<Overview>, LedgerError> {
-    let running = ledger.under_way(None)?;
+    let running = ledger.under_way(vec![])?;
     ledger.as_of_now(|ledger| {
         let mut list = ledger.overviews(limit)?;
         let running = ledger.under_way(running)?;
         for run in &mut list {
-            run.running = run.ended_at.is_none() && running.as_ref() == Some(&run.id);
+            run.running = run.ended_at.is_none() && running.contains(&run.id);
         }
         Ok(list)
     })

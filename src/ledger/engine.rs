@@ -8,6 +8,7 @@ use std::fmt::Debug;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -15,14 +16,15 @@ use super::error::LedgerError;
 use super::plain::{Record, Table};
 use super::protocol::{Reply, Request};
 use super::record::{
-    Course, Ending, Entry, LastInventory, LastKnown, NewRun, Overview, Pair, PendingVms, Row, RunInfo,
-    RunKey, Sighting, Skipped, Unfinished,
+    Closing, Course, Ending, Entry, LastInventory, LastKnown, NewRun, Overview, Pair, PendingVms, Row,
+    RunInfo, RunKey, Sighting, Skipped, Terms, Unfinished, Worker,
 };
 use super::sums::Sums;
 use crate::allocation::Allocation;
 use crate::dialect::Dialect;
 use crate::inventory::{InventoryFile, Reading, Vm};
 use crate::outcome::{Kind, Outcome};
+use crate::stop::Stop;
 use crate::vm::{Action, VmId};
 
 /// Shown one thing after the other, until it has had enough.
@@ -43,11 +45,14 @@ pub trait Engine: Begin + Runs + Vms + Known + Rates + Plain + Send + Debug {
     /// What it is opened by.
     fn path(&self) -> &Path;
 
-    /// The id of the run that is under way, or was a moment `before`: asked before and after reading, it is known of
-    /// every state that was read between.
-    fn under_way(&self, before: Option<String>) -> Result<Option<String>, LedgerError>;
+    /// Whether several processes can work on one run.
+    fn is_shared(&self) -> bool;
 
-    /// Who says that he writes now: nobody else can.
+    /// The ids of the runs that are under way, or were a moment `before`: asked before and after reading, it is known of
+    /// every state that was read between.
+    fn under_way(&self, before: Vec<String>) -> Result<Vec<String>, LedgerError>;
+
+    /// Who says that he writes now; of several the last.
     fn holder(&self) -> Result<Option<String>, LedgerError>;
 
     /// The schema that the ledger has, and the one that a writer brings it to.
@@ -87,6 +92,17 @@ pub trait Begin {
     /// Notes that a run goes on, with these options and those of its own that they say nothing of.
     fn resume(&self, run: &RunKey, job: &NewRun) -> Result<(), LedgerError>;
 
+    /// Becomes a worker of a run that others carry out. Returns whether it goes on: there is nothing to join where it has
+    /// ended.
+    fn join(&self, run: &RunKey, terms: Terms) -> Result<bool, LedgerError>;
+
+    /// Lets all workers of a run stop, once each looks at it. Returns whether there are any.
+    fn request_stop(&self, run: &RunKey, stop: Stop) -> Result<bool, LedgerError>;
+
+    /// Whether it is ours to end a run of which we hold nothing any more: the last worker ends it, and so does the first that
+    /// finds no other holding anything where nothing is left to do, or all are to stop.
+    fn closing(&self, run: &RunKey) -> Result<Closing, LedgerError>;
+
     /// Opens a run to be written, by the thread that has the book.
     fn open_book(self: Box<Self>, run: &RunKey) -> Result<Box<dyn Book>, LedgerError>;
 
@@ -122,6 +138,9 @@ pub trait Book: Send {
         Err(LedgerError::WriterGone)
     }
 
+    /// How long it may be left alone before [`Request::Tick`] is due; `None` for as long as one likes.
+    fn tick(&self) -> Option<Duration>;
+
     /// Gives the ledger back.
     fn shut(self: Box<Self>) -> Box<dyn Engine>;
 }
@@ -134,6 +153,8 @@ pub trait Runs {
     fn newest(&self, kind: Kind) -> Result<Option<RunKey>, LedgerError>;
     /// What a run is, whatever has become of it.
     fn run_info(&self, run: &RunKey) -> Result<RunInfo, LedgerError>;
+    /// Who carries a run out, or has done, in the order in which they came; nobody where a ledger is not shared.
+    fn workers(&self, run: &RunKey) -> Result<Vec<Worker>, LedgerError>;
     /// How a run went, beside what came of its VMs.
     fn course(&self, run: &RunKey) -> Result<Course, LedgerError>;
     /// The newest runs, all of them without a `limit`; the newest first.

@@ -85,6 +85,15 @@ pub enum LedgerError {
     WriterGone,
     #[error("the VM at position {0} was settled twice, or never claimed")]
     SettledTwice(i64),
+    #[error(
+        "this process was held up for longer than its lease (--lease), and others have taken over what it had claimed"
+    )]
+    Lapsed,
+    #[error(
+        "{}: a ledger in a file is one process's; several can share one in PostgreSQL (--ledger postgres://HOST/DATABASE)",
+        escape_path(.0)
+    )]
+    Unshared(PathBuf),
 }
 
 impl LedgerError {

@@ -60,6 +60,11 @@ pub(super) fn selection(options: &Map<String, Value>) -> Option<String> {
 }
 
 impl NewRun {
+    /// Whether its files tell only once they are read which job it is.
+    pub(super) fn is_piped(&self) -> bool {
+        self.files.iter().any(|file| file == PIPE) || self.id_files.iter().any(|file| file.path == PIPE)
+    }
+
     /// What was in the files that can be read only once; `inventory` are those read as [`NewRun::files`].
     pub(super) fn piped(&self, inventory: &[InventoryFile]) -> String {
         let inventory = self.files.iter().zip(inventory).filter(|(identity, _)| *identity == PIPE);

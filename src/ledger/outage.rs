@@ -30,14 +30,24 @@ impl Inbox {
         Self { requests, early: Vec::new(), is_closed: false }
     }
 
-    /// Waits for the next batch: all that was asked for by then. `None` once nobody asks any more.
-    pub(super) fn next(&mut self) -> Option<Vec<Request>> {
+    /// Waits for the next batch: all that was asked for by then, or nothing where nobody asks for as long as `tick`. `None`
+    /// once nobody asks any more.
+    pub(super) fn next(&mut self, tick: Option<Duration>) -> Option<Vec<Request>> {
         let mut batch = std::mem::take(&mut self.early);
         if batch.is_empty() {
-            batch = self.requests.recv().ok()?;
+            batch = self.first(tick)?;
         }
         batch.extend(self.requests.try_iter().flatten());
         Some(batch)
+    }
+
+    fn first(&self, tick: Option<Duration>) -> Option<Vec<Request>> {
+        let Some(tick) = tick else { return self.requests.recv().ok() };
+        match self.requests.recv_timeout(tick) {
+            Ok(asked) => Some(asked),
+            Err(RecvTimeoutError::Timeout) => Some(vec![Request::Tick]),
+            Err(RecvTimeoutError::Disconnected) => None,
+        }
     }
 
     /// Waits, and keeps what is asked for meanwhile.

@@ -1,4 +1,4 @@
-//! A ledger in a PostgreSQL database: one run at a time, readers at any time.
+//! A ledger in a PostgreSQL database: several runs at a time, each with several workers, and readers at any time.
 //!
 //! What happens to an item changes its row, and what that tells of its VM is known at once: a reader sees one state of
 //! all of it. A batch of requests is one transaction, and its statements share a round trip.
@@ -14,19 +14,23 @@ mod database;
 mod draft;
 mod engine;
 mod engine_error;
+mod job_lock;
 mod known;
-mod lock;
+mod page;
 mod passfile;
 mod plain;
+mod process;
 mod prune;
 mod rates;
 mod runs;
 mod schema;
 mod session;
+mod sitting;
 mod statements;
 mod tls;
 mod url;
 mod vms;
+mod workers;
 
 pub(super) use database::Postgres;
 pub use url::{DatabaseUrl, InvalidUrl};

@@ -24,8 +24,8 @@ pub struct Take {
 #[derive(Debug)]
 pub enum Request {
     /// Pending VMs are claimed, and those that wait for another call are claimed `again`. `offset` is the server's
-    /// clock minus ours, for whoever finds the claims if we die. While fewer VMs than the `allowance` were started, by
-    /// all workers together, others may be; those that were may always be claimed.
+    /// clock minus ours, for whoever finds the claims if we die. Of a run that several workers may share, VMs are taken only
+    /// while fewer than `allowance` were started, by all of them together.
     Claim {
         again: Vec<i64>,
         take: Vec<Take>,
@@ -68,7 +68,8 @@ pub enum Reply {
     Failed(LedgerError),
 }
 
-/// The answer to one claim.
+/// The answer to one claim. It may have fewer items than were asked for: other workers have them, or their VM is in a call of
+/// another run.
 #[derive(Debug)]
 pub struct Claimed {
     /// The claims' date: the earliest moment at which one of the calls can leave.
@@ -93,7 +94,7 @@ pub struct Seen {
     pub counted: Counts,
     /// Of those, VMs with a drift.
     pub drifted: u64,
-    /// VMs that were claimed since then, each once.
+    /// VMs that were claimed since then, and not given back: those that are settled, and those that a worker holds.
     pub started: u64,
     /// VMs without an outcome.
     pub pending: u64,

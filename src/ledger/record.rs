@@ -5,6 +5,7 @@ mod row;
 mod run;
 mod summary;
 mod vm;
+mod worker;
 
 pub use item::{Deferred, Item, LastCall, RackNo, Setback, Settled, Settlement, Tally};
 pub use row::Row;
@@ -16,3 +17,4 @@ pub use summary::{
     ChangeCount, Counts, FailureCount, Forecasts, Named, RackCounts, ReasonCount, Since, Summary,
 };
 pub use vm::{Entry, LastKnown, Pair, Sighting};
+pub use worker::{Closing, Presence, Terms, Worker};

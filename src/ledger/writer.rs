@@ -60,8 +60,8 @@ impl Writer {
     }
 
     /// Claims pending VMs, and claims `again` those that wait for another call. `offset` is the server's clock minus ours,
-    /// for whoever finds the claims if we die; `allowance` is as in [`Request::Claim`]. What was held shares the commit, and is written before: also what a VM has
-    /// been through that is claimed again.
+    /// for whoever finds the claims if we die; `allowance` is as in [`Request::Claim`]. What was held shares the commit, and is
+    /// written before: also what a VM has been through that is claimed again.
     pub fn claim(
         &mut self,
         again: Vec<i64>,
@@ -157,7 +157,7 @@ fn serve(
 ) -> Box<dyn Engine> {
     // The run may have gone already; what was written stays.
     let told = |reply| drop(outbox.send(reply));
-    while let Some(batch) = inbox.next() {
+    while let Some(batch) = inbox.next(book.tick()) {
         let written = match book.write(&mut batch.into_iter()) {
             Err(error) if error.is_away() => outlast(&mut *book, error, patience, &mut inbox, told),
             written => written,

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 use crate::crash::{creations, made, settled};
-use crate::fixture::{Fixture, Process, eventually};
+use crate::fixture::{Fixture, Process};
 use crate::fleet;
 use crate::postgres::Server;
 use crate::sandbox::Sandbox;
@@ -109,7 +109,7 @@ fn a_database_that_crashes_in_mid_run_loses_nothing_that_was_settled() {
 }
 
 #[test]
-fn a_second_run_on_a_database_is_told_who_holds_it_and_the_lock_of_a_dead_one_is_free() {
+fn the_same_job_is_not_run_twice_at_once_another_one_is_and_that_of_a_dead_run_is_free() {
     let Some(server) = Server::start() else { return };
     let sandbox = Sandbox::start(&["--latency", "100ms"]);
     let fixture = fixture(&sandbox, server);
@@ -118,14 +118,20 @@ fn a_second_run_on_a_database_is_told_who_holds_it_and_the_lock_of_a_dead_one_is
     sandbox.await_calls(4);
     let ends = || fixture.run(&["runs"]).exits(0).stdout.lines().last().unwrap().to_owned();
     assert!(ends().ends_with(" running"), "{}", ends());
-    let second = fixture.run(&["run", "inventories/demo.csv"]).exits(6);
-    second.assert_in_stderr(&format!("in use by another run (pid {} on ", first.id()));
-    second.assert_in_stderr(&format!(", run {})", fixture.latest_run()));
+    for second in [&RUN[..], &["resume"]] {
+        let second = fixture.run(second).exits(6);
+        second.assert_in_stderr(&format!("in use by another run (pid {} on ", first.id()));
+        second.assert_in_stderr(&format!(", run {})", fixture.latest_run()));
+    }
     assert_eq!(fixture.runs().len(), 1);
     assert!(first.is_running(), "reading disturbs nobody");
+    fixture
+        .run(&["run", "fleet.csv", "--action", "allocate", "--limit", "1", "--output-dir", "none"])
+        .exits(0);
+    assert!(first.is_running(), "a run of another job neither");
     first.kill();
-    eventually("the server has heard of it", || ends().ends_with(" not finished"));
-    let outcome = fixture.run(&["resume", "--lock-timeout", "10s", "--concurrency", "100"]).exits(0);
+    assert!(ends().ends_with(" not finished"), "{}", ends());
+    let outcome = fixture.run(&["resume", "--concurrency", "100"]).exits(0);
     assert_eq!(outcome.rows().len(), VMS);
 }
 

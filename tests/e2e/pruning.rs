@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use v6fleet::allocation::Expected;
 use v6fleet::inventory::{Reading, Vm};
-use v6fleet::ledger::{Ledger, Location, NewRun, beside};
+use v6fleet::ledger::{Ledger, Location, NewRun, Terms, beside};
 use v6fleet::outcome::Kind;
 use v6fleet::vm::Action;
 
@@ -38,6 +38,7 @@ fn night(fixture: &Fixture) {
         options: serde_json::Map::new(),
         key_fingerprint: None,
         timeout: Duration::from_secs(30),
+        terms: Terms::default(),
     };
     let mut draft = ledger.draft(&new).unwrap();
     for vmid in fleet::vmids(100_000, VMS) {

@@ -5,14 +5,18 @@ use tokio_postgres::types::ToSql;
 
 use super::book::Book;
 use super::column::{self, moment, span_micros};
-use super::database::Postgres;
+use super::database::{Postgres, Run};
 use super::draft::Draft;
+use super::job_lock::Job;
+use super::statements::CLAIM_ALONE;
+use super::workers::live;
+use super::{burial, sitting};
 use crate::clock;
 use crate::ledger::engine::{self, Begin};
 use crate::ledger::error::LedgerError;
 use crate::ledger::job::{SANDBOX, refuse_mixing};
 use crate::ledger::numbers::span;
-use crate::ledger::record::{Ending, NewRun, RunKey};
+use crate::ledger::record::{Closing, Ending, NewRun, RunKey, Terms};
 use crate::ledger::stored;
 use crate::stop::Stop;
 
@@ -30,6 +34,62 @@ impl Begin for Postgres {
 
     fn resume(&self, run: &RunKey, job: &NewRun) -> Result<(), LedgerError> {
         let run = self.run(run)?;
+        self.leave()?;
+        burial::bury_lost(&self.session, None)?;
+        self.session.transaction(|| {
+            Job::of(&self.session, run.no)?.hold(&self.session, self.lock_timeout)?;
+            self.note_resume(run, job)?;
+            sitting::begin(&self.session, run.no)?;
+            self.enlist(run.no, job.terms).map(drop)
+        })
+    }
+
+    fn join(&self, run: &RunKey, terms: Terms) -> Result<bool, LedgerError> {
+        let run = self.run(run)?;
+        self.session.transaction(|| {
+            // It does not end meanwhile.
+            let goes_on = "SELECT ended_at IS NULL AND NOT pruned FROM v6fleet.runs WHERE no = $1 FOR SHARE";
+            let goes_on = self.session.one(goes_on, &[&run.no], |row| row.try_get(0))?;
+            if goes_on {
+                self.enlist(run.no, terms)?;
+            }
+            Ok(goes_on)
+        })
+    }
+
+    fn request_stop(&self, run: &RunKey, stop: Stop) -> Result<bool, LedgerError> {
+        let run = self.run(run)?;
+        sitting::stop(&self.session, run.no, stop)?;
+        Ok(!live(&self.session, "r.no = $1", &[&run.no])?.is_empty())
+    }
+
+    fn closing(&self, run: &RunKey) -> Result<Closing, LedgerError> {
+        let Run { no, base, .. } = self.run(run)?;
+        // Nobody joins it meanwhile, and nobody claims anything.
+        let has_ended = "SELECT ended_at IS NOT NULL FROM v6fleet.runs WHERE no = $1 FOR UPDATE";
+        if self.session.one(has_ended, &[&no], |row| row.try_get(0))? {
+            return Ok(Closing::Before);
+        }
+        self.session.rows(CLAIM_ALONE, &[&base])?;
+        let others = live(&self.session, "r.no = $1", &[&no])?;
+        let goes_on = sitting::goes_on(&self.session, no, !others.is_empty())?;
+        Ok(if goes_on { Closing::Held } else { Closing::Ours })
+    }
+
+    fn open_book(self: Box<Self>, run: &RunKey) -> Result<Box<dyn engine::Book>, LedgerError> {
+        Ok(Box::new(Book::open(*self, run)?))
+    }
+
+    fn note_end(&self, run: &RunKey, ending: &Ending) -> Result<(), LedgerError> {
+        let end = "UPDATE v6fleet.runs SET ended_at = $2, stopped_by = $3, exit_code = $4, counts = $5 WHERE id = $1";
+        let Ending { at, stopped_by, exit_code, counts } = ending;
+        let (at, stopped_by, exit_code) = (moment(*at), stopped_by.map(Stop::as_str), i16::from(*exit_code));
+        self.session.execute(end, &[&run.id, &at, &stopped_by, &exit_code, &stored::write(counts)]).map(drop)
+    }
+}
+
+impl Postgres {
+    fn note_resume(&self, run: Run, job: &NewRun) -> Result<(), LedgerError> {
         let options = "SELECT options FROM v6fleet.runs WHERE no = $1";
         let options: Option<Map<String, Value>> =
             self.session.one(options, &[&run.no], |row| column::json(row, 0))?;
@@ -45,16 +105,5 @@ impl Begin for Postgres {
         let values: [&(dyn ToSql + Sync); 7] =
             [&run.no, &at, &options, &job.key_fingerprint, &timeout, &first, &last];
         self.session.execute(sql, &values).map(drop)
-    }
-
-    fn open_book(self: Box<Self>, run: &RunKey) -> Result<Box<dyn engine::Book>, LedgerError> {
-        Ok(Box::new(Book::open(*self, run)?))
-    }
-
-    fn note_end(&self, run: &RunKey, ending: &Ending) -> Result<(), LedgerError> {
-        let end = "UPDATE v6fleet.runs SET ended_at = $2, stopped_by = $3, exit_code = $4, counts = $5 WHERE id = $1";
-        let Ending { at, stopped_by, exit_code, counts } = ending;
-        let (at, stopped_by, exit_code) = (moment(*at), stopped_by.map(Stop::as_str), i16::from(*exit_code));
-        self.session.execute(end, &[&run.id, &at, &stopped_by, &exit_code, &stored::write(counts)]).map(drop)
     }
 }

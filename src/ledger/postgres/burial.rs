@@ -5,6 +5,7 @@ use tokio_postgres::Row;
 
 use super::column;
 use super::session::Session;
+use super::workers::is_gone;
 use crate::ledger::dating::{Attempts, Dating};
 use crate::ledger::engine::LEFT_IN_FLIGHT;
 use crate::ledger::error::LedgerError;
@@ -12,9 +13,14 @@ use crate::ledger::numbers::span;
 use crate::ledger::stored;
 use crate::outcome::{Kind, Unanswered};
 
-/// Workers that may have left something claimed.
-const UNBURIED: &str = "SELECT w.no, w.run, r.base, r.timeout_us, w.clock, r.kind
-    FROM v6fleet.workers w JOIN v6fleet.runs r ON r.no = w.run WHERE NOT w.buried ORDER BY w.no";
+/// Workers beside `$1` that may have left something: those whose lease has run out, and those that may be known to be gone.
+const UNBURIED: &str = "SELECT no, lease_until <= clock_timestamp(), pid, process FROM v6fleet.workers
+    WHERE NOT buried AND no <> $1 ORDER BY no";
+
+/// One of them, unless it is writing at this moment, or others bury it: it renews its lease no more.
+const TAKE: &str = "SELECT w.no, w.run, r.base, r.timeout_us, w.clock, r.kind
+    FROM v6fleet.workers w JOIN v6fleet.runs r ON r.no = w.run
+    WHERE w.no = $1 AND NOT w.buried AND ($2 OR w.lease_until <= clock_timestamp()) FOR UPDATE OF w SKIP LOCKED";
 
 const IN_FLIGHT: &str = "SELECT p.claimed_at, i.vmid, v.unanswered
     FROM v6fleet.progress p JOIN v6fleet.items i ON i.no = p.item
@@ -32,8 +38,12 @@ const REMEMBER: &str = "INSERT INTO v6fleet.vms (base, vmid, unanswered)
     SELECT $1, vmid, unanswered FROM unnest($2::text[], $3::text[]) AS n (vmid, unanswered)
     ON CONFLICT (base, vmid) DO UPDATE SET unanswered = excluded.unanswered";
 
-const GIVE_BACK: &str = "UPDATE v6fleet.progress SET worker = NULL, claimed_at = NULL
-    WHERE item BETWEEN $1 AND $2 AND worker = $3 AND outcome IS NULL";
+const GIVE_BACK: &str = "WITH given_back AS (
+        UPDATE v6fleet.progress SET worker = NULL, claimed_at = NULL
+        WHERE item BETWEEN $1 AND $2 AND worker = $3 AND outcome IS NULL
+        RETURNING item
+    )
+    UPDATE v6fleet.sittings SET held = held - (SELECT count(*) FROM given_back), returns = returns + 1 WHERE run = $4";
 
 struct Worker {
     no: i64,
@@ -51,20 +61,29 @@ struct Claim {
     unanswered: Vec<Unanswered>,
 }
 
-/// All that workers left becomes pending, what was in flight with an unanswered attempt, in the caller's transaction.
-pub(super) fn bury(session: &Session) -> Result<(), LedgerError> {
-    for worker in session.all(UNBURIED, &[], worker)? {
-        let Worker { no, run, .. } = &worker;
-        let [first, last] = span(*run);
-        let claims = session.all(IN_FLIGHT, &[&first, &last, no, &worker.base], claim)?;
-        let newest = claims.iter().map(|claim| claim.at).max();
-        if let Some(newest) = newest.filter(|_| worker.kind == Kind::Run) {
-            worker.bury(session, claims, newest)?;
-        }
-        session.execute(GIVE_BACK, &[&first, &last, no])?;
-        session.execute("UPDATE v6fleet.workers SET buried = true WHERE no = $1", &[no])?;
+/// All that workers beside `ours` have left becomes pending again, what was in flight with an unanswered attempt. Those are
+/// gone whose lease has run out, and those of this machine that have ended.
+pub(super) fn bury_lost(session: &Session, ours: Option<i64>) -> Result<(), LedgerError> {
+    let unburied = session.all(UNBURIED, &[&ours.unwrap_or_default()], |row| {
+        Ok((row.try_get::<_, i64>(0)?, row.try_get(1)?, is_gone(row, [2, 3])?))
+    })?;
+    let lost = unburied.into_iter().filter(|(_, has_lapsed, is_gone)| *has_lapsed || *is_gone);
+    lost.map(|(no, _, is_gone)| (no, is_gone))
+        .try_for_each(|(no, is_gone)| session.transaction(|| bury(session, no, is_gone)))
+}
+
+/// The same of one worker, in the caller's transaction; one that is not known to be gone only if its lease has run out.
+pub(super) fn bury(session: &Session, worker: i64, is_gone: bool) -> Result<(), LedgerError> {
+    let Some(worker) = session.first(TAKE, &[&worker, &is_gone], self::worker)? else { return Ok(()) };
+    let Worker { no, run, .. } = &worker;
+    let [first, last] = span(*run);
+    let claims = session.all(IN_FLIGHT, &[&first, &last, no, &worker.base], claim)?;
+    let newest = claims.iter().map(|claim| claim.at).max();
+    if let Some(newest) = newest.filter(|_| worker.kind == Kind::Run) {
+        worker.bury(session, claims, newest)?;
     }
-    Ok(())
+    session.execute(GIVE_BACK, &[&first, &last, no, run])?;
+    session.execute("UPDATE v6fleet.workers SET buried = true WHERE no = $1", &[no]).map(drop)
 }
 
 impl Worker {

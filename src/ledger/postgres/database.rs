@@ -1,6 +1,6 @@
 //! An open ledger in a database.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use tokio_postgres::Row;
@@ -8,11 +8,11 @@ use tokio_postgres::Row;
 use super::ahead::Ahead;
 use super::column;
 use super::connect::Settings;
+use super::schema;
 use super::session::Session;
 use super::url::DatabaseUrl;
-use super::{lock, schema};
 use crate::ledger::error::LedgerError;
-use crate::ledger::record::RunKey;
+use crate::ledger::record::{RunKey, Terms};
 use crate::outcome::{Kind, Outcome};
 
 /// A commit that has answered is on disk, whatever the server's own default is; a standby that has to have it, too, is
@@ -30,10 +30,20 @@ const PLANS: &str = "SET enable_seqscan = off; SET enable_bitmapscan = off; SET 
 #[derive(Debug)]
 pub(crate) struct Postgres {
     pub(super) session: Session,
-    /// Ours, by number; `None` where the ledger is only read.
-    pub(super) worker: Option<i64>,
+    /// Ours, while we carry a run out.
+    pub(super) worker: Cell<Option<Enlisted>>,
+    /// How long others who carry out the same job are waited for.
+    pub(super) lock_timeout: Duration,
     pub(super) racks_ahead: RefCell<Ahead<Option<String>>>,
     pub(super) outcomes_ahead: RefCell<Ahead<Outcome>>,
+}
+
+/// A worker, by number, and its run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Enlisted {
+    pub(super) no: i64,
+    pub(super) run: i64,
+    pub(super) terms: Terms,
 }
 
 /// A run by the numbers that its rows have.
@@ -45,13 +55,13 @@ pub(super) struct Run {
 }
 
 impl Postgres {
-    /// Opens a database for writing, its schema made where missing, waiting up to `lock_timeout` for another run to end.
+    /// Opens a database for writing, its schema made where missing. A run that is begun, or gone on with, waits up to
+    /// `lock_timeout` for those who carry out the same job.
     pub(crate) fn open(url: &DatabaseUrl, lock_timeout: Duration) -> Result<Self, LedgerError> {
         let session = Session::open(&url.as_path(), &Settings::of(url)?)?;
         write_durably(&session)?;
         schema::migrate(&session)?;
-        let worker = Some(lock::take(&session, lock_timeout)?);
-        Ok(Self::of(session, worker))
+        Ok(Self::of(session, lock_timeout))
     }
 
     /// Opens a database for reading only.
@@ -60,18 +70,23 @@ impl Postgres {
         session.batch("SET default_transaction_read_only = on")?;
         session.batch(PLANS)?;
         schema::check(&session)?;
-        Ok(Self::of(session, None))
+        Ok(Self::of(session, Duration::ZERO))
     }
 
-    fn of(session: Session, worker: Option<i64>) -> Self {
-        Self { session, worker, racks_ahead: RefCell::default(), outcomes_ahead: RefCell::default() }
+    fn of(session: Session, lock_timeout: Duration) -> Self {
+        Self {
+            session,
+            worker: Cell::default(),
+            lock_timeout,
+            racks_ahead: RefCell::default(),
+            outcomes_ahead: RefCell::default(),
+        }
     }
 
     /// Opens another connection in place of one that is of no use any more.
     pub(super) fn reconnect(&mut self) -> Result<(), LedgerError> {
         self.session.connect()?;
-        write_durably(&self.session)?;
-        self.worker.map_or(Ok(()), |worker| lock::take_again(&self.session, worker))
+        write_durably(&self.session)
     }
 
     /// What was read ahead may be no longer so.

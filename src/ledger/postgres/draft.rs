@@ -8,7 +8,8 @@ use tokio_postgres::types::ToSql;
 
 use super::column::{kept, moment, span_micros};
 use super::database::{Postgres, Run};
-use super::runs;
+use super::job_lock::Job;
+use super::{burial, runs, sitting};
 use crate::clock;
 use crate::inventory::{Reading, Vm};
 use crate::ledger::engine;
@@ -65,6 +66,8 @@ pub(super) struct Draft<'p> {
 
 impl<'p> Draft<'p> {
     pub(super) fn begin(postgres: &'p Postgres, new: &NewRun) -> Result<Self, LedgerError> {
+        postgres.leave()?;
+        burial::bury_lost(&postgres.session, None)?;
         postgres.session.batch("BEGIN")?;
         let mut draft = Self {
             postgres,
@@ -76,10 +79,27 @@ impl<'p> Draft<'p> {
             position: 0,
             committed: false,
         };
+        // What comes through a pipe is known once it is read.
+        if !new.is_piped() {
+            draft.hold_job(String::new())?;
+        }
         let now = clock::now();
         draft.key = unused_key(postgres, now)?;
         draft.run = insert(postgres, &draft.key, new, now)?;
         Ok(draft)
+    }
+
+    /// The same job is not begun while others carry it out.
+    fn hold_job(&self, piped: String) -> Result<(), LedgerError> {
+        let Self { postgres, new, .. } = self;
+        let job = Job {
+            base_url: new.base_url.clone(),
+            dialect: new.dialect.to_string(),
+            fleet: fleet(new.kind, &new.files, new.action),
+            selection: selection(&new.options).unwrap_or_default(),
+            piped,
+        };
+        job.hold(&postgres.session, postgres.lock_timeout)
     }
 
     fn rack(&mut self, rack: Option<&str>) -> Result<i64, LedgerError> {
@@ -174,6 +194,10 @@ impl engine::Draft for Draft<'_> {
     fn commit(mut self: Box<Self>, reading: &Reading, warnings: &[String]) -> Result<RunKey, LedgerError> {
         self.send()?;
         let session = &self.postgres.session;
+        let piped = self.new.piped(&reading.files);
+        if self.new.is_piped() {
+            self.hold_job(piped.clone())?;
+        }
         let sql =
             "UPDATE v6fleet.runs SET inventory = $2, label_columns = $3, inventory_vms = $4, warnings = $5,
             piped = $6 WHERE no = $1";
@@ -183,12 +207,14 @@ impl engine::Draft for Draft<'_> {
             &stored::json(&reading.label_columns),
             &i64::try_from(reading.vms).unwrap_or(i64::MAX),
             &stored::json(warnings),
-            &self.new.piped(&reading.files),
+            &piped,
         ];
         session.execute(sql, &values)?;
         if let Some(last) = runs::unfinished_before(self.postgres, self.run.no)? {
             session.execute(LEFT_OVERS_FIRST, &[&self.run.no, &self.postgres.run(&last)?.no])?;
         }
+        sitting::begin(session, self.run.no)?;
+        self.postgres.enlist(self.run.no, self.new.terms)?;
         session.batch("COMMIT")?;
         self.committed = true;
         Ok(self.key.clone())

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use super::database::Postgres;
-use super::{burial, lock, prune, schema};
+use super::workers::Live;
+use super::{burial, prune, schema, workers};
 use crate::ledger::engine::Engine;
 use crate::ledger::error::LedgerError;
 
@@ -12,12 +13,17 @@ impl Engine for Postgres {
         self.session.name()
     }
 
-    fn under_way(&self, before: Option<String>) -> Result<Option<String>, LedgerError> {
-        before.map_or_else(|| lock::held_for(&self.session), |run| Ok(Some(run)))
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn under_way(&self, mut before: Vec<String>) -> Result<Vec<String>, LedgerError> {
+        before.extend(workers::live(&self.session, "true", &[])?.into_iter().map(|live| live.run));
+        Ok(before)
     }
 
     fn holder(&self) -> Result<Option<String>, LedgerError> {
-        lock::holder(&self.session)
+        Ok(workers::live(&self.session, "true", &[])?.pop().map(Live::in_words))
     }
 
     fn schema(&self) -> Result<(u32, u32), LedgerError> {
@@ -34,21 +40,23 @@ impl Engine for Postgres {
         self.session.batch("COMMIT")
     }
 
-    /// The server frees the lock with the session, and with nothing else.
     fn check(&self) -> Result<(), LedgerError> {
         self.session.check()
     }
 
     fn settle_up(&self, then: &mut dyn FnMut() -> Result<(), LedgerError>) -> Result<(), LedgerError> {
         self.forget_ahead();
+        let ours = self.worker.get().map(|ours| ours.no);
+        burial::bury_lost(&self.session, ours)?;
         self.session.transaction(|| {
-            burial::bury(&self.session)?;
+            // Nothing that we have claimed is called any more.
+            ours.map_or(Ok(()), |ours| burial::bury(&self.session, ours, true))?;
             then()
         })
     }
 
     fn prune(&self, keep: u32) -> Result<usize, LedgerError> {
-        prune::prune(&self.session, keep)
+        prune::prune(&self.session, keep, self.worker.get().map(|ours| ours.no))
     }
 
     fn close(self: Box<Self>) -> Result<(), LedgerError> {

@@ -14,10 +14,14 @@ use crate::ledger::numbers::position;
 /// Raised where an item is not this worker's, or has its outcome.
 const NOT_THERE: &str = "V6001";
 
+/// Raised where a worker was buried.
+const LAPSED: &str = "V6002";
+
 /// An error of the database, for people.
 pub(super) fn engine_error(name: &Path) -> impl Fn(Error) -> LedgerError + Copy {
     move |error| match not_there(&error) {
         Some(position) => LedgerError::SettledTwice(position),
+        None if has_lapsed(&error) => LedgerError::Lapsed,
         None if is_away(&error) => LedgerError::Away { path: name.to_owned(), words: in_words(&error) },
         None => {
             let words = in_words(&error);
@@ -35,6 +39,10 @@ fn not_there(error: &Error) -> Option<i64> {
 
 /// Raised where a batch is on disk already, or those before it are not.
 const OUT_OF_TURN: &str = "V6003";
+
+fn has_lapsed(error: &Error) -> bool {
+    error.code().is_some_and(|code| code.code() == LAPSED)
+}
 
 fn in_words(error: &Error) -> String {
     match error.as_db_error() {

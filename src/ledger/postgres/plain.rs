@@ -84,12 +84,12 @@ const DENSE: &str = "ALTER TABLE v6fleet.progress SET (fillfactor = 100)";
 const ROOMY: &str = "ALTER TABLE v6fleet.progress SET (fillfactor = 20)";
 
 /// One worker that is gone, for each clock by which claims of a run are dated: whoever writes next finds what it has left.
-const LEAVE: &str = "INSERT INTO v6fleet.workers (session, run, host, pid, clock, buried)
-    SELECT DISTINCT 0, n.item >> 32, 'copied', 0, n.clock, false FROM ";
+const LEAVE: &str = "INSERT INTO v6fleet.workers (run, host, pid, concurrency, lease_us, lease_until, clock)
+    SELECT DISTINCT n.item >> 32, 'copied', 0, 0, 0, clock_timestamp(), n.clock FROM ";
 
 const CLAIM: &str = "INSERT INTO v6fleet.progress (item, worker, claimed_at)
     SELECT n.item, (SELECT max(w.no) FROM v6fleet.workers w
-        WHERE w.session = 0 AND w.run = n.item >> 32 AND w.clock IS NOT DISTINCT FROM n.clock), n.claimed_at FROM ";
+        WHERE w.lease_us = 0 AND w.run = n.item >> 32 AND w.clock IS NOT DISTINCT FROM n.clock), n.claimed_at FROM ";
 
 /// What has become of the item before is there already.
 const OVER: &str =
@@ -223,10 +223,11 @@ mod tests {
     use support::postgres::is_installed;
 
     /// What is no column of a plain table.
-    const OTHERWISE: [&str; 4] = [
+    const OTHERWISE: [&str; 5] = [
         "progress.claimed_at: a claim of its own",
         "progress.worker: of those that are alive, or of a claim",
         "schema: each ledger's own",
+        "sittings: of a run under way, and none is copied",
         "workers: of processes; the clocks of their claims go with these",
     ];
 

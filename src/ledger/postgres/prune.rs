@@ -12,8 +12,12 @@ const STEP: i64 = 10_000;
 const PIPED_ANEW: &str = "r.piped <> '' AND EXISTS (SELECT 1 FROM v6fleet.runs n
     WHERE (n.base, n.fleet, n.selection) = (r.base, r.fleet, r.selection) AND n.no > r.no)";
 
-/// Deletes all runs but those that stay. Returns how many.
-pub(super) fn prune(session: &Session, keep: u32) -> Result<usize, LedgerError> {
+/// That others than `$2` work on a run, or may still write its reports.
+const IN_USE: &str = "EXISTS (SELECT 1 FROM v6fleet.workers w WHERE w.run = r.no AND w.no <> $2
+    AND (NOT w.buried OR w.left_at IS NULL AND w.lease_until > clock_timestamp()))";
+
+/// Deletes all runs but those that stay, and those that others than `ours` work on. Returns how many.
+pub(super) fn prune(session: &Session, keep: u32, ours: Option<i64>) -> Result<usize, LedgerError> {
     // That there is an older run of a run's job which stays, pinned and unfinished.
     let supersedes = format!(
         "EXISTS (SELECT 1 FROM v6fleet.runs p WHERE p.pinned AND p.no < r.no
@@ -23,11 +27,11 @@ pub(super) fn prune(session: &Session, keep: u32) -> Result<usize, LedgerError> 
     let choose = format!(
         "UPDATE v6fleet.runs SET pruned = true WHERE no IN
             (SELECT no FROM v6fleet.runs r
-             WHERE NOT pinned AND no NOT IN (SELECT no FROM v6fleet.runs ORDER BY no DESC LIMIT $1)
+             WHERE NOT pinned AND NOT {IN_USE} AND no NOT IN (SELECT no FROM v6fleet.runs ORDER BY no DESC LIMIT $1)
                 AND NOT ({NEWEST_OF_ITS_JOB} AND NOT ({PIPED_ANEW}) AND {UNFINISHED})
                 AND NOT ({NEWEST_OF_ITS_JOB} AND {supersedes}))"
     );
-    session.execute(&choose, &[&i64::from(keep)])?;
+    session.execute(&choose, &[&i64::from(keep), &ours.unwrap_or_default()])?;
     let pruned: Vec<i64> =
         session.all("SELECT no FROM v6fleet.runs WHERE pruned ORDER BY no", &[], |row| row.try_get(0))?;
     pruned.iter().try_for_each(|&run| delete(session, run))?;

@@ -10,7 +10,9 @@ use crate::inventory::InventoryFile;
 use crate::ledger::engine::{Runs, Vms, the_one_meant};
 use crate::ledger::error::LedgerError;
 use crate::ledger::job::{EVERYTHING, fleet, selection};
-use crate::ledger::record::{Counts, Course, LastInventory, NewRun, Overview, RunInfo, RunKey, Unfinished};
+use crate::ledger::record::{
+    Counts, Course, LastInventory, NewRun, Overview, RunInfo, RunKey, Unfinished, Worker,
+};
 use crate::outcome::Kind;
 use crate::stop::Stop;
 use crate::vm::Action;
@@ -76,6 +78,10 @@ impl Runs for Postgres {
         let info = self.session.one(sql, &[&run.id], info)?;
         let (last_success_at, whole_success_at) = (self.last_success(run)?, self.whole_success(run)?);
         Ok(RunInfo { last_success_at, whole_success_at, ..info })
+    }
+
+    fn workers(&self, run: &RunKey) -> Result<Vec<Worker>, LedgerError> {
+        self.all_workers(run)
     }
 
     fn course(&self, run: &RunKey) -> Result<Course, LedgerError> {

@@ -43,7 +43,7 @@ impl Question {
 }
 
 /// How long a connection that is closed is waited for: the server frees what it held then.
-const FAREWELL: Duration = Duration::from_secs(1);
+pub(super) const FAREWELL: Duration = Duration::from_secs(1);
 
 /// How long the longest statement may take: what has not been answered by then never will be.
 const LONGEST: Duration = Duration::from_mins(10);

@@ -5,63 +5,123 @@ use std::sync::LazyLock;
 use super::changes::{Changes, Deferrals, Doubts, News, Outcomes, Sightings};
 use super::database::Run;
 use super::session::{Question, Value};
+use super::sitting::SETTLED;
 
-/// Begins batch `$2` of worker `$1`: what follows is refused where that batch, or another one, is on disk already.
-pub(super) const IN_TURN: &str = "
-    WITH begun AS (
-        UPDATE v6fleet.workers SET seen_at = clock_timestamp(), batch = $2 WHERE no = $1 AND batch + 1 = $2 RETURNING no
-    )
-    SELECT v6fleet.in_turn(EXISTS (SELECT FROM begun))";
+/// Begins batch `$2` of worker `$1`: what follows is refused where that batch, or another one, is on disk already, and where
+/// the worker was buried.
+pub(super) const RENEW: &str = "SELECT v6fleet.renew($1, $2)";
 
 /// What a call needs of each of the items `claimed`, whose VMs are known at `base`, and what is known of its VM.
-fn items(claimed: &str, base: &str, which: &str) -> String {
+fn items(claimed: &str, base: &str, turn: &str, which: &str) -> String {
     format!(
         "SELECT i.no, i.rack, i.vmid, i.action, i.expected, i.rack_expected, v.allocation, v.unanswered, c.attempts,
-            c.throttled, c.first_sent_at, c.first_sent_clock, i.turn, c.failure, c.error, c.may_have_applied
+            c.throttled, c.first_sent_at, c.first_sent_clock, {turn}, c.failure, c.error, c.may_have_applied
         FROM {claimed} c JOIN v6fleet.items i ON i.no = c.item
             LEFT JOIN v6fleet.vms v ON v.base = {base} AND v.vmid = i.vmid
         {which} ORDER BY i.turn"
     )
 }
 
-/// Claims the next items of the racks `$5`, each named once, as many as `$6`, from the turns `$7` on, at `$4`, for worker `$2`
-/// of run `$1`, whose VMs are known at base `$3`.
-pub(super) static CLAIM: LazyLock<String> = LazyLock::new(|| {
-    let claiming = "
-        WITH taken AS (
-            SELECT n.no
-            FROM unnest($5::bigint[], $6::bigint[], $7::bigint[]) AS t (rack, vms, after)
-            CROSS JOIN LATERAL (
-                SELECT i.no
-                FROM v6fleet.items i LEFT JOIN v6fleet.progress p ON p.item = i.no
-                WHERE i.run = $1 AND i.rack = t.rack AND i.turn > t.after AND p.outcome IS NULL AND p.worker IS NULL
-                ORDER BY i.turn LIMIT t.vms
-            ) AS n
-        ), claimed AS (
-            INSERT INTO v6fleet.progress AS p (item, worker, claimed_at) SELECT no, $2, $4 FROM taken
-            ON CONFLICT (item) DO UPDATE SET worker = excluded.worker, claimed_at = excluded.claimed_at
-                WHERE p.outcome IS NULL AND p.worker IS NULL
-            RETURNING item, attempts, throttled, first_sent_at, first_sent_clock, failure, error, may_have_applied
-        )";
-    format!("{claiming} {}", items("claimed", "$3", ""))
-});
-
 /// What worker `$1` has claimed at `$3` of the items from `$4` to `$5`, whose VMs are known at base `$2`, but for those that
 /// it claimed again, `$6`.
 pub(super) static CLAIMED: LazyLock<String> = LazyLock::new(|| {
     let which = "WHERE c.item BETWEEN $4 AND $5 AND c.worker = $1 AND c.claimed_at = $3 AND c.outcome IS NULL
         AND c.item <> ALL ($6)";
-    items("v6fleet.progress", "$2", which)
+    items("v6fleet.progress", "$2", "i.turn", which)
 });
 
-/// Claims items that wait for another call once more.
-pub(super) const CLAIM_AGAIN: &str = "
-    WITH claimed AS (
-        UPDATE v6fleet.progress p SET claimed_at = $2 FROM unnest($3::bigint[]) AS n (item)
-        WHERE p.item = n.item AND p.worker = $1 AND p.outcome IS NULL
-        RETURNING p.item
+/// Which of items `$3` worker `$1` has claimed again at `$2`.
+pub(super) const CLAIMED_AGAIN: &str = "SELECT array(SELECT item FROM v6fleet.progress
+    WHERE item = ANY ($3) AND worker = $1 AND claimed_at = $2 AND outcome IS NULL)";
+
+/// One claim at a time of VMs at base `$1`, until its transaction ends: it finds what those before it have claimed.
+pub(super) const CLAIM_ALONE: &str = "SELECT pg_advisory_xact_lock(1983276653, $1::bigint::integer)";
+
+/// Runs at base `$1` beside run `$2` whose workers may hold something.
+macro_rules! others {
+    ($base:literal, $run:literal) => {
+        concat!(
+            "SELECT DISTINCT w.run FROM v6fleet.workers w JOIN v6fleet.runs r ON r.no = w.run
+             WHERE NOT w.buried AND w.run <> ",
+            $run,
+            " AND r.base = ",
+            $base
+        )
+    };
+}
+
+/// That the VM of item `i` is in a call of another run.
+const IS_CALLED: &str =
+    "EXISTS (SELECT 1 FROM others o JOIN v6fleet.items oi ON oi.run = o.run AND oi.vmid = i.vmid
+    JOIN v6fleet.progress op ON op.item = oi.no AND op.claimed_at IS NOT NULL AND op.outcome IS NULL)";
+
+/// Claims the next items of the racks `$5`, each named once, as many as `$6`, from the turns `$7` on, at `$4`, for worker `$2`
+/// of run `$1`, whose VMs are known at base `$3`: what a call needs of each, and what is known of its VM. At most `$8` VMs may
+/// have been started in the run; those that another run calls are left out, and the turn of the first such is told. Where VMs
+/// were given back since the `$9`th time, they may have any turn.
+pub(super) static CLAIM: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "WITH others AS MATERIALIZED ({others}),
+        room AS (
+            SELECT CASE WHEN stop IS NOT NULL THEN 0 ELSE greatest($8::bigint - held - ({settled}), 0) END AS vms,
+                CASE WHEN returns <> $9::bigint THEN -9223372036854775808 END AS after
+            FROM v6fleet.sittings WHERE run = $1
+        ), taken AS (
+            SELECT n.no, t.rack, n.first_called
+            FROM unnest($5::bigint[], $6::bigint[], $7::bigint[]) AS t (rack, vms, after)
+            CROSS JOIN LATERAL (
+                SELECT c.no, c.turn, c.is_called, min(c.turn) FILTER (WHERE c.is_called) OVER () AS first_called,
+                    count(*) FILTER (WHERE NOT c.is_called) OVER (ORDER BY c.turn ROWS UNBOUNDED PRECEDING) AS nth
+                FROM (
+                    SELECT i.no, i.turn, {IS_CALLED} AS is_called
+                    FROM v6fleet.items i LEFT JOIN v6fleet.progress p ON p.item = i.no
+                    WHERE i.run = $1 AND i.rack = t.rack AND i.turn > coalesce((SELECT after FROM room), t.after) AND p.outcome IS NULL AND p.worker IS NULL
+                    ORDER BY i.turn LIMIT t.vms + CASE WHEN EXISTS (SELECT 1 FROM others) THEN {AROUND} ELSE 0 END
+                ) AS c
+            ) AS n
+            WHERE NOT n.is_called AND n.nth <= t.vms
+            ORDER BY n.turn LIMIT (SELECT vms FROM room)
+        ), firsts AS (
+            SELECT rack, min(first_called) AS turn FROM taken WHERE first_called IS NOT NULL GROUP BY rack
+        ), claimed AS (
+            INSERT INTO v6fleet.progress AS p (item, worker, claimed_at) SELECT no, $2, $4 FROM taken
+            ON CONFLICT (item) DO UPDATE SET worker = excluded.worker, claimed_at = excluded.claimed_at
+                WHERE p.outcome IS NULL AND p.worker IS NULL
+            RETURNING item, attempts, throttled, first_sent_at, first_sent_clock, failure, error, may_have_applied
+        ), counted AS (
+            UPDATE v6fleet.sittings SET held = held + (SELECT count(*) FROM claimed)
+            WHERE run = $1 AND EXISTS (SELECT 1 FROM claimed)
+        )
+        {claimed}",
+        others = others!("$3", "$1"),
+        settled = *SETTLED,
+        claimed = items("claimed", "$3", TURN, ""),
     )
-    SELECT v6fleet.expect($3, array(SELECT item FROM claimed))";
+});
+
+/// The turn up to which nothing of the rack comes again.
+const TURN: &str = "least(i.turn, (SELECT f.turn - 1 FROM firsts f WHERE f.rack = i.rack))";
+
+/// How many VMs that another run calls are looked past.
+const AROUND: u32 = 256;
+
+/// Claims items `$3` of worker `$1`, which wait for another call, once more at `$2`: those whose VM no other run than `$5`
+/// calls at base `$4`.
+pub(super) static CLAIM_AGAIN: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "WITH others AS MATERIALIZED ({others}),
+        own AS (
+            SELECT i.no, {IS_CALLED} AS is_called
+            FROM unnest($3::bigint[]) AS n (item) JOIN v6fleet.items i ON i.no = n.item
+                JOIN v6fleet.progress p ON p.item = n.item AND p.worker = $1 AND p.outcome IS NULL
+        ), claimed AS (
+            UPDATE v6fleet.progress p SET claimed_at = $2 FROM own WHERE p.item = own.no AND NOT own.is_called
+            RETURNING p.item
+        )
+        SELECT array(SELECT item FROM claimed), v6fleet.expect($3, array(SELECT no FROM own))",
+        others = others!("$4", "$5"),
+    )
+});
 
 const RELEASE: &str = "UPDATE v6fleet.progress p SET claimed_at = NULL FROM unnest($2::bigint[]) AS n (item)
     WHERE p.item = n.item AND p.worker = $1 AND p.outcome IS NULL";

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::summary::Counts;
+use super::worker::Terms;
 use crate::dialect::Dialect;
 use crate::inventory::InventoryFile;
 use crate::outcome::Kind;
@@ -42,6 +43,8 @@ pub struct NewRun {
     pub key_fingerprint: Option<String>,
     /// Of one call: how long an attempt that a crash cut off may have lasted.
     pub timeout: Duration,
+    /// Of the process that begins it, or goes on with it.
+    pub terms: Terms,
 }
 
 /// What a run was asked to do, and when.

@@ -11,7 +11,7 @@ use crate::clock;
 use crate::ledger::engine::{self, Begin};
 use crate::ledger::error::LedgerError;
 use crate::ledger::job::{SANDBOX, refuse_mixing};
-use crate::ledger::record::{Ending, NewRun, RunKey};
+use crate::ledger::record::{Closing, Ending, NewRun, RunKey, Terms};
 use crate::ledger::stored;
 use crate::stop::Stop;
 
@@ -45,6 +45,18 @@ impl Begin for Sqlite {
             last,
         ];
         self.ask(|db| db.execute(sql, values)).map(drop)
+    }
+
+    fn join(&self, _: &RunKey, _: Terms) -> Result<bool, LedgerError> {
+        Err(LedgerError::Unshared(self.path.clone()))
+    }
+
+    fn request_stop(&self, _: &RunKey, _: Stop) -> Result<bool, LedgerError> {
+        Err(LedgerError::Unshared(self.path.clone()))
+    }
+
+    fn closing(&self, _: &RunKey) -> Result<Closing, LedgerError> {
+        Ok(Closing::Ours)
     }
 
     fn open_book(mut self: Box<Self>, run: &RunKey) -> Result<Box<dyn engine::Book>, LedgerError> {

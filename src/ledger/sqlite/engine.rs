@@ -26,8 +26,15 @@ impl Engine for Sqlite {
         &self.path
     }
 
-    fn under_way(&self, before: Option<String>) -> Result<Option<String>, LedgerError> {
-        before.map_or_else(|| Lock::held_for(&self.path), |run| Ok(Some(run)))
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    fn under_way(&self, before: Vec<String>) -> Result<Vec<String>, LedgerError> {
+        match before.is_empty() {
+            true => Ok(Lock::held_for(&self.path)?.into_iter().collect()),
+            false => Ok(before),
+        }
     }
 
     fn holder(&self) -> Result<Option<String>, LedgerError> {

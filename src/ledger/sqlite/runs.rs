@@ -10,7 +10,9 @@ use crate::inventory::InventoryFile;
 use crate::ledger::engine::{Runs, Vms, the_one_meant};
 use crate::ledger::error::LedgerError;
 use crate::ledger::job::{EVERYTHING, fleet, selection};
-use crate::ledger::record::{Counts, Course, LastInventory, NewRun, Overview, RunInfo, RunKey, Unfinished};
+use crate::ledger::record::{
+    Counts, Course, LastInventory, NewRun, Overview, RunInfo, RunKey, Unfinished, Worker,
+};
 use crate::outcome::Kind;
 use crate::stop::Stop;
 use crate::vm::Action;
@@ -61,6 +63,10 @@ impl Runs for Sqlite {
         let info = self.ask(|db| db.query_row(sql, [&run.id], info))?;
         let (last_success_at, whole_success_at) = (self.last_success(run)?, self.whole_success(run)?);
         Ok(RunInfo { last_success_at, whole_success_at, ..info })
+    }
+
+    fn workers(&self, _: &RunKey) -> Result<Vec<Worker>, LedgerError> {
+        Ok(vec![])
     }
 
     fn course(&self, run: &RunKey) -> Result<Course, LedgerError> {

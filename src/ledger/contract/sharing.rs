@@ -1,0 +1,220 @@
+//! What a ledger promises that several workers share: each VM is one worker's, in one call, and has one outcome.
+//!
+//! The workers' books are written one batch after another, in an order of the test's own; leases run out when it says so.
+
+mod interleavings;
+
+use super::*;
+use crate::ledger::engine::Book;
+use crate::ledger::protocol::Request;
+
+const TERMS: Terms = Terms { lease: Duration::from_mins(1), concurrency: 4 };
+
+/// A worker of a run, and what it holds.
+pub(super) struct Hand {
+    book: Box<dyn Book>,
+}
+
+impl Hand {
+    fn join(place: &Database, run: &RunKey) -> Self {
+        let ledger = place.open();
+        assert!(ledger.join(run, TERMS).unwrap());
+        Self { book: ledger.engine.open_book(run).unwrap() }
+    }
+
+    /// One batch.
+    fn write(&mut self, batch: Vec<Request>) -> Vec<Reply> {
+        self.book.write(&mut batch.into_iter()).unwrap()
+    }
+
+    /// How the run stands after a batch; `None` where our lease had run out.
+    fn sees(&mut self, batch: Vec<Request>) -> Option<Seen> {
+        match self.write(batch).pop() {
+            Some(Reply::Seen(seen)) => Some(seen),
+            Some(Reply::Lapsed) => None,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn seen(&mut self) -> Seen {
+        self.sees(vec![Request::Tick]).unwrap()
+    }
+
+    fn claims(&mut self, again: Vec<i64>, take: Vec<Take>, allowance: Option<u64>) -> Claimed {
+        let claim = Request::Claim { again, take, offset: None, allowance };
+        match self.write(vec![claim]).swap_remove(0) {
+            Reply::Claimed(claimed) => claimed,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn takes(&mut self, vms: u32) -> Vec<Item> {
+        self.claims(vec![], take(0, vms), None).items
+    }
+
+    fn settles(&mut self, item: Item) -> Option<Seen> {
+        let settled = success(item, Outcome::Created, Basis::CreatedFlag);
+        self.sees(vec![Request::Settle(Box::new(settled))])
+    }
+}
+
+fn vms(items: &[Item]) -> Vec<&str> {
+    items.iter().map(|item| item.vm.as_str()).collect()
+}
+
+fn job(name: &str) -> NewRun {
+    NewRun { files: vec![name.into()], ..new_run(BASE) }
+}
+
+/// A run of so many VMs in one rack, begun by a worker that has left.
+fn begun(place: &Database, name: &str, vms: u32) -> RunKey {
+    let ledger = place.open();
+    let mut draft = ledger.draft(&job(name)).unwrap();
+    for id in 1..=vms {
+        draft.add(&vm(&id.to_string(), None), Action::Allocate, None).unwrap();
+    }
+    draft.commit(&Reading::default(), &[]).unwrap()
+}
+
+/// The leases of all workers that have not left are over; nobody has noticed yet.
+fn leases_run_out(place: &Database) {
+    place.server.sql("UPDATE v6fleet.workers SET lease_until = clock_timestamp() WHERE NOT buried");
+}
+
+#[test]
+fn what_a_worker_had_claimed_is_anothers_once_its_lease_has_run_out_and_it_settles_none_of_it() {
+    if !is_installed() {
+        return;
+    }
+    let place = Database::new();
+    let run = begun(&place, "a", 3);
+    let [mut slow, mut other] = [(); 2].map(|()| Hand::join(&place, &run));
+    let held = slow.takes(2);
+    assert_eq!(vms(&other.takes(9)), ["3"], "others take what is left");
+    leases_run_out(&place);
+    assert_eq!(other.seen().workers, 1, "whoever says a word before that is noticed keeps what it has");
+    assert_eq!((other.seen().free, other.seen().workers), (2, 1));
+    assert_eq!(slow.settles(held[0].clone()), None);
+    assert!(
+        slow.write(vec![Request::Release(vec![held[1].position])]).is_empty(),
+        "asked before it was heard"
+    );
+    let retaken = other.takes(9);
+    assert_eq!(vms(&retaken), ["1", "2"]);
+    assert!(retaken.iter().all(|item| item.tally.attempts == 1 && item.unanswered.len() == 1), "{retaken:?}");
+    let anew = slow.sees(vec![Request::Rejoin]).unwrap();
+    assert_eq!((anew.free, anew.pending, anew.workers), (0, 3, 2));
+    let seen = other.settles(retaken[0].clone()).unwrap();
+    assert_eq!((seen.counted.created, seen.pending, seen.started), (1, 2, 3));
+    let presences: Vec<_> =
+        place.read().workers(&run).unwrap().iter().map(|worker| worker.presence).collect();
+    assert_eq!(presences, [Presence::Left, Presence::Lost, Presence::Live, Presence::Live]);
+}
+
+#[test]
+fn a_vm_is_in_one_call_at_a_time_also_of_two_runs() {
+    if !is_installed() {
+        return;
+    }
+    let place = Database::new();
+    let runs = ["a", "b"].map(|name| begun(&place, name, 6));
+    let [mut a, mut b] = runs.each_ref().map(|run| Hand::join(&place, run));
+    let mut first = a.takes(3);
+    assert_eq!(vms(&b.takes(2)), ["4", "5"], "those before are called");
+    b.write(vec![Request::Release(vec![3])]);
+    assert_eq!(vms(&a.takes(1)), ["4"], "it waits, and is in no call");
+    assert!(b.claims(vec![3], vec![], None).again.is_empty());
+    a.settles(first.remove(1)).unwrap();
+    a.write(vec![Request::Release(vec![3])]);
+    let claimed = b.claims(vec![3], take(0, 9), None);
+    assert_eq!((claimed.again, vms(&claimed.items)), (vec![3], vec!["2", "6"]));
+    for item in first {
+        a.settles(item).unwrap();
+    }
+    assert_eq!(vms(&b.takes(9)), ["1", "3"], "those that were passed by come again");
+}
+
+#[test]
+fn a_job_is_carried_out_by_one_command_at_a_time_and_others_beside_it() {
+    if !is_installed() {
+        return;
+    }
+    let place = Database::new();
+    let ledger = place.open();
+    let mut draft = ledger.draft(&job("a")).unwrap();
+    draft.add(&vm("1", None), Action::Allocate, None).unwrap();
+    let begins = |name: &str| {
+        let ledger = place.open();
+        let draft = ledger.draft(&job(name));
+        draft.and_then(|draft| draft.commit(&Reading::default(), &[])).map(|run| (run, ledger))
+    };
+    let is_locked = |error: LedgerError, named: &str| {
+        let LedgerError::Locked { holder, .. } = &error else { panic!("{error}") };
+        assert!(holder.ends_with(named), "{holder}");
+    };
+    is_locked(begins("a").unwrap_err(), "only just begun");
+    let run = draft.commit(&Reading::default(), &[]).unwrap();
+    is_locked(begins("a").unwrap_err(), &format!(", run {}", run.id));
+    is_locked(place.open().resume(&run, &job("a")).unwrap_err(), &format!(", run {}", run.id));
+    let (other, other_ledger) = begins("b").unwrap();
+    assert_eq!(place.read().under_way(vec![]).unwrap(), [run.id.clone(), other.id.clone()]);
+    other_ledger.end(&other, None, |_| 0).unwrap();
+    let newest = begins("c").unwrap().1;
+    assert_eq!(newest.prune(1).unwrap(), 0, "its worker may still write reports");
+    drop(other_ledger);
+    assert_eq!(newest.prune(1).unwrap(), 1);
+    drop(ledger);
+    let ledger = place.open();
+    ledger.resume(&run, &job("a")).unwrap();
+    is_locked(begins("a").unwrap_err(), &format!(", run {}", run.id));
+}
+
+#[test]
+fn no_more_vms_are_started_than_the_run_is_allowed_whoever_asks() {
+    if !is_installed() {
+        return;
+    }
+    let place = Database::new();
+    let run = begun(&place, "a", 9);
+    let [mut one, mut two] = [(); 2].map(|()| Hand::join(&place, &run));
+    let mut held = one.claims(vec![], take(0, 3), Some(5)).items;
+    assert_eq!(vms(&two.claims(vec![], take(0, 3), Some(5)).items), ["4", "5"]);
+    one.settles(held.remove(0)).unwrap();
+    assert!(one.claims(vec![], take(0, 3), Some(5)).items.is_empty());
+    drop(two);
+    one.seen();
+    let items = one.claims(vec![], take(0, 3), Some(5)).items;
+    assert_eq!(vms(&items), ["4", "5"], "what another has left, and no more");
+    assert_eq!(vms(&one.takes(1)), ["6"]);
+}
+
+#[test]
+fn a_stop_holds_for_all_workers_and_the_last_that_holds_anything_ends_the_run_once() {
+    if !is_installed() {
+        return;
+    }
+    let place = Database::new();
+    let run = begun(&place, "a", 9);
+    let [mut one, two] = [(); 2].map(|()| Hand::join(&place, &run));
+    let mut held = one.takes(2);
+    let left = two.book.shut();
+    let end = |ledger: &Ledger, stop| ledger.end(&run, stop, |_| 5).unwrap();
+    let left = Ledger::of(left);
+    assert!(matches!(end(&left, Some(Stop::Interrupted)), End::Held), "others go on with it");
+    assert!(place.open().request_stop(&run, Stop::Deadline).unwrap());
+    one.write(vec![Request::Stop(Stop::MaxWait)]);
+    assert_eq!(one.seen().stop, Some(Stop::Deadline), "the graver one");
+    assert!(one.takes(1).is_empty());
+    assert!(matches!(end(&left, Some(Stop::Deadline)), End::Held), "one still holds some");
+    one.settles(held.remove(0)).unwrap();
+    let one = Ledger::of(one.book.shut());
+    let End::Noted(summary) = end(&one, Some(Stop::Deadline)) else { panic!("not noted") };
+    assert_eq!((summary.counts.created, summary.pending, summary.complete), (1, 8, false));
+    let End::Before(summary) = end(&left, None) else { panic!("noted twice") };
+    assert_eq!((summary.stopped_by, summary.exit_code), (Some(Stop::Deadline), 5));
+    assert!(!place.open().join(&run, TERMS).unwrap());
+    assert!(!place.open().request_stop(&run, Stop::Deadline).unwrap());
+    let workers = place.read().workers(&run).unwrap();
+    let settled: Vec<_> = workers.iter().map(|worker| (worker.settled.created, worker.holds)).collect();
+    assert_eq!(settled, [(0, 0), (1, 0), (0, 0)]);
+}

@@ -1,0 +1,227 @@
+//! Workers of one run in any order, their leases running out at any moment, against a model.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+use super::*;
+
+const WORKERS: usize = 3;
+const VMS: usize = 8;
+
+#[derive(Debug, Clone, Copy)]
+enum Event {
+    Claim {
+        worker: usize,
+        vms: u32,
+        allowance: Option<u64>,
+    },
+    /// One of those that the worker calls, by a number that is cut to what there is.
+    Settle(usize, usize),
+    Release(usize, usize),
+    /// One of those that wait for another call.
+    Again(usize, usize),
+    Idle(usize),
+    /// The leases of all but one run out.
+    RunOut(usize),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let worker = 0..WORKERS;
+    prop_oneof![
+        4 => (worker.clone(), 1..4_u32, proptest::option::weighted(0.2, 0..8_u64))
+            .prop_map(|(worker, vms, allowance)| Event::Claim { worker, vms, allowance }),
+        4 => (worker.clone(), 0..VMS).prop_map(|(worker, nth)| Event::Settle(worker, nth)),
+        2 => (worker.clone(), 0..VMS).prop_map(|(worker, nth)| Event::Release(worker, nth)),
+        1 => (worker.clone(), 0..VMS).prop_map(|(worker, nth)| Event::Again(worker, nth)),
+        1 => worker.clone().prop_map(Event::Idle),
+        1 => worker.prop_map(Event::RunOut),
+    ]
+}
+
+/// What must be so of one VM.
+#[derive(Debug, Clone, Default)]
+struct Fate {
+    holder: Option<usize>,
+    /// The call that its holder makes, unless it waits.
+    called: Option<Item>,
+    /// Calls whose answers were lost with those that made them.
+    attempts: u32,
+    is_settled: bool,
+}
+
+struct History {
+    hands: Vec<Hand>,
+    fates: Vec<Fate>,
+    /// By worker, whether its lease has run out, and whether others have noticed.
+    has_run_out: [bool; WORKERS],
+    is_buried: [bool; WORKERS],
+}
+
+impl History {
+    fn happens(&mut self, place: &Database, event: Event) {
+        match event {
+            Event::Claim { worker, vms, allowance } => self.claim(worker, vms, allowance),
+            Event::Settle(worker, nth) => self.settle(worker, nth),
+            Event::Release(worker, nth) => self.release(worker, nth),
+            Event::Again(worker, nth) => self.again(worker, nth),
+            Event::Idle(worker) => drop(self.write(worker, vec![Request::Tick])),
+            Event::RunOut(but) => {
+                leases_run_out(place);
+                self.has_run_out = [true; WORKERS];
+                self.write(but, vec![Request::Tick]);
+            }
+        }
+    }
+
+    /// The `nth` VM that a worker holds and calls, or lets wait.
+    fn pick(&self, worker: usize, nth: usize, is_called: bool) -> Option<usize> {
+        let is_meant = |fate: &Fate| fate.holder == Some(worker) && fate.called.is_some() == is_called;
+        let held: Vec<usize> = (0..VMS).filter(|vm| is_meant(&self.fates[*vm])).collect();
+        (!held.is_empty()).then(|| held[nth % held.len()])
+    }
+
+    fn started(&self) -> u64 {
+        self.fates.iter().filter(|fate| fate.is_settled || fate.holder.is_some()).count() as u64
+    }
+
+    fn claim(&mut self, worker: usize, vms: u32, allowance: Option<u64>) {
+        let room = allowance.map_or(u64::MAX, |allowance| allowance.saturating_sub(self.started()));
+        let is_free = |vm: &usize| !self.fates[*vm].is_settled && self.fates[*vm].holder.is_none();
+        let most = usize::try_from(room.min(vms.into())).unwrap();
+        let expected: Vec<usize> = (0..VMS).filter(is_free).take(most).collect();
+        let claim = Request::Claim { again: vec![], take: take(0, vms), offset: None, allowance };
+        let is_lost = self.is_buried[worker];
+        let expected = if is_lost { vec![] } else { expected };
+        self.holding(worker, &expected);
+        let items = self.write(worker, vec![claim]).map_or(vec![], |claimed| claimed.items);
+        let claimed: Vec<_> = items.iter().map(|item| usize::try_from(item.position).unwrap()).collect();
+        assert_eq!(claimed, expected);
+        for item in items {
+            let fate = &mut self.fates[usize::try_from(item.position).unwrap()];
+            assert_eq!(item.tally.attempts, fate.attempts, "{item:?}");
+            fate.called = Some(item);
+        }
+    }
+
+    fn holding(&mut self, worker: usize, vms: &[usize]) {
+        for vm in vms {
+            self.fates[*vm].holder = Some(worker);
+        }
+    }
+
+    fn settle(&mut self, worker: usize, nth: usize) {
+        let Some(vm) = self.pick(worker, nth, true) else { return };
+        let item = self.fates[vm].called.take().unwrap();
+        (self.fates[vm].holder, self.fates[vm].is_settled) = (None, true);
+        let settled = success(item, Outcome::Created, Basis::CreatedFlag);
+        self.write(worker, vec![Request::Settle(Box::new(settled))]);
+    }
+
+    fn release(&mut self, worker: usize, nth: usize) {
+        let Some(vm) = self.pick(worker, nth, true) else { return };
+        let position = self.fates[vm].called.take().unwrap().position;
+        self.write(worker, vec![Request::Release(vec![position])]);
+    }
+
+    fn again(&mut self, worker: usize, nth: usize) {
+        let Some(vm) = self.pick(worker, nth, false) else { return };
+        let position = i64::try_from(vm).unwrap();
+        let again = vec![position];
+        let claim = Request::Claim { again: again.clone(), take: vec![], offset: None, allowance: None };
+        let claimed = self.write(worker, vec![claim]).unwrap();
+        assert_eq!(claimed.again, again);
+        let item = Item { position, ..claimed_before(vm, self.fates[vm].attempts) };
+        self.fates[vm].called = Some(item);
+    }
+
+    /// One batch, whose effects the model has already; what it is told, and what it claims. One whose worker holds nothing any
+    /// more changes nothing, and goes on as another.
+    fn write(&mut self, worker: usize, batch: Vec<Request>) -> Option<Claimed> {
+        if self.is_buried[worker] {
+            assert_eq!(self.hands[worker].sees(batch), None);
+            self.is_buried[worker] = false;
+            self.has_run_out[worker] = false;
+            return self.write(worker, vec![Request::Rejoin]);
+        }
+        self.has_run_out[worker] = false;
+        let mut replies = self.hands[worker].write(batch);
+        let Some(Reply::Seen(seen)) = replies.pop() else { panic!("{replies:?}") };
+        self.check(&seen);
+        self.bury();
+        match replies.pop() {
+            Some(Reply::Claimed(claimed)) => Some(claimed),
+            _ => None,
+        }
+    }
+
+    fn check(&self, seen: &Seen) {
+        let count =
+            |is_meant: &dyn Fn(&Fate) -> bool| self.fates.iter().filter(|fate| is_meant(fate)).count() as u64;
+        let free = count(&|fate| !fate.is_settled && fate.holder.is_none());
+        assert_eq!((seen.pending, seen.free), (count(&|fate| !fate.is_settled), free));
+        assert_eq!((seen.counted.created, seen.started), (count(&|fate| fate.is_settled), self.started()));
+        let live = (0..WORKERS).filter(|no| !self.has_run_out[*no] && !self.is_buried[*no]).count();
+        assert_eq!(seen.workers as usize, live);
+    }
+
+    /// Whoever writes buries those whose lease has run out.
+    fn bury(&mut self) {
+        for no in 0..WORKERS {
+            if self.has_run_out[no] && !self.is_buried[no] {
+                self.is_buried[no] = true;
+                for fate in self.fates.iter_mut().filter(|fate| fate.holder == Some(no)) {
+                    fate.holder = None;
+                    fate.attempts += u32::from(fate.called.take().is_some());
+                }
+            }
+        }
+    }
+}
+
+/// An item that was claimed before, as a worker has it still.
+fn claimed_before(vm: usize, attempts: u32) -> Item {
+    Item {
+        position: i64::try_from(vm).unwrap(),
+        rack: RackNo(0),
+        vm: VmId::from((vm + 1).to_string().as_str()),
+        action: Action::Allocate,
+        expected: Expected::default(),
+        before: None,
+        unanswered: vec![],
+        first_call: None,
+        tally: Tally { attempts, ..Tally::default() },
+        setback: None,
+    }
+}
+
+#[test]
+fn whatever_happens_to_workers_each_vm_is_one_ones_and_settled_once_and_the_sums_say_so() {
+    if !is_installed() {
+        return;
+    }
+    let config = Config { failure_persistence: None, ..Config::with_cases(16) };
+    let histories = proptest::collection::vec(event(), 1..40);
+    let place = Database::new();
+    let nth = Cell::new(0);
+    let held = TestRunner::new(config).run(&histories, |events| {
+        nth.set(nth.get() + 1);
+        let run = begun(&place, &nth.get().to_string(), VMS.try_into().unwrap());
+        let hands = (0..WORKERS).map(|_| Hand::join(&place, &run)).collect();
+        let fates = vec![Fate::default(); VMS];
+        let mut history =
+            History { hands, fates, has_run_out: [false; WORKERS], is_buried: [false; WORKERS] };
+        for event in events {
+            history.happens(&place, event);
+        }
+        let counts: BTreeMap<_, _> =
+            rows(&place.read(), &run).into_iter().map(|row| (row.vmid, row.outcome)).collect();
+        let settled = history.fates.iter().filter(|fate| fate.is_settled).count();
+        let created = counts.values().filter(|outcome| **outcome == Outcome::Created).count();
+        assert_eq!((counts.len(), created), (VMS, settled));
+        Ok(())
+    });
+    held.unwrap();
+}

@@ -1,0 +1,83 @@
+//! The same job is carried out once at a time: whoever begins or goes on with a run holds the job meanwhile, and finds nobody
+//! who works on it.
+
+use std::time::{Duration, Instant};
+
+use tokio_postgres::types::ToSql;
+use tracing::info;
+
+use super::session::Session;
+use super::workers::{Live, live};
+use crate::ledger::error::LedgerError;
+
+/// How often whoever waits looks whether the job is free.
+const POLL: Duration = Duration::from_millis(100);
+
+/// The job is the caller's until its transaction ends.
+const TAKE: &str = "SELECT pg_try_advisory_xact_lock(hashtextextended(concat_ws(' ', $1::text, $2::text, $3::text, $4::text), 1983276652))";
+
+/// That a run is of the job.
+const OF_JOB: &str = "(r.fleet, r.selection, r.piped) = ($3, $4, $5)
+    AND r.base = (SELECT id FROM v6fleet.bases WHERE (url, dialect) = ($1, $2))";
+
+/// What makes two runs the same job.
+#[derive(Debug, Clone)]
+pub(super) struct Job {
+    pub(super) base_url: String,
+    pub(super) dialect: String,
+    pub(super) fleet: String,
+    pub(super) selection: String,
+    pub(super) piped: String,
+}
+
+impl Job {
+    /// That of a run.
+    pub(super) fn of(session: &Session, run: i64) -> Result<Self, LedgerError> {
+        let sql = "SELECT url, dialect, fleet, selection, piped
+            FROM v6fleet.runs r JOIN v6fleet.bases b ON b.id = r.base WHERE r.no = $1";
+        session.one(sql, &[&run], |row| {
+            Ok(Self {
+                base_url: row.try_get(0)?,
+                dialect: row.try_get(1)?,
+                fleet: row.try_get(2)?,
+                selection: row.try_get(3)?,
+                piped: row.try_get(4)?,
+            })
+        })
+    }
+
+    /// Holds the job until the caller's transaction ends, waiting up to `timeout` for those who work on it.
+    pub(super) fn hold(&self, session: &Session, timeout: Duration) -> Result<(), LedgerError> {
+        let begun = Instant::now();
+        let mut is_told = timeout.is_zero();
+        while let Some(holder) = self.is_held(session)? {
+            if begun.elapsed() >= timeout {
+                return Err(LedgerError::Locked { path: session.name().to_owned(), holder });
+            }
+            if !is_told {
+                info!(holder, "waiting for another run to end");
+                is_told = true;
+            }
+            std::thread::sleep(POLL);
+        }
+        Ok(())
+    }
+
+    /// Takes the job, or says who has it: then nothing is held meanwhile.
+    fn is_held(&self, session: &Session) -> Result<Option<String>, LedgerError> {
+        session.batch("SAVEPOINT job")?;
+        let Self { base_url, dialect, fleet, selection, piped } = self;
+        let key: [&(dyn ToSql + Sync); 4] = [base_url, dialect, fleet, selection];
+        let holder = match session.one(TAKE, &key, |row| row.try_get(0))? {
+            true => live(session, OF_JOB, &[base_url, dialect, fleet, selection, piped])?
+                .pop()
+                .map(Live::in_words),
+            false => Some("it has only just begun".to_owned()),
+        };
+        if holder.is_some() {
+            session.batch("ROLLBACK TO SAVEPOINT job")?;
+        }
+        session.batch("RELEASE SAVEPOINT job")?;
+        Ok(holder)
+    }
+}

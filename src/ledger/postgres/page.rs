@@ -1,0 +1,254 @@
+//! What a writer knows of its run, and what each of its batches asks the database for.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::mem;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio_postgres::{Error, Row};
+
+use super::changes::Changes;
+use super::column::{self, moment};
+use super::database::Run;
+use super::session::{Question, Value};
+use super::sitting::{self, ADD, SEE, added};
+use super::statements::{CLAIM, CLAIM_AGAIN, CLAIM_ALONE, RENEW, writing};
+use crate::allocation::Expected;
+use crate::clock;
+use crate::ledger::dating::{Dating, first_call};
+use crate::ledger::numbers::{number, position};
+use crate::ledger::protocol::{Counted, Request, Take};
+use crate::ledger::record::{Deferred, Item, RackNo, Setback, Settled, Tally};
+use crate::ledger::stored;
+use crate::outcome::{Failure, Offset};
+use crate::stop::Stop;
+
+/// What the writer knows of its run.
+pub(super) struct Page {
+    pub(super) run: Run,
+    pub(super) worker: i64,
+    pub(super) racks: Vec<Option<Arc<str>>>,
+    /// By rack: the last turn that was taken. None before it comes again until VMs are given back.
+    taken: Vec<i64>,
+    /// How often VMs had been given back when we last looked.
+    returns: u64,
+    /// What the ledger says of our clock, for whoever finds our claims.
+    dating: Option<Dating>,
+    /// By whose clock items that wait for another call were first called; `None` where nobody knows.
+    first_sent: HashMap<i64, Option<Dating>>,
+}
+
+/// What a batch asks for, to be answered in this order.
+#[derive(Default)]
+pub(super) struct Asking {
+    pub(super) questions: Vec<Question>,
+    pub(super) claims: Vec<Asked>,
+    pub(super) counted: Vec<Counted>,
+}
+
+/// A claim that is asked for.
+pub(super) struct Asked {
+    pub(super) at: Timestamp,
+    pub(super) again: Vec<i64>,
+    pub(super) take: Vec<Take>,
+    /// Which questions are those for items that wait, and for pending ones; `None` where there is none.
+    pub(super) renewing: Option<usize>,
+    pub(super) taking: Option<usize>,
+}
+
+/// What is to be claimed.
+struct Wish {
+    again: Vec<i64>,
+    take: Vec<Take>,
+    allowance: Option<u64>,
+}
+
+/// What an item's calls had come to before this sitting, of the columns of [`CLAIM`].
+fn setback(row: &Row) -> Result<Option<Setback>, Error> {
+    let Some(failure) = column::known_word(row, 13, Failure::from_word)? else { return Ok(None) };
+    let error = column::text(row, 14)?.unwrap_or_default();
+    Ok(Some(Setback { failure, error, may_have_applied: row.try_get(15)? }))
+}
+
+impl Page {
+    pub(super) fn new(run: Run, worker: i64, racks: Vec<Option<Arc<str>>>) -> Self {
+        let taken = vec![i64::MIN; racks.len()];
+        Self { run, worker, racks, taken, returns: 0, dating: None, first_sent: HashMap::new() }
+    }
+
+    /// VMs were given back so often by now: they may have any turn.
+    pub(super) fn heed_returns(&mut self, returns: u64) {
+        if returns != self.returns {
+            self.returns = returns;
+            self.begin_turns_anew();
+        }
+    }
+
+    pub(super) fn begin_turns_anew(&mut self) {
+        self.taken.fill(i64::MIN);
+    }
+
+    /// What the batch of this number asks for: first of all to be ours, and to be the one that is due.
+    pub(super) fn ask(&mut self, nth: i64, batch: &mut dyn Iterator<Item = Request>) -> Asking {
+        let mut changes = Changes::of(self.run.no);
+        let mut asking = Asking::default();
+        asking.questions.push(Question::new(RENEW, vec![Box::new(self.worker), Box::new(nth)]));
+        for request in batch {
+            match request {
+                Request::Claim { again, take, offset, allowance } => {
+                    let before = mem::replace(&mut changes, Changes::of(self.run.no));
+                    asking.questions.extend(writing(self.run, self.worker, before));
+                    asking.questions.extend(self.date(offset));
+                    self.claim(&mut asking, Wish { again, take, allowance });
+                }
+                Request::Release(positions) => changes.release(&positions),
+                Request::Defer(deferred) => self.defer(&mut changes, &deferred),
+                Request::Brake(brake) => asking.questions.extend([self.brake(brake), self.stop(brake)]),
+                Request::Remember(vm, unanswered) => changes.remember(&vm, &unanswered),
+                Request::Stop(stop) => asking.questions.push(self.stop(stop)),
+                Request::Rejoin | Request::Tick => {}
+                Request::Settle(settled) => asking.counted.push(self.settle(&mut changes, &settled)),
+            }
+        }
+        asking.questions.extend(writing(self.run, self.worker, changes));
+        self.sum_up(&mut asking);
+        asking
+    }
+
+    /// Last of all, what was settled is added up and the run looked at: others wait for that sum until the end.
+    fn sum_up(&self, asking: &mut Asking) {
+        let Asking { questions, counted, .. } = asking;
+        if !counted.is_empty() {
+            questions.push(Question::new(ADD.as_str(), added(self.run.no, counted)));
+        }
+        questions.push(Question::new(SEE.as_str(), vec![Box::new(self.run.no), Box::new(self.worker)]));
+    }
+
+    /// Says by which clock we date what we claim, where that is not known yet.
+    fn date(&mut self, offset: Option<Offset>) -> Option<Question> {
+        if self.dating.as_ref().is_some_and(|dating| dating.still_says(offset)) {
+            return None;
+        }
+        let dating = self.dating.insert(Dating::ours(offset));
+        let date = "UPDATE v6fleet.workers SET clock = $2 WHERE no = $1";
+        Some(Question::new(date, vec![Box::new(self.worker), Box::new(stored::json(dating))]))
+    }
+
+    fn claim(&self, asking: &mut Asking, wish: Wish) {
+        let Asking { questions, claims, .. } = asking;
+        let Wish { again, take, allowance } = wish;
+        let at = clock::now();
+        if !again.is_empty() || !take.is_empty() {
+            questions.push(Question::new(CLAIM_ALONE, vec![Box::new(self.run.base)]));
+        }
+        let renewing = (!again.is_empty()).then_some(questions.len());
+        if renewing.is_some() {
+            questions.push(Question::new(CLAIM_AGAIN.as_str(), self.renewing(&again, at)));
+        }
+        let taking = (!take.is_empty()).then_some(questions.len());
+        if taking.is_some() {
+            questions.push(Question::new(CLAIM.as_str(), self.taking(&take, allowance, at)));
+        }
+        claims.push(Asked { at, again, take, renewing, taking });
+    }
+
+    /// The values of [`CLAIM_AGAIN`].
+    fn renewing(&self, again: &[i64], at: Timestamp) -> Vec<Value> {
+        let Run { no, base, .. } = self.run;
+        let items: Vec<i64> = again.iter().map(|position| number(no, *position)).collect();
+        vec![Box::new(self.worker), Box::new(moment(at)), Box::new(items), Box::new(base), Box::new(no)]
+    }
+
+    /// The values of [`CLAIM`].
+    fn taking(&self, take: &[Take], allowance: Option<u64>, at: Timestamp) -> Vec<Value> {
+        let number = |vms: u64| i64::try_from(vms).unwrap_or(i64::MAX);
+        let mut of_racks: BTreeMap<u32, i64> = BTreeMap::new();
+        for Take { rack, vms } in take {
+            *of_racks.entry(rack.0).or_default() += i64::from(*vms);
+        }
+        let after: Vec<i64> = of_racks.keys().map(|rack| self.taken[*rack as usize]).collect();
+        let (racks, vms): (Vec<i64>, Vec<i64>) =
+            of_racks.into_iter().map(|(rack, vms)| (i64::from(rack), vms)).unzip();
+        vec![
+            Box::new(self.run.no),
+            Box::new(self.worker),
+            Box::new(self.run.base),
+            Box::new(moment(at)),
+            Box::new(racks),
+            Box::new(vms),
+            Box::new(after),
+            Box::new(number(allowance.unwrap_or(u64::MAX))),
+            Box::new(number(self.returns)),
+        ]
+    }
+
+    /// The items of each rack as they were asked for: racks are taken in turn, and more than once.
+    pub(super) fn in_order(take: &[Take], items: Vec<Item>) -> Vec<Item> {
+        let mut of_racks: HashMap<RackNo, VecDeque<Item>> = HashMap::new();
+        for item in items {
+            of_racks.entry(item.rack).or_default().push_back(item);
+        }
+        let mut taken = |Take { rack, vms }: &Take| -> Vec<Item> {
+            let items = of_racks.get_mut(rack);
+            items.map_or_else(Vec::new, |items| items.drain(..items.len().min(*vms as usize)).collect())
+        };
+        take.iter().flat_map(&mut taken).collect()
+    }
+
+    fn defer(&mut self, changes: &mut Changes, deferred: &Deferred) {
+        let first_sent = deferred.tally.first_sent.and_then(|_| {
+            self.first_sent.entry(deferred.position).or_insert_with(|| self.dating.clone()).as_ref()
+        });
+        changes.defer(deferred, first_sent);
+    }
+
+    fn settle(&mut self, changes: &mut Changes, settled: &Settled) -> Counted {
+        let Settled { item, settlement, .. } = settled;
+        self.first_sent.remove(&item.position);
+        changes.settle(settled);
+        Counted { rack: item.rack, outcome: settlement.outcome(), drifted: settlement.has_drift() }
+    }
+
+    fn brake(&self, brake: Stop) -> Question {
+        let note = "UPDATE v6fleet.runs SET braked = $2 WHERE no = $1";
+        Question::new(note, vec![Box::new(self.run.no), Box::new(brake.as_str())])
+    }
+
+    fn stop(&self, stop: Stop) -> Question {
+        let (sql, values) = sitting::stopping(self.run.no, stop);
+        Question::new(sql, values)
+    }
+
+    /// Reads the columns of [`CLAIM`].
+    pub(super) fn item(&mut self, row: &Row) -> Result<Item, Error> {
+        let position = position(row.try_get(0)?);
+        let rack: u32 = column::small(row, 1)?.unwrap_or_default();
+        let mut expected: Expected = column::json(row, 4)?.unwrap_or_default();
+        if row.try_get(5)? {
+            expected.rack_id = self.racks[rack as usize].as_deref().map(str::to_owned);
+        }
+        let first_sent = column::time(row, 10)?;
+        let dating: Option<Dating> = column::json(row, 11)?;
+        let first_call = first_sent.map(|at| first_call(at, dating.as_ref()));
+        if first_sent.is_some() {
+            self.first_sent.insert(position, dating);
+        }
+        self.taken[rack as usize] = row.try_get(12)?;
+        Ok(Item {
+            position,
+            rack: RackNo(rack),
+            vm: column::word(row, 2)?,
+            action: column::word(row, 3)?,
+            expected,
+            before: column::shaped(row, 6)?,
+            unanswered: column::attempts(row, 7)?,
+            first_call,
+            tally: Tally {
+                attempts: column::small(row, 8)?.unwrap_or_default(),
+                throttled: column::small(row, 9)?.unwrap_or_default(),
+                first_sent,
+            },
+            setback: setback(row)?,
+        })
+    }
+}

@@ -1,0 +1,132 @@
+//! How a run stands since it began or last went on, all its workers taken together: sums that every batch keeps.
+
+use std::sync::LazyLock;
+use std::time::Instant;
+
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Error, Row};
+
+use super::column::{self, count};
+use super::database::Run;
+use super::session::{Session, Value};
+use crate::ledger::error::LedgerError;
+use crate::ledger::numbers::span;
+use crate::ledger::protocol::{Counted, Seen};
+use crate::ledger::record::Counts;
+use crate::outcome::Outcome;
+use crate::stop::Stop;
+
+/// Begins one of run `$1`, whose items have the numbers from `$2` to `$3`.
+const BEGIN: &str = "INSERT INTO v6fleet.sittings (run, pending, held)
+    SELECT $1, count(*), count(p.worker) FROM v6fleet.items i LEFT JOIN v6fleet.progress p ON p.item = i.no
+    WHERE i.no BETWEEN $2 AND $3 AND p.outcome IS NULL";
+
+/// All workers of run `$1` are to stop for `$2`, unless they are to for something that is not among the lesser reasons `$3`.
+const STOP: &str = "UPDATE v6fleet.sittings SET stop = $2 WHERE run = $1 AND coalesce(stop = ANY ($3), true)";
+
+/// The columns of the outcomes.
+static OUTCOMES: LazyLock<Vec<String>> =
+    LazyLock::new(|| Outcome::ALL.iter().map(|outcome| format!("\"{outcome}\"")).collect());
+
+/// VMs that were settled.
+pub(super) static SETTLED: LazyLock<String> = LazyLock::new(|| OUTCOMES.join(" + "));
+
+/// Adds what a batch has settled.
+pub(super) static ADD: LazyLock<String> = LazyLock::new(|| {
+    let added = (4..).zip(OUTCOMES.iter()).map(|(nth, outcome)| format!("{outcome} = {outcome} + ${nth}"));
+    format!(
+        "UPDATE v6fleet.sittings SET pending = pending - $2, held = held - $2, drifted = drifted + $3, {}
+         WHERE run = $1",
+        added.collect::<Vec<_>>().join(", ")
+    )
+});
+
+/// How run `$1` stands, and who else works: `$2` is who asks.
+pub(super) static SEE: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT s.pending, s.held, s.returns, s.stop, s.drifted,
+            (SELECT count(*) FROM v6fleet.workers w
+             WHERE NOT w.buried AND w.run = s.run AND w.lease_until > clock_timestamp()),
+            (SELECT count(*) FROM v6fleet.workers w WHERE NOT w.buried AND w.no <> $2),
+            (SELECT count(*) FROM v6fleet.workers w
+             WHERE NOT w.buried AND w.no <> $2 AND w.lease_until <= clock_timestamp()),
+            {} FROM v6fleet.sittings s WHERE s.run = $1",
+        OUTCOMES.join(", ")
+    )
+});
+
+/// Where the outcomes stand in the columns of [`SEE`].
+const COUNTS: usize = 8;
+
+/// What a batch finds once it has written.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sight {
+    pub(super) seen: Seen,
+    /// How often VMs were given back.
+    pub(super) returns: u64,
+    /// Workers of any run beside ours that may hold something.
+    pub(super) others: u64,
+    /// Of these, the ones whose lease has run out.
+    pub(super) lapsed: u64,
+}
+
+/// A run is begun or goes on: nothing has come of it yet in this sitting.
+pub(super) fn begin(session: &Session, run: i64) -> Result<(), LedgerError> {
+    let [first, last] = span(run);
+    session.execute("DELETE FROM v6fleet.sittings WHERE run = $1", &[&run])?;
+    session.execute(BEGIN, &[&run, &first, &last]).map(drop)
+}
+
+/// The same, where nothing was ever summed up: of a run that came from another ledger.
+pub(super) fn ensure(session: &Session, run: i64) -> Result<(), LedgerError> {
+    let is_there = "SELECT EXISTS (SELECT 1 FROM v6fleet.sittings WHERE run = $1)";
+    if session.one(is_there, &[&run], |row| row.try_get(0))? { Ok(()) } else { begin(session, run) }
+}
+
+/// The statement and its values by which all workers of a run are told to stop.
+pub(super) fn stopping(run: i64, stop: Stop) -> (&'static str, Vec<Value>) {
+    let lesser = Stop::ALL.iter().filter(|other| **other < stop).map(|other| other.as_str());
+    (STOP, vec![Box::new(run), Box::new(stop.as_str()), Box::new(lesser.collect::<Vec<_>>())])
+}
+
+pub(super) fn stop(session: &Session, run: i64, stop: Stop) -> Result<(), LedgerError> {
+    let (sql, values) = stopping(run, stop);
+    let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| &**value as _).collect();
+    session.execute(sql, &values).map(drop)
+}
+
+/// Whether others hold VMs of a run; where there `are_others`, they may yet, unless nothing is left or all are to stop.
+pub(super) fn goes_on(session: &Session, run: i64, are_others: bool) -> Result<bool, LedgerError> {
+    let sql = "SELECT held > 0 OR ($2 AND pending > 0 AND stop IS NULL) FROM v6fleet.sittings WHERE run = $1";
+    let goes_on = session.first(sql, &[&run, &are_others], |row| row.try_get(0))?;
+    Ok(goes_on.unwrap_or_default())
+}
+
+/// The values of [`ADD`].
+pub(super) fn added(run: i64, settled: &[Counted]) -> Vec<Value> {
+    let number = |vms: usize| -> Value { Box::new(i64::try_from(vms).unwrap_or(i64::MAX)) };
+    let of = |outcome: &Outcome| number(settled.iter().filter(|vm| vm.outcome == *outcome).count());
+    let drifted = settled.iter().filter(|vm| vm.drifted).count();
+    let sums: [Value; 3] = [Box::new(run), number(settled.len()), number(drifted)];
+    sums.into_iter().chain(Outcome::ALL.iter().map(of)).collect()
+}
+
+/// Reads the columns of [`SEE`]; `leased_until` is the end of our lease.
+pub(super) fn sight(run: Run, row: &Row, leased_until: Instant) -> Result<Sight, Error> {
+    let mut counted = Counts::none(run.kind);
+    for (column, &outcome) in (COUNTS..).zip(Outcome::ALL) {
+        counted.add(outcome, count(row, column)?);
+    }
+    let (pending, held) = (count(row, 0)?, count(row, 1)?);
+    let seen = Seen {
+        counted,
+        drifted: count(row, 4)?,
+        started: counted.settled() + held,
+        pending,
+        free: pending.saturating_sub(held),
+        stop: column::known_word(row, 3, Stop::from_word)?,
+        leased_until,
+        workers: column::small(row, 5)?.unwrap_or_default(),
+    };
+    Ok(Sight { seen, returns: count(row, 2)?, others: count(row, 6)?, lapsed: count(row, 7)? })
+}

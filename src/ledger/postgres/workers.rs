@@ -1,0 +1,156 @@
+//! Who carries runs out: each worker has a lease that it renews with all that it writes.
+
+use std::time::Duration;
+
+use tokio_postgres::{Error, Row};
+
+use super::column::{self, count, span_micros};
+use super::database::{Enlisted, Postgres};
+use super::process;
+use super::session::{FAREWELL, Session, Values};
+use crate::ledger::error::LedgerError;
+use crate::ledger::numbers::span;
+use crate::ledger::record::{Counts, Presence, RunKey, Terms, Worker};
+use crate::outcome::Outcome;
+
+const LEAVE: &str = "UPDATE v6fleet.workers
+    SET left_at = clock_timestamp(), lease_until = least(lease_until, clock_timestamp()) WHERE no = $1";
+
+/// A worker whose lease has not run out.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Live {
+    pub(super) no: i64,
+    /// The id of its run.
+    pub(super) run: String,
+    /// Who it is, for people.
+    pub(super) named: String,
+}
+
+impl Live {
+    pub(super) fn in_words(self) -> String {
+        format!("{}, run {}", self.named, self.run)
+    }
+}
+
+impl Postgres {
+    /// Becomes a worker of a run, in the caller's transaction if there is one; what we were before is left.
+    pub(super) fn enlist(&self, run: i64, terms: Terms) -> Result<Enlisted, LedgerError> {
+        self.leave()?;
+        let sql = "INSERT INTO v6fleet.workers (run, host, pid, process, concurrency, lease_us, lease_until)
+            VALUES ($1, $2, $3, $4, $5, $6, clock_timestamp() + $6::bigint * interval '1 microsecond') RETURNING no";
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let pid = i64::from(std::process::id());
+        let concurrency = i64::from(terms.concurrency);
+        let values = [
+            &run as _,
+            &host as _,
+            &pid as _,
+            &process::ours() as _,
+            &concurrency as _,
+            &span_micros(terms.lease) as _,
+        ];
+        let no = self.session.one(sql, &values, |row| row.try_get(0))?;
+        let enlisted = Enlisted { no, run, terms };
+        self.worker.set(Some(enlisted));
+        Ok(enlisted)
+    }
+
+    /// Our lease ends now: whoever looks next takes what we hold.
+    pub(super) fn leave(&self) -> Result<(), LedgerError> {
+        let Some(Enlisted { no, .. }) = self.worker.take() else { return Ok(()) };
+        self.session.execute(LEAVE, &[&no]).map(drop)
+    }
+
+    /// Every worker that there was.
+    pub(super) fn all_workers(&self, run: &RunKey) -> Result<Vec<Worker>, LedgerError> {
+        let run = self.run(run)?;
+        let deeds = deeds(&self.session, run.no)?;
+        let sql = "SELECT no, host, pid, concurrency, lease_us, since, seen_at, left_at IS NOT NULL,
+                lease_until > clock_timestamp(), process
+            FROM v6fleet.workers WHERE run = $1 ORDER BY no";
+        let mut workers = self.session.all(sql, &[&run.no], worker)?;
+        for worker in &mut workers {
+            worker.settled.kind = run.kind;
+            for Deed { outcome, vms, .. } in deeds.iter().filter(|deed| deed.worker == worker.no) {
+                match outcome {
+                    Some(outcome) => worker.settled.add(*outcome, *vms),
+                    None => worker.holds = *vms,
+                }
+            }
+        }
+        Ok(workers)
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        // Where it cannot be said, the lease runs out by itself.
+        self.session.wait_for(Some(FAREWELL));
+        let _ = self.leave();
+    }
+}
+
+/// The workers whose lease has not run out, of runs that have not ended and of which `condition` holds: `r` is the run.
+pub(super) fn live(session: &Session, condition: &str, values: Values<'_>) -> Result<Vec<Live>, LedgerError> {
+    let sql = format!(
+        "SELECT w.no, r.id, w.pid, w.process, format('pid %s on %s since %s', w.pid, w.host,
+            to_char(w.since AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'))
+         FROM v6fleet.workers w JOIN v6fleet.runs r ON r.no = w.run
+         WHERE NOT w.buried AND w.lease_until > clock_timestamp() AND r.ended_at IS NULL AND NOT r.pruned
+            AND {condition} ORDER BY w.no"
+    );
+    let found = session.all(&sql, values, |row| {
+        let live = Live { no: row.try_get(0)?, run: row.try_get(1)?, named: row.try_get(4)? };
+        Ok((is_gone(row, [2, 3])?, live))
+    })?;
+    Ok(found.into_iter().filter(|(gone, _)| !gone).map(|(_, live)| live).collect())
+}
+
+/// Whether a process is gone, of which the pid and more stand in these columns.
+pub(super) fn is_gone(row: &Row, [pid, process]: [usize; 2]) -> Result<bool, Error> {
+    let process: Option<&str> = row.try_get(process)?;
+    let pid = column::small(row, pid)?.unwrap_or_default();
+    Ok(process.is_some_and(|process| process::is_gone(pid, process)))
+}
+
+/// So many VMs a worker has settled so, or holds.
+struct Deed {
+    worker: i64,
+    outcome: Option<Outcome>,
+    vms: u64,
+}
+
+fn deeds(session: &Session, run: i64) -> Result<Vec<Deed>, LedgerError> {
+    let sql = "SELECT worker, outcome, count(*) FROM v6fleet.progress
+        WHERE item BETWEEN $1 AND $2 AND worker IS NOT NULL GROUP BY worker, outcome";
+    let [first, last] = span(run);
+    session.all(sql, &[&first, &last], |row| {
+        let outcome = column::known_word(row, 1, Outcome::from_word)?;
+        Ok(Deed { worker: row.try_get(0)?, outcome, vms: count(row, 2)? })
+    })
+}
+
+fn worker(row: &Row) -> Result<Worker, Error> {
+    let lease: i64 = row.try_get(4)?;
+    let terms = Terms {
+        lease: Duration::from_micros(lease.unsigned_abs()),
+        concurrency: column::small(row, 3)?.unwrap_or_default(),
+    };
+    let is_live = row.try_get(8)? && !is_gone(row, [2, 9])?;
+    let presence = match row.try_get(7)? {
+        true => Presence::Left,
+        false if is_live => Presence::Live,
+        false => Presence::Lost,
+    };
+    Ok(Worker {
+        no: row.try_get(0)?,
+        host: row.try_get(1)?,
+        pid: column::small(row, 2)?.unwrap_or_default(),
+        terms,
+        since: column::at(row, 5)?,
+        seen_at: column::at(row, 6)?,
+        presence,
+        holds: 0,
+        settled: Counts::default(),
+    })
+}

@@ -1,0 +1,61 @@
+//! A process that carries a run out, beside others where the ledger can be shared.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::summary::Counts;
+
+/// How a process works on a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
+    /// How long what it has claimed stays its own without a word from it.
+    pub lease: Duration,
+    /// Calls that it makes at once, at most.
+    pub concurrency: u32,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self { lease: Duration::from_secs(30), concurrency: 16 }
+    }
+}
+
+/// A worker of a run, and what it has done for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Worker {
+    pub no: i64,
+    pub host: String,
+    pub pid: u32,
+    pub terms: Terms,
+    /// These two are told by the ledger's clock.
+    pub since: Timestamp,
+    pub seen_at: Timestamp,
+    pub presence: Presence,
+    /// VMs that it holds.
+    pub holds: u64,
+    /// VMs that it has settled, by outcome.
+    pub settled: Counts,
+}
+
+/// Who ends a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Closing {
+    /// Whoever asks.
+    Ours,
+    /// Another worker has ended it.
+    Before,
+    /// Other workers go on with it: whoever asks has left it to them.
+    Held,
+}
+
+/// Whether a worker is still there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// Its lease has not run out.
+    Live,
+    /// It has left by itself.
+    Left,
+    /// It was not heard of any more.
+    Lost,
+}
