@@ -24,8 +24,9 @@ pub enum LedgerCommand {
 /// read, and stays as it is; no run may be under way in it. TO must hold no ledger yet.
 ///
 /// All of it is written at once: whatever kills the copy on its way leaves TO without a run, and it is typed again. Before
-/// it is kept it is read again and compared with FROM, and its last line says what is on both sides. From then on name TO
-/// with --ledger. What a rehearsal's world remembers, and reports that runs have written, stay where they are.
+/// it is kept it is read again and compared with FROM, and its last line says what is on both sides; typed once more, it only
+/// compares. From then on name TO with --ledger. What a rehearsal's world remembers, and reports that runs have written,
+/// stay where they are.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     v6fleet ledger copy ~/.local/state/v6fleet/ledger.db postgres://db.example/fleet\n  \
