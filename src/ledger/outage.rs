@@ -92,3 +92,75 @@ pub(super) fn outlast(
     }
     Err(error)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::sync::mpsc::channel;
+
+    use super::*;
+    use crate::ledger::engine::Engine;
+    use crate::stop::Stop;
+
+    /// Fails so often before it is back, if it is ever.
+    struct Flaky {
+        failures: u32,
+        is_behind: bool,
+    }
+
+    fn away() -> LedgerError {
+        LedgerError::Away { path: "ledger".into(), words: "gone".into() }
+    }
+
+    impl Book for Flaky {
+        fn write(&mut self, _: &mut dyn Iterator<Item = Request>) -> Result<Vec<Reply>, LedgerError> {
+            Err(away())
+        }
+
+        fn write_again(&mut self) -> Result<Vec<Reply>, LedgerError> {
+            match self.failures.checked_sub(1) {
+                Some(failures) => {
+                    self.failures = failures;
+                    Err(away())
+                }
+                None if self.is_behind => Err(LedgerError::Behind { path: "ledger".into() }),
+                None => Ok(vec![Reply::Settled(vec![])]),
+            }
+        }
+
+        fn tick(&self) -> Option<Duration> {
+            None
+        }
+
+        fn shut(self: Box<Self>) -> Box<dyn Engine> {
+            unreachable!("nobody shuts it here")
+        }
+    }
+
+    /// Whether it was outlasted, what was told meanwhile, and how many requests that came then are kept.
+    fn outlasted(failures: u32, is_behind: bool, patience: Duration) -> (bool, String, usize) {
+        let (requests, receiver) = channel();
+        requests.send(vec![Request::Brake(Stop::MaxFailed)]).unwrap();
+        let (mut inbox, told) = (Inbox::new(receiver), RefCell::new(String::new()));
+        let tell = |reply| {
+            told.borrow_mut().push_str(if matches!(reply, Reply::Away(_)) { "away " } else { "back " });
+        };
+        let replies = outlast(&mut Flaky { failures, is_behind }, away(), patience, &mut inbox, tell);
+        (replies.is_ok(), told.into_inner(), inbox.early.len())
+    }
+
+    #[test]
+    fn a_ledger_is_waited_for_as_long_as_it_may_take_and_what_is_asked_meanwhile_is_kept() {
+        let long = Duration::from_mins(10);
+        for (failures, is_behind, patience, expected) in [
+            (0, false, long, (true, "away back ", 1)),
+            (2, false, long, (true, "away back ", 1)),
+            (1, true, long, (false, "away ", 1)),
+            (u32::MAX, false, Duration::from_millis(120), (false, "away ", 1)),
+            (0, false, Duration::ZERO, (false, "away ", 0)),
+        ] {
+            let (is_ok, told, kept) = outlasted(failures, is_behind, patience);
+            assert_eq!((is_ok, told.as_str(), kept), expected, "{failures} failures, {patience:?}");
+        }
+    }
+}

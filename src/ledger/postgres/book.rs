@@ -70,7 +70,6 @@ impl Book {
     /// Asks the database in one round trip; within its time, or never.
     fn asked(&mut self) -> Result<Vec<Vec<Row>>, LedgerError> {
         self.postgres.session.wait_for(Some(self.patience));
-        self.asked_at = Instant::now();
         self.postgres.session.together(&self.asking.questions)
     }
 
@@ -140,9 +139,11 @@ impl Book {
     /// Goes on as a worker that holds nothing.
     fn rejoin(&mut self) -> Result<(), LedgerError> {
         // What we were has not left: it was lost.
-        let terms = self.postgres.worker.take().map_or_else(Terms::default, |lost| lost.terms);
-        let Enlisted { no, .. } =
-            self.postgres.session.transaction(|| self.postgres.enlist(self.page.run.no, terms))?;
+        let lost = self.postgres.worker.take();
+        let terms = lost.map_or_else(Terms::default, |lost| lost.terms);
+        let enlisted = self.postgres.session.transaction(|| self.postgres.enlist(self.page.run.no, terms));
+        // Its terms are those of the next try.
+        let Enlisted { no, .. } = enlisted.inspect_err(|_| self.postgres.worker.set(lost))?;
         self.page = Page::new(self.page.run, no, mem::take(&mut self.page.racks));
         (self.batch, self.has_lapsed) = (0, false);
         Ok(())
@@ -215,6 +216,8 @@ impl engine::Book for Book {
             self.rejoin()?;
         }
         self.batch += 1;
+        // Also where it is asked again: an earlier try may be the one that renewed the lease.
+        self.asked_at = Instant::now();
         self.asking = self.page.ask(self.batch, batch);
         let answers = self.asked();
         self.replies(answers)
@@ -324,5 +327,24 @@ mod tests {
                 true
             }
         });
+    }
+    #[test]
+    fn a_batch_that_arrives_after_it_was_given_up_and_written_again_changes_nothing() {
+        let Some(server) = Server::start() else { return };
+        let proxy = Proxy::to(&server, Duration::ZERO);
+        let run = begin(&Ledger::of(Box::new(opened(&server.url()))), &[None; 6]);
+        let mut book = Book::open(opened(&proxy.url()), &run).unwrap();
+        written(book.write(&mut [claim(1)].into_iter()));
+        proxy.hold(Way::There);
+        book.patience = Duration::from_millis(100);
+        let late = book.write(&mut [claim(2)].into_iter());
+        assert!(matches!(late, Err(LedgerError::Away { .. })), "{late:?}");
+        book.patience = PATIENCE;
+        assert_eq!(written(book.write_again()).0.len(), 2);
+        proxy.let_go();
+        let sessions = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()";
+        eventually("the server is through with it", || server.sql(sessions) == "1");
+        assert_eq!(server.sql("SELECT count(*) FROM v6fleet.progress"), "3");
+        assert_eq!(server.sql("SELECT max(batch) FROM v6fleet.workers"), "2");
     }
 }

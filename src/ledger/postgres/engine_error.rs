@@ -110,3 +110,40 @@ fn advice(code: &SqlState) -> Option<&'static str> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_pass_by_itself_is_waited_for_and_what_does_not_is_told_at_once() {
+        let passing = [
+            ("08006", "connection failure"),
+            ("53100", "disk full"),
+            ("53300", "too many connections"),
+            ("57014", "statement timeout"),
+            ("57P01", "shut down"),
+            ("57P02", "crash"),
+            ("57P03", "starting up"),
+            ("25006", "a standby"),
+            ("25P03", "idle in transaction"),
+            ("40001", "serialization"),
+            ("40P01", "deadlock"),
+            (OUT_OF_TURN, "written already"),
+        ];
+        let lasting = [
+            (NOT_THERE, "settled twice"),
+            ("28P01", "password"),
+            ("3D000", "no such database"),
+            ("42P01", "no such table"),
+            ("42501", "no right"),
+            ("22021", "not in the encoding"),
+        ];
+        for (code, what) in passing {
+            assert!(may_pass(&SqlState::from_code(code)), "{what}");
+        }
+        for (code, what) in lasting {
+            assert!(!may_pass(&SqlState::from_code(code)), "{what}");
+        }
+    }
+}
