@@ -17,6 +17,7 @@ mod options;
 mod report;
 mod run;
 mod sandbox;
+mod status;
 mod values;
 
 pub use arguments::{Cli, Command, CommonArgs};
@@ -39,4 +40,5 @@ pub use run::{
 pub use sandbox::{
     SandboxArgs, TypedLimitKind, TypedRateLimitForm, TypedRateLimitHeaders, TypedRetryAfter, TypedTimestamps,
 };
+pub use status::StatusArgs;
 pub use values::{LogFormat, RecapFormat, TypedFailOn, TypedListFormat, TypedNotifyOn, TypedProgress};

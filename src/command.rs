@@ -38,6 +38,7 @@ mod signals;
 mod spared;
 mod spool;
 mod staging;
+mod status;
 mod stdout;
 
 use std::ffi::OsString;
@@ -95,6 +96,7 @@ fn dispatch(command: Command, screen: &Screen) -> Result<Ended, Failure> {
         Command::Inventory(settings) => inventory::prepare(&settings)?.carry_out()?,
         Command::DryRun(settings) => dry_run::prepare(&settings)?.carry_out()?,
         Command::Report(settings) => report::report(&settings)?,
+        Command::Status(settings) => status::status(&settings)?,
         Command::Runs(settings) => runs::prepare(settings)?.carry_out()?,
         Command::History(settings) => history::prepare(&settings)?.carry_out()?,
         Command::Diff(settings) => diff::diff(&settings)?,

@@ -33,6 +33,7 @@ mod runs;
 mod sandbox;
 mod setting;
 mod showing;
+mod status;
 
 use std::ffi::OsString;
 
@@ -60,6 +61,7 @@ pub(crate) use runs::{RunsSettings, Show};
 pub(crate) use sandbox::SandboxSettings;
 pub(crate) use setting::Setting;
 pub(crate) use showing::Showing;
+pub(crate) use status::StatusSettings;
 
 use layers::Layers;
 

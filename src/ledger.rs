@@ -41,7 +41,7 @@ use crate::outcome::Kind;
 use crate::stop::Stop;
 
 pub use copying::{Copied, Found, Headway};
-pub use engine::{Draft, Engine};
+pub use engine::{Board, Draft, Engine};
 pub use error::LedgerError;
 pub use job::{NARROWING, SANDBOX};
 pub use location::Location;
@@ -49,10 +49,10 @@ pub use postgres::{DatabaseUrl, InvalidUrl};
 pub use protocol::{CLAIM_LIFE, Claimed, Counted, Reply, Seen, Take};
 pub(crate) use record::as_object;
 pub use record::{
-    ChangeCount, Closing, Counts, Course, Deferred, Ending, Entry, FailureCount, Forecasts, Item, LastCall,
-    LastInventory, LastKnown, Named, NewRun, Overview, Pair, PendingVms, Presence, RackCounts, RackNo,
-    ReasonCount, Row, RunInfo, RunKey, Setback, Settled, Settlement, Sighting, Since, Skipped, Summary,
-    Tally, Terms, Unfinished, Worker,
+    Bulletin, ChangeCount, Closing, Counts, Course, Deferred, Ending, Entry, FailureCount, Forecasts, Item,
+    LastCall, LastInventory, LastKnown, Named, NewRun, OpenBreakers, Overview, Pacing, Pair, PendingVms,
+    Presence, RackCounts, RackNo, ReasonCount, Row, RunInfo, RunKey, Setback, Settled, Settlement, Sighting,
+    Since, Skipped, Summary, Tally, Terms, Unfinished, Worker,
 };
 pub use sqlite::beside;
 pub use sums::Sums;

@@ -25,6 +25,7 @@ mod shared_clock;
 #[cfg(test)]
 mod tests;
 mod ticket;
+mod whose;
 
 use std::time::{Duration, Instant};
 
@@ -32,6 +33,7 @@ pub use account::{Ask, Lesson, Refusal, Standing, Tally};
 pub use ceiling::{Ceiling, InvalidRate, Unit};
 pub use moment::Moment;
 pub use ticket::Ticket;
+pub use whose::Whose;
 
 use crate::api::Announced;
 use limit::Limit;
@@ -107,6 +109,14 @@ impl Pace {
         match &self.slots {
             Slots::Own(own) => own.per_second(),
             Slots::Share(share) => share.per_second(),
+        }
+    }
+
+    /// The same, and who says so.
+    pub fn held_to(&self) -> Option<(f64, Whose)> {
+        match &self.slots {
+            Slots::Own(own) => own.held_to(),
+            Slots::Share(share) => share.held_to(),
         }
     }
 

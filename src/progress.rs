@@ -115,6 +115,16 @@ impl Progress {
         self.tick(now);
     }
 
+    /// What came of the VMs so far.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// How long the rest will take, in seconds, as things stand; `None` where nothing moves.
+    pub fn seconds_left(&self) -> Option<f64> {
+        self.rate.seconds_for(self.counts.selected.saturating_sub(self.counts.settled()))
+    }
+
     /// What the run is waiting for, such as `paused 12 s: the API asked for it`. Shown from the next tick on.
     pub fn message(&mut self, message: Option<String>) {
         self.message = message;
@@ -182,10 +192,6 @@ impl Progress {
         parts.join(" · ")
     }
 
-    fn seconds_left(&self) -> Option<f64> {
-        self.rate.seconds_for(self.counts.selected.saturating_sub(self.counts.settled()))
-    }
-
     fn standing(&self) -> String {
         let Counts { selected, failed, .. } = self.counts;
         let done = count(self.counts.settled());
@@ -201,9 +207,9 @@ impl Drop for Progress {
     }
 }
 
-/// How many VMs are settled a second, the latest moments weighing most.
+/// How many VMs are settled a second, or calls leave, the latest moments weighing most.
 #[derive(Debug)]
-struct Rate {
+pub(crate) struct Rate {
     settled: u64,
     at: Instant,
     /// Exponentially weighted, as if all had stood still before the start.
@@ -213,11 +219,11 @@ struct Rate {
 }
 
 impl Rate {
-    fn new(settled: u64, now: Instant) -> Self {
+    pub(crate) fn new(settled: u64, now: Instant) -> Self {
         Self { settled, at: now, weighted: 0.0, weight: 0.0 }
     }
 
-    fn observe(&mut self, settled: u64, now: Instant) {
+    pub(crate) fn observe(&mut self, settled: u64, now: Instant) {
         let seconds = now.saturating_duration_since(self.at).as_secs_f64();
         if seconds <= 0.0 {
             return;
@@ -231,7 +237,7 @@ impl Rate {
     }
 
     /// `None` until there was time to see one.
-    fn per_s(&self) -> Option<f64> {
+    pub(crate) fn per_s(&self) -> Option<f64> {
         (self.weight > 0.0).then(|| self.weighted / self.weight)
     }
 

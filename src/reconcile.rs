@@ -8,6 +8,7 @@ mod flights;
 mod halt;
 mod hindrance;
 mod lost;
+mod news;
 mod notice;
 mod racks;
 mod schedule;
@@ -36,13 +37,14 @@ pub use settings::{Looks, Settings};
 
 use crate::api::{Api, Attempt};
 use crate::brake::Brake;
-use crate::ledger::{LedgerError, Reply, Writer};
+use crate::ledger::{Board, LedgerError, Reply, Writer};
 use crate::pace::Pace;
 use crate::progress::Progress;
 use crate::stop::Stop;
 use crate::vm::{Action, VmId};
 use event::{Command, Event, Now};
 use flights::FlightNo;
+use news::News;
 use racks::Racks;
 use state::State;
 
@@ -58,6 +60,8 @@ pub struct Parts<'a> {
     /// Whether other workers may share the run.
     pub is_shared: bool,
     pub progress: &'a mut Progress,
+    /// Where the run tells how it stands.
+    pub board: Option<Box<dyn Board>>,
     /// Pending VMs by rack.
     pub pending: Vec<u64>,
     /// The racks' names, by number.
@@ -71,22 +75,29 @@ pub async fn reconcile(
     writer: &mut Writer,
     signals: &mut mpsc::UnboundedReceiver<Stop>,
 ) -> Result<Ending, LedgerError> {
-    let Parts { api, pace, brake, is_shared, progress, pending, racks } = parts;
+    let Parts { api, pace, brake, is_shared, progress, board, pending, racks } = parts;
     let mut now = Now::read();
     let mut state = State::new(settings, pace, brake, Racks(racks), &pending, now);
     if is_shared {
         state.share();
     }
-    let mut shell = Shell { api, writer, progress, calls: FuturesUnordered::new(), told_at: now.at };
+    let mut shell = Shell {
+        api,
+        writer,
+        progress,
+        calls: FuturesUnordered::new(),
+        told_at: now.at,
+        news: News::new(board, now),
+    };
     let mut event = Event::Woken;
     loop {
         for command in state.on(event, now, fastrand::f64()) {
             shell.carry_out(command, now.at);
         }
+        shell.show(&state, now);
         if let Some(ending) = state.ending() {
             return Ok(ending);
         }
-        shell.show(&state, now.at);
         let wake = shell.flush_by(now.at).into_iter().fold(state.wake(now.at), Instant::min);
         event = tokio::select! {
             biased;
@@ -109,6 +120,7 @@ struct Shell<'a> {
     calls: FuturesUnordered<Call>,
     /// When the progress last heard what hinders the run.
     told_at: Instant,
+    news: News,
 }
 
 impl Shell<'_> {
@@ -136,12 +148,13 @@ impl Shell<'_> {
         }
     }
 
-    fn show(&mut self, state: &State<'_>, now: Instant) {
-        if now.saturating_duration_since(self.told_at) >= TICK {
-            self.told_at = now;
-            self.progress.message(state.obstacle(now));
+    fn show(&mut self, state: &State<'_>, now: Now) {
+        if now.at.saturating_duration_since(self.told_at) >= TICK {
+            self.told_at = now.at;
+            self.progress.message(state.obstacle(now.at));
         }
-        self.progress.tick(now);
+        self.progress.tick(now.at);
+        self.news.post(state, self.progress, now, state.ending().is_some());
     }
 
     /// Writes what is due, and all there is while nothing is called. Returns when the rest is due.

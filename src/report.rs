@@ -29,6 +29,7 @@ mod run;
 pub mod runs;
 mod selection;
 mod skipped;
+pub mod status;
 #[cfg(test)]
 mod tool;
 mod verdict;

@@ -14,6 +14,7 @@ use super::listing::ListingArgs;
 use super::report::ReportArgs;
 use super::run::{PlanArgs, ResumeArgs, RunArgs};
 use super::sandbox::SandboxArgs;
+use super::status::StatusArgs;
 use super::values::LogFormat;
 
 /// Reconcile the routed IPv6 prefixes of a whole VM fleet
@@ -37,6 +38,7 @@ pub enum Command {
     Resume(Box<ResumeArgs>),
     Inventory(Box<ListingArgs>),
     Report(ReportArgs),
+    Status(StatusArgs),
     Runs(RunsArgs),
     History(HistoryArgs),
     Diff(DiffArgs),

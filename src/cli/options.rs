@@ -18,7 +18,7 @@ const CONFIGURED: [&str; 6] = ["run", "plan", "resume", "report", "check", "conf
 
 /// The verbs of whose options the environment and the file know those in [`SHARED`] alone: what narrows or writes a
 /// run's report must not narrow or write theirs.
-const SHARING: [&str; 5] = ["runs", "history", "diff", "audit", INVENTORY];
+const SHARING: [&str; 6] = ["status", "runs", "history", "diff", "audit", INVENTORY];
 
 /// Its `--format` is another thing than that of all the others.
 const INVENTORY: &str = "inventory";

@@ -18,7 +18,7 @@ use super::rehearsal::Callee;
 use super::signals::signals;
 use crate::brake::Brake;
 use crate::config::{CallSettings, ReportingSettings};
-use crate::ledger::{Counts, End, Ledger, LedgerError, Reply, RunKey, Summary, Writer};
+use crate::ledger::{Board, Counts, End, Ledger, LedgerError, Reply, RunKey, Summary, Writer};
 use crate::pace::Pace;
 use crate::progress::{Progress, Screen};
 use crate::reconcile::{Ending, Parts, reconcile};
@@ -43,6 +43,8 @@ pub(super) struct Execution<'a> {
     writer: Writer,
     /// Whether others may work on it.
     is_shared: bool,
+    /// Where the run tells how it stands.
+    board: Option<Box<dyn Board>>,
     counts: Counts,
     /// Pending VMs by rack.
     pending: Vec<u64>,
@@ -62,9 +64,10 @@ impl<'a> Execution<'a> {
         let sums = ledger.sums(&run)?;
         let remembered_rate = remembered_rate(&ledger, &run, plan.calls.forget_rate)?;
         let (racks, is_shared) = (ledger.racks(&run)?, ledger.is_shared());
+        let board = ledger.board(&run);
         let writer = ledger.write_for(&run, plan.calls.reconcile.policy.max_wait)?;
         let (counts, pending) = (sums.counts(), sums.pending);
-        Ok(Self { plan, run, callee, writer, is_shared, counts, pending, racks, remembered_rate })
+        Ok(Self { plan, run, callee, writer, is_shared, board, counts, pending, racks, remembered_rate })
     }
 
     pub(super) fn carry_out(self) -> Result<Ended, Broken> {
@@ -93,7 +96,8 @@ impl<'a> Execution<'a> {
     }
 
     fn call_all(self) -> Result<(Ledger, Ending), Broken> {
-        let Self { plan, run, callee, mut writer, is_shared, counts, pending, racks, remembered_rate } = self;
+        let Self { plan, run, callee, mut writer, is_shared, board, counts, pending, racks, remembered_rate } =
+            self;
         let now = Instant::now();
         // What is pending counts as failed in a summary, and is not done for the progress.
         let begun = Counts { failed: counts.failed - pending.iter().sum::<u64>(), ..counts };
@@ -109,6 +113,7 @@ impl<'a> Execution<'a> {
             brake: Brake::new(plan.calls.limits, counts.selected),
             is_shared,
             progress: &mut progress,
+            board,
             pending,
             racks,
         };

@@ -14,6 +14,7 @@ use super::run::{Particulars, RunSettings};
 use super::runs::RunsSettings;
 use super::sandbox::SandboxSettings;
 use super::showing::Showing;
+use super::status::StatusSettings;
 use crate::cli::{self, Cli};
 use crate::outcome::Kind;
 
@@ -24,6 +25,7 @@ pub(crate) enum Command {
     Resume(Box<ResumeRequest>),
     Inventory(Box<ListingSettings>),
     Report(ReportSettings),
+    Status(StatusSettings),
     Runs(RunsSettings),
     History(HistorySettings),
     Diff(Box<DiffSettings>),
@@ -54,6 +56,7 @@ impl Command {
             cli::Command::Resume(typed) => Self::Resume(ResumeRequest::of(&common, *typed, layers)?.into()),
             cli::Command::Inventory(typed) => Self::Inventory(ListingSettings::of(&common, *typed)?.into()),
             cli::Command::Report(typed) => Self::Report(ReportSettings::of(&common, typed)?),
+            cli::Command::Status(typed) => Self::Status(StatusSettings::of(&common, typed)?),
             cli::Command::Runs(typed) => Self::Runs(RunsSettings::of(&common, typed)?),
             cli::Command::History(typed) => Self::History(HistorySettings::of(&common, typed)?),
             cli::Command::Diff(typed) => Self::Diff(DiffSettings::of(&common, typed)?.into()),

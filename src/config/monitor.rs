@@ -36,6 +36,7 @@ impl MonitorSettings {
             Command::Run(_)
             | Command::Inventory(_)
             | Command::Report(_)
+            | Command::Status(_)
             | Command::Runs(_)
             | Command::History(_)
             | Command::Diff(_)

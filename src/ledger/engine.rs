@@ -16,8 +16,8 @@ use super::error::LedgerError;
 use super::plain::{Record, Table};
 use super::protocol::{Reply, Request};
 use super::record::{
-    Closing, Course, Ending, Entry, LastInventory, LastKnown, NewRun, Overview, Pair, PendingVms, Row,
-    RunInfo, RunKey, Sighting, Skipped, Terms, Unfinished, Worker,
+    Bulletin, Closing, Course, Ending, Entry, LastInventory, LastKnown, NewRun, Overview, Pair, PendingVms,
+    Row, RunInfo, RunKey, Sighting, Skipped, Terms, Unfinished, Worker,
 };
 use super::sums::Sums;
 use crate::allocation::Allocation;
@@ -52,6 +52,12 @@ pub trait Engine: Begin + Runs + Vms + Known + Rates + Plain + Send + Debug {
     /// every state that was read between.
     fn under_way(&self, before: Vec<String>) -> Result<Vec<String>, LedgerError>;
 
+    /// Where a run that this ledger is written for tells how it stands; `None` where there is no such place.
+    fn board(&self, run: &RunKey) -> Option<Box<dyn Board>>;
+
+    /// What the run that is under way told last.
+    fn bulletin(&self) -> Result<Option<Bulletin>, LedgerError>;
+
     /// Who says that he writes now; of several the last.
     fn holder(&self) -> Result<Option<String>, LedgerError>;
 
@@ -79,6 +85,12 @@ pub trait Engine: Begin + Runs + Vms + Known + Rates + Plain + Send + Debug {
 
     /// Closes a ledger that was written without trouble. Dropped instead, it is left to the next run as it is.
     fn close(self: Box<Self>) -> Result<(), LedgerError>;
+}
+
+/// Where a run tells how it stands. What is read there holds as long as the run is under way.
+pub trait Board: Debug {
+    /// Takes the place of what was told before. It costs the run nothing if it cannot.
+    fn post(&mut self, bulletin: &Bulletin);
 }
 
 /// How a run begins, goes on and ends.

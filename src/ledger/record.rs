@@ -1,5 +1,6 @@
 //! Plain data: what a ledger is told and what it tells, whichever engine keeps it.
 
+mod bulletin;
 mod item;
 mod row;
 mod run;
@@ -7,6 +8,7 @@ mod summary;
 mod vm;
 mod worker;
 
+pub use bulletin::{Bulletin, OpenBreakers, Pacing};
 pub use item::{Deferred, Item, LastCall, RackNo, Setback, Settled, Settlement, Tally};
 pub use row::Row;
 pub(crate) use row::as_object;

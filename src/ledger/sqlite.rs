@@ -1,6 +1,7 @@
 //! A ledger in one file: SQLite, with one writer at a time and readers at any time.
 
 mod begin;
+mod board;
 mod book;
 mod burial;
 mod claims;

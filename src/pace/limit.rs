@@ -9,6 +9,7 @@ use super::episode::{Episode, Record};
 use super::hint::Hint;
 use super::moment::Moment;
 use super::search::Search;
+use super::whose::Whose;
 
 /// Of a rate that the API announces, this share is used: its clock and ours may differ.
 const SHARE: f64 = 0.995;
@@ -58,10 +59,19 @@ impl Limit {
 
     /// Calls a second that may leave now; `None` without a limit.
     pub(super) fn per_second(&self, ceiling: Duration) -> Option<f64> {
-        let ceiling = (!ceiling.is_zero()).then(|| ceiling.as_secs_f64().recip());
-        let hinted = self.hint.map(|hint| hint.per_second());
-        let searched = self.search.as_ref().map(Search::current);
-        [ceiling, self.announced, hinted, searched].into_iter().flatten().reduce(f64::min)
+        self.held_to(ceiling).map(|(per_second, _)| per_second)
+    }
+
+    /// The same, and who says so.
+    pub(super) fn held_to(&self, ceiling: Duration) -> Option<(f64, Whose)> {
+        let limits = [
+            ((!ceiling.is_zero()).then(|| ceiling.as_secs_f64().recip()), Whose::Typed),
+            (self.announced, Whose::Announced),
+            (self.hint.map(|hint| hint.per_second()), Whose::Remembered),
+            (self.search.as_ref().map(Search::current), Whose::Learned),
+        ];
+        let limits = limits.into_iter().filter_map(|(rate, whose)| Some((rate?, whose)));
+        limits.min_by(|(one, _), (other, _)| one.total_cmp(other))
     }
 
     /// The time between two calls that follows from it alone; zero where none does.

@@ -9,6 +9,7 @@ use super::limit::Limit;
 use super::moment::Moment;
 use super::pause::{UNSTATED_PAUSE, unstated_pause};
 use super::ticket::{CATCH_UP, Ticket};
+use super::whose::Whose;
 use crate::api::Announced;
 
 /// What the API said may still leave: calls up to this number, until then.
@@ -126,6 +127,10 @@ impl Own {
 
     pub(super) fn per_second(&self) -> Option<f64> {
         self.limit.per_second(self.ceiling)
+    }
+
+    pub(super) fn held_to(&self) -> Option<(f64, Whose)> {
+        self.limit.held_to(self.ceiling)
     }
 
     pub(super) fn paused_until(&self, now: Instant) -> Option<Instant> {

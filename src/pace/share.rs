@@ -13,6 +13,7 @@ use super::moment::Moment;
 use super::pause::unstated_pause;
 use super::shared_clock::SharedClock;
 use super::ticket::{CATCH_UP, Ticket};
+use super::whose::Whose;
 use crate::api::Announced;
 
 /// How often a worker asks, whatever it needs: while its calls leave, and while none does.
@@ -119,9 +120,13 @@ impl Share {
     }
 
     pub(super) fn per_second(&self) -> Option<f64> {
+        self.held_to().map(|(per_second, _)| per_second)
+    }
+
+    pub(super) fn held_to(&self) -> Option<(f64, Whose)> {
         match &self.row {
-            Some(row) => row.known.limit.per_second(self.ceiling.max(row.standing.ceiling)),
-            None => (!self.ceiling.is_zero()).then(|| self.ceiling.as_secs_f64().recip()),
+            Some(row) => row.known.limit.held_to(self.ceiling.max(row.standing.ceiling)),
+            None => (!self.ceiling.is_zero()).then(|| (self.ceiling.as_secs_f64().recip(), Whose::Typed)),
         }
     }
 

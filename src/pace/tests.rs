@@ -312,3 +312,19 @@ proptest! {
         prop_assert!(most_within(&left, 1.0) as f64 <= rate + (rate / 100.0).max(2.0));
     }
 }
+
+#[test]
+fn a_pace_tells_whose_limit_holds_it() {
+    let now = Instant::now();
+    let whose = |pace: &Pace| pace.held_to().map(|(_, whose)| whose.as_str());
+    assert_eq!(whose(&Pace::new(ceiling("none"), None, now)), None);
+    assert_eq!(whose(&Pace::new(ceiling("10/s"), None, now)), Some("typed"));
+    assert_eq!(whose(&Pace::new(ceiling("1000/s"), Some(20.0), now)), Some("remembered"));
+    let mut pace = Pace::new(ceiling("10/s"), None, now);
+    let ticket = pace.next(now).unwrap();
+    pace.accepted(ticket, Announced { per_second: Some(3.0), ..Announced::default() }, now);
+    assert_eq!(whose(&pace), Some("announced"));
+    assert!(pace.held_to().is_some_and(|(rate, _)| pace.per_second() == Some(rate)));
+    pace.accepted(ticket, Announced { per_second: Some(30.0), ..Announced::default() }, now);
+    assert_eq!(whose(&pace), Some("typed"), "the lower one holds");
+}

@@ -339,6 +339,11 @@ impl Schedule {
         }
     }
 
+    /// All calls that ever left.
+    pub(super) fn calls(&self) -> u64 {
+        self.tempo.calls()
+    }
+
     /// The ready VM at this place is called.
     pub(super) fn leaves(&mut self, place: usize, now: Instant) -> Option<(Work, Purposes)> {
         let work = self.ready.remove(place)?;

@@ -3,6 +3,8 @@
 //! Every VM is in exactly one place: pending in the ledger, being claimed, ready, in flight, waiting for another
 //! call, in doubt, or on its way to the disk with its outcome.
 
+mod told;
+
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 use std::vec::Drain;

@@ -40,6 +40,7 @@ mod script;
 mod select;
 mod settings;
 mod shell;
+mod status;
 mod stop;
 mod tmpfs;
 mod unattended;

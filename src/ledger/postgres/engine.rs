@@ -5,8 +5,9 @@ use std::path::Path;
 use super::database::Postgres;
 use super::workers::Live;
 use super::{burial, prune, schema, workers};
-use crate::ledger::engine::Engine;
+use crate::ledger::engine::{Board, Engine};
 use crate::ledger::error::LedgerError;
+use crate::ledger::record::{Bulletin, RunKey};
 
 impl Engine for Postgres {
     fn path(&self) -> &Path {
@@ -20,6 +21,15 @@ impl Engine for Postgres {
     fn under_way(&self, mut before: Vec<String>) -> Result<Vec<String>, LedgerError> {
         before.extend(workers::live(&self.session, "true", &[])?.into_iter().map(|live| live.run));
         Ok(before)
+    }
+
+    /// There is none in a database yet.
+    fn board(&self, _: &RunKey) -> Option<Box<dyn Board>> {
+        None
+    }
+
+    fn bulletin(&self) -> Result<Option<Bulletin>, LedgerError> {
+        Ok(None)
     }
 
     fn holder(&self) -> Result<Option<String>, LedgerError> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::bulletin::Bulletin;
 use super::summary::Counts;
 use super::worker::Terms;
 use crate::dialect::Dialect;
@@ -113,6 +114,31 @@ pub struct Overview {
     pub exit_code: Option<u8>,
     /// Never pruned.
     pub pinned: bool,
+}
+
+impl Overview {
+    /// Of a run that tells of itself.
+    pub fn under_way(run: RunInfo, told: &Bulletin) -> Self {
+        Self {
+            counts: told.counts(run.kind),
+            complete: false,
+            running: true,
+            stopped_by: None,
+            exit_code: None,
+            pinned: false,
+            id: run.id,
+            kind: run.kind,
+            base_url: run.base_url,
+            dialect: run.dialect,
+            action: run.action,
+            inventory: run.inventory,
+            inventory_vms: run.inventory_vms,
+            options: run.options,
+            started_at: run.started_at,
+            ended_at: None,
+            resumes: run.resumes,
+        }
+    }
 }
 
 /// A run with VMs that have no outcome yet.

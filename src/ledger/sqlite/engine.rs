@@ -8,8 +8,9 @@ use super::engine_error::engine_error;
 use super::lock::Lock;
 use super::steps::Steps;
 use super::{Sqlite, burial, fold, prune, schema, store};
-use crate::ledger::engine::Engine;
+use crate::ledger::engine::{Board, Engine};
 use crate::ledger::error::LedgerError;
+use crate::ledger::record::{Bulletin, RunKey};
 
 impl Sqlite {
     /// What is not folded yet counts for a reader all the same.
@@ -35,6 +36,15 @@ impl Engine for Sqlite {
             true => Ok(Lock::held_for(&self.path)?.into_iter().collect()),
             false => Ok(before),
         }
+    }
+
+    fn board(&self, run: &RunKey) -> Option<Box<dyn Board>> {
+        let board = self.lock.as_ref().and_then(|lock| lock.board(&run.id))?;
+        Some(Box::new(board))
+    }
+
+    fn bulletin(&self) -> Result<Option<Bulletin>, LedgerError> {
+        Lock::posted(&self.path)
     }
 
     fn holder(&self) -> Result<Option<String>, LedgerError> {

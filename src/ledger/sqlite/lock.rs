@@ -10,8 +10,10 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 use tracing::info;
 
+use super::board::{self, Notes};
 use super::path::{beside, io_error};
 use crate::ledger::error::LedgerError;
+use crate::ledger::record::Bulletin;
 
 /// How often a waiting run looks whether the lock is free.
 const LOCK_POLL: Duration = Duration::from_millis(100);
@@ -25,6 +27,9 @@ const HOLDER: &str = "pid ";
 /// Stands in the lock's file before the id of the run under way.
 const HELD_FOR: &str = "run ";
 
+/// So often a line that is just being written is read again.
+const READINGS: usize = 5;
+
 /// Held while a run writes; the kernel frees it with the process, however that ends.
 #[derive(Debug)]
 pub(super) struct Lock {
@@ -33,6 +38,8 @@ pub(super) struct Lock {
     file: File,
     /// What must stay where it is as long as the lock is held: else nobody heeds it.
     watched: Vec<Watched>,
+    /// Who we say that we are.
+    holder: String,
 }
 
 #[derive(Debug)]
@@ -62,11 +69,11 @@ impl Lock {
                 break file;
             }
         };
-        let mut lock = Self { path: path.clone(), file, watched: Vec::new() };
+        let mut lock = Self { path: path.clone(), file, watched: Vec::new(), holder: holder() };
         lock.refuse_other_files()?;
         lock.watch(path)?;
         lock.watch(ledger.to_owned())?;
-        lock.say(&holder())?;
+        lock.say(&lock.holder.clone())?;
         Ok(lock)
     }
 
@@ -101,7 +108,28 @@ impl Lock {
 
     /// Tells whoever asks which run it is held for.
     pub(super) fn hold_for(&mut self, run: &str) -> Result<(), LedgerError> {
-        self.say(&format!("{}\n{HELD_FOR}{run}", holder()))
+        self.say(&self.held_for_run(run))
+    }
+
+    /// Where that run tells how it stands.
+    pub(super) fn board(&self, run: &str) -> Option<Notes> {
+        Notes::open(&self.path, self.held_for_run(run))
+    }
+
+    fn held_for_run(&self, run: &str) -> String {
+        format!("{}\n{HELD_FOR}{run}", self.holder)
+    }
+
+    /// What the run that holds it now has told last.
+    pub(super) fn posted(ledger: &Path) -> Result<Option<Bulletin>, LedgerError> {
+        for _ in 0..READINGS {
+            let Some(said) = said_by_holder(ledger)? else { return Ok(None) };
+            let posted = board::read(&said);
+            if posted.is_some() || board::without(&said).count() == said.lines().count() {
+                return Ok(posted);
+            }
+        }
+        Ok(None)
     }
 
     fn say(&mut self, words: &str) -> Result<(), LedgerError> {
@@ -113,7 +141,7 @@ impl Lock {
     /// The id of the run that holds the ledger's lock now.
     pub(super) fn held_for(ledger: &Path) -> Result<Option<String>, LedgerError> {
         let said = said_by_holder(ledger)?.unwrap_or_default();
-        Ok(said.lines().find_map(|line| line.strip_prefix(HELD_FOR)).map(str::to_owned))
+        Ok(board::without(&said).find_map(|line| line.strip_prefix(HELD_FOR)).map(str::to_owned))
     }
 
     /// Who says that he holds it now.
@@ -187,9 +215,9 @@ fn held_by(file: &mut File, path: &Path) -> Result<String, LedgerError> {
 }
 
 fn as_holder(said: &str) -> String {
-    match said.trim() {
+    match &*board::without(said).collect::<Vec<_>>().join(", ") {
         "" => "it has only just begun".to_owned(),
-        holder => holder.replace('\n', ", "),
+        holder => holder.to_owned(),
     }
 }
 
