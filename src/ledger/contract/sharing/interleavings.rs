@@ -202,7 +202,8 @@ fn whatever_happens_to_workers_each_vm_is_one_ones_and_settled_once_and_the_sums
     if !is_installed() {
         return;
     }
-    let config = Config { failure_persistence: None, ..Config::with_cases(16) };
+    let cases = if std::env::var("V6FLEET_TORTURE").is_ok_and(|form| form == "full") { 500 } else { 8 };
+    let config = Config { failure_persistence: None, ..Config::with_cases(cases) };
     let histories = proptest::collection::vec(event(), 1..40);
     let place = Database::new();
     let nth = Cell::new(0);
