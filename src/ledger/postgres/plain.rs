@@ -77,6 +77,9 @@ fn type_of(holds: Holds) -> &'static str {
 /// What numbers the next rows of tables, where the database does.
 const NUMBERED: [[&str; 2]; 3] = [["bases", "id"], ["runs", "no"], ["skipped", "no"]];
 
+/// A run that begins meanwhile waits, and gets a number behind those that are taken in.
+const ALONE: &str = "LOCK TABLE v6fleet.bases, v6fleet.runs IN SHARE ROW EXCLUSIVE MODE";
+
 /// Items that have their outcome need no room beside them: the table is a fifth as large.
 const DENSE: &str = "ALTER TABLE v6fleet.progress SET (fillfactor = 100)";
 
@@ -121,6 +124,7 @@ impl Plain for Postgres {
 
     fn take_all(&self, take: &mut dyn FnMut() -> Result<(), LedgerError>) -> Result<(), LedgerError> {
         self.session.transaction(|| {
+            self.session.batch(ALONE)?;
             self.session.batch(DENSE)?;
             take()?;
             NUMBERED.iter().try_for_each(|[table, column]| self.number_on(table, column))?;
