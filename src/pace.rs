@@ -14,6 +14,8 @@ mod governor;
 mod hint;
 mod known;
 mod limit;
+#[cfg(test)]
+pub(crate) mod model;
 mod moment;
 mod own;
 mod pause;
@@ -29,7 +31,7 @@ mod whose;
 
 use std::time::{Duration, Instant};
 
-pub use account::{Ask, Lesson, Refusal, Standing, Tally};
+pub use account::{Ask, Exchange, Lesson, Refusal, Standing, Tally};
 pub use ceiling::{Ceiling, InvalidRate, Unit};
 pub use moment::Moment;
 pub use ticket::Ticket;
@@ -73,9 +75,9 @@ impl Pace {
         }
     }
 
-    /// What is to be told to those who share this pace, and asked of them, if it is time for that; `wanted` calls would
-    /// leave now. It is answered by [`Self::granted`], and until then no more is asked.
-    pub fn ask(&mut self, wanted: u32, now: Instant) -> Option<Ask> {
+    /// What is to be told to those who share this pace, and asked of them, if it is time for that; `wanted` is how many
+    /// calls would leave now. It is answered by [`Self::granted`], and until then no more is asked.
+    pub fn ask(&mut self, wanted: impl FnOnce() -> u32, now: Instant) -> Option<Ask> {
         match &mut self.slots {
             Slots::Own(_) => None,
             Slots::Share(share) => share.ask(wanted, now),
@@ -91,9 +93,9 @@ impl Pace {
     }
 
     /// How those who share this pace stand, after what was asked last.
-    pub fn granted(&mut self, standing: Standing, now: Instant) {
+    pub fn granted(&mut self, exchange: Exchange, now: Instant) {
         if let Slots::Share(share) = &mut self.slots {
-            share.granted(standing, now);
+            share.granted(exchange, now);
         }
     }
 

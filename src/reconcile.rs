@@ -135,6 +135,7 @@ impl Shell<'_> {
             Command::Claim { again, take, offset, allowance } => {
                 self.writer.claim(again, take, offset, allowance);
             }
+            Command::Pace(ask) => self.writer.pace(ask),
             Command::Release(positions) => self.writer.release(positions),
             Command::Defer(deferred) => self.writer.defer(deferred),
             Command::Settle(settled) => self.writer.settle(settled),
@@ -174,6 +175,7 @@ fn written(reply: Option<Reply>) -> Result<Event, LedgerError> {
         Some(Reply::Back) => Ok(Event::Back),
         Some(Reply::Seen(seen)) => Ok(Event::Seen(seen)),
         Some(Reply::Lapsed) => Ok(Event::Lapsed),
+        Some(Reply::Paced(exchange)) => Ok(Event::Paced(exchange)),
         Some(Reply::Failed(error)) => Err(error),
         None => Err(LedgerError::WriterGone),
     }

@@ -51,6 +51,8 @@ pub(super) struct Execution<'a> {
     racks: Vec<Option<Arc<str>>>,
     /// Calls a second that the API was last found to take.
     remembered_rate: Option<f64>,
+    /// Others may call for the same account.
+    shares_pace: bool,
 }
 
 impl<'a> Execution<'a> {
@@ -65,9 +67,22 @@ impl<'a> Execution<'a> {
         let remembered_rate = remembered_rate(&ledger, &run, plan.calls.forget_rate)?;
         let (racks, is_shared) = (ledger.racks(&run)?, ledger.is_shared());
         let board = ledger.board(&run);
+        let shares_pace = ledger.shares_pace(&run)?;
         let writer = ledger.write_for(&run, plan.calls.reconcile.policy.max_wait)?;
         let (counts, pending) = (sums.counts(), sums.pending);
-        Ok(Self { plan, run, callee, writer, is_shared, board, counts, pending, racks, remembered_rate })
+        Ok(Self {
+            plan,
+            run,
+            callee,
+            writer,
+            is_shared,
+            board,
+            counts,
+            pending,
+            racks,
+            remembered_rate,
+            shares_pace,
+        })
     }
 
     pub(super) fn carry_out(self) -> Result<Ended, Broken> {
@@ -96,14 +111,26 @@ impl<'a> Execution<'a> {
     }
 
     fn call_all(self) -> Result<(Ledger, Ending), Broken> {
-        let Self { plan, run, callee, mut writer, is_shared, board, counts, pending, racks, remembered_rate } =
-            self;
+        let Self {
+            plan,
+            run,
+            callee,
+            mut writer,
+            is_shared,
+            board,
+            counts,
+            pending,
+            racks,
+            remembered_rate,
+            shares_pace,
+        } = self;
         let now = Instant::now();
         // What is pending counts as failed in a summary, and is not done for the progress.
         let begun = Counts { failed: counts.failed - pending.iter().sum::<u64>(), ..counts };
         let terminal = io::stderr().is_terminal();
         let mut progress = Progress::new(plan.reports.progress, begun, terminal, plan.screen, now);
-        let mut pace = Pace::new(plan.calls.rate, remembered_rate, now);
+        let paced = if shares_pace { Pace::shared } else { Pace::new };
+        let mut pace = paced(plan.calls.rate, remembered_rate, now);
         if let Some(per_second) = pace.tests() {
             info!(per_second, "testing whether the API's limit is still what an earlier run found");
         }

@@ -249,6 +249,9 @@ pub trait Known {
 pub trait Rates {
     /// The limit that an earlier run with the same base URL and key found, in calls a second.
     fn remembered_rate(&self, run: &RunKey) -> Result<Option<f64>, LedgerError>;
+    /// Whether a run's calls are to leave when [`super::Writer::pace`] grants it: runs at the same base URL with the same key,
+    /// and all workers of them, share one rate. Not in a rehearsal, nor where a ledger has one process.
+    fn shares_pace(&self, run: &RunKey) -> Result<bool, LedgerError>;
     /// Remembers it for the next run, or forgets it.
     fn remember_rate(&self, run: &RunKey, per_second: Option<f64>) -> Result<(), LedgerError>;
 }

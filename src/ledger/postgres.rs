@@ -16,6 +16,7 @@ mod engine;
 mod engine_error;
 mod job_lock;
 mod known;
+mod pace;
 mod page;
 mod passfile;
 mod plain;

@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::error::LedgerError;
 use super::record::{Counts, Deferred, Item, RackNo, Settled};
 use crate::outcome::{Offset, Outcome, Unanswered};
+use crate::pace::{Ask, Exchange};
 use crate::stop::Stop;
 use crate::vm::VmId;
 
@@ -47,6 +48,8 @@ pub enum Request {
     Rejoin,
     /// Time has passed: the lease goes on.
     Tick,
+    /// For the pace that all workers of one account share.
+    Pace(Box<Ask>),
 }
 
 /// What is on disk now.
@@ -57,6 +60,8 @@ pub enum Reply {
     Settled(Vec<Counted>),
     /// Of a run that several workers may share, after all else that a batch is answered.
     Seen(Seen),
+    /// The answer to [`Request::Pace`].
+    Paced(Box<Exchange>),
     /// The lease ran out before it was renewed: what was claimed by it is others' now, and nothing that was asked
     /// for since is written, up to [`Request::Rejoin`].
     Lapsed,

@@ -16,6 +16,7 @@ use super::outage::{Inbox, outlast};
 use super::protocol::{Reply, Request, Take};
 use super::record::{Deferred, RunKey, Settled};
 use crate::outcome::{Offset, Unanswered};
+use crate::pace::Ask;
 use crate::stop::Stop;
 use crate::vm::VmId;
 
@@ -109,6 +110,12 @@ impl Writer {
     /// Keeps what is known by now of a settled VM's attempts whose answer was lost.
     pub fn remember(&mut self, vm: VmId, unanswered: Vec<Unanswered>) {
         self.hold(Request::Remember(vm, unanswered));
+    }
+
+    /// Asks for slots of the pace that is shared, and tells what is known of it: see [`crate::pace::Pace::ask`].
+    pub fn pace(&mut self, ask: Box<Ask>) {
+        self.held.push(Request::Pace(ask));
+        self.flush();
     }
 
     /// When [`Self::flush`] is to be called, if nothing else brings it about before.

@@ -5,12 +5,17 @@
 
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::episode::Episode;
 use super::moment::Moment;
 
 /// What one worker tells and asks.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Ask {
+    /// Between two calls at the worker's own ceiling; zero without one.
+    #[serde(with = "nanos")]
+    pub ceiling: Duration,
     /// Of which `tally` tells: what is told of one that is over counts no more.
     pub episode: u32,
     pub tally: Tally,
@@ -20,18 +25,21 @@ pub struct Ask {
     /// So many slots, the last no later than `horizon` from now; where nobody has taken any for a while, the first is `lead`
     /// from now.
     pub slots: u32,
+    #[serde(with = "nanos")]
     pub lead: Duration,
+    #[serde(with = "nanos")]
     pub horizon: Duration,
 }
 
 /// What one worker has learned from the row. It holds where the row still has this version and this pause.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Lesson {
     pub version: u64,
     pub pause: Option<Moment>,
     /// Opaque to whoever keeps it.
     pub known: String,
     /// The time between two calls that follows from it; zero where nothing does.
+    #[serde(with = "nanos")]
     pub interval: Duration,
     /// A new episode begins with the end of the pause, of which nothing is counted yet.
     pub begins: bool,
@@ -39,15 +47,21 @@ pub struct Lesson {
     pub is_probing: bool,
 }
 
-/// How the row stands after an [`Ask`].
+/// How the row stands after an [`Ask`], and when it was asked and had answered, by our clock.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Standing {
-    /// When it was asked and when it had answered, by our clock, and a moment between by its own.
+pub struct Exchange {
     pub sent: Instant,
     pub received: Instant,
+    pub standing: Standing,
+}
+
+/// How the row stands after an [`Ask`].
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Standing {
+    /// When it was asked, by its own clock.
     pub at: Moment,
-    /// How long nobody had asked before.
-    pub idle: Duration,
+    /// When somebody had asked before.
+    pub before: Option<Moment>,
     pub version: u64,
     pub known: Option<String>,
     pub episode: u32,
@@ -57,18 +71,18 @@ pub struct Standing {
     /// No slot was before the end of the last pause.
     pub resumed: Moment,
     /// Between two calls, as the slowest of all runs under way wants it; zero where none has a ceiling.
+    #[serde(with = "nanos")]
     pub ceiling: Duration,
-    /// Workers under way.
-    pub workers: u32,
     /// Slots that are the worker's now: so many, `interval` apart, from `first` on, which is the next free one where there
     /// are none.
     pub slots: u32,
     pub first: Moment,
+    #[serde(with = "nanos")]
     pub interval: Duration,
 }
 
 /// What became of the calls of one episode.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Tally {
     /// But for those that left after one that was refused.
     pub accepted: u64,
@@ -83,7 +97,7 @@ pub struct Tally {
 }
 
 /// A call that was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
     pub left_at: Moment,
     pub at: Moment,
@@ -124,5 +138,20 @@ impl Tally {
             until,
             is_announced: refusal.is_announced,
         })
+    }
+}
+
+/// Times as whole nanoseconds.
+mod nanos {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        u64::deserialize(deserializer).map(Duration::from_nanos)
     }
 }

@@ -2,16 +2,14 @@
 
 #![expect(clippy::cast_precision_loss, reason = "the tests count thousands of calls")]
 
-mod row;
-
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use super::model::Row;
 use super::race::{Bucket, Limited, Open, Says, Window};
 use super::tests::{ceiling, most_within};
-use super::{Ask, Ceiling, Pace, Standing, Ticket};
+use super::{Ask, Ceiling, Exchange, Moment, Pace, Ticket};
 use crate::api::Announced;
-use row::Row;
 
 /// What is to come, and to which worker.
 enum Coming {
@@ -19,7 +17,7 @@ enum Coming {
     Answer(Ticket, Result<Announced, Option<f64>>),
     /// What it has asked reaches the row.
     Asked(Ask, Instant),
-    Granted(Standing),
+    Granted(Exchange),
     /// It takes part no more: a new one begins in its place.
     Gone(End),
 }
@@ -103,6 +101,8 @@ struct World<'a> {
     begun: Instant,
     now: Instant,
     row: Row,
+    /// What its clock shows at the begin.
+    clock: Moment,
     /// The row answers one after another.
     row_free_at: Instant,
     workers: Vec<Worker>,
@@ -122,7 +122,8 @@ impl<'a> World<'a> {
             fleet,
             api,
             phase: chance.f64() * 10.0,
-            row: Row::new(chance.u64(..1 << 60)),
+            row: Row::new(),
+            clock: Moment::from_nanos(chance.u64(..1 << 60)),
             chance,
             begun,
             now: begun,
@@ -182,9 +183,8 @@ impl<'a> World<'a> {
         match coming {
             Coming::Wake if worker.wakes_at.is_some_and(|at| at > now) => return,
             Coming::Answer(ticket, answer) => self.answered(no, ticket, answer),
-            Coming::Granted(mut standing) => {
-                standing.received = now;
-                worker.pace.granted(standing, now);
+            Coming::Granted(exchange) => {
+                worker.pace.granted(Exchange { received: now, ..exchange }, now);
             }
             Coming::Wake | Coming::Asked(..) | Coming::Gone(_) => {}
         }
@@ -221,7 +221,7 @@ impl<'a> World<'a> {
         }
         let worker = &mut self.workers[no];
         let wanted = self.unsent.min(self.fleet.concurrency - worker.in_flight).min(32);
-        let asked = worker.pace.ask(wanted, self.now);
+        let asked = worker.pace.ask(|| wanted, self.now);
         wake = wake.min(worker.pace.asks_at().unwrap_or(wake)).max(self.now);
         let wake = wake - self.now + Duration::from_micros(self.chance.u64(1..1_000));
         worker.wakes_at = Some(self.now + wake);
@@ -246,12 +246,11 @@ impl<'a> World<'a> {
         // A commit takes its time, and the next one waits for it.
         let begins = self.row_free_at.max(self.now);
         self.row_free_at = begins + Duration::from_micros(self.chance.u64(500..2_000));
-        let ceilings = self.rate().interval().unwrap_or_default();
-        let workers = u32::try_from(self.workers.len()).unwrap();
-        let standing = self.row.answer(ask, sent, begins, ceilings, workers);
+        let standing = self.row.answer(ask, self.clock + (begins - self.begun));
+        let exchange = Exchange { sent, received: sent, standing };
         let way = Duration::from_micros(self.chance.u64(self.fleet.exchange / 4..=self.fleet.exchange));
         let back = self.row_free_at + way - self.now;
-        self.comes(back, no, Coming::Granted(standing));
+        self.comes(back, no, Coming::Granted(exchange));
     }
 
     fn end(&mut self, end: End) {

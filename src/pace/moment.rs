@@ -29,6 +29,8 @@ impl Add<Duration> for Moment {
     type Output = Self;
 
     fn add(self, after: Duration) -> Self {
-        Self(self.0.saturating_add(u64::try_from(after.as_nanos()).unwrap_or(u64::MAX)))
+        // No later than a database can count.
+        let latest = i64::MAX.unsigned_abs();
+        Self(self.0.saturating_add(u64::try_from(after.as_nanos()).unwrap_or(latest)).min(latest))
     }
 }

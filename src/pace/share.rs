@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::account::{Ask, Lesson, Refusal, Standing, Tally};
+use super::account::{Ask, Exchange, Lesson, Refusal, Standing, Tally};
 use super::ceiling::Ceiling;
 use super::governor::Governor;
 use super::known::Known;
@@ -36,6 +36,9 @@ const LONGEST_EXCHANGE: Duration = Duration::from_millis(250);
 
 /// So long before the end of a pause it is decided what it tells: most calls in flight have come back.
 const DECIDED_AHEAD: Duration = Duration::from_millis(150);
+
+/// A question that is not answered for so long may never be.
+const LOST: Duration = Duration::from_secs(10);
 
 /// When nobody has asked for so long, what was known is what an earlier run found.
 const STALE: Duration = Duration::from_secs(10);
@@ -231,11 +234,12 @@ impl Share {
         unstated_pause(if is_vain { row.known.vain } else { 0 })
     }
 
-    pub(super) fn ask(&mut self, wanted: u32, now: Instant) -> Option<Ask> {
-        if self.is_asking || self.asked_at.is_some_and(|asked_at| now < asked_at + SPACING) {
+    pub(super) fn ask(&mut self, wanted: impl FnOnce() -> u32, now: Instant) -> Option<Ask> {
+        let spacing = if self.is_asking { LOST } else { SPACING };
+        if self.asked_at.is_some_and(|asked_at| now < asked_at + spacing) {
             return None;
         }
-        let ask = self.question(wanted, now);
+        let ask = self.question(wanted(), now);
         if !self.is_due(&ask, now) {
             return None;
         }
@@ -264,6 +268,7 @@ impl Share {
     fn question(&self, wanted: u32, now: Instant) -> Ask {
         let lead = self.exchange;
         let ask = Ask {
+            ceiling: self.ceiling,
             episode: 0,
             tally: self.tally,
             pause: None,
@@ -317,7 +322,7 @@ impl Share {
         self.slots.clear();
     }
 
-    pub(super) fn granted(&mut self, standing: Standing, now: Instant) {
+    pub(super) fn granted(&mut self, Exchange { sent, received, standing }: Exchange, now: Instant) {
         self.is_asking = false;
         let took = self.asked_at.map_or(Duration::ZERO, |asked_at| now.saturating_duration_since(asked_at));
         // One that took long by chance, or because we were stopped meanwhile, tells little of the next.
@@ -330,26 +335,27 @@ impl Share {
         let Standing { slots, first, interval, episode, .. } = standing;
         self.slots.extend((0..slots).map(|nth| Slot { at: first + interval * nth, episode }));
         self.paused_until = self.paused_until.max(standing.pause).max(Some(standing.resumed));
-        let row = Row::seen(standing, self.row.take(), self);
+        let clock = self.row.as_ref().map(|row| row.clock);
+        let clock = clock.map_or_else(
+            || SharedClock::new(sent, received, standing.at),
+            |clock| clock.heard(sent, received, standing.at),
+        );
+        let row = Row::seen(standing, clock, self.row.take(), self);
         self.row = Some(row);
     }
 }
 
 impl Row {
-    fn seen(standing: Standing, before: Option<Self>, share: &Share) -> Self {
-        let Standing { sent, received, at, .. } = standing;
-        let clock = match &before {
-            Some(row) => row.clock.heard(sent, received, at),
-            None => SharedClock::new(sent, received, at),
-        };
+    fn seen(standing: Standing, clock: SharedClock, before: Option<Self>, share: &Share) -> Self {
         let known = Self::known(&standing, before);
         let is_anew = known.is_none();
-        let anew = || Known::new(share.ceiling.max(standing.ceiling), share.remembered, at);
+        let anew = || Known::new(share.ceiling.max(standing.ceiling), share.remembered, standing.at);
         Self { known: known.unwrap_or_else(anew), clock, is_anew, standing }
     }
 
     fn known(standing: &Standing, before: Option<Self>) -> Option<Known> {
-        let stored = standing.known.as_deref().filter(|_| before.is_some() || standing.idle < STALE);
+        let is_stale = standing.before.is_none_or(|before| standing.at.since(before) >= STALE);
+        let stored = standing.known.as_deref().filter(|_| before.is_some() || !is_stale);
         match before.filter(|row| row.standing.version == standing.version && !row.is_anew) {
             Some(row) => Some(row.known),
             None => stored.and_then(Known::read),

@@ -10,6 +10,7 @@ use crate::api::Attempt;
 use crate::clock;
 use crate::ledger::{Claimed, Counted, Deferred, Seen, Settled, Take};
 use crate::outcome::{Offset, Outcome, Unanswered};
+use crate::pace::{Ask, Exchange};
 use crate::stop::Stop;
 use crate::vm::{Action, VmId};
 
@@ -46,6 +47,8 @@ pub(super) enum Event {
     Seen(Seen),
     /// The lease ran out: what was claimed is others' now.
     Lapsed,
+    /// How the pace that is shared stands.
+    Paced(Box<Exchange>),
     /// A call has ended.
     Answered(FlightNo, Attempt),
 }
@@ -72,6 +75,8 @@ pub(super) enum Command {
     },
     /// Claimed, and not called after all.
     Release(Vec<i64>),
+    /// To be told to those who share the pace, and asked of them.
+    Pace(Box<Ask>),
     Defer(Box<Deferred>),
     Settle(Box<Settled>),
     /// What is to be written is to wait for no more.

@@ -48,6 +48,11 @@ impl Flights {
         self.len() + others < self.most
     }
 
+    /// How many more calls may be under way.
+    pub(super) fn room(&self) -> usize {
+        self.most.saturating_sub(self.len())
+    }
+
     pub(super) fn begin(&mut self, flight: Flight) -> FlightNo {
         let no = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);

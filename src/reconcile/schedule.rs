@@ -163,7 +163,7 @@ impl Schedule {
     }
 
     /// How many of the ready VMs may leave, now or as soon as any slot is free.
-    fn leaving(&self, now: Instant) -> u32 {
+    pub(super) fn leaving(&self, now: Instant) -> u32 {
         let retries = self.retries(now);
         let may_leave = |work: &&Work| {
             self.may_leave(work, self.turn.has_room_soon(work.item.rack), &retries, now).is_ok()

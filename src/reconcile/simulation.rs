@@ -102,6 +102,7 @@ impl<'a> World<'a> {
             // Nobody shares the run.
             Command::Stop(_)
             | Command::Rejoin
+            | Command::Pace(_)
             | Command::Remember(..)
             | Command::Count(..)
             | Command::Tell(_) => {}

@@ -128,6 +128,7 @@ impl<'a> State<'a> {
             Event::Back => self.ledger_is_back(now.at),
             Event::Seen(seen) => self.saw(seen, now.at),
             Event::Lapsed => self.lapsed(now.at),
+            Event::Paced(exchange) => self.pace.granted(*exchange, now.at),
             Event::Answered(flight, attempt) => self.answered(flight, attempt, now, chance),
         }
         if self.ending.is_none() {
@@ -144,7 +145,10 @@ impl<'a> State<'a> {
     /// The next moment at which something is to be done without anything having happened.
     pub(super) fn wake(&self, now: Instant) -> Instant {
         let schedule = self.schedule.wake(now, self.halt.is_on());
-        [self.next_slot, schedule, self.halt.wake()].into_iter().flatten().fold(now + LOOK, Instant::min)
+        [self.next_slot, schedule, self.halt.wake(), self.pace.asks_at()]
+            .into_iter()
+            .flatten()
+            .fold(now + LOOK, Instant::min)
     }
 
     /// What keeps the run from its pace, for whoever watches.
@@ -175,6 +179,7 @@ impl<'a> State<'a> {
             self.hindrance.paced(true, now.at);
         }
         self.claim(now);
+        self.ask_for_slots(now.at);
         self.ending = self.over(now);
     }
 
@@ -357,6 +362,15 @@ impl<'a> State<'a> {
         None
     }
 
+    /// For as many calls as would leave now, were it not for the pace.
+    fn ask_for_slots(&mut self, now: Instant) {
+        let may_send = self.may_send(now);
+        let (schedule, room) = (&self.schedule, u32::try_from(self.flights.room()).unwrap_or(u32::MAX));
+        let wanted = || if may_send { schedule.leaving(now).min(room) } else { 0 };
+        let asked = self.pace.ask(wanted, now);
+        self.commands.extend(asked.map(|ask| Command::Pace(Box::new(ask))));
+    }
+
     fn may_send(&self, now: Instant) -> bool {
         let is_written_in_time =
             self.unsettled < UNSETTLED_CAP && !self.is_doomed && self.ledger_away_since.is_none();
@@ -456,6 +470,7 @@ impl<'a> State<'a> {
         let asked = shared.asked();
         self.schedule.lapse();
         self.flights.disown();
+        self.pace.unheard();
         self.doubts = Doubts::default();
         (self.unsettled, self.unsettled_watched) = (0, 0);
         self.foreseen = self.brake.clone();

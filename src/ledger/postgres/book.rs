@@ -8,6 +8,7 @@ use tracing::warn;
 
 use super::database::{Enlisted, Postgres};
 use super::engine_error::engine_error;
+use super::pace;
 use super::page::{Asked, Asking, Page};
 use super::sitting::{self, SEE, Sight};
 use super::statements::{CLAIMED, CLAIMED_AGAIN};
@@ -17,6 +18,7 @@ use crate::ledger::error::LedgerError;
 use crate::ledger::numbers::{number, position, span};
 use crate::ledger::protocol::{Claimed, Reply, Request};
 use crate::ledger::record::{Item, RunKey, Terms};
+use crate::pace::Exchange;
 
 /// How long a batch may take, and no longer than a third of the lease; the server gives it up then, too.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -70,7 +72,22 @@ impl Book {
     /// Asks the database in one round trip; within its time, or never.
     fn asked(&mut self) -> Result<Vec<Vec<Row>>, LedgerError> {
         self.postgres.session.wait_for(Some(self.patience));
-        self.postgres.session.together(&self.asking.questions)
+        let sent = Instant::now();
+        let Asking { questions, paces, .. } = &mut self.asking;
+        let others = questions.len();
+        questions.append(paces);
+        let answers = self.postgres.session.together(questions);
+        *paces = questions.split_off(others);
+        let mut answers = answers?;
+        self.asking.exchanges = self.exchanges(&answers.split_off(others), sent)?;
+        Ok(answers)
+    }
+
+    fn exchanges(&self, answers: &[Vec<Row>], sent: Instant) -> Result<Vec<Exchange>, LedgerError> {
+        let received = Instant::now();
+        let exchanges = answers.iter().flatten().map(|row| pace::exchange(row, sent, received));
+        let exchanges = exchanges.collect::<Result<Vec<_>, _>>().map_err(engine_error(self.postgres.path()));
+        Ok(exchanges?.into_iter().flatten().collect())
     }
 
     /// What the batch was answered, which is on disk unless our lease had run out.
@@ -79,7 +96,7 @@ impl Book {
             Err(LedgerError::Lapsed) => return Ok(self.lapse()),
             answers => answers?,
         };
-        let Asking { claims, counted, .. } = mem::take(&mut self.asking);
+        let Asking { claims, counted, exchanges, .. } = mem::take(&mut self.asking);
         let claimed = claims.into_iter().map(|asked| self.claimed(asked, &answers));
         let mut replies = claimed.collect::<Result<Vec<_>, _>>()?;
         if !counted.is_empty() {
@@ -89,6 +106,7 @@ impl Book {
             self.look_around(&sight)?;
             replies.push(Reply::Seen(sight.seen));
         }
+        replies.extend(exchanges.into_iter().map(|exchange| Reply::Paced(Box::new(exchange))));
         Ok(replies)
     }
 

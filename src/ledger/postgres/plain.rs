@@ -227,7 +227,9 @@ mod tests {
     use support::postgres::is_installed;
 
     /// What is no column of a plain table.
-    const OTHERWISE: [&str; 5] = [
+    const OTHERWISE: [&str; 7] = [
+        "pacers: of processes",
+        "paces: of a moment; what is kept of it is in rates",
         "progress.claimed_at: a claim of its own",
         "progress.worker: of those that are alive, or of a claim",
         "schema: each ledger's own",

@@ -19,6 +19,11 @@ impl Rates for Postgres {
         Ok(rate.filter(|rate| rate.is_finite() && *rate > 0.0))
     }
 
+    fn shares_pace(&self, run: &RunKey) -> Result<bool, LedgerError> {
+        let sql = "SELECT coalesce(key_fingerprint, '') <> '' FROM v6fleet.runs WHERE no = $1";
+        self.session.one(sql, &[&self.run(run)?.no], |row| row.try_get(0))
+    }
+
     fn remember_rate(&self, run: &RunKey, per_second: Option<f64>) -> Result<(), LedgerError> {
         let run = self.run(run)?;
         let remember = "INSERT INTO v6fleet.rates (base, key_fingerprint, per_second, found_at)

@@ -160,8 +160,8 @@ impl Page {
                 Request::Defer(deferred) => self.defer(&mut statements, &deferred)?,
                 Request::Brake(brake) => statements.brake(brake)?,
                 Request::Remember(vm, unanswered) => statements.remember(&vm, &unanswered)?,
-                // It has one worker, whose lease never runs out.
-                Request::Stop(_) | Request::Rejoin | Request::Tick => {}
+                // It has one worker, whose lease never runs out, and whose pace is its own.
+                Request::Stop(_) | Request::Rejoin | Request::Tick | Request::Pace(_) => {}
                 Request::Settle(settled) => counted.push(self.settle(&mut statements, &settled)?),
             }
         }

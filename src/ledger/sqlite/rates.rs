@@ -22,6 +22,10 @@ impl Rates for Sqlite {
         Ok(rate.filter(|rate| rate.is_finite() && *rate > 0.0))
     }
 
+    fn shares_pace(&self, _: &RunKey) -> Result<bool, LedgerError> {
+        Ok(false)
+    }
+
     fn remember_rate(&self, run: &RunKey, per_second: Option<f64>) -> Result<(), LedgerError> {
         let run = self.run(run)?;
         let remember = "INSERT OR REPLACE INTO rates (base, key_fingerprint, per_second, found_at)

@@ -168,6 +168,7 @@ impl<'a> Judge<'a> {
             Event::Away(_) => self.ledger_is_away = true,
             Event::Back => self.ledger_is_away = false,
             Event::Seen(_) | Event::Lapsed => self.holds(false, "nobody shares the run"),
+            Event::Paced(_) => {}
             Event::Answered(flight, attempt) => self.answered(*flight, attempt),
         }
         let silence = now.at - self.silent_since;
@@ -241,6 +242,7 @@ impl<'a> Judge<'a> {
             Command::Release(_)
             | Command::Defer(_)
             | Command::Flush
+            | Command::Pace(_)
             | Command::Remember(..)
             | Command::Stop(_)
             | Command::Rejoin

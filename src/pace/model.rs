@@ -1,16 +1,13 @@
 //! The row that workers share, in memory: what a database does with it, step by step.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::pace::{Ask, Moment, Standing, Tally};
+use super::{Ask, Moment, Standing, Tally};
 
 /// Between two calls while it is tried whether any is accepted.
 const PROBING: Duration = Duration::from_secs(1);
 
-pub(super) struct Row {
-    /// What its clock shows when ours began.
-    clock: Moment,
-    begun: Instant,
+pub(crate) struct Row {
     asked_at: Option<Moment>,
     version: u64,
     known: Option<String>,
@@ -24,10 +21,8 @@ pub(super) struct Row {
 }
 
 impl Row {
-    pub(super) fn new(clock: u64) -> Self {
+    pub(crate) fn new() -> Self {
         Self {
-            clock: Moment::from_nanos(clock),
-            begun: Instant::now(),
             asked_at: None,
             version: 0,
             known: None,
@@ -41,33 +36,24 @@ impl Row {
         }
     }
 
-    pub(super) fn answer(
-        &mut self,
-        ask: &Ask,
-        sent: Instant,
-        now: Instant,
-        ceiling: Duration,
-        workers: u32,
-    ) -> Standing {
-        let at = self.clock + now.saturating_duration_since(self.begun);
-        let idle = self.asked_at.replace(at).map_or(Duration::MAX, |before| at.since(before));
+    /// As of a moment by its own clock.
+    pub(crate) fn answer(&mut self, ask: &Ask, at: Moment) -> Standing {
+        let before = self.asked_at.replace(at);
         self.hear(ask);
         self.learn(ask);
-        let interval = self.interval.max(ceiling).max(if self.is_probing { PROBING } else { Duration::ZERO });
+        let interval =
+            self.interval.max(ask.ceiling).max(if self.is_probing { PROBING } else { Duration::ZERO });
         let (first, slots) = self.grant(ask, interval, at);
         Standing {
-            sent,
-            received: sent,
             at,
-            idle,
+            before,
             version: self.version,
             known: self.known.clone(),
             episode: self.episode,
             tally: self.tally,
             pause: self.pause,
             resumed: self.resumed,
-            ceiling,
-            workers,
+            ceiling: ask.ceiling,
             slots,
             first,
             interval,
