@@ -24,6 +24,7 @@ mod ledger;
 mod log;
 mod monitor;
 mod outputs;
+mod own_files;
 mod past;
 mod planned;
 mod recap;

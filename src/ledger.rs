@@ -52,7 +52,7 @@ pub use record::{
     Bulletin, ChangeCount, Closing, Counts, Course, Deferred, Ending, Entry, FailureCount, Forecasts, Item,
     LastCall, LastInventory, LastKnown, Named, NewRun, OpenBreakers, Overview, Pacing, Pair, PendingVms,
     Presence, RackCounts, RackNo, ReasonCount, Row, RunInfo, RunKey, Setback, Settled, Settlement, Sighting,
-    Since, Skipped, Summary, Tally, Terms, Unfinished, Worker,
+    Since, Skipped, Summary, Tally, Terms, Unfinished, Worker, WrittenFile,
 };
 pub use sqlite::beside;
 pub use sums::Sums;
@@ -206,6 +206,14 @@ impl Ledger {
         self.note_end(run, &Ending { at, stopped_by, exit_code, counts })?;
         let complete = stopped_by.is_none() && summary.pending == 0;
         Ok(Summary { complete, stopped_by, ..summary })
+    }
+
+    /// Notes what a run has written, beside what it wrote before.
+    pub fn add_written(&self, run: &RunKey, files: Vec<WrittenFile>) -> Result<(), LedgerError> {
+        let mut all = self.written(run)?;
+        all.retain(|old| files.iter().all(|file| file.path != old.path));
+        all.extend(files);
+        self.note_written(run, &all)
     }
 
     /// The run of that kind whose id starts with what was typed, or the newest one of it for `latest`.

@@ -3,6 +3,7 @@
 //! Prepared, it has all that it needs; from then on whatever breaks is no fault of what was asked for.
 
 use std::io::{self, IsTerminal};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,6 +14,7 @@ use super::exit;
 use super::failure::{Broken, Refusal};
 use super::log;
 use super::outputs::{all_written, list_skipped, outputs, write_reports};
+use super::own_files;
 use super::recap::print_recap;
 use super::rehearsal::Callee;
 use super::signals::signals;
@@ -197,6 +199,7 @@ impl Plan<'_> {
             &written.paths,
             self.ledger_args,
         )?;
+        self.own(&ledger, run, &written.paths);
         self.prune(&ledger);
         ledger.close()?;
         all_written(written, &outputs, run, self.ledger_args)?;
@@ -218,9 +221,18 @@ impl Plan<'_> {
         stop.map_or_else(|| exit::of_complete(summary, fail_on, detailed_exit_code), Stop::exit_code)
     }
 
+    /// Notes which files go with the run when it is deleted.
+    fn own(&self, ledger: &Ledger, run: &RunKey, paths: &[PathBuf]) {
+        let Some(directory) = &self.reports.directory else { return };
+        let files = own_files::written(paths, &directory.join(&run.id));
+        if let Err(error) = ledger.add_written(run, files) {
+            warn!(%error, "the run's reports are not noted in the ledger, and stay when it is deleted");
+        }
+    }
+
     /// The run is over and told of: what goes wrong here changes nothing about that.
     fn prune(&self, ledger: &Ledger) {
-        match ledger.prune(self.reports.keep_runs.get()) {
+        match ledger.prune(self.reports.keep_runs.get(), &mut own_files::remove) {
             Ok(0) => {}
             Ok(runs) => info!(runs, "old runs deleted from the ledger"),
             Err(error) => warn!(%error, "old runs could not be deleted from the ledger"),

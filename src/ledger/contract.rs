@@ -137,6 +137,7 @@ held! {
     the_newest_the_pinned_and_the_resumable_runs_stay_and_so_does_what_was_last_seen,
     a_pinned_run_that_was_superseded_is_not_gone_on_with_when_its_successor_is_old,
     unfinished_runs_of_what_came_through_a_pipe_do_not_pile_up_and_others_stay,
+    what_a_run_has_written_is_told_once_the_run_is_deleted,
     what_a_plan_has_seen_is_what_was_before_the_run_after_it,
     what_a_plan_sees_while_an_answer_is_lost_does_not_tell_what_the_call_did,
     what_a_dead_plan_left_claimed_has_done_nothing,
@@ -675,8 +676,8 @@ fn the_newest_the_pinned_and_the_resumable_runs_stay_and_so_does_what_was_last_s
     drop(ledger);
     let newest = complete(&fixture);
     let ledger = fixture.open();
-    assert_eq!(ledger.prune(6).unwrap(), 0);
-    assert_eq!(ledger.prune(1).unwrap(), 3);
+    assert_eq!(ledger.prune(6, &mut |_| ()).unwrap(), 0);
+    assert_eq!(ledger.prune(1, &mut |_| ()).unwrap(), 3);
     assert_eq!(runs(&ledger), ids(&[&newest, &resumable, &pinned]));
     assert_eq!(ledger.latest_unfinished().unwrap(), Some(resumable));
     assert_eq!(
@@ -684,7 +685,7 @@ fn the_newest_the_pinned_and_the_resumable_runs_stay_and_so_does_what_was_last_s
         Some("dc1r28")
     );
     ledger.pin(&pinned, false).unwrap();
-    assert_eq!(ledger.prune(1).unwrap(), 1);
+    assert_eq!(ledger.prune(1, &mut |_| ()).unwrap(), 1);
 }
 
 fn a_pinned_run_that_was_superseded_is_not_gone_on_with_when_its_successor_is_old<P: Place>() {
@@ -698,10 +699,10 @@ fn a_pinned_run_that_was_superseded_is_not_gone_on_with_when_its_successor_is_ol
     let ledger = fixture.open();
     let other = NewRun { files: vec!["other.csv".into()], ..new_run(BASE) };
     let other = ledger.draft(&other).unwrap().commit(&Reading::default(), &[]).unwrap();
-    assert_eq!(ledger.prune(1).unwrap(), 0);
+    assert_eq!(ledger.prune(1, &mut |_| ()).unwrap(), 0);
     assert_eq!(ledger.unfinished(&new_run(BASE), &[]).unwrap(), None);
     ledger.pin(&stopped, false).unwrap();
-    assert_eq!(ledger.prune(1).unwrap(), 2);
+    assert_eq!(ledger.prune(1, &mut |_| ()).unwrap(), 2);
     assert_eq!(runs(&ledger), ids(&[&other]));
     assert!(ledger.find_run(&successor.id).is_err());
 }
@@ -722,7 +723,32 @@ fn unfinished_runs_of_what_came_through_a_pipe_do_not_pile_up_and_others_stay<P:
     };
     let (fleet, part) = (stopped(&new_run(BASE), ""), stopped(&by_hand, ""));
     let [_, _, third] = ["1", "2", "3"].map(|sha256| stopped(&piped, sha256));
-    assert_eq!(ledger.prune(1).unwrap(), 2);
+    assert_eq!(ledger.prune(1, &mut |_| ()).unwrap(), 2);
     assert_eq!(runs(&ledger), ids(&[&third, &part, &fleet]), "neither supersedes the other");
     assert!(ledger.superseded().unwrap().is_empty());
+}
+
+fn what_a_run_has_written_is_told_once_the_run_is_deleted<P: Place>() {
+    let fixture = P::new();
+    let file = |path: &str, bytes| WrittenFile { path: path.into(), bytes, sha256: "00ff".into() };
+    let [old, pinned, bare, newest] = [(); 4].map(|()| complete(&fixture));
+    let ledger = fixture.open();
+    assert_eq!(ledger.written(&old).unwrap(), []);
+    ledger.add_written(&old, vec![file("/r/old/report.csv", 1), file("/r/old/ü \u{1b}.json", 2)]).unwrap();
+    // It was gone on with, and wrote one of them anew.
+    ledger.add_written(&old, vec![file("/r/old/report.csv", 3), file("/s/old/report.csv", 4)]).unwrap();
+    for run in [&pinned, &newest] {
+        ledger.add_written(run, vec![file("/r/kept/report.csv", 5)]).unwrap();
+    }
+    ledger.pin(&pinned, true).unwrap();
+    drop(ledger);
+    let ledger = fixture.open();
+    let mut told = Vec::new();
+    assert_eq!(ledger.prune(1, &mut |files| told.push(files.to_vec())).unwrap(), 2);
+    let written =
+        [file("/r/old/ü \u{1b}.json", 2), file("/r/old/report.csv", 3), file("/s/old/report.csv", 4)];
+    told.sort_by_key(Vec::len);
+    assert_eq!(told, [vec![], written.to_vec()], "{} had written nothing", bare.id);
+    assert_eq!(runs(&ledger), ids(&[&newest, &pinned]));
+    assert_eq!(ledger.prune(1, &mut |_| panic!("all is told")).unwrap(), 0);
 }

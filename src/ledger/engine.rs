@@ -17,7 +17,7 @@ use super::plain::{Record, Table};
 use super::protocol::{Reply, Request};
 use super::record::{
     Bulletin, Closing, Course, Ending, Entry, LastInventory, LastKnown, NewRun, Overview, Pair, PendingVms,
-    Row, RunInfo, RunKey, Sighting, Skipped, Terms, Unfinished, Worker,
+    Row, RunInfo, RunKey, Sighting, Skipped, Terms, Unfinished, Worker, WrittenFile,
 };
 use super::sums::Sums;
 use crate::allocation::Allocation;
@@ -80,8 +80,9 @@ pub trait Engine: Begin + Runs + Vms + Known + Rates + Plain + Send + Debug {
     /// Deletes all runs but the newest `keep`, the pinned ones, those that wait for a resume, and the one but for
     /// which a pinned one would. Returns how many.
     ///
-    /// A run is gone before its first VM is: killed half-way, it is deleted to the end by the next call.
-    fn prune(&self, keep: u32) -> Result<usize, LedgerError>;
+    /// A run is gone before its first VM is: killed half-way, it is deleted to the end by the next call. What it has written
+    /// is told by `gone` first, and again if it comes to that.
+    fn prune(&self, keep: u32, gone: &mut dyn FnMut(&[WrittenFile])) -> Result<usize, LedgerError>;
 
     /// Closes a ledger that was written without trouble. Dropped instead, it is left to the next run as it is.
     fn close(self: Box<Self>) -> Result<(), LedgerError>;
@@ -117,6 +118,9 @@ pub trait Begin {
 
     /// Opens a run to be written, by the thread that has the book.
     fn open_book(self: Box<Self>, run: &RunKey) -> Result<Box<dyn Book>, LedgerError>;
+
+    /// Notes all that a run has written in directories of its own.
+    fn note_written(&self, run: &RunKey, files: &[WrittenFile]) -> Result<(), LedgerError>;
 
     /// Notes how a run ended, or that it stopped before its end.
     fn note_end(&self, run: &RunKey, ending: &Ending) -> Result<(), LedgerError>;
@@ -171,6 +175,8 @@ pub trait Runs {
     fn course(&self, run: &RunKey) -> Result<Course, LedgerError>;
     /// The newest runs, all of them without a `limit`; the newest first.
     fn overviews(&self, limit: Option<u32>) -> Result<Vec<Overview>, LedgerError>;
+    /// What a run has written in directories of its own.
+    fn written(&self, run: &RunKey) -> Result<Vec<WrittenFile>, LedgerError>;
     /// One of them.
     fn overview(&self, run: &RunKey) -> Result<Overview, LedgerError>;
     /// Keeps a run from being pruned, or no longer.

@@ -88,6 +88,7 @@ const RUNS: &[Column] = &[
     ("counts", Word),
     ("pinned", Flag),
     ("pruned", Flag),
+    ("written", Text),
 ];
 
 const RACKS: &[Column] = &[("run", Number), ("no", Number), ("rack_id", Text)];

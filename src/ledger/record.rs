@@ -14,6 +14,7 @@ pub use row::Row;
 pub(crate) use row::as_object;
 pub use run::{
     Course, Ending, LastInventory, NewRun, Overview, PendingVms, RunInfo, RunKey, Skipped, Unfinished,
+    WrittenFile,
 };
 pub use summary::{
     ChangeCount, Counts, FailureCount, Forecasts, Named, RackCounts, ReasonCount, Since, Summary,

@@ -8,7 +8,7 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::record::Counts;
+use super::record::{Counts, WrittenFile};
 use crate::allocation::{Allocation, Change, Drift, Expected, Field, Moment, NextHop, Prefix};
 use crate::difference::Ids;
 use crate::inventory::InventoryFile;
@@ -165,6 +165,8 @@ shape! {
         not_attempted: u64,
     }
 }
+
+shape! { WrittenFile, "WrittenFile" as WrittenFileShape { path: String, bytes: u64, sha256: String } }
 
 shape! { InventoryFile, "InventoryFile" as InventoryFileShape { path: String, sha256: String } }
 

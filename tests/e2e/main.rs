@@ -36,6 +36,7 @@ mod plan;
 mod pruning;
 mod refusals;
 mod repeat;
+mod retention;
 mod script;
 mod select;
 mod settings;

@@ -190,7 +190,7 @@ fn everything_that_a_ledger_holds_is_copied<From: Place, To: Place>() {
     furnish(&ledger);
     drop(ledger);
     complete(&from);
-    from.open().prune(2).unwrap();
+    from.open().prune(2, &mut |_| ()).unwrap();
     let words = copied(&from, &to);
     assert_eq!(said(&to.read()), said(&from.read()), "{words}");
     assert_eq!(

@@ -160,9 +160,9 @@ fn a_job_is_carried_out_by_one_command_at_a_time_and_others_beside_it() {
     assert_eq!(place.read().under_way(vec![]).unwrap(), [run.id.clone(), other.id.clone()]);
     other_ledger.end(&other, None, |_| 0).unwrap();
     let newest = begins("c").unwrap().1;
-    assert_eq!(newest.prune(1).unwrap(), 0, "its worker may still write reports");
+    assert_eq!(newest.prune(1, &mut |_| ()).unwrap(), 0, "its worker may still write reports");
     drop(other_ledger);
-    assert_eq!(newest.prune(1).unwrap(), 1);
+    assert_eq!(newest.prune(1, &mut |_| ()).unwrap(), 1);
     drop(ledger);
     let ledger = place.open();
     ledger.resume(&run, &job("a")).unwrap();

@@ -16,7 +16,7 @@ use crate::ledger::engine::{self, Begin};
 use crate::ledger::error::LedgerError;
 use crate::ledger::job::{SANDBOX, refuse_mixing};
 use crate::ledger::numbers::span;
-use crate::ledger::record::{Closing, Ending, NewRun, RunKey, Terms};
+use crate::ledger::record::{Closing, Ending, NewRun, RunKey, Terms, WrittenFile};
 use crate::ledger::stored;
 use crate::stop::Stop;
 
@@ -78,6 +78,11 @@ impl Begin for Postgres {
 
     fn open_book(self: Box<Self>, run: &RunKey) -> Result<Box<dyn engine::Book>, LedgerError> {
         Ok(Box::new(Book::open(*self, run)?))
+    }
+
+    fn note_written(&self, run: &RunKey, files: &[WrittenFile]) -> Result<(), LedgerError> {
+        let note = "UPDATE v6fleet.runs SET written = $2 WHERE id = $1";
+        self.session.execute(note, &[&run.id, &stored::write_list(files)]).map(drop)
     }
 
     fn note_end(&self, run: &RunKey, ending: &Ending) -> Result<(), LedgerError> {

@@ -7,7 +7,7 @@ use super::workers::Live;
 use super::{burial, prune, schema, workers};
 use crate::ledger::engine::{Board, Engine};
 use crate::ledger::error::LedgerError;
-use crate::ledger::record::{Bulletin, RunKey};
+use crate::ledger::record::{Bulletin, RunKey, WrittenFile};
 
 impl Engine for Postgres {
     fn path(&self) -> &Path {
@@ -65,8 +65,8 @@ impl Engine for Postgres {
         })
     }
 
-    fn prune(&self, keep: u32) -> Result<usize, LedgerError> {
-        prune::prune(&self.session, keep, self.worker.get().map(|ours| ours.no))
+    fn prune(&self, keep: u32, gone: &mut dyn FnMut(&[WrittenFile])) -> Result<usize, LedgerError> {
+        prune::prune(&self.session, keep, self.worker.get().map(|ours| ours.no), gone)
     }
 
     fn close(self: Box<Self>) -> Result<(), LedgerError> {

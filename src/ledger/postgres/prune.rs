@@ -1,9 +1,11 @@
 //! Old runs, deleted in small steps. What was last seen of a VM stays, whichever run saw it.
 
+use super::column;
 use super::runs::{NEWEST_OF_ITS_JOB, PENDING, UNFINISHED};
 use super::session::Session;
 use crate::ledger::error::LedgerError;
 use crate::ledger::numbers::span;
+use crate::ledger::record::WrittenFile;
 
 /// VMs that are deleted in one transaction.
 const STEP: i64 = 10_000;
@@ -17,7 +19,12 @@ const IN_USE: &str = "EXISTS (SELECT 1 FROM v6fleet.workers w WHERE w.run = r.no
     AND (NOT w.buried OR w.left_at IS NULL AND w.lease_until > clock_timestamp()))";
 
 /// Deletes all runs but those that stay, and those that others than `ours` work on. Returns how many.
-pub(super) fn prune(session: &Session, keep: u32, ours: Option<i64>) -> Result<usize, LedgerError> {
+pub(super) fn prune(
+    session: &Session,
+    keep: u32,
+    ours: Option<i64>,
+    gone: &mut dyn FnMut(&[WrittenFile]),
+) -> Result<usize, LedgerError> {
     // That there is an older run of a run's job which stays, pinned and unfinished.
     let supersedes = format!(
         "EXISTS (SELECT 1 FROM v6fleet.runs p WHERE p.pinned AND p.no < r.no
@@ -32,9 +39,12 @@ pub(super) fn prune(session: &Session, keep: u32, ours: Option<i64>) -> Result<u
                 AND NOT ({NEWEST_OF_ITS_JOB} AND {supersedes}))"
     );
     session.execute(&choose, &[&i64::from(keep), &ours.unwrap_or_default()])?;
-    let pruned: Vec<i64> =
-        session.all("SELECT no FROM v6fleet.runs WHERE pruned ORDER BY no", &[], |row| row.try_get(0))?;
-    pruned.iter().try_for_each(|&run| delete(session, run))?;
+    let pruned = "SELECT no, written FROM v6fleet.runs WHERE pruned ORDER BY no";
+    let pruned = session.all(pruned, &[], |row| Ok((row.try_get(0)?, column::list(row, 1)?)))?;
+    for (run, written) in &pruned {
+        gone(written);
+        delete(session, *run)?;
+    }
     Ok(pruned.len())
 }
 

@@ -11,7 +11,7 @@ use crate::ledger::engine::{Runs, Vms, the_one_meant};
 use crate::ledger::error::LedgerError;
 use crate::ledger::job::{EVERYTHING, fleet, selection};
 use crate::ledger::record::{
-    Counts, Course, LastInventory, NewRun, Overview, RunInfo, RunKey, Unfinished, Worker,
+    Counts, Course, LastInventory, NewRun, Overview, RunInfo, RunKey, Unfinished, Worker, WrittenFile,
 };
 use crate::outcome::Kind;
 use crate::stop::Stop;
@@ -105,6 +105,11 @@ impl Runs for Postgres {
         let sql = "SELECT id FROM v6fleet.runs WHERE NOT pruned ORDER BY no DESC LIMIT $1";
         let runs = self.session.all(sql, &[&limit.map(i64::from)], key)?;
         runs.iter().map(|run| self.overview(run)).collect()
+    }
+
+    fn written(&self, run: &RunKey) -> Result<Vec<WrittenFile>, LedgerError> {
+        let sql = "SELECT written FROM v6fleet.runs WHERE id = $1";
+        self.session.one(sql, &[&run.id], |row| column::list(row, 0))
     }
 
     fn overview(&self, run: &RunKey) -> Result<Overview, LedgerError> {

@@ -37,7 +37,8 @@ CREATE TABLE v6fleet.runs (
     exit_code       smallint,
     counts          text,                      -- once it has ended
     pinned          boolean NOT NULL DEFAULT false,
-    pruned          boolean NOT NULL DEFAULT false -- being deleted: as good as gone
+    pruned          boolean NOT NULL DEFAULT false, -- being deleted: as good as gone
+    written         text                       -- the files in directories of its own, which go with it
 );
 
 -- Processes that have written here, or do. What one has claimed is its own until its lease has run out and it is buried.

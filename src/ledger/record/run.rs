@@ -189,6 +189,15 @@ pub struct Ending {
     pub counts: Counts,
 }
 
+/// A file that a run has written in a directory of its own, as it was then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WrittenFile {
+    /// Absolute.
+    pub path: String,
+    pub bytes: u64,
+    pub sha256: String,
+}
+
 /// What a run's summary says beside what its VMs add up to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Course {

@@ -11,7 +11,7 @@ use crate::clock;
 use crate::ledger::engine::{self, Begin};
 use crate::ledger::error::LedgerError;
 use crate::ledger::job::{SANDBOX, refuse_mixing};
-use crate::ledger::record::{Closing, Ending, NewRun, RunKey, Terms};
+use crate::ledger::record::{Closing, Ending, NewRun, RunKey, Terms, WrittenFile};
 use crate::ledger::stored;
 use crate::stop::Stop;
 
@@ -62,6 +62,11 @@ impl Begin for Sqlite {
     fn open_book(mut self: Box<Self>, run: &RunKey) -> Result<Box<dyn engine::Book>, LedgerError> {
         self.lock.as_mut().map_or(Ok(()), |lock| lock.hold_for(&run.id))?;
         Ok(Box::new(Book::open(*self, run)?))
+    }
+
+    fn note_written(&self, run: &RunKey, files: &[WrittenFile]) -> Result<(), LedgerError> {
+        let note = "UPDATE runs SET written = ?2 WHERE id = ?1";
+        self.ask(|db| db.execute(note, params![run.id, stored::write_list(files)])).map(drop)
     }
 
     fn note_end(&self, run: &RunKey, ending: &Ending) -> Result<(), LedgerError> {

@@ -10,7 +10,7 @@ use super::steps::Steps;
 use super::{Sqlite, burial, fold, prune, schema, store};
 use crate::ledger::engine::{Board, Engine};
 use crate::ledger::error::LedgerError;
-use crate::ledger::record::{Bulletin, RunKey};
+use crate::ledger::record::{Bulletin, RunKey, WrittenFile};
 
 impl Sqlite {
     /// What is not folded yet counts for a reader all the same.
@@ -83,8 +83,8 @@ impl Engine for Sqlite {
         self.ask(|_| steps.end())
     }
 
-    fn prune(&self, keep: u32) -> Result<usize, LedgerError> {
-        self.ask(|db| prune::prune(db, keep))
+    fn prune(&self, keep: u32, gone: &mut dyn FnMut(&[WrittenFile])) -> Result<usize, LedgerError> {
+        self.ask(|db| prune::prune(db, keep, gone))
     }
 
     fn close(self: Box<Self>) -> Result<(), LedgerError> {

@@ -1,11 +1,12 @@
 //! Old runs, deleted in small steps. What was last seen of a VM stays, whichever run saw it.
 
 use crate::ledger::numbers::span;
+use crate::ledger::record::WrittenFile;
 use rusqlite::{Connection, Error};
 
-use super::log;
 use super::runs::{NEWEST_OF_ITS_JOB, UNFINISHED};
 use super::steps::STEP;
+use super::{column, log};
 
 /// That there is an older run of a run `r`'s job which stays, pinned and unfinished.
 const SUPERSEDES: &str = "EXISTS (SELECT 1 FROM runs p WHERE p.pinned AND p.no < r.no
@@ -17,7 +18,11 @@ const PIPED_ANEW: &str = "r.piped <> '' AND EXISTS (SELECT 1 FROM runs n
     WHERE (n.base, n.fleet, n.selection) = (r.base, r.fleet, r.selection) AND n.no > r.no)";
 
 /// Deletes all runs but those that stay. Returns how many.
-pub(super) fn prune(db: &Connection, keep: u32) -> Result<usize, Error> {
+pub(super) fn prune(
+    db: &Connection,
+    keep: u32,
+    gone: &mut dyn FnMut(&[WrittenFile]),
+) -> Result<usize, Error> {
     let choose = format!(
         "UPDATE runs SET pruned = 1 WHERE no IN
             (SELECT no FROM runs r
@@ -26,11 +31,14 @@ pub(super) fn prune(db: &Connection, keep: u32) -> Result<usize, Error> {
                 AND NOT ({NEWEST_OF_ITS_JOB} AND {SUPERSEDES}))"
     );
     db.execute(&choose, [keep])?;
-    let pruned: Vec<i64> = db
-        .prepare("SELECT no FROM runs WHERE pruned")?
-        .query_map([], |row| row.get(0))?
+    let pruned: Vec<(i64, Vec<WrittenFile>)> = db
+        .prepare("SELECT no, written FROM runs WHERE pruned")?
+        .query_map([], |row| Ok((row.get(0)?, column::list(row, 1)?)))?
         .collect::<Result<_, _>>()?;
-    pruned.iter().try_for_each(|&run| delete(db, run))?;
+    for (run, written) in &pruned {
+        gone(written);
+        delete(db, *run)?;
+    }
     Ok(pruned.len())
 }
 
@@ -81,7 +89,7 @@ mod tests {
         assert_eq!(runs.iter().map(|run| &run.id).collect::<Vec<_>>(), [&next.id]);
         assert!(matches!(ledger.find_run(&half.id), Err(LedgerError::UnknownRun(_))));
         assert!(ledger.entries(&"9".parse().unwrap()).unwrap().is_empty());
-        assert_eq!(ledger.prune(100).unwrap(), 1);
+        assert_eq!(ledger.prune(100, &mut |_| ()).unwrap(), 1);
         let number = |sql: &str| db.query_row::<i64, _, _>(sql, [], |row| row.get(0)).unwrap();
         assert_eq!(number("SELECT count(*) FROM items"), 1);
         assert_eq!(number("SELECT count(*) FROM runs"), 1);

@@ -11,7 +11,7 @@ use crate::ledger::engine::{Runs, Vms, the_one_meant};
 use crate::ledger::error::LedgerError;
 use crate::ledger::job::{EVERYTHING, fleet, selection};
 use crate::ledger::record::{
-    Counts, Course, LastInventory, NewRun, Overview, RunInfo, RunKey, Unfinished, Worker,
+    Counts, Course, LastInventory, NewRun, Overview, RunInfo, RunKey, Unfinished, Worker, WrittenFile,
 };
 use crate::outcome::Kind;
 use crate::stop::Stop;
@@ -93,6 +93,11 @@ impl Runs for Sqlite {
         let limit = limit.map_or(-1, i64::from);
         let runs: Vec<RunKey> = self.ask(|db| db.prepare(sql)?.query_map([limit], key)?.collect())?;
         runs.iter().map(|run| self.overview(run)).collect()
+    }
+
+    fn written(&self, run: &RunKey) -> Result<Vec<WrittenFile>, LedgerError> {
+        let sql = "SELECT written FROM runs WHERE id = ?1";
+        self.ask(|db| db.query_row(sql, [&run.id], |row| column::list(row, 0)))
     }
 
     fn overview(&self, run: &RunKey) -> Result<Overview, LedgerError> {

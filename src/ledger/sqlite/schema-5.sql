@@ -129,3 +129,5 @@ CREATE TABLE bases (
 ) STRICT;
 INSERT INTO bases SELECT id, url, 'v1' FROM temp.bases_4;
 DROP TABLE temp.bases_4;
+
+ALTER TABLE runs ADD COLUMN written TEXT; -- the files in directories of its own, which go with it
