@@ -251,10 +251,12 @@ impl engine::Book for Book {
     }
 
     fn shut(self: Box<Self>) -> Box<dyn Engine> {
-        let Self { postgres, .. } = *self;
+        let Self { postgres, page, .. } = *self;
         postgres.session.wait_for(None);
         // Where this cannot be said any more, nothing can be asked either.
         let _ = postgres.session.batch(&limits(Duration::ZERO));
+        // Its rate binds nobody any more; where that is not said, others find it out in time.
+        let _ = postgres.session.execute(pace::LEAVE, &[&page.worker]);
         Box::new(postgres)
     }
 }

@@ -10,6 +10,9 @@ use crate::pace::{Ask, Exchange, Standing};
 
 const PACE: &str = "SELECT v6fleet.pace($1, $2, $3)";
 
+/// Worker `$1` asks for no slots any more.
+pub(super) const LEAVE: &str = "DELETE FROM v6fleet.pacers WHERE worker = $1";
+
 /// What a worker of a run asks.
 pub(super) fn asking(run: i64, worker: i64, ask: &Ask) -> Question {
     let ask = serde_json::to_string(ask).unwrap_or_default();

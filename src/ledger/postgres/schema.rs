@@ -15,9 +15,12 @@ const MIGRATIONS: [&str; SCHEMA as usize] = [include_str!("schema-1.sql")];
 /// Held while the schema is looked at and changed: two that begin at once make it once.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(1983276652, 1)";
 
-/// The encoding, whether there is a schema of this name, and whether it is ours.
-const LOOK: &str = "SELECT current_setting('server_encoding'), to_regnamespace('v6fleet') IS NOT NULL,
-    to_regclass('v6fleet.schema') IS NOT NULL";
+/// The encoding, whether there is a schema of this name, and whether it is ours: of the tables themselves, for within a
+/// transaction the names that were not there once are remembered not to be.
+const LOOK: &str =
+    "SELECT current_setting('server_encoding'), EXISTS (SELECT FROM pg_namespace WHERE nspname = 'v6fleet'),
+    EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname = 'v6fleet' AND c.relname = 'schema')";
 
 /// Brings the schema up to date.
 pub(super) fn migrate(session: &Session) -> Result<(), LedgerError> {
@@ -77,5 +80,27 @@ pub(super) fn version(session: &Session) -> Result<u32, LedgerError> {
                 format!("its encoding is {encoding}, and a ledger needs UTF8: createdb -E UTF8 -T template0");
             Err(LedgerError::Unusable { path: path.to_owned(), reason })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+    use std::time::Duration;
+
+    use support::postgres::Server;
+
+    use crate::ledger::postgres::{DatabaseUrl, Postgres};
+
+    #[test]
+    fn of_those_that_open_an_empty_database_at_once_one_makes_the_schema_and_the_others_find_it() {
+        let Some(server) = Server::start() else { return };
+        let url = DatabaseUrl::of(server.url().as_ref()).unwrap().unwrap();
+        let opening = || Postgres::open(&url, Duration::ZERO).map(drop);
+        let opened: Vec<_> = thread::scope(|scope| {
+            let openings: Vec<_> = (0..6).map(|_| scope.spawn(opening)).collect();
+            openings.into_iter().map(|opening| opening.join().unwrap()).collect()
+        });
+        assert!(opened.iter().all(Result::is_ok), "{opened:?}");
     }
 }
