@@ -4,6 +4,7 @@ CARGO ?= cargo
 CARGO_DIR = $(or $(CARGO_HOME),$(HOME)/.cargo)
 DEMO := target/demo
 DEMO_V2 := target/demo-v2
+DEMO_FLEET := target/demo-fleet
 PACKAGE := target/package
 # No path of this machine goes into it: the same commit and toolchain make the same program anywhere.
 DIST := $(PACKAGE)/dist
@@ -16,7 +17,7 @@ CARGO_DEB := 3.8.0
 CARGO_DENY := 0.20.2
 CARGO_NEXTEST := 0.9.143
 
-.PHONY: help demo demo-v2 test docs torture check fmt clippy deny advisories bench bench-pace tools install package \
+.PHONY: help demo demo-v2 demo-fleet test docs torture check fmt clippy deny advisories bench bench-pace tools install package \
 	package-test package-tools dist clean
 
 help: ## list these targets
@@ -32,6 +33,10 @@ demo: ## build, and run the job over the demo fleet against the embedded sandbox
 demo-v2: ## build, and list, plan, run and audit VMs of the API's v2 against a sandbox; state in target/demo-v2
 	$(CARGO) build --locked
 	sh inventories/demo-v2.sh target/debug/v6fleet $(DEMO_V2)
+
+demo-fleet: ## build, and let three workers share a run, of which one is killed and one hangs (PostgreSQL, curl); state in target/demo-fleet
+	$(CARGO) build --locked
+	sh inventories/demo-fleet.sh target/debug/v6fleet $(DEMO_FLEET)
 
 test: ## run the whole test suite: with cargo-nextest where it is installed, else with cargo test
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then set -x; $(CARGO) nextest run --locked; \

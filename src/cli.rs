@@ -19,6 +19,7 @@ mod run;
 mod sandbox;
 mod status;
 mod values;
+mod work;
 
 pub use arguments::{Cli, Command, CommonArgs};
 pub use audit::AuditArgs;
@@ -42,3 +43,4 @@ pub use sandbox::{
 };
 pub use status::StatusArgs;
 pub use values::{LogFormat, RecapFormat, TypedFailOn, TypedListFormat, TypedNotifyOn, TypedProgress};
+pub use work::{StopArgs, WorkArgs};

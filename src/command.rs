@@ -41,6 +41,8 @@ mod spool;
 mod staging;
 mod status;
 mod stdout;
+mod stop;
+mod work;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -94,6 +96,8 @@ fn dispatch(command: Command, screen: &Screen) -> Result<Ended, Failure> {
     let exit_code = match command {
         Command::Run(settings) => return run::run(&settings, screen),
         Command::Resume(request) => return resume::resume(&request, screen),
+        Command::Work(request) => return work::work(&request, screen),
+        Command::Stop(settings) => stop::stop(&settings)?,
         Command::Inventory(settings) => inventory::prepare(&settings)?.carry_out()?,
         Command::DryRun(settings) => dry_run::prepare(&settings)?.carry_out()?,
         Command::Report(settings) => report::report(&settings)?,

@@ -34,6 +34,7 @@ mod sandbox;
 mod setting;
 mod showing;
 mod status;
+mod work;
 
 use std::ffi::OsString;
 
@@ -62,6 +63,7 @@ pub(crate) use sandbox::SandboxSettings;
 pub(crate) use setting::Setting;
 pub(crate) use showing::Showing;
 pub(crate) use status::StatusSettings;
+pub(crate) use work::{StopSettings, WorkRequest, WorkSettings};
 
 use layers::Layers;
 

@@ -171,11 +171,11 @@ fn written(reply: Option<Reply>) -> Result<Event, LedgerError> {
     match reply {
         Some(Reply::Claimed(claimed)) => Ok(Event::Claimed(claimed)),
         Some(Reply::Settled(counted)) => Ok(Event::Settled(counted)),
-        Some(Reply::Away(words)) => Ok(Event::Away(words)),
-        Some(Reply::Back) => Ok(Event::Back),
         Some(Reply::Seen(seen)) => Ok(Event::Seen(seen)),
         Some(Reply::Lapsed) => Ok(Event::Lapsed),
         Some(Reply::Paced(exchange)) => Ok(Event::Paced(exchange)),
+        Some(Reply::Away(words)) => Ok(Event::Away(words)),
+        Some(Reply::Back) => Ok(Event::Back),
         Some(Reply::Failed(error)) => Err(error),
         None => Err(LedgerError::WriterGone),
     }

@@ -16,6 +16,7 @@ use super::run::{PlanArgs, ResumeArgs, RunArgs};
 use super::sandbox::SandboxArgs;
 use super::status::StatusArgs;
 use super::values::LogFormat;
+use super::work::{StopArgs, WorkArgs};
 
 /// Reconcile the routed IPv6 prefixes of a whole VM fleet
 ///
@@ -36,6 +37,8 @@ pub enum Command {
     Run(Box<RunArgs>),
     Plan(Box<PlanArgs>),
     Resume(Box<ResumeArgs>),
+    Work(Box<WorkArgs>),
+    Stop(StopArgs),
     Inventory(Box<ListingArgs>),
     Report(ReportArgs),
     Status(StatusArgs),

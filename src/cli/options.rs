@@ -14,7 +14,7 @@ use crate::inventory::READING;
 use crate::text::nearest;
 
 /// The verbs whose options the environment and the configuration file know.
-const CONFIGURED: [&str; 6] = ["run", "plan", "resume", "report", "check", "config"];
+const CONFIGURED: [&str; 7] = ["run", "plan", "resume", "work", "report", "check", "config"];
 
 /// The verbs of whose options the environment and the file know those in [`SHARED`] alone: what narrows or writes a
 /// run's report must not narrow or write theirs.

@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::inventory::{InventoryArgs, SELECTION, SelectionArgs};
 use super::values::{
-    RecapFormat, TypedFailOn, TypedNotifyOn, TypedProgress, at_least_one, duration, positive, slots,
+    RecapFormat, TypedFailOn, TypedNotifyOn, TypedProgress, at_least_one, duration, lease, positive, slots,
 };
 use crate::api::{BaseUrl, ProxyUrl, WebhookUrl};
 use crate::brake::Threshold;
@@ -212,6 +212,10 @@ pub struct PaceArgs {
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub rack_concurrency: Option<NonZeroU32>,
 
+    /// How long a worker that is not heard of keeps the VMs that it has taken, of a run that several machines work on
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = lease)]
+    pub lease: Duration,
+
     /// No new calls after this long [default: none]
     #[arg(long, value_name = "DURATION", value_parser = positive)]
     pub deadline: Option<Duration>,
@@ -236,7 +240,7 @@ pub struct BrakeArgs {
     pub max_drift: Option<Threshold>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Reports")]
 pub struct ReportingArgs {
     /// Write a report to this file: .csv, .json, .jsonl, .html, .junit.xml or .prom by its name, or FORMAT:FILE, where

@@ -74,6 +74,14 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "not a duration such as 30s, 15m or 1h30m".into())
 }
 
+/// Long enough for a few round trips to the ledger within it.
+pub(super) fn lease(text: &str) -> Result<Duration, String> {
+    match duration(text) {
+        Ok(lease) if lease < Duration::from_secs(2) => Err("must be 2s or longer".into()),
+        other => other,
+    }
+}
+
 pub(super) fn positive(text: &str) -> Result<Duration, String> {
     match duration(text) {
         Ok(Duration::ZERO) => Err("must be longer than nothing".into()),

@@ -5,7 +5,8 @@
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
@@ -35,7 +36,20 @@ pub(super) struct Plan<'a> {
     pub(super) screen: &'a Screen,
     /// Arguments that name the ledger in commands shown to the user.
     pub(super) ledger_args: &'a str,
+    pub(super) role: Role,
 }
+
+/// What this process is to the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// It has begun it, or gone on with it, and reports it whoever ends it.
+    Begins,
+    /// It works on another's run, and reports it if it ends it.
+    Joins,
+}
+
+/// How often a worker that is done looks whether the others are.
+const POLL: Duration = Duration::from_millis(250);
 
 /// A run with all that it needs to be carried out.
 pub(super) struct Execution<'a> {
@@ -92,7 +106,8 @@ impl<'a> Execution<'a> {
         let (ledger, ending) = self.call_all()?;
         match ending {
             Ending::Complete => plan.conclude(ledger, &run, None),
-            Ending::Stopped(stop) | Ending::Left(stop) => plan.conclude(ledger, &run, Some(stop)),
+            Ending::Stopped(stop) => plan.conclude(ledger, &run, Some(stop)),
+            Ending::Left(stop) => plan.leave(ledger, &run, stop),
             // Nothing is noted and nothing lost: the run is as a crash would have left it.
             Ending::Abandoned(stop) => Ok(Ended { exit_code: stop.exit_code(), news: None }),
         }
@@ -107,7 +122,7 @@ impl<'a> Execution<'a> {
             Ending::Stopped(stop) | Ending::Left(stop) => Some(stop),
             Ending::Abandoned(stop) => return Ok((run, Err(stop))),
         };
-        let summary = plan.end(&ledger, &run, stop)?;
+        let (summary, _) = plan.end(&ledger, &run, stop)?;
         ledger.close()?;
         Ok((run, stop.map_or(Ok(summary), Err)))
     }
@@ -184,10 +199,17 @@ fn remembered_rate(ledger: &Ledger, run: &RunKey, forget: bool) -> Result<Option
 impl Plan<'_> {
     /// Notes the end of the run, and says what came of it.
     fn conclude(&self, ledger: Ledger, run: &RunKey, stop: Option<Stop>) -> Result<Ended, Broken> {
-        let summary = self.end(&ledger, run, stop)?;
+        let (summary, is_ours) = self.end(&ledger, run, stop)?;
+        if self.role == Role::Joins && !is_ours {
+            return self.ended_by_another(ledger, run, &summary);
+        }
+        self.report(ledger, run, &summary)
+    }
+
+    fn report(&self, ledger: Ledger, run: &RunKey, summary: &Summary) -> Result<Ended, Broken> {
         let info = ledger.run_info(run)?;
         let outputs = outputs(self.reports, &info.id);
-        let mut written = write_reports(&ledger, run, &info, &summary, &outputs)?;
+        let mut written = write_reports(&ledger, run, &info, summary, &outputs)?;
         if summary.skipped > 0 {
             list_skipped(&ledger, run, self.reports, &mut written)?;
         }
@@ -195,7 +217,7 @@ impl Plan<'_> {
             self.reports.recap,
             &self.reports.files,
             &info,
-            &summary,
+            summary,
             &written.paths,
             self.ledger_args,
         )?;
@@ -203,17 +225,51 @@ impl Plan<'_> {
         self.prune(&ledger);
         ledger.close()?;
         all_written(written, &outputs, run, self.ledger_args)?;
-        let event = RunEnded::of(&info, &summary);
+        let event = RunEnded::of(&info, summary);
         Ok(Ended { exit_code: summary.exit_code, news: Some(News { recap, event }) })
     }
 
-    fn end(&self, ledger: &Ledger, run: &RunKey, stop: Option<Stop>) -> Result<Summary, Broken> {
-        let end = ledger.end(run, stop, |summary| self.exit_code(stop, summary));
-        let summary = end.and_then(|end| match end {
-            End::Noted(summary) | End::Before(summary) => Ok(summary),
-            End::Held => ledger.summary(run),
-        });
-        summary.map_err(|error| self.broken_off(run, &error))
+    /// Notes the end, once nobody else holds anything of the run. Returns whether nobody had noted it before.
+    fn end(&self, ledger: &Ledger, run: &RunKey, stop: Option<Stop>) -> Result<(Summary, bool), Broken> {
+        self.ended(ledger, run, stop).map_err(|error| self.broken_off(run, &error))
+    }
+
+    fn ended(
+        &self,
+        ledger: &Ledger,
+        run: &RunKey,
+        stop: Option<Stop>,
+    ) -> Result<(Summary, bool), LedgerError> {
+        if let Some(stop) = stop.filter(|_| ledger.is_shared()) {
+            ledger.request_stop(run, stop)?;
+        }
+        loop {
+            match ledger.end(run, stop, |summary| self.exit_code(stop, summary))? {
+                End::Noted(summary) => return Ok((summary, true)),
+                End::Before(summary) => return Ok((summary, false)),
+                End::Held => thread::sleep(POLL),
+            }
+        }
+    }
+
+    /// This worker was told to go: the run ends if there is no other.
+    fn leave(&self, ledger: Ledger, run: &RunKey, stop: Stop) -> Result<Ended, Broken> {
+        let end = ledger.end(run, Some(stop), |summary| self.exit_code(Some(stop), summary));
+        match end.map_err(|error| self.broken_off(run, &error))? {
+            End::Noted(summary) | End::Before(summary) => self.report(ledger, run, &summary),
+            End::Held => {
+                info!(run = run.id, "this worker has left; others go on with the run");
+                ledger.close()?;
+                Ok(Ended { exit_code: stop.exit_code(), news: None })
+            }
+        }
+    }
+
+    fn ended_by_another(&self, ledger: Ledger, run: &RunKey, summary: &Summary) -> Result<Ended, Broken> {
+        let report = format!("v6fleet report {}{}", run.id, self.ledger_args);
+        info!(run = run.id, exit_code = summary.exit_code, report, "another worker has ended the run");
+        ledger.close()?;
+        Ok(Ended { exit_code: summary.exit_code, news: None })
     }
 
     fn exit_code(&self, stop: Option<Stop>, summary: &Summary) -> u8 {

@@ -32,7 +32,7 @@ pub(super) fn job(settings: &RunSettings, selection: &Selection, fingerprint: Op
 
 /// How this process works on a run.
 pub(super) fn terms(calls: &CallSettings) -> Terms {
-    Terms { concurrency: calls.reconcile.concurrency.get(), ..Terms::default() }
+    Terms { lease: calls.lease, concurrency: calls.reconcile.concurrency.get() }
 }
 
 /// The same options, whatever the directory is in which `--vmid @FILE` was typed.

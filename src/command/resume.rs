@@ -8,7 +8,7 @@ use super::access::Access;
 use super::continuation::{Continued, go_on};
 use super::descriptors::make_room;
 use super::ended::Ended;
-use super::execution::{Execution, Plan};
+use super::execution::{Execution, Plan, Role};
 use super::failure::{Failure, Refusal};
 use super::job::terms;
 use super::ledger::to_change;
@@ -29,7 +29,7 @@ pub(super) fn resume(request: &ResumeRequest, screen: &Screen) -> Result<Ended, 
     let settings = request.over_recorded(&info.options, info.kind, info.dialect).map_err(Refusal::from)?;
     let ledger_args = request.ledger.args(info.base_url == SANDBOX);
     let ResumeSettings { calls, reports, .. } = &settings;
-    let plan = Plan { calls, reports, screen, ledger_args: &ledger_args };
+    let plan = Plan { calls, reports, screen, ledger_args: &ledger_args, role: Role::Begins };
     let spared = Spared::new(&request.ledger).recorded(&info).api(&settings.api);
     let found = Found { ledger, run, info, world: request.ledger.world.as_deref() };
     Ok(prepare(found, &settings, &spared, plan)?.carry_out()?)

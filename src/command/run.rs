@@ -6,7 +6,7 @@ use super::access::Access;
 use super::continuation::{Continued, go_on};
 use super::descriptors::make_room;
 use super::ended::Ended;
-use super::execution::{Execution, Plan};
+use super::execution::{Execution, Plan, Role};
 use super::failure::{Failure, Refusal};
 use super::job::{Course, course, job};
 use super::log;
@@ -26,7 +26,7 @@ use crate::vm::Action;
 /// Does what was asked for.
 pub(super) fn run(settings: &RunSettings, screen: &Screen) -> Result<Ended, Failure> {
     let RunSettings { ledger, calls, reports, .. } = settings;
-    let plan = Plan { calls, reports, screen, ledger_args: &ledger.args(ledger.sandbox) };
+    let plan = Plan { calls, reports, screen, ledger_args: &ledger.args(ledger.sandbox), role: Role::Begins };
     let selection = settings.inventory.selection.read().map_err(Refusal::from)?;
     Ok(prepare(settings, plan, &selection, &mut Inputs::default())?.carry_out()?)
 }

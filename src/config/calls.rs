@@ -1,6 +1,7 @@
 //! How VMs are called: pace, attempts and brakes.
 
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use crate::brake::{Canary, Limits, Threshold};
 use crate::cli::{BrakeArgs, CallArgs, CallingArgs};
@@ -17,6 +18,8 @@ pub(crate) struct CallSettings {
     pub(crate) forget_rate: bool,
     pub(crate) reconcile: Settings,
     pub(crate) limits: Limits,
+    /// How long what was claimed stays a worker's own without a word from it.
+    pub(crate) lease: Duration,
 }
 
 impl CallSettings {
@@ -31,7 +34,8 @@ impl CallSettings {
             deadline: pace.deadline,
         };
         let limits = limits(brakes, max_changed);
-        Self { rate: pace.call.rate, forget_rate: pace.forget_rate, reconcile, limits }
+        let CallArgs { rate, .. } = pace.call;
+        Self { rate, forget_rate: pace.forget_rate, reconcile, limits, lease: pace.lease }
     }
 }
 

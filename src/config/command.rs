@@ -15,6 +15,7 @@ use super::runs::RunsSettings;
 use super::sandbox::SandboxSettings;
 use super::showing::Showing;
 use super::status::StatusSettings;
+use super::work::{StopSettings, WorkRequest};
 use crate::cli::{self, Cli};
 use crate::outcome::Kind;
 
@@ -23,6 +24,8 @@ pub(crate) enum Command {
     Run(Box<RunSettings>),
     DryRun(Box<RunSettings>),
     Resume(Box<ResumeRequest>),
+    Work(Box<WorkRequest>),
+    Stop(StopSettings),
     Inventory(Box<ListingSettings>),
     Report(ReportSettings),
     Status(StatusSettings),
@@ -54,6 +57,8 @@ impl Command {
                     .into(),
             ),
             cli::Command::Resume(typed) => Self::Resume(ResumeRequest::of(&common, *typed, layers)?.into()),
+            cli::Command::Work(typed) => Self::Work(WorkRequest::of(&common, *typed)?.into()),
+            cli::Command::Stop(typed) => Self::Stop(StopSettings::of(&common, typed)?),
             cli::Command::Inventory(typed) => Self::Inventory(ListingSettings::of(&common, *typed)?.into()),
             cli::Command::Report(typed) => Self::Report(ReportSettings::of(&common, typed)?),
             cli::Command::Status(typed) => Self::Status(StatusSettings::of(&common, typed)?),

@@ -62,6 +62,16 @@ impl Layers {
         Self { recorded: recorded.clone(), ..self.clone() }.parse()
     }
 
+    /// A run's own options of these `names`, as `resume` takes them where they are typed: nothing says otherwise.
+    pub(super) fn as_typed(recorded: &Map<String, Value>, names: &[&str]) -> Result<Parsed, ConfigError> {
+        let recorded = names.iter().filter_map(|name| Some((name, recorded.get(*name)?)));
+        let typed = recorded.flat_map(|(name, value)| {
+            values(value).into_iter().map(move |value| OsString::from(format!("--{name}={value}")))
+        });
+        let args = ["v6fleet", "resume"].map(OsString::from).into_iter().chain(typed).collect();
+        Self { args, recorded: Map::new(), file: None }.parse()
+    }
+
     fn parse(&self) -> Result<Parsed, ConfigError> {
         let mut command = cli::command();
         if let Some(file) = &self.file {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::api::{BaseUrl, ProxyUrl, WebhookUrl};
-use crate::cli::{Command, ReportingArgs, TypedNotifyOn};
+use crate::cli::{AccessArgs, CallingArgs, Command, ReportingArgs, TypedNotifyOn};
 
 /// The monitor and the webhooks, and the way to them: that of the API.
 #[derive(Debug, Clone)]
@@ -29,12 +29,14 @@ pub(crate) enum NotifyOn {
 impl MonitorSettings {
     /// `None` where nobody is to be told: none was named, or the command calls nothing.
     pub(super) fn of(command: &Command) -> Option<Self> {
-        let calling = match command {
-            Command::Run(run) if !run.dry_run => &run.job.calling,
-            Command::Plan(plan) => &plan.job.calling,
-            Command::Resume(resume) => &resume.calling,
+        let (reports, access, sandbox) = match command {
+            Command::Run(run) if !run.dry_run => parts(&run.job.calling),
+            Command::Plan(plan) => parts(&plan.job.calling),
+            Command::Resume(resume) => parts(&resume.calling),
+            Command::Work(work) => (&work.reports, &work.access, false),
             Command::Run(_)
             | Command::Inventory(_)
+            | Command::Stop(_)
             | Command::Report(_)
             | Command::Status(_)
             | Command::Runs(_)
@@ -48,7 +50,7 @@ impl MonitorSettings {
             | Command::Completions { .. }
             | Command::Man { .. } => return None,
         };
-        let ReportingArgs { ping_url, notify_url, notify_on, .. } = &calling.reports;
+        let ReportingArgs { ping_url, notify_url, notify_on, .. } = reports;
         let is_anybody_told = ping_url.is_some() || !notify_url.is_empty();
         is_anybody_told.then(|| Self {
             ping: ping_url.clone(),
@@ -57,9 +59,13 @@ impl MonitorSettings {
                 TypedNotifyOn::Trouble => NotifyOn::Trouble,
                 TypedNotifyOn::Always => NotifyOn::Always,
             },
-            ca_file: calling.connection.access.ca_file.clone(),
-            proxy: calling.connection.access.proxy.clone(),
-            sandbox: calling.rehearsal.sandbox,
+            ca_file: access.ca_file.clone(),
+            proxy: access.proxy.clone(),
+            sandbox,
         })
     }
+}
+
+fn parts(calling: &CallingArgs) -> (&ReportingArgs, &AccessArgs, bool) {
+    (&calling.reports, &calling.connection.access, calling.rehearsal.sandbox)
 }

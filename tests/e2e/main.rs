@@ -46,5 +46,6 @@ mod stop;
 mod tmpfs;
 mod unattended;
 mod webhook;
+mod workers;
 
 use support::{dialect, faketime, fixture, fleet, postgres, sandbox, skip, strace};

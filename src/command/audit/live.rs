@@ -1,6 +1,6 @@
 //! The looks of `audit --live`: a plan, of which nothing is told but what the audit makes of it.
 
-use crate::command::execution::Plan;
+use crate::command::execution::{Plan, Role};
 use crate::command::failure::{Broken, Failure};
 use crate::command::run::prepare;
 use crate::config::RunSettings;
@@ -30,7 +30,7 @@ impl Looked {
         let ledger_args = ledger.args(ledger.sandbox);
         // The audit reads them again.
         inputs.digests(&inventory.files)?;
-        let plan = Plan { calls, reports, screen, ledger_args: &ledger_args };
+        let plan = Plan { calls, reports, screen, ledger_args: &ledger_args, role: Role::Begins };
         match prepare(settings, plan, selection, inputs)?.carry_out_unreported()? {
             (run, Ok(Summary { counts, .. })) => Ok(Self { run, failed: counts.failed, ledger_args }),
             (run, Err(stop)) => Err(stopped(&run, stop, &ledger_args).into()),

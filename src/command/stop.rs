@@ -1,0 +1,26 @@
+//! `v6fleet stop`: a run ends, whichever machines work on it.
+
+use super::exit;
+use super::failure::{Broken, Failure, Refusal};
+use super::stdout::print;
+use super::work::{shared, under_way};
+use crate::config::StopSettings;
+use crate::stop::Stop;
+
+/// Returns the exit code.
+pub(super) fn stop(settings: &StopSettings) -> Result<u8, Failure> {
+    let ledger = shared(&settings.ledger, "here, stop that process with Ctrl-C or SIGTERM")?;
+    let nobody = || Refusal::nothing("nothing to stop: nobody works on a run");
+    let run = under_way(&ledger, settings.run.as_deref())?.ok_or_else(nobody)?;
+    if !ledger.request_stop(&run, Stop::Terminated).map_err(Broken::from)? {
+        return Err(Refusal::nothing(format!("nothing to stop: nobody works on run {}", run.id)).into());
+    }
+    print(
+        format!(
+            "All who work on run {} are asked to stop; v6fleet resume {} goes on with it.\n",
+            run.id, run.id
+        )
+        .as_bytes(),
+    )?;
+    Ok(exit::COMPLETE)
+}

@@ -1,0 +1,117 @@
+//! `v6fleet work`: one more worker for a run that another process has begun.
+
+use std::thread;
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use super::access::Access;
+use super::descriptors::make_room;
+use super::ended::Ended;
+use super::execution::{Execution, Plan, Role};
+use super::failure::{Failure, Refusal};
+use super::job::terms;
+use super::ledger::to_change;
+use super::outputs;
+use super::rehearsal::Callee;
+use super::spared::Spared;
+use crate::api::BaseUrl;
+use crate::clock;
+use crate::config::{LedgerSettings, WorkRequest, WorkSettings};
+use crate::ledger::{Ledger, RunInfo, RunKey, SANDBOX};
+use crate::progress::Screen;
+use crate::text::escape_path;
+
+/// How often somebody who waits for a run looks for one.
+const POLL: Duration = Duration::from_secs(1);
+
+/// Does what was asked for.
+pub(super) fn work(request: &WorkRequest, screen: &Screen) -> Result<Ended, Failure> {
+    let (ledger, run) = find(request)?;
+    let info = ledger.run_info(&run).map_err(Refusal::from)?;
+    let mut settings = request.of_run(&info.options, info.kind, info.dialect).map_err(Refusal::from)?;
+    let begun_at = ledger.course(&run).map_err(Refusal::from)?.begun_at;
+    let lasted = Duration::try_from(clock::now().duration_since(begun_at)).unwrap_or_default();
+    let deadline = &mut settings.calls.reconcile.deadline;
+    *deadline = deadline.map(|deadline| deadline.saturating_sub(lasted));
+    let WorkSettings { calls, reports, .. } = &settings;
+    let plan = Plan { calls, reports, screen, ledger_args: &request.ledger.args(false), role: Role::Joins };
+    let found = Found { ledger, run, info };
+    Ok(prepare(found, &settings, &request.ledger, plan)?.carry_out()?)
+}
+
+/// The latest run that is under way, or the one that was named.
+fn find(request: &WorkRequest) -> Result<(Ledger, RunKey), Refusal> {
+    let ledger = shared(&request.ledger, "end that one and begin it on a database")?;
+    let mut is_told = false;
+    loop {
+        if let Some(run) = under_way(&ledger, request.run.as_deref())? {
+            return Ok((ledger, run));
+        }
+        if !request.wait {
+            return Err(Refusal::nothing(
+                "no run is under way: begin one with v6fleet run, go on with one with v6fleet resume, or --wait",
+            ));
+        }
+        if !is_told {
+            info!("waiting for a run");
+            is_told = true;
+        }
+        thread::sleep(POLL);
+    }
+}
+
+/// The ledger, if several can share it; `instead` is what to do where they cannot.
+pub(super) fn shared(settings: &LedgerSettings, instead: &str) -> Result<Ledger, Refusal> {
+    if let Some(file) = settings.location.file() {
+        return Err(Refusal::usage(anyhow::anyhow!(
+            "{}: a ledger in a file is one process's, and nobody else can work on its run or stop it here; several machines \
+             share one in PostgreSQL (--ledger postgres://HOST/DATABASE): {instead}",
+            escape_path(file),
+        )));
+    }
+    Ok(to_change(settings, Duration::ZERO)?)
+}
+
+/// The latest run that somebody works on, or the one that was named.
+pub(super) fn under_way(ledger: &Ledger, named: Option<&str>) -> Result<Option<RunKey>, Refusal> {
+    Ok(match named {
+        Some(named) => Some(ledger.find_run(named)?),
+        None => ledger.under_way(vec![])?.into_iter().max().map(|id| RunKey { id }),
+    })
+}
+
+/// A run that others carry out.
+struct Found {
+    ledger: Ledger,
+    run: RunKey,
+    info: RunInfo,
+}
+
+fn prepare<'a>(
+    Found { ledger, run, info }: Found,
+    settings: &WorkSettings,
+    ledger_settings: &LedgerSettings,
+    plan: Plan<'a>,
+) -> Result<Execution<'a>, Refusal> {
+    if info.base_url == SANDBOX {
+        let error =
+            anyhow::anyhow!("run {} is a rehearsal, and its API is within the process that began it", run.id);
+        return Err(Refusal::usage(error));
+    }
+    make_room(plan.calls.reconcile.concurrency.get(), false)?;
+    let spared = Spared::new(ledger_settings).recorded(&info).api(&settings.api);
+    outputs::spare(&spared, plan.reports, ledger.course(&run)?.skipped > 0)?;
+    outputs::check(plan.reports)?;
+    let access = Access::find(&settings.api, false)?;
+    if access.fingerprint() != info.key_fingerprint.as_deref() {
+        warn!("this is not the API key that the run began with");
+    }
+    let base_url: BaseUrl = info.base_url.parse().map_err(Refusal::usage)?;
+    let callee = Callee::real(access.api(&base_url, info.dialect)?);
+    if !ledger.join(&run, terms(plan.calls))? {
+        return Err(Refusal::nothing(format!("run {} is not under way: it has ended", run.id)));
+    }
+    info!(run = run.id, "one more worker");
+    Execution::prepare(plan, ledger, run, callee)
+}
