@@ -23,6 +23,13 @@ pub(crate) fn after<'a>(file: &'a str, text: &str) -> &'a str {
     rest.trim()
 }
 
+/// The items of every YAML list, each on its line, that stands under a line which ends with a key.
+pub(crate) fn lists<'a>(file: &'a str, key: &str) -> Vec<Vec<&'a str>> {
+    let item = |line: &'a str| line.trim().strip_prefix("- ")?.split(" #").next();
+    let list = |rest: &'a str| rest.lines().map_while(item).collect();
+    file.split(&format!(" {key}:\n")).skip(1).map(list).collect()
+}
+
 /// The program's own variables that a file speaks of.
 pub(crate) fn variables_in(file: &str) -> Vec<&str> {
     file.match_indices("V6FLEET_")
@@ -60,9 +67,18 @@ impl Example {
             assert_ne!(settings[typed].1, "default", "{typed}");
         }
         assert_eq!(settings["resume"].0, "true");
-        for kept in ["ledger", "output-dir"] {
-            assert!(settings[kept].0.starts_with("/var/lib/v6fleet/"), "{kept} {:?}", settings[kept]);
-        }
+        let (ledger, reports) = (&settings["ledger"].0, &settings["output-dir"].0);
+        let on_a_volume = |path: &str| path.starts_with("/var/lib/v6fleet/");
+        let in_a_database = ledger.starts_with("postgres://") && reports == "none";
+        assert!(in_a_database || (on_a_volume(ledger) && on_a_volume(reports)), "{ledger} {reports}");
+    }
+
+    /// Fails unless the program takes it for a worker that waits for the next run.
+    pub(crate) fn waits_for_a_run(&self) {
+        let words = std::iter::once("v6fleet").chain(self.arguments.iter().map(String::as_str));
+        let matches = v6fleet::cli::command().try_get_matches_from(words).unwrap();
+        let (verb, work) = matches.subcommand().unwrap();
+        assert!(verb == "work" && work.get_flag("wait"), "{:?}", self.arguments);
     }
 
     /// Every setting of its run and where it comes from, as the program itself tells.
