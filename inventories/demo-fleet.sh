@@ -43,8 +43,7 @@ V6FLEET_BASE_URL=$(sed -n 's/^listening on //p' "$state/sandbox")
 V6FLEET_LEDGER=postgres://fleet@$(echo "$socket" | sed 's,/,%2F,g')/postgres
 export V6FLEET_BASE_URL V6FLEET_LEDGER HOSTUP_API_KEY=any-key V6FLEET_OUTPUT_DIR="$state/reports"
 
-awk -v vms="$vms" 'BEGIN { print "vmid,rack_id"; for (i = 0; i < vms; i++) printf "%d,dc1r%02d\n", 200000 + 100 * i, i % 20 }' \
-    >"$state/fleet.csv"
+awk -v vms="$vms" 'BEGIN { print "vmid"; for (i = 0; i < vms; i++) print 200000 + 100 * i }' >"$state/fleet.csv"
 
 "$v6fleet" run "$state/fleet.csv" --action allocate --rate "$rate/s" --lease 2s --quiet >"$state/recap" &
 first=$!

@@ -42,7 +42,12 @@ pub(super) fn work(request: &WorkRequest, screen: &Screen) -> Result<Ended, Fail
 
 /// The latest run that is under way, or the one that was named.
 fn find(request: &WorkRequest) -> Result<(Ledger, RunKey), Refusal> {
-    let ledger = shared(&request.ledger, "end that one and begin it on a database")?;
+    refuse_file(&request.ledger, "end that one and begin it on a database")?;
+    let ledger = match request.wait {
+        // The first run of all may be what is waited for.
+        true => Ledger::open(&request.ledger.location, Duration::ZERO)?,
+        false => to_change(&request.ledger, Duration::ZERO)?,
+    };
     let mut is_told = false;
     loop {
         if let Some(run) = under_way(&ledger, request.run.as_deref())? {
@@ -61,16 +66,16 @@ fn find(request: &WorkRequest) -> Result<(Ledger, RunKey), Refusal> {
     }
 }
 
-/// The ledger, if several can share it; `instead` is what to do where they cannot.
-pub(super) fn shared(settings: &LedgerSettings, instead: &str) -> Result<Ledger, Refusal> {
-    if let Some(file) = settings.location.file() {
-        return Err(Refusal::usage(anyhow::anyhow!(
+/// A ledger that several cannot share is refused; `instead` is what to do there.
+pub(super) fn refuse_file(settings: &LedgerSettings, instead: &str) -> Result<(), Refusal> {
+    match settings.location.file() {
+        None => Ok(()),
+        Some(file) => Err(Refusal::usage(anyhow::anyhow!(
             "{}: a ledger in a file is one process's, and nobody else can work on its run or stop it here; several machines \
              share one in PostgreSQL (--ledger postgres://HOST/DATABASE): {instead}",
             escape_path(file),
-        )));
+        ))),
     }
-    Ok(to_change(settings, Duration::ZERO)?)
 }
 
 /// The latest run that somebody works on, or the one that was named.

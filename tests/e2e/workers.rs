@@ -100,3 +100,18 @@ fn a_ledger_in_a_file_has_one_worker() {
         fixture.run(&[command]).exits(2).assert_in_stderr("several machines share one in PostgreSQL");
     }
 }
+
+#[test]
+fn who_waits_for_a_run_takes_part_in_the_first_of_a_database_in_which_there_is_nothing_yet() {
+    let Some(server) = Server::start() else { return };
+    let sandbox = Sandbox::start(&["--latency", "20ms"]);
+    let mut fixture = fixture(&sandbox, server);
+    let waiting = fixture.start(&[&WORK[..], &["--wait"]].concat());
+    eventually("it waits", || {
+        fixture.database().sql("SELECT to_regclass('v6fleet.workers') IS NOT NULL") == "t"
+    });
+    let began = fixture.start(&RUN);
+    assert_eq!(began.end().exits(0).rows().len(), VMS);
+    waiting.end().exits(0);
+    assert_eq!(fixture.database().sql("SELECT count(DISTINCT worker) FROM v6fleet.progress"), "2");
+}
