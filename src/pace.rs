@@ -6,6 +6,7 @@
 //! it spread calls evenly, so that it hardly ever has to refuse one.
 
 mod account;
+mod budget;
 mod ceiling;
 mod episode;
 #[cfg(test)]

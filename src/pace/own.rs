@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::budget::Budget;
 use super::ceiling::Ceiling;
 use super::episode::Episode;
 use super::governor::Governor;
@@ -11,14 +12,6 @@ use super::pause::{UNSTATED_PAUSE, unstated_pause};
 use super::ticket::{CATCH_UP, Ticket};
 use super::whose::Whose;
 use crate::api::Announced;
-
-/// What the API said may still leave: calls up to this number, until then.
-#[derive(Debug, Clone, Copy)]
-struct Budget {
-    told_to: u64,
-    last: u64,
-    until: Instant,
-}
 
 /// The first call since the last pause that was refused, or that the API has told would be.
 #[derive(Debug, Clone, Copy)]
@@ -156,20 +149,16 @@ impl Own {
 
     fn told(&mut self, ticket: Ticket, announced: Announced, now: Instant) {
         let Announced { remaining, reset_in, per_second } = announced;
-        if let Some(rate) = per_second {
-            self.limit.announced(rate);
-        } else if let Some((remaining, reset_in)) = remaining.zip(reset_in)
-            && self.budget.is_none_or(|budget| ticket.number > budget.told_to)
-        {
-            let last = ticket.number.saturating_add(remaining);
-            self.budget = Some(Budget { told_to: ticket.number, last, until: now + reset_in });
+        match per_second {
+            Some(rate) => self.limit.announced(rate),
+            None => self.budget = Budget::told(self.budget, ticket, remaining, reset_in, now),
         }
     }
 
     /// Once all that the API said may leave has left, nothing does until its limit is reset.
     fn keep_to_budget(&mut self, now: Instant) {
-        let used_up = |budget: &Budget| self.sent >= budget.last && now < budget.until;
-        let Some(Budget { until, .. }) = self.budget.filter(used_up) else { return };
+        let used_up = self.budget.filter(|budget| budget.is_used_up(self.sent, now));
+        let Some(Budget { until, .. }) = used_up else { return };
         if self.paused_until.is_some_and(|paused| paused >= until) {
             return;
         }

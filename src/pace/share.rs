@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::account::{Ask, Exchange, Lesson, Refusal, Standing, Tally};
+use super::budget::Budget;
 use super::ceiling::Ceiling;
 use super::governor::Governor;
 use super::known::Known;
@@ -42,14 +43,6 @@ const LOST: Duration = Duration::from_secs(10);
 
 /// When nobody has asked for so long, what was known is what an earlier run found.
 const STALE: Duration = Duration::from_secs(10);
-
-/// What the API said may still leave: this worker's own calls up to this number, until then.
-#[derive(Debug, Clone, Copy)]
-struct Budget {
-    told_to: u64,
-    last: u64,
-    until: Instant,
-}
 
 /// A slot that is this worker's.
 #[derive(Debug, Clone, Copy)]
@@ -189,20 +182,16 @@ impl Share {
 
     pub(super) fn told(&mut self, ticket: Ticket, announced: Announced, now: Instant) {
         let Announced { remaining, reset_in, per_second } = announced;
-        if let Some(rate) = per_second {
-            self.announced = Some(rate);
-        } else if let Some((remaining, reset_in)) = remaining.zip(reset_in)
-            && self.budget.is_none_or(|budget| ticket.number > budget.told_to)
-        {
-            let last = ticket.number.saturating_add(remaining);
-            self.budget = Some(Budget { told_to: ticket.number, last, until: now + reset_in });
+        match per_second {
+            Some(rate) => self.announced = Some(rate),
+            None => self.budget = Budget::told(self.budget, ticket, remaining, reset_in, now),
         }
     }
 
     /// Once our part of all that the API said may leave has left, nothing does until its limit is reset.
     fn keep_to_budget(&mut self, now: Instant) {
-        let used_up = |budget: &Budget| self.sent >= budget.last && now < budget.until;
-        let Some(Budget { until, .. }) = self.budget.filter(used_up) else { return };
+        let used_up = self.budget.filter(|budget| budget.is_used_up(self.sent, now));
+        let Some(Budget { until, .. }) = used_up else { return };
         let Some(row) = &self.row else { return };
         let (now, until) = (row.clock.moment(now), row.clock.moment(until));
         if self.paused_until.is_none_or(|paused| paused < until) {
