@@ -49,10 +49,10 @@ pub use postgres::{DatabaseUrl, InvalidUrl};
 pub use protocol::{CLAIM_LIFE, Claimed, Counted, Reply, Seen, Take};
 pub(crate) use record::as_object;
 pub use record::{
-    Bulletin, ChangeCount, Closing, Counts, Course, Deferred, Ending, Entry, FailureCount, Forecasts, Item,
-    LastCall, LastInventory, LastKnown, Named, NewRun, OpenBreakers, Overview, Pacing, Pair, PendingVms,
-    Presence, RackCounts, RackNo, ReasonCount, Row, RunInfo, RunKey, Setback, Settled, Settlement, Sighting,
-    Since, Skipped, Summary, Tally, Terms, Unfinished, Worker, WrittenFile,
+    Bulletin, ChangeCount, Closing, Contribution, Counts, Course, Deferred, Ending, Entry, FailureCount,
+    Forecasts, Item, LastCall, LastInventory, LastKnown, Named, NewRun, OpenBreakers, Overview, Pacing, Pair,
+    PendingVms, Presence, RackCounts, RackNo, ReasonCount, Row, RunInfo, RunKey, Setback, Settled,
+    Settlement, Sighting, Since, Skipped, Summary, Tally, Terms, Unfinished, Worker, WrittenFile,
 };
 pub use sqlite::beside;
 pub use sums::Sums;

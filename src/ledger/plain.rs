@@ -89,6 +89,7 @@ const RUNS: &[Column] = &[
     ("pinned", Flag),
     ("pruned", Flag),
     ("written", Text),
+    ("workers", Text),
 ];
 
 const RACKS: &[Column] = &[("run", Number), ("no", Number), ("rack_id", Text)];

@@ -20,4 +20,4 @@ pub use summary::{
     ChangeCount, Counts, FailureCount, Forecasts, Named, RackCounts, ReasonCount, Since, Summary,
 };
 pub use vm::{Entry, LastKnown, Pair, Sighting};
-pub use worker::{Closing, Presence, Terms, Worker};
+pub use worker::{Closing, Contribution, Presence, Terms, Worker};

@@ -5,10 +5,11 @@
 //! A shape lists every field of its type: one that is added, renamed or dropped does not compile until it is said here what
 //! older ledgers have in its place (`serde(default)`, `serde(alias)`).
 
+use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::record::{Counts, WrittenFile};
+use super::record::{Contribution, Counts, WrittenFile};
 use crate::allocation::{Allocation, Change, Drift, Expected, Field, Moment, NextHop, Prefix};
 use crate::difference::Ids;
 use crate::inventory::InventoryFile;
@@ -167,6 +168,10 @@ shape! {
 }
 
 shape! { WrittenFile, "WrittenFile" as WrittenFileShape { path: String, bytes: u64, sha256: String } }
+
+shape! { Contribution, "Contribution" as ContributionShape {
+    host: String, pid: u32, since: Timestamp, until: Timestamp, lost: bool, settled: u64, failed: u64,
+} }
 
 shape! { InventoryFile, "InventoryFile" as InventoryFileShape { path: String, sha256: String } }
 

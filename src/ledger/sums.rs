@@ -145,8 +145,16 @@ impl Sums {
             self;
         let forecasts = (counts.kind == Kind::Plan).then(|| forecasts.finish(&racks));
         let pending = pending.iter().sum();
-        let Course { begun_at, ended_at, stopped_by, exit_code, mut warnings, calls_before, skipped } =
-            course;
+        let Course {
+            begun_at,
+            ended_at,
+            stopped_by,
+            exit_code,
+            mut warnings,
+            workers,
+            calls_before,
+            skipped,
+        } = course;
         warnings.extend(shared);
         let duration_s = ended_at.unwrap_or(now).duration_since(begun_at).as_secs_f64().max(0.0);
         Ok(Summary {
@@ -155,6 +163,7 @@ impl Sums {
             drifted,
             warned,
             warnings,
+            workers,
             racks,
             failures,
             forecasts,

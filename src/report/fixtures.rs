@@ -262,6 +262,7 @@ fn of(kind: Kind, rows: &[Row]) -> Summary {
         drifted: rows.iter().filter(|row| !row.drift.is_empty()).count() as u64,
         warned: rows.iter().filter(|row| !row.warnings.is_empty()).count() as u64,
         warnings: vec![],
+        workers: vec![],
         racks,
         failures,
         forecasts: None,

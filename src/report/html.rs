@@ -22,7 +22,7 @@ use self::vms::{Vms, optional};
 use super::advice::{MAY_HAVE_CHANGED, by_weight};
 use super::api::api;
 use super::counts::word;
-use super::page::functions::{advice, count, counted, duration, examples, excerpt};
+use super::page::functions::{advice, count, counted, duration, examples, excerpt, moment};
 use super::page::{STYLE, policy};
 use super::racks::{self, Racks, total};
 use super::recap::{called, calls_made};
@@ -227,7 +227,7 @@ fn bar(counts: &Counts) -> Vec<Part> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::Since;
+    use crate::ledger::{Contribution, Since};
     use crate::report::fixtures::{forecasts, plan, plan_summary, rows, run, summary, with_text};
 
     fn written(rows: &[Row], run: &RunInfo, summary: &Summary) -> String {
@@ -282,6 +282,29 @@ mod tests {
             "3 VMs are not settled yet, and failed until then: <code>v6fleet resume 20261123T021500Z-7f3a</code>",
         ] {
             assert!(header.contains(part), "{part} is not in\n{header}");
+        }
+    }
+
+    #[test]
+    fn of_several_workers_it_is_told_what_each_did() {
+        let worker = |host: &str, lost| Contribution {
+            host: host.into(),
+            pid: 7,
+            since: "2026-11-23T02:15:00Z".parse().unwrap(),
+            until: "2026-11-23T02:15:06.3Z".parse().unwrap(),
+            lost,
+            settled: 1_200,
+            failed: 3,
+        };
+        let told = |workers| body(&rows(), &run(), &Summary { workers, ..summary(&rows()) });
+        assert!(!told(vec![worker("alone", false)]).contains("Workers"));
+        let two = told(vec![worker("a<b", false), worker("c", true)]);
+        let since = "<td>2026-11-23 02:15:00Z<td>2026-11-23 02:15:06Z";
+        for row in [
+            format!("pid 7 on a&#60;b{since}<td>1,200<td>3"),
+            format!("pid 7 on c{since}, then lost<td>1,200<td>3"),
+        ] {
+            assert!(two.contains(&row), "{row} is not in\n{two}");
         }
     }
 

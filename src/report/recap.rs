@@ -9,7 +9,7 @@ use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 use serde::Serialize;
 
 use crate::ledger::{
-    ChangeCount, Counts, FailureCount, Named, RackCounts, ReasonCount, RunInfo, Since, Summary,
+    ChangeCount, Contribution, Counts, FailureCount, Named, RackCounts, ReasonCount, RunInfo, Since, Summary,
 };
 use crate::outcome::Kind;
 use crate::text::{count, counted, duration, escape, escape_path, excerpt};
@@ -35,6 +35,9 @@ const EXAMPLES: usize = 5;
 /// Characters of one text from outside.
 const TEXT: usize = 160;
 const NAME: usize = 40;
+
+/// More workers than this are counted.
+const WORKERS: usize = 8;
 
 /// The commands that take a run further, ready to be typed.
 #[derive(Debug, Clone, Copy, Default)]
@@ -106,6 +109,7 @@ impl fmt::Display for Recap<'_> {
             self.since(f)?;
         }
         self.effort(f)?;
+        self.workers(f)?;
         self.whereabouts(f)
     }
 }
@@ -246,6 +250,18 @@ impl Recap<'_> {
         )
     }
 
+    /// Of one alone nobody asks.
+    fn workers(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let workers = &self.summary.workers;
+        if workers.len() < 2 {
+            return Ok(());
+        }
+        let shown: Vec<_> = workers.iter().take(WORKERS).map(worker).collect();
+        let more = workers.len().saturating_sub(WORKERS);
+        let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+        writeln!(f, "{} workers: {}{more}.", workers.len(), shown.join("; "))
+    }
+
     fn whereabouts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // A run that stopped is gone on with; that takes its failed VMs too.
         let rerun = self.next.rerun.filter(|_| self.summary.counts.failed > 0 && self.next.resume.is_none());
@@ -269,6 +285,13 @@ impl Recap<'_> {
             false => text.into(),
         }
     }
+}
+
+/// `pid 7 on host-a settled 12 VMs`.
+fn worker(worker: &Contribution) -> String {
+    let Contribution { host, pid, settled, .. } = worker;
+    let lost = if worker.lost { ", then was lost" } else { "" };
+    format!("pid {pid} on {} settled {}{lost}", excerpt(host, NAME), counted(*settled, "VM", "VMs"))
 }
 
 const RED: &str = "\x1b[1;31m";
@@ -676,6 +699,28 @@ mod tests {
         assert!(!recap.contains(|c: char| c != '\n' && crate::text::is_deceptive(c)), "{recap:?}");
         let json = json(&run, &summary, &paths).unwrap();
         assert_eq!(json.find(crate::text::is_deceptive), Some(json.len() - 1));
+    }
+
+    #[test]
+    fn several_workers_are_named_with_what_each_did() {
+        let worker = |host: &str, pid, lost, settled| Contribution {
+            host: host.into(),
+            pid,
+            since: "2026-11-23T02:15:00Z".parse().unwrap(),
+            until: "2026-11-23T02:15:06Z".parse().unwrap(),
+            lost,
+            settled,
+            failed: 0,
+        };
+        let of = |workers| recap(&Summary { workers, ..summary(&rows()) }, NEXT);
+        let alone = vec![worker("rack-1", 7, false, 15)];
+        assert_eq!(of(alone), of(vec![]));
+        let two = of(vec![worker("rack-1", 7, false, 14), worker("\u{1b}x", 8, true, 1)]);
+        let line =
+            "2 workers: pid 7 on rack-1 settled 14 VMs; pid 8 on \\u{1b}x settled 1 VM, then was lost.\n";
+        assert!(two.contains(line), "{two}");
+        let many = of((1..=10).map(|pid| worker("h", pid, false, 1)).collect());
+        assert!(many.contains("pid 8 on h settled 1 VM; and 2 more.\n"), "{many}");
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
+
 use crate::crash::{creations, made};
 use crate::fixture::{Fixture, Process, eventually};
 use crate::fleet;
@@ -35,6 +37,18 @@ fn shared(fixture: &mut Fixture, workers: usize) -> Vec<Process> {
     all
 }
 
+/// The recap's workers: whether each was lost, and VMs that it settled; together all.
+fn told_workers(fixture: &Fixture) -> Vec<(bool, u64)> {
+    let recap = fixture.run(&["report", "--format", "json"]).exits(0);
+    let recap: Value = serde_json::from_str(&recap.stdout).unwrap();
+    let workers = recap["summary"]["workers"].as_array().unwrap().iter();
+    let workers: Vec<_> = workers
+        .map(|worker| (worker["lost"].as_bool().unwrap(), worker["settled"].as_u64().unwrap()))
+        .collect();
+    assert_eq!(workers.iter().map(|worker| worker.1).sum::<u64>(), VMS as u64, "{workers:?}");
+    workers
+}
+
 #[test]
 fn three_workers_call_each_vm_once_and_end_with_the_run() {
     let Some(server) = Server::start() else { return };
@@ -47,6 +61,8 @@ fn three_workers_call_each_vm_once_and_end_with_the_run() {
     called.dedup();
     assert_eq!((all, called.len()), (VMS, VMS), "each is called once");
     assert_eq!(outcomes[0].rows().len(), VMS, "whoever began the run reports it");
+    let workers = told_workers(&fixture);
+    assert!(workers.len() == 3 && workers.iter().all(|worker| !worker.0), "{workers:?}");
     assert_eq!(fixture.reported_runs(), 1);
 }
 
@@ -70,6 +86,9 @@ fn of_workers_that_die_or_hang_others_take_the_vms_and_nothing_is_lost_or_told_t
     assert_eq!(calls.len(), VMS);
     assert!(calls.values().all(|&calls| calls <= 3), "once more for each worker that was lost: {calls:?}");
     assert_eq!(creations(&fixture), made(&sandbox.calls()));
+    // The one that hung came back under another number.
+    let lost: Vec<_> = told_workers(&fixture).iter().map(|worker| worker.0).collect();
+    assert_eq!(lost.iter().filter(|lost| **lost).count(), 2, "{lost:?}");
 }
 
 #[test]

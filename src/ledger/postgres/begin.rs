@@ -16,7 +16,7 @@ use crate::ledger::engine::{self, Begin};
 use crate::ledger::error::LedgerError;
 use crate::ledger::job::{SANDBOX, refuse_mixing};
 use crate::ledger::numbers::span;
-use crate::ledger::record::{Closing, Ending, NewRun, RunKey, Terms, WrittenFile};
+use crate::ledger::record::{Closing, Contribution, Ending, NewRun, RunKey, Terms, WrittenFile};
 use crate::ledger::stored;
 use crate::stop::Stop;
 
@@ -86,10 +86,13 @@ impl Begin for Postgres {
     }
 
     fn note_end(&self, run: &RunKey, ending: &Ending) -> Result<(), LedgerError> {
-        let end = "UPDATE v6fleet.runs SET ended_at = $2, stopped_by = $3, exit_code = $4, counts = $5 WHERE id = $1";
+        let end = "UPDATE v6fleet.runs
+            SET ended_at = $2, stopped_by = $3, exit_code = $4, counts = $5, workers = $6 WHERE id = $1";
         let Ending { at, stopped_by, exit_code, counts } = ending;
         let (at, stopped_by, exit_code) = (moment(*at), stopped_by.map(Stop::as_str), i16::from(*exit_code));
-        self.session.execute(end, &[&run.id, &at, &stopped_by, &exit_code, &stored::write(counts)]).map(drop)
+        let workers: Vec<Contribution> = self.all_workers(run)?.into_iter().map(Contribution::from).collect();
+        let (counts, workers) = (stored::write(counts), stored::write_list(&workers));
+        self.session.execute(end, &[&run.id, &at, &stopped_by, &exit_code, &counts, &workers]).map(drop)
     }
 }
 

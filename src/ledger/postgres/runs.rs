@@ -85,7 +85,7 @@ impl Runs for Postgres {
     }
 
     fn course(&self, run: &RunKey) -> Result<Course, LedgerError> {
-        let sql = "SELECT coalesce(resumed_at, started_at), ended_at, stopped_by, exit_code, warnings, calls_before,
+        let sql = "SELECT coalesce(resumed_at, started_at), ended_at, stopped_by, exit_code, warnings, calls_before, workers,
                 (SELECT count(*) FROM v6fleet.skipped s WHERE s.run = r.no)
             FROM v6fleet.runs r WHERE id = $1";
         self.session.one(sql, &[&run.id], |row| {
@@ -96,7 +96,8 @@ impl Runs for Postgres {
                 exit_code: exit_code(row, 3)?,
                 warnings: column::json(row, 4)?.unwrap_or_default(),
                 calls_before: count(row, 5)?,
-                skipped: count(row, 6)?,
+                workers: column::list(row, 6)?,
+                skipped: count(row, 7)?,
             })
         })
     }

@@ -38,7 +38,8 @@ CREATE TABLE v6fleet.runs (
     counts          text,                      -- once it has ended
     pinned          boolean NOT NULL DEFAULT false,
     pruned          boolean NOT NULL DEFAULT false, -- being deleted: as good as gone
-    written         text                       -- the files in directories of its own, which go with it
+    written         text,                      -- the files in directories of its own, which go with it
+    workers         text                       -- who carried it out, once it has ended
 );
 
 -- Processes that have written here, or do. What one has claimed is its own until its lease has run out and it is buried.

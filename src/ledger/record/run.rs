@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::bulletin::Bulletin;
 use super::summary::Counts;
-use super::worker::Terms;
+use super::worker::{Contribution, Terms};
 use crate::dialect::Dialect;
 use crate::inventory::InventoryFile;
 use crate::outcome::Kind;
@@ -209,6 +209,8 @@ pub struct Course {
     pub exit_code: Option<u8>,
     /// About the run as a whole.
     pub warnings: Vec<String>,
+    /// Who carried it out, once it has ended; of a ledger that one process writes at a time, nobody is told.
+    pub workers: Vec<Contribution>,
     /// Calls made before its last resume.
     pub calls_before: u64,
     /// Invalid inventory rows that it went on without.

@@ -4,6 +4,7 @@ use std::iter;
 
 use serde::{Serialize, Serializer};
 
+use super::worker::Contribution;
 use crate::outcome::{Failure, Kind, Outcome};
 use crate::stop::Stop;
 
@@ -162,6 +163,9 @@ pub struct Summary {
     pub warned: u64,
     /// Warnings about the run as a whole.
     pub warnings: Vec<String>,
+    /// Who carried it out, in the order in which they came: of a run that several may carry out, once it has ended.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub workers: Vec<Contribution>,
     pub racks: Vec<RackCounts>,
     pub failures: Vec<FailureCount>,
     /// Of a plan.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::Serialize;
 
 use super::summary::Counts;
 
@@ -36,6 +37,30 @@ pub struct Worker {
     pub holds: u64,
     /// VMs that it has settled, by outcome.
     pub settled: Counts,
+}
+
+/// What a worker did for a run that has ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Contribution {
+    pub host: String,
+    pub pid: u32,
+    pub since: Timestamp,
+    /// When it was heard of last.
+    pub until: Timestamp,
+    /// It was not heard of any more, and others took over what it held.
+    pub lost: bool,
+    /// VMs that have their outcome from it.
+    pub settled: u64,
+    /// Of these.
+    pub failed: u64,
+}
+
+impl From<Worker> for Contribution {
+    fn from(worker: Worker) -> Self {
+        let Worker { host, pid, since, seen_at, presence, settled, .. } = worker;
+        let lost = presence == Presence::Lost;
+        Self { host, pid, since, until: seen_at, lost, settled: settled.settled(), failed: settled.failed }
+    }
 }
 
 /// Who ends a run.

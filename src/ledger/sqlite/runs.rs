@@ -70,7 +70,7 @@ impl Runs for Sqlite {
     }
 
     fn course(&self, run: &RunKey) -> Result<Course, LedgerError> {
-        let sql = "SELECT coalesce(resumed_at, started_at), ended_at, stopped_by, exit_code, warnings, calls_before,
+        let sql = "SELECT coalesce(resumed_at, started_at), ended_at, stopped_by, exit_code, warnings, calls_before, workers,
                 (SELECT count(*) FROM skipped WHERE run = runs.no)
             FROM runs WHERE id = ?1";
         self.ask(|db| {
@@ -82,7 +82,8 @@ impl Runs for Sqlite {
                     exit_code: row.get(3)?,
                     warnings: column::json(row, 4)?.unwrap_or_default(),
                     calls_before: count(row, 5)?,
-                    skipped: count(row, 6)?,
+                    workers: column::list(row, 6)?,
+                    skipped: count(row, 7)?,
                 })
             })
         })

@@ -131,3 +131,4 @@ INSERT INTO bases SELECT id, url, 'v1' FROM temp.bases_4;
 DROP TABLE temp.bases_4;
 
 ALTER TABLE runs ADD COLUMN written TEXT; -- the files in directories of its own, which go with it
+ALTER TABLE runs ADD COLUMN workers TEXT; -- who carried it out, where that was a database that several may work on

@@ -39,7 +39,10 @@ const VIEWS: [&str; SCHEMA as usize - 1] = [
 const TABLES: [(RangeInclusive<u32>, &str); 6] = [
     (1..=4, "CREATE TEMP VIEW bases AS SELECT id, url, 'v1' AS dialect FROM main.bases"),
     (2..=3, "CREATE TEMP VIEW runs_2 AS SELECT * FROM main.runs"),
-    (4..=4, "CREATE TEMP VIEW runs AS SELECT *, 'run' AS kind, NULL AS written FROM main.runs"),
+    (
+        4..=4,
+        "CREATE TEMP VIEW runs AS SELECT *, 'run' AS kind, NULL AS written, NULL AS workers FROM main.runs",
+    ),
     (2..=3, "CREATE TEMP VIEW items_4 AS SELECT *, NULL AS first_sent_clock, NULL AS turn FROM main.items"),
     (4..=4, "CREATE TEMP VIEW items_4 AS SELECT * FROM main.items"),
     (3..=4, "CREATE TEMP VIEW claims_4 AS SELECT * FROM main.claims"),

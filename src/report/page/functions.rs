@@ -2,8 +2,10 @@
 
 use std::borrow::Borrow;
 
+use jiff::Timestamp;
+
 use crate::outcome::Failure;
-use crate::report::advice;
+use crate::report::{advice, runs};
 use crate::text;
 
 /// Characters of one text from outside.
@@ -27,6 +29,10 @@ pub(in crate::report) fn duration(seconds: impl Borrow<f64>) -> String {
 
 pub(in crate::report) fn advice(failure: impl Borrow<Failure>) -> &'static str {
     advice::advice(*failure.borrow())
+}
+
+pub(in crate::report) fn moment(at: impl Borrow<Timestamp>) -> String {
+    runs::moment(*at.borrow())
 }
 
 /// The first of so many VMs; `…` stands for the others.
