@@ -23,6 +23,7 @@ mod job;
 mod ledger;
 mod log;
 mod monitor;
+mod named;
 mod outputs;
 mod own_files;
 mod past;

@@ -58,7 +58,7 @@ pub(crate) use report::ReportSettings;
 pub(crate) use reporting::{FailOn, ReportingSettings};
 pub(crate) use resume::{ResumeRequest, ResumeSettings};
 pub(crate) use run::{OnlyPlanned, RunSettings};
-pub(crate) use runs::{RunsSettings, Show};
+pub(crate) use runs::{RunsSettings, Show, Wanted};
 pub(crate) use sandbox::SandboxSettings;
 pub(crate) use setting::Setting;
 pub(crate) use showing::Showing;

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 
 use super::inventory::SelectionArgs;
 use super::values::{RecapFormat, duration};
-use crate::dialect::{Dialect, InvalidVmId};
-use crate::vm::VmId;
+use crate::api::BaseUrl;
+use crate::vm::Action;
 
 /// List the runs in the ledger, the newest first
 ///
@@ -16,6 +17,7 @@ use crate::vm::VmId;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     v6fleet runs --limit 10             the last ten\n  \
+    v6fleet runs --failed --job latest  when the last run's job had failed VMs\n  \
     v6fleet runs --pin 20261123T02      keep the baseline of a change ticket\n  \
     v6fleet runs --format json | jq -r '.runs[] | select(.failed > 0).id'")]
 pub struct RunsArgs {
@@ -23,12 +25,28 @@ pub struct RunsArgs {
     #[arg(long, value_name = "N")]
     pub limit: Option<u32>,
 
+    /// Runs with a VM that failed
+    #[arg(long)]
+    pub failed: bool,
+
+    /// Runs of this --action
+    #[arg(long, value_name = "ACTION")]
+    pub action: Option<Action>,
+
+    /// Runs that called the API there
+    #[arg(long, value_name = "URL")]
+    pub base_url: Option<BaseUrl>,
+
+    /// Runs of the same job: inventory, API, action and selection (a run id, the start of one, or latest)
+    #[arg(long, value_name = "RUN")]
+    pub job: Option<String>,
+
     /// Keep a run for good (a run id, the start of one, or latest)
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["unpin", "limit"])]
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["unpin", "limit", "failed", "action", "base_url", "job"])]
     pub pin: Option<String>,
 
     /// Let a run be deleted when it is old
-    #[arg(long, value_name = "RUN", conflicts_with = "limit")]
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["limit", "failed", "action", "base_url", "job"])]
     pub unpin: Option<String>,
 
     /// Longest for --pin and --unpin to wait for a run to end
@@ -45,11 +63,12 @@ pub struct RunsArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     v6fleet history 10031\n  \
+    v6fleet history web-1               where one VM alone is called so\n  \
     v6fleet history 10031 --format json | jq -r '.runs[] | [.run, .outcome, .next_hop] | @tsv'")]
 pub struct HistoryArgs {
-    /// HostUp's id of the VM
-    #[arg(value_name = "VMID", value_parser = vm_id)]
-    pub vmid: VmId,
+    /// HostUp's id of the VM, or its name in the inventories
+    #[arg(value_name = "VM", value_parser = NonEmptyStringValueParser::new())]
+    pub vm: String,
 
     #[command(flatten)]
     pub reading: ReadingArgs,
@@ -81,11 +100,6 @@ pub struct DiffArgs {
     pub reading: ReadingArgs,
     #[command(flatten)]
     pub selection: SelectionArgs,
-}
-
-/// The id that a person means, in whichever dialect.
-fn vm_id(text: &str) -> Result<VmId, InvalidVmId> {
-    Dialect::of(text).map_or_else(|| Dialect::default().vm_id(text), |(dialect, _)| dialect.vm_id(text))
 }
 
 #[derive(Debug, Args)]

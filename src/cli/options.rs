@@ -24,6 +24,9 @@ const SHARING: [&str; 6] = ["status", "runs", "history", "diff", "audit", INVENT
 const INVENTORY: &str = "inventory";
 const FORMAT: &str = "format";
 
+/// Options that another verb means otherwise than `run`: the environment and the file say nothing of them.
+const OTHERWISE: [(&str, &str); 2] = [(INVENTORY, FORMAT), ("runs", "base-url")];
+
 /// Beside those of [`READING`].
 const SHARED: [&str; 22] = [
     FORMAT,
@@ -77,7 +80,7 @@ pub fn is_configurable(verb: &str, long: &str) -> bool {
 
 fn is_shared(verb: &str, long: &str) -> bool {
     let is_known = SHARED.contains(&long) || READING.contains(&long);
-    SHARING.contains(&verb) && is_known && (verb, long) != (INVENTORY, FORMAT)
+    SHARING.contains(&verb) && is_known && !OTHERWISE.contains(&(verb, long))
 }
 
 /// There is no such command.

@@ -67,7 +67,7 @@ fn with_candidates(command_line: Clap, typed: &[OsString]) -> Clap {
             })),
             "rack" => arg.add(ArgValueCandidates::new(move || known(&reading, racks))),
             "only_failed" if !names_failed_run => arg,
-            "only_failed" | "pin" | "unpin" | "run" | "from" | "to" => {
+            "only_failed" | "pin" | "unpin" | "job" | "run" | "from" | "to" => {
                 arg.add(ArgValueCandidates::new(move || known(&reading, runs)))
             }
             _ => arg,

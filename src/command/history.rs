@@ -3,10 +3,12 @@
 use super::exit;
 use super::failure::{Broken, Failure, Refusal};
 use super::ledger::to_read;
+use super::named::{self, Unnamed};
 use super::stdout::print;
 use crate::config::{Form, HistorySettings};
-use crate::ledger::{Ledger, LedgerError};
+use crate::ledger::{Entry, LastKnown, Ledger, LedgerError};
 use crate::report::history;
+use crate::vm::VmId;
 
 /// A VM, and the ledger that is asked for it.
 pub(super) struct Prepared<'a> {
@@ -22,16 +24,41 @@ impl Prepared<'_> {
     /// Returns the exit code.
     pub(super) fn carry_out(self) -> Result<u8, Failure> {
         let Self { settings: HistorySettings { vm, form, .. }, ledger } = self;
-        let look = |ledger: &Ledger| Ok::<_, LedgerError>((ledger.last_known(vm)?, ledger.entries(vm)?));
-        let (known, entries) = ledger.as_of_now(look)?;
-        if known.is_empty() && entries.is_empty() {
-            return Err(Refusal::nothing(format!("VM {vm} is in no run of the ledger")).into());
-        }
+        let Past { vm, known, entries } = ledger.as_of_now(|ledger| past_of(ledger, vm))?;
         let text = match form {
-            Form::Text => history::text(vm, &known, &entries),
-            Form::Json => history::json(vm, &known, &entries).map_err(Broken::new)?,
+            Form::Text => history::text(&vm, &known, &entries),
+            Form::Json => history::json(&vm, &known, &entries).map_err(Broken::new)?,
         };
         print(text.as_bytes())?;
         Ok(exit::COMPLETE)
     }
+}
+
+struct Past {
+    vm: VmId,
+    known: Vec<LastKnown>,
+    entries: Vec<Entry>,
+}
+
+impl Past {
+    fn of(ledger: &Ledger, vm: VmId) -> Result<Self, LedgerError> {
+        Ok(Self { known: ledger.last_known(&vm)?, entries: ledger.entries(&vm)?, vm })
+    }
+
+    fn is_empty(&self) -> bool {
+        self.known.is_empty() && self.entries.is_empty()
+    }
+}
+
+/// The past of the VM that has this id, or else this name.
+fn past_of(ledger: &Ledger, typed: &str) -> Result<Past, Failure> {
+    let past = Past::of(ledger, typed.into())?;
+    if !past.is_empty() {
+        return Ok(past);
+    }
+    let vm = named::meant(typed, &ledger.names()?).map_err(|unnamed| match unnamed {
+        Unnamed::Nobody(_) => Refusal::nothing(unnamed),
+        Unnamed::Several(_) => Refusal::usage(unnamed),
+    })?;
+    Ok(Past::of(ledger, vm)?)
 }

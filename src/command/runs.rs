@@ -4,7 +4,7 @@ use super::exit;
 use super::failure::{Broken, Failure};
 use super::ledger::{to_change, to_read};
 use super::stdout::print;
-use crate::config::{Form, RunsSettings, Show};
+use crate::config::{Form, RunsSettings, Show, Wanted};
 use crate::ledger::{Ledger, LedgerError, Overview, RunKey};
 use crate::report::runs;
 
@@ -16,7 +16,8 @@ pub(super) struct Prepared {
 }
 
 enum Asked {
-    Newest(Option<u32>),
+    /// With a run of the job that is wanted.
+    Newest(Option<u32>, Wanted, Option<RunKey>),
     /// Whether each run is pinned from now on.
     Pinned(Vec<(RunKey, bool)>),
 }
@@ -24,7 +25,11 @@ enum Asked {
 pub(super) fn prepare(settings: RunsSettings) -> Result<Prepared, Failure> {
     let RunsSettings { ledger, show, form } = settings;
     let (ledger, asked) = match show {
-        Show::Newest(limit) => (to_read(&ledger)?, Asked::Newest(limit)),
+        Show::Newest(limit, wanted) => {
+            let ledger = to_read(&ledger)?;
+            let job = wanted.job.as_deref().map(|job| ledger.find_run(job)).transpose()?;
+            (ledger, Asked::Newest(limit, wanted, job))
+        }
         Show::Pinned { pins, wait } => {
             let ledger = to_change(&ledger, wait)?;
             let found = pins.iter().map(|(run, pinned)| Ok((ledger.find_run(run)?, *pinned)));
@@ -40,7 +45,7 @@ impl Prepared {
     pub(super) fn carry_out(self) -> Result<u8, Broken> {
         let Self { ledger, asked, form } = self;
         let list = match asked {
-            Asked::Newest(limit) => overviews(&ledger, limit)?,
+            Asked::Newest(limit, wanted, job) => overviews(&ledger, limit, &wanted, job.as_ref())?,
             Asked::Pinned(runs) => {
                 let pinned = runs.iter().map(|(run, pinned)| set_pin(&ledger, run, *pinned));
                 pinned.collect::<Result<_, _>>()?
@@ -55,16 +60,34 @@ impl Prepared {
     }
 }
 
-fn overviews(ledger: &Ledger, limit: Option<u32>) -> Result<Vec<Overview>, LedgerError> {
+fn overviews(
+    ledger: &Ledger,
+    limit: Option<u32>,
+    wanted: &Wanted,
+    job: Option<&RunKey>,
+) -> Result<Vec<Overview>, LedgerError> {
     let running = ledger.under_way(vec![])?;
     ledger.as_of_now(|ledger| {
-        let mut list = ledger.overviews(limit)?;
+        let job = job.map(|run| ledger.of_same_job(run)).transpose()?;
+        let read = limit.filter(|_| *wanted == Wanted::default());
+        let mut list = ledger.overviews(read)?;
+        list.retain(|run| is_wanted(run, wanted, job.as_deref()));
+        list.truncate(limit.map_or(usize::MAX, |limit| limit as usize));
         let running = ledger.under_way(running)?;
         for run in &mut list {
             run.running = run.ended_at.is_none() && running.contains(&run.id);
         }
         Ok(list)
     })
+}
+
+/// `job` are all runs of the job that is wanted.
+fn is_wanted(run: &Overview, wanted: &Wanted, job: Option<&[RunKey]>) -> bool {
+    let Wanted { failed, action, base_url, job: _ } = wanted;
+    (!failed || run.counts.failed > 0)
+        && (action.is_none() || run.action == *action)
+        && base_url.as_ref().is_none_or(|url| run.base_url == url.as_str())
+        && job.is_none_or(|runs| runs.iter().any(|other| other.id == run.id))
 }
 
 fn set_pin(ledger: &Ledger, run: &RunKey, pinned: bool) -> Result<Overview, LedgerError> {

@@ -5,7 +5,9 @@ use std::time::Duration;
 use super::error::ConfigError;
 use super::form::Form;
 use super::ledger::LedgerSettings;
+use crate::api::BaseUrl;
 use crate::cli::{CommonArgs, RunsArgs};
+use crate::vm::Action;
 
 #[derive(Debug)]
 pub(crate) struct RunsSettings {
@@ -14,11 +16,21 @@ pub(crate) struct RunsSettings {
     pub(crate) form: Form,
 }
 
+/// Which runs are listed: those for which all holds that is asked.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    pub(crate) failed: bool,
+    pub(crate) action: Option<Action>,
+    pub(crate) base_url: Option<BaseUrl>,
+    /// A run of the same job.
+    pub(crate) job: Option<String>,
+}
+
 /// Which runs are shown.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Show {
-    /// The newest, all of them without a number.
-    Newest(Option<u32>),
+    /// The newest of those that are wanted, all of them without a number.
+    Newest(Option<u32>, Wanted),
     /// These, each with whether it is pinned from now on; waiting so long for a run to end.
     Pinned { pins: Vec<(String, bool)>, wait: Duration },
 }
@@ -30,7 +42,10 @@ impl RunsSettings {
         Ok(Self {
             ledger: LedgerSettings::of(common, typed.reading.sandbox)?,
             show: match pins.is_empty() {
-                true => Show::Newest(typed.limit),
+                true => {
+                    let RunsArgs { failed, action, base_url, job, .. } = typed;
+                    Show::Newest(typed.limit, Wanted { failed, action, base_url, job })
+                }
                 false => Show::Pinned { pins, wait: typed.lock_timeout },
             },
             form: Form::of(typed.reading.format),

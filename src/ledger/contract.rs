@@ -138,6 +138,8 @@ held! {
     a_pinned_run_that_was_superseded_is_not_gone_on_with_when_its_successor_is_old,
     unfinished_runs_of_what_came_through_a_pipe_do_not_pile_up_and_others_stay,
     what_a_run_has_written_is_told_once_the_run_is_deleted,
+    the_runs_of_a_job_are_known_by_any_of_them,
+    each_name_of_a_vm_is_known_once,
     what_a_plan_has_seen_is_what_was_before_the_run_after_it,
     what_a_plan_sees_while_an_answer_is_lost_does_not_tell_what_the_call_did,
     what_a_dead_plan_left_claimed_has_done_nothing,
@@ -726,6 +728,26 @@ fn unfinished_runs_of_what_came_through_a_pipe_do_not_pile_up_and_others_stay<P:
     assert_eq!(ledger.prune(1, &mut |_| ()).unwrap(), 2);
     assert_eq!(runs(&ledger), ids(&[&third, &part, &fleet]), "neither supersedes the other");
     assert!(ledger.superseded().unwrap().is_empty());
+}
+
+fn each_name_of_a_vm_is_known_once<P: Place>() {
+    let fixture = P::new();
+    complete(&fixture);
+    let ledger = fixture.open();
+    begin(&ledger, &[Some("a"), None]);
+    let names = ["1", "2"].map(|id| (format!("vm-{id}"), id.into()));
+    assert_eq!(ledger.names().unwrap(), names);
+}
+
+fn the_runs_of_a_job_are_known_by_any_of_them<P: Place>() {
+    let fixture = P::new();
+    let [first, second] = [(); 2].map(|()| complete(&fixture));
+    let ledger = fixture.open();
+    let other = NewRun { action: Some(Action::RefreshNextHop), ..new_run(BASE) };
+    let other = ledger.draft(&other).unwrap().commit(&Reading::default(), &[]).unwrap();
+    let of = |run: &RunKey| ledger.of_same_job(run).unwrap();
+    assert_eq!((of(&first), of(&second)), (vec![second.clone(), first.clone()], vec![second, first]));
+    assert_eq!(of(&other), [other]);
 }
 
 fn what_a_run_has_written_is_told_once_the_run_is_deleted<P: Place>() {

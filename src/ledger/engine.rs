@@ -179,6 +179,8 @@ pub trait Runs {
     fn written(&self, run: &RunKey) -> Result<Vec<WrittenFile>, LedgerError>;
     /// One of them.
     fn overview(&self, run: &RunKey) -> Result<Overview, LedgerError>;
+    /// The runs of its job, itself too, the newest first.
+    fn of_same_job(&self, run: &RunKey) -> Result<Vec<RunKey>, LedgerError>;
     /// Keeps a run from being pruned, or no longer.
     fn pin(&self, run: &RunKey, pinned: bool) -> Result<(), LedgerError>;
 
@@ -230,6 +232,8 @@ pub trait Vms {
     fn pending(&self, run: &RunKey) -> Result<Vec<PendingVms>, LedgerError>;
     /// What a VM came to in a run, where it was in it; one that was left without an outcome has failed.
     fn outcome_in(&self, run: &RunKey, vm: &VmId) -> Result<Option<Outcome>, LedgerError>;
+    /// What inventories have called the VMs of all runs: each name, with the id, once.
+    fn names(&self) -> Result<Vec<(String, VmId)>, LedgerError>;
     /// Every run's word on a VM, the newest first.
     fn entries(&self, vm: &VmId) -> Result<Vec<Entry>, LedgerError>;
 }

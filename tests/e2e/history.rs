@@ -404,3 +404,59 @@ fn a_plan_compares_with_the_run_after_it_and_with_another_plan_and_is_told_again
         crate::fixture::assert_valid(&serde_json::from_str(line).unwrap(), "forecast.schema.json");
     }
 }
+
+#[test]
+fn the_list_of_runs_is_narrowed_to_those_that_are_meant() {
+    let api = Api::start(|vmid, _| match vmid {
+        "9" => error(404, "VPS_NOT_FOUND").into(),
+        _ => success(200, false, 100_000).into(),
+    });
+    let mut fixture = api.fixture();
+    fixture.write("fleet.csv", "vmid\n1\n9\n");
+    let good = id(&fixture.run(&run("allocate", &["--vmid", "1"])).exits(0));
+    let failed = id(&fixture.run(&run("allocate", &[])).exits(3));
+    let again = id(&fixture.run(&run("allocate", &["--timeout", "9s"])).exits(3));
+    let refreshed = id(&fixture.run(&run("refresh_next_hop", &["--vmid", "1"])).exits(0));
+    let url = api.base_url();
+    fixture.set("V6FLEET_BASE_URL", "https://elsewhere.example");
+    for (options, expected) in [
+        (&[][..], vec![&refreshed, &again, &failed, &good]),
+        (&["--failed"], vec![&again, &failed]),
+        (&["--failed", "--limit", "1"], vec![&again]),
+        (&["--action", "allocate"], vec![&again, &failed, &good]),
+        (&["--action", "allocate", "--limit", "2"], vec![&again, &failed]),
+        (&["--job", &failed], vec![&again, &failed]),
+        (&["--job", "latest"], vec![&refreshed]),
+        (&["--job", "latest", "--failed"], vec![]),
+        (&["--base-url", &url], vec![&refreshed, &again, &failed, &good]),
+        (&["--base-url", "https://elsewhere.example"], vec![]),
+    ] {
+        let list = fixture.run(&[&["runs", "--format", "json"], options].concat()).exits(0);
+        let list = parsed(&list)["runs"].as_array().unwrap().clone();
+        let ids: Vec<&str> = list.iter().map(|run| run["id"].as_str().unwrap()).collect();
+        assert_eq!(ids, expected, "{options:?}");
+    }
+    fixture.run(&["runs", "--job", "2000"]).exits(2);
+    assert_eq!(fixture.run(&["runs", "--job", "latest", "--failed"]).exits(0).stdout, "No run.\n");
+}
+
+#[test]
+fn a_vm_is_known_by_its_name_where_it_is_the_only_one_called_so() {
+    let sandbox = Sandbox::start(&[]);
+    let fixture = Fixture::at(&sandbox);
+    fixture.write("fleet.csv", "vmid,name\n10000,web-1\n10001,twin\n10002,twin\n10003,10000\n");
+    fixture.run(&run("allocate", &[])).exits(0);
+    let by_id = fixture.run(&["history", "10000"]).exits(0).stdout;
+    assert_eq!(fixture.run(&["history", "web-1"]).exits(0).stdout, by_id);
+    for (typed, code, told) in [
+        ("twin", 2, "twin is the name of 2 VMs: 10001, 10002; ask for one by its id: v6fleet history 10001"),
+        (
+            "web",
+            7,
+            "VM web is in no run of the ledger, neither as an id nor as a name; names like it: web-1 (10000)",
+        ),
+    ] {
+        let refused = fixture.run(&["history", typed]).exits(code);
+        assert!(refused.stdout.is_empty() && refused.stderr.contains(told), "{}", refused.stderr);
+    }
+}

@@ -127,6 +127,12 @@ impl Runs for Postgres {
         }
     }
 
+    fn of_same_job(&self, run: &RunKey) -> Result<Vec<RunKey>, LedgerError> {
+        let sql = "SELECT id FROM v6fleet.runs WHERE NOT pruned AND (base, fleet, selection, piped) =
+            (SELECT base, fleet, selection, piped FROM v6fleet.runs WHERE id = $1) ORDER BY no DESC";
+        self.session.all(sql, &[&run.id], key)
+    }
+
     fn pin(&self, run: &RunKey, pinned: bool) -> Result<(), LedgerError> {
         let sql = "UPDATE v6fleet.runs SET pinned = $2 WHERE id = $1";
         self.session.execute(sql, &[&run.id, &pinned]).map(drop)

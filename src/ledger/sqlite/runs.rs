@@ -116,6 +116,12 @@ impl Runs for Sqlite {
         }
     }
 
+    fn of_same_job(&self, run: &RunKey) -> Result<Vec<RunKey>, LedgerError> {
+        let sql = "SELECT id FROM runs WHERE NOT pruned AND (base, fleet, selection, piped) =
+            (SELECT base, fleet, selection, piped FROM runs WHERE id = ?1) ORDER BY no DESC";
+        self.ask(|db| db.prepare(sql)?.query_map([&run.id], key)?.collect())
+    }
+
     fn pin(&self, run: &RunKey, pinned: bool) -> Result<(), LedgerError> {
         let sql = "UPDATE runs SET pinned = ?2 WHERE id = ?1";
         self.ask(|db| db.execute(sql, params![run.id, pinned])).map(drop)

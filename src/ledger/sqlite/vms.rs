@@ -137,6 +137,14 @@ impl Vms for Sqlite {
         })
     }
 
+    fn names(&self) -> Result<Vec<(String, VmId)>, LedgerError> {
+        let sql = "SELECT DISTINCT i.name, i.vmid FROM items i JOIN runs ON runs.no = i.run
+            WHERE i.name IS NOT NULL AND NOT pruned ORDER BY i.name, i.vmid";
+        self.ask(|db| {
+            db.prepare(sql)?.query_map([], |row| Ok((row.get(0)?, column::word(row, 1)?)))?.collect()
+        })
+    }
+
     fn entries(&self, vm: &VmId) -> Result<Vec<Entry>, LedgerError> {
         let sql = format!(
             "SELECT {ROW}, ru.id, url, started_at, dialect, kind
