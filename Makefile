@@ -17,7 +17,7 @@ CARGO_DEB := 3.8.0
 CARGO_DENY := 0.20.2
 CARGO_NEXTEST := 0.9.143
 
-.PHONY: help demo demo-v2 demo-fleet test docs torture check fmt clippy deny advisories bench bench-pace tools install package \
+.PHONY: help demo demo-v2 demo-fleet test docs torture check fmt clippy deny advisories bench bench-pace bench-fleet tools install package \
 	package-test package-tools dist clean
 
 help: ## list these targets
@@ -71,6 +71,9 @@ bench: ## measure speed and memory against what this machine can do (a quarter o
 
 bench-pace: ## measure what rate limits cost, hidden, remembered, announced and changing (four minutes)
 	$(CARGO) bench --locked --bench pace
+
+bench-fleet: ## measure several workers and one PostgreSQL: rate, limit, takeover, speed and memory (a quarter of an hour)
+	$(CARGO) bench --locked --bench workers
 
 tools: ## install cargo-deny and cargo-nextest where they are missing (takes minutes)
 	@$(CARGO) deny --version >/dev/null 2>&1 || { set -x; $(CARGO) install --locked cargo-deny@$(CARGO_DENY); }

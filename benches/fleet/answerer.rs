@@ -14,6 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
+use crate::arrivals::Arrivals;
 use crate::core::{self, Core};
 use crate::fleet::Racks;
 
@@ -34,10 +35,6 @@ const BODY: &str = concat!(
 
 /// Requests are far smaller; whatever is pipelined beyond it waits in the socket.
 const BUFFER: usize = 8192;
-
-/// When calls arrived, since the server's start, in microseconds: what this process holds counts as held by each that it
-/// starts.
-pub(crate) type Arrivals = Vec<u32>;
 
 /// What the process of [`WORD`] does.
 pub(crate) fn run(args: impl Iterator<Item = String>) {
@@ -81,7 +78,7 @@ impl Answerer {
         format!("http://{}", self.address)
     }
 
-    /// When each call arrived, in order.
+    /// When each call arrived, since the server's start.
     pub(crate) fn stop(self) -> Arrivals {
         drop(self.stop);
         self.thread.join().unwrap()

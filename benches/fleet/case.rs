@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::answerer::Arrivals;
+use crate::arrivals::{most_within, per_second};
 use crate::figure::{Figure, Samples, Target};
 use crate::fleet::{Fleet, Ids, Order, v6fleet};
 use crate::nights::ROUNDS;
@@ -57,8 +57,8 @@ pub(crate) fn rate_as_seen(dir: &Path) -> Vec<Figure> {
         (5_000, "5000/s", "--rate 5000/s, mean", "--rate 5000/s, worst second"),
     ]
     .into_iter()
-    .flat_map(|(per_second, rate, mean_of, worst_of)| {
-        let (mean, worst) = exactness(dir, per_second, rate);
+    .flat_map(|(calls, rate, mean_of, worst_of)| {
+        let (mean, worst) = exactness(dir, calls, rate);
         [
             Figure::alone("d", mean_of, "of it", mean, Target::Within(0.01)),
             Figure::alone("d", worst_of, "of it", worst, Target::AtMost(1.03)),
@@ -68,31 +68,19 @@ pub(crate) fn rate_as_seen(dir: &Path) -> Vec<Figure> {
 }
 
 /// The mean and the worst second of some seconds at a rate, to that rate.
-fn exactness(dir: &Path, per_second: usize, rate: &str) -> (Samples, Samples) {
+fn exactness(dir: &Path, calls: usize, rate: &str) -> (Samples, Samples) {
     const SECONDS: usize = 5;
-    let fleet = Fleet::new(dir, per_second * SECONDS, 40, Order::ById);
+    let (fleet, of) = (Fleet::new(dir, calls * SECONDS, 40, Order::ById), calls as f64);
     let [mut mean, mut worst] = [const { Samples::new() }; 2];
     for _ in 0..ROUNDS {
         fleet.forget();
         let server = fleet.answerer(Duration::ZERO);
         cost(&mut fleet.run(&server, rate));
         let arrivals = server.stop();
-        let lasted = f64::from(arrivals[arrivals.len() - 1] - arrivals[0]) / 1e6;
-        mean.push((arrivals.len() - 1) as f64 / lasted / per_second as f64);
-        worst.push(most_in_a_second(&arrivals) as f64 / per_second as f64);
+        mean.push(per_second(&arrivals) / of);
+        worst.push(most_within(Duration::from_secs(1), &arrivals) as f64 / of);
     }
     (mean, worst)
-}
-
-fn most_in_a_second(arrivals: &Arrivals) -> usize {
-    let mut first = 0;
-    let within = arrivals.iter().enumerate().map(|(last, at)| {
-        while at - arrivals[first] >= 1_000_000 {
-            first += 1;
-        }
-        last + 1 - first
-    });
-    within.max().unwrap_or_default()
 }
 
 /// What it takes to start: nothing to do, and one call.

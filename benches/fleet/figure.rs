@@ -11,16 +11,23 @@ pub(crate) enum Target {
     AtMost(f64),
     /// So far from 1, either way.
     Within(f64),
+    /// From the one to the other.
+    Between(f64, f64),
+    /// The worst is what counts.
+    NeverAbove(f64),
     /// Told, not judged.
     None,
 }
 
 impl Target {
-    fn holds(self, value: f64) -> bool {
+    fn holds(self, samples: &Samples) -> bool {
+        let value = samples.median();
         match self {
             Self::AtLeast(least) => value >= least,
             Self::AtMost(most) => value <= most,
             Self::Within(distance) => (value - 1.0).abs() <= distance,
+            Self::Between(least, most) => (least..=most).contains(&value),
+            Self::NeverAbove(most) => samples.highest() <= most,
             Self::None => true,
         }
     }
@@ -32,6 +39,8 @@ impl fmt::Display for Target {
             Self::AtLeast(least) => write!(f, "≥ {least}"),
             Self::AtMost(most) => write!(f, "≤ {most}"),
             Self::Within(distance) => write!(f, "1 ± {distance}"),
+            Self::Between(least, most) => write!(f, "{least}–{most}"),
+            Self::NeverAbove(most) => write!(f, "never > {most}"),
             Self::None => Ok(()),
         }
     }
@@ -119,7 +128,7 @@ impl Figure {
     }
 
     pub(crate) fn holds(&self) -> bool {
-        self.target.holds(self.judged().median())
+        self.target.holds(&self.judged())
     }
 
     fn json(&self) -> Value {

@@ -107,7 +107,12 @@ impl Fleet {
         fleet
     }
 
-    /// Lets the next run be the first: its ledger is a new one.
+    /// With its ledger in a database.
+    pub(crate) fn kept_in(self, database: &str) -> Self {
+        Self { ledger: database.into(), ..self }
+    }
+
+    /// Lets the next run be the first: its ledger is a new one, if it is in a file.
     pub(crate) fn forget(&self) {
         for suffix in ["", "-wal", "-shm", ".lock"] {
             drop(fs::remove_file(self.beside_ledger(suffix)));

@@ -13,26 +13,23 @@
 #![expect(clippy::cast_precision_loss, reason = "nothing here is counted to 2^52")]
 
 mod answerer;
+mod arrivals;
 mod bare;
 mod case;
 mod core;
+#[expect(dead_code, reason = "the benchmark of workers has targets of its own")]
 mod figure;
+#[expect(dead_code, reason = "it keeps ledgers in a database as well")]
 mod fleet;
 mod ledger;
+mod measure;
 mod nights;
 mod process;
 mod yardstick;
 
-use std::fs;
-use std::path::Path;
 use std::process::ExitCode;
 
-use serde_json::{Value, json};
-
-use figure::Figure;
-
-/// What measures a case, in a directory of its own.
-type Measure = fn(&Path) -> Vec<Figure>;
+use measure::Measure;
 
 /// Each case, by the letter that its figures carry.
 const CASES: [(&str, Measure); 9] = [
@@ -56,42 +53,10 @@ fn main() -> ExitCode {
     match args.next().as_deref() {
         Some(bare::WORD) => bare::run(args),
         Some(answerer::WORD) => answerer::run(args),
-        Some(_) | None => return measure(),
-    }
-    ExitCode::SUCCESS
-}
-
-fn measure() -> ExitCode {
-    let only: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
-    core::pin(core::Core::Client);
-    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let mut figures = Vec::new();
-    for (name, case) in CASES {
-        if only.is_empty() || only.iter().any(|wanted| wanted == name) {
-            eprintln!("case {name} …");
-            figures.extend(case(dir.path()));
+        Some(_) | None => {
+            core::pin(core::Core::Client);
+            return measure::measure("fleet", &CASES);
         }
     }
-    print!("{}", figure::table(&figures));
-    let result = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fleet.json");
-    let text = serde_json::to_string_pretty(&figure::json(&figures, &machine(dir.path()))).unwrap();
-    fs::write(&result, text).unwrap();
-    println!("as JSON: {}", result.display());
-    ExitCode::from(u8::from(!figures.iter().all(Figure::holds)))
-}
-
-/// Where the figures come from.
-fn machine(dir: &Path) -> Value {
-    let first = |file: &str, name: &str| {
-        let text = fs::read_to_string(file).unwrap_or_default();
-        let line = text.lines().find(|line| line.starts_with(name)).map(str::to_owned);
-        line.and_then(|line| Some(line.split_once(':')?.1.trim().to_owned()))
-    };
-    json!({
-        "processor": first("/proc/cpuinfo", "model name"),
-        "memory": first("/proc/meminfo", "MemTotal"),
-        "kernel": fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim(),
-        "fsync_us": yardstick::fsync(dir).as_micros(),
-        "program": process::output(fleet::v6fleet().arg("--version")).1.trim(),
-    })
+    ExitCode::SUCCESS
 }
