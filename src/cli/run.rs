@@ -188,7 +188,7 @@ pub struct CallArgs {
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = positive)]
     pub connect_timeout: Duration,
 
-    /// Longest that the API may keep the run from settling one more VM; then it stops
+    /// Longest that the API, or the ledger's database, may keep the run from settling one more VM; then it stops
     #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = positive)]
     pub max_wait: Duration,
 }

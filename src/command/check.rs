@@ -11,6 +11,7 @@ use super::access::{Access, extra_roots};
 use super::descriptors::make_room;
 use super::dry_run::{self, Prepared};
 use super::failure::{Broken, Failure, Refusal};
+use super::job::job;
 use super::rehearsal::{serve, world};
 use super::spared::Spared;
 use super::stdout::print;
@@ -19,11 +20,12 @@ use crate::api::{BaseUrl, Way};
 use crate::check::{self, Check, Finding};
 use crate::clock;
 use crate::config::{ApiKey, ApiSettings, CheckSettings, ConfigError, Form, RunSettings, Setting};
-use crate::ledger::{Ledger, LedgerError, SANDBOX};
+use crate::inventory::{Inputs, InventoryFile, Selection};
+use crate::ledger::{Ledger, LedgerError, NewRun, SANDBOX};
 use crate::report::ReportFile;
 use crate::sandbox::Running;
 use crate::text::escape_path;
-use ledger::Kept;
+use ledger::{Held, Kept};
 use place::Place;
 use way::Course;
 
@@ -86,15 +88,20 @@ fn key_of(run: &RunSettings) -> Result<ApiKey, ConfigError> {
 /// The ledger, and what the inventory comes to with it.
 fn kept(run: &RunSettings) -> Vec<Finding> {
     let location = &run.ledger.location;
+    let mut inputs = Inputs::default();
+    let selection = run.inventory.selection.read().map_err(Refusal::from);
     let (ledger, kept) = match open(run) {
         Ok(None) => (None, Ok(Kept::NotYet)),
         Ok(Some(ledger)) => {
-            let kept = look_into(&ledger);
+            let kept = look_into(&ledger, job_of(run, selection.as_ref().ok(), &mut inputs));
             (Some(ledger), kept)
         }
         Err(error) => (None, Err(error)),
     };
-    let (inventory, vms) = inventory(run, ledger.as_ref(), kept.is_err());
+    let (inventory, vms) = match selection {
+        Ok(selection) => inventory(run, &selection, ledger.as_ref(), kept.is_err(), &mut inputs),
+        Err(refusal) => (refused(Check::Inventory, refusal), None),
+    };
     let mut findings = Vec::from(ledger::told(&escape_path(&location.as_path()), kept, run.lock_timeout));
     findings.extend(location.file().map(|file| place::space(&Place::look(file), vms)));
     findings.push(inventory);
@@ -112,21 +119,43 @@ fn open(run: &RunSettings) -> Result<Option<Ledger>, LedgerError> {
     Ok(Some(ledger))
 }
 
-fn look_into(ledger: &Ledger) -> Result<Kept, LedgerError> {
-    // Whoever writes a shared one keeps nobody else from it.
-    let holder = if ledger.is_shared() { None } else { ledger.holder()? };
-    Ok(Kept::There { schema: ledger.schema()?, holder })
+/// The job that the run would be of, with the hashes of what it is piped; `None` where the inventory does not tell.
+fn job_of(
+    run: &RunSettings,
+    selection: Option<&Selection>,
+    inputs: &mut Inputs,
+) -> Option<(NewRun, Vec<InventoryFile>)> {
+    let files = &run.inventory.files;
+    let job = job(run, selection.filter(|_| !files.is_empty())?, None);
+    let digests = if job.is_piped() { inputs.digests(files).ok()? } else { Vec::new() };
+    Some((job, digests))
+}
+
+fn look_into(ledger: &Ledger, job: Option<(NewRun, Vec<InventoryFile>)>) -> Result<Kept, LedgerError> {
+    let held = match job {
+        Some((job, files)) => Held::of(ledger.holder_of(&job, &files)?),
+        // Whoever works on another job keeps nobody from it.
+        None if ledger.is_shared() => Held::Unknown,
+        None => Held::of(ledger.holder()?),
+    };
+    Ok(Kept::There { schema: ledger.schema()?, held })
 }
 
 /// What a dry run finds, and how many VMs would be called.
-fn inventory(run: &RunSettings, ledger: Option<&Ledger>, is_broken: bool) -> (Finding, Option<u64>) {
+fn inventory(
+    run: &RunSettings,
+    selection: &Selection,
+    ledger: Option<&Ledger>,
+    is_broken: bool,
+    inputs: &mut Inputs,
+) -> (Finding, Option<u64>) {
     let unchecked = |why: &str| (Finding::unchecked(Check::Inventory, why), None);
     let looks_back = run.resume || run.only_failed.is_some() || run.only_planned.is_some();
     let foreseen = match ledger {
         _ if run.inventory.files.is_empty() => return unchecked("none was named"),
         None if is_broken && looks_back => return unchecked("the ledger cannot be opened"),
-        None => dry_run::foresee(run, None),
-        Some(ledger) => ledger.as_of_now(|ledger| dry_run::foresee(run, Some(ledger))),
+        None => dry_run::foresee(run, selection, None, inputs),
+        Some(ledger) => ledger.as_of_now(|ledger| dry_run::foresee(run, selection, Some(ledger), inputs)),
     };
     match foreseen {
         Ok(Prepared { says, selected, warnings, exit_code, .. }) => {

@@ -13,7 +13,7 @@ use super::planned::Planned;
 use super::staging::{Selected, Stage, Staged, Wanted, stage};
 use super::stdout::print;
 use crate::config::{Form, RunSettings};
-use crate::inventory::{Inputs, InvalidRow, Vm};
+use crate::inventory::{Inputs, InvalidRow, Selection, Vm};
 use crate::ledger::{Ledger, LedgerError, NewRun, PendingVms, Unfinished};
 use crate::text::{counted, duration, excerpt};
 
@@ -38,9 +38,11 @@ struct Prospect<'a> {
 }
 
 pub(super) fn prepare(settings: &RunSettings) -> Result<Prepared, Failure> {
+    let selection = settings.inventory.selection.read().map_err(Refusal::from)?;
+    let mut inputs = Inputs::default();
     match Ledger::open_read_only(&settings.ledger.location) {
-        Ok(ledger) => ledger.as_of_now(|ledger| foresee(settings, Some(ledger))),
-        Err(LedgerError::Missing(_)) => foresee(settings, None),
+        Ok(ledger) => ledger.as_of_now(|ledger| foresee(settings, &selection, Some(ledger), &mut inputs)),
+        Err(LedgerError::Missing(_)) => foresee(settings, &selection, None, &mut inputs),
         Err(error) => Err(error.into()),
     }
 }
@@ -65,15 +67,18 @@ impl Prepared {
 }
 
 /// Tells what the run would do; `None` where there is no ledger yet.
-pub(super) fn foresee(settings: &RunSettings, ledger: Option<&Ledger>) -> Result<Prepared, Failure> {
-    let selection = settings.inventory.selection.read().map_err(Refusal::from)?;
-    let job = job(settings, &selection, None);
-    let mut inputs = Inputs::default();
-    let prospect = match (course::<Failure>(ledger, &job, settings, &mut inputs)?, ledger) {
+pub(super) fn foresee(
+    settings: &RunSettings,
+    selection: &Selection,
+    ledger: Option<&Ledger>,
+    inputs: &mut Inputs,
+) -> Result<Prepared, Failure> {
+    let job = job(settings, selection, None);
+    let prospect = match (course::<Failure>(ledger, &job, settings, inputs)?, ledger) {
         (Course::GoOn(unfinished), Some(ledger)) => Prospect::of_rest(settings, &job, unfinished, ledger)?,
         (course, ledger) => {
-            let wanted = Wanted::by_run(settings, &selection);
-            Prospect::of_new(settings, &job, course, ledger, &wanted, &mut inputs)?
+            let wanted = Wanted::by_run(settings, selection);
+            Prospect::of_new(settings, &job, course, ledger, &wanted, inputs)?
         }
     };
     let text = match settings.reports.recap {

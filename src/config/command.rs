@@ -70,7 +70,7 @@ impl Command {
             }
             cli::Command::Ledger(typed) => {
                 let cli::LedgerCommand::Copy(typed) = typed.command;
-                Self::Copy(CopySettings::of(&typed)?)
+                Self::Copy(CopySettings::of(&typed, &in_force)?)
             }
             cli::Command::Sandbox(typed) => Self::Sandbox(SandboxSettings::of(*typed)?.into()),
             cli::Command::Check(typed) => {

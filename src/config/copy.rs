@@ -1,6 +1,7 @@
 //! `v6fleet ledger copy`.
 
 use super::error::ConfigError;
+use super::setting::{Setting, Source};
 use crate::cli::CopyArgs;
 use crate::ledger::Location;
 
@@ -12,7 +13,11 @@ pub(crate) struct CopySettings {
 }
 
 impl CopySettings {
-    pub(super) fn of(typed: &CopyArgs) -> Result<Self, ConfigError> {
+    pub(super) fn of(typed: &CopyArgs, in_force: &[Setting]) -> Result<Self, ConfigError> {
+        // The environment and the file speak of other commands too.
+        if in_force.iter().any(|setting| setting.name == "ledger" && setting.source == Source::Flag) {
+            return Err(ConfigError::LedgerBesideCopy);
+        }
         let CopyArgs { from, to } = typed;
         Ok(Self { from: Location::of(from)?, to: Location::of(to)? })
     }

@@ -44,6 +44,10 @@ pub(crate) enum ConfigError {
     NoHome,
     #[error("--ledger: {0}")]
     Ledger(#[from] InvalidUrl),
+    #[error(
+        "--ledger says nothing to ledger copy: both ledgers are named behind it, v6fleet ledger copy FROM TO"
+    )]
+    LedgerBesideCopy,
     #[error(transparent)]
     Columns(#[from] InvalidColumnMap),
     #[error(transparent)]

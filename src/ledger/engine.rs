@@ -61,6 +61,10 @@ pub trait Engine: Begin + Runs + Vms + Known + Rates + Plain + Send + Debug {
     /// Who says that he writes now; of several the last.
     fn holder(&self) -> Result<Option<String>, LedgerError>;
 
+    /// Who keeps a run of this job from beginning now, or from being gone on with: in a file whoever writes, elsewhere who
+    /// works on a run of the same job. `inventory` is asked for what is piped in.
+    fn holder_of(&self, job: &NewRun, inventory: &[InventoryFile]) -> Result<Option<String>, LedgerError>;
+
     /// The schema that the ledger has, and the one that a writer brings it to.
     fn schema(&self) -> Result<(u32, u32), LedgerError>;
 

@@ -61,7 +61,7 @@ pub(super) fn selection(options: &Map<String, Value>) -> Option<String> {
 
 impl NewRun {
     /// Whether its files tell only once they are read which job it is.
-    pub(super) fn is_piped(&self) -> bool {
+    pub(crate) fn is_piped(&self) -> bool {
         self.files.iter().any(|file| file == PIPE) || self.id_files.iter().any(|file| file.path == PIPE)
     }
 

@@ -415,13 +415,26 @@ fn a_ledger_in_a_database_is_checked_as_one_in_a_file_is() {
     let Some(server) = Server::start() else { return };
     let sandbox = Sandbox::start(&[]);
     let mut fixture = fixture(&sandbox, Dialect::V1).in_database(server);
-    let url = fixture.database().url();
-    let location = Location::of(url.as_ref()).unwrap();
     let first = fixture.run(&CHECK).exits(0);
     assert_lines(&first, &["ok ledger postgres://", "ok ledger not there yet, the first run makes it"]);
-    let beside = Ledger::open(&location, Duration::ZERO).unwrap();
-    assert_lines(&fixture.run(&CHECK).exits(0), &["ok ledger opens, schema ", "ok lock free"]);
-    drop(beside);
+    let run = fixture.start(&[&["run"], &CHECK[1..], &["--rate", "1/m"]].concat());
+    sandbox.await_calls(1);
+    let held = format!("error lock in use by another run (pid {} on ", run.id());
+    assert_lines(&fixture.run(&CHECK).exits(6), &["ok ledger opens, schema ", &held]);
+    for (args, lock) in [
+        // Of other jobs nobody waits for it.
+        (&["check", "fleet.csv", "--action", "refresh_next_hop"][..], "ok lock free"),
+        (&["check", "inventories/demo.csv", "--action", "allocate"], "ok lock free"),
+        (&["check"], "unchecked lock a run waits for those of its own job"),
+        (
+            &["check", "fleet.csv", "--action", "allocate", "--lock-timeout", "1m"],
+            "warning lock which a run waits for",
+        ),
+    ] {
+        assert_lines(&fixture.run(args).exits(0), &[lock]);
+    }
+    run.kill();
+    assert_lines(&fixture.run(&CHECK).exits(0), &["ok lock free"]);
     fixture.database().sql("UPDATE v6fleet.schema SET version = 99");
     assert_lines(&fixture.run(&CHECK).exits(2), &["error ledger written by a newer v6fleet (schema 99"]);
 }

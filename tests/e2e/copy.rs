@@ -289,6 +289,11 @@ fn what_cannot_be_copied_or_copied_to_is_refused_and_left_as_it_is() {
     copy(&fixture, &database, &again).exits(2).assert_in_stderr("FROM and TO are one and the same ledger");
     assert!(fs::read(fixture.path("taken.db")).unwrap() == before);
     fixture.run(&["ledger", "copy", LEDGER]).exits(2).assert_in_stderr("<TO>");
+    fixture
+        .run(&["ledger", "copy", LEDGER, "new.db", "--ledger", "other.db"])
+        .exits(2)
+        .assert_in_stderr("--ledger says nothing to ledger copy: both ledgers are named behind it");
+    assert!(!fixture.path("new.db").exists());
 }
 
 #[test]

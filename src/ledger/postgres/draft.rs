@@ -92,14 +92,7 @@ impl<'p> Draft<'p> {
     /// The same job is not begun while others carry it out.
     fn hold_job(&self, piped: String) -> Result<(), LedgerError> {
         let Self { postgres, new, .. } = self;
-        let job = Job {
-            base_url: new.base_url.clone(),
-            dialect: new.dialect.to_string(),
-            fleet: fleet(new.kind, &new.files, new.action),
-            selection: selection(&new.options).unwrap_or_default(),
-            piped,
-        };
-        job.hold(&postgres.session, postgres.lock_timeout)
+        Job::of_new(new, piped).hold(&postgres.session, postgres.lock_timeout)
     }
 
     fn rack(&mut self, rack: Option<&str>) -> Result<i64, LedgerError> {

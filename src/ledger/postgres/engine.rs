@@ -3,11 +3,13 @@
 use std::path::Path;
 
 use super::database::Postgres;
+use super::job_lock::Job;
 use super::workers::Live;
 use super::{burial, prune, schema, workers};
+use crate::inventory::InventoryFile;
 use crate::ledger::engine::{Board, Engine};
 use crate::ledger::error::LedgerError;
-use crate::ledger::record::{Bulletin, RunKey, WrittenFile};
+use crate::ledger::record::{Bulletin, NewRun, RunKey, WrittenFile};
 
 impl Engine for Postgres {
     fn path(&self) -> &Path {
@@ -34,6 +36,10 @@ impl Engine for Postgres {
 
     fn holder(&self) -> Result<Option<String>, LedgerError> {
         Ok(workers::live(&self.session, "true", &[])?.pop().map(Live::in_words))
+    }
+
+    fn holder_of(&self, job: &NewRun, inventory: &[InventoryFile]) -> Result<Option<String>, LedgerError> {
+        Job::of_new(job, job.piped(inventory)).worked_on(&self.session)
     }
 
     fn schema(&self) -> Result<(u32, u32), LedgerError> {

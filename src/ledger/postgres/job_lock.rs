@@ -9,6 +9,8 @@ use tracing::info;
 use super::session::Session;
 use super::workers::{Live, live};
 use crate::ledger::error::LedgerError;
+use crate::ledger::job::{fleet, selection};
+use crate::ledger::record::NewRun;
 
 /// How often whoever waits looks whether the job is free.
 const POLL: Duration = Duration::from_millis(100);
@@ -46,6 +48,17 @@ impl Job {
         })
     }
 
+    /// That of a run that is to begin, with the hash of what it is piped.
+    pub(super) fn of_new(new: &NewRun, piped: String) -> Self {
+        Self {
+            base_url: new.base_url.clone(),
+            dialect: new.dialect.to_string(),
+            fleet: fleet(new.kind, &new.files, new.action),
+            selection: selection(&new.options).unwrap_or_default(),
+            piped,
+        }
+    }
+
     /// Holds the job until the caller's transaction ends, waiting up to `timeout` for those who work on it.
     pub(super) fn hold(&self, session: &Session, timeout: Duration) -> Result<(), LedgerError> {
         let begun = Instant::now();
@@ -66,12 +79,10 @@ impl Job {
     /// Takes the job, or says who has it: then nothing is held meanwhile.
     fn is_held(&self, session: &Session) -> Result<Option<String>, LedgerError> {
         session.batch("SAVEPOINT job")?;
-        let Self { base_url, dialect, fleet, selection, piped } = self;
+        let Self { base_url, dialect, fleet, selection, .. } = self;
         let key: [&(dyn ToSql + Sync); 4] = [base_url, dialect, fleet, selection];
         let holder = match session.one(TAKE, &key, |row| row.try_get(0))? {
-            true => live(session, OF_JOB, &[base_url, dialect, fleet, selection, piped])?
-                .pop()
-                .map(Live::in_words),
+            true => self.worked_on(session)?,
             false => Some("it has only just begun".to_owned()),
         };
         if holder.is_some() {
@@ -79,5 +90,12 @@ impl Job {
         }
         session.batch("RELEASE SAVEPOINT job")?;
         Ok(holder)
+    }
+
+    /// Who works on a run of the job; of several the last.
+    pub(super) fn worked_on(&self, session: &Session) -> Result<Option<String>, LedgerError> {
+        let Self { base_url, dialect, fleet, selection, piped } = self;
+        let live = live(session, OF_JOB, &[base_url, dialect, fleet, selection, piped])?;
+        Ok(live.into_iter().last().map(Live::in_words))
     }
 }

@@ -8,9 +8,10 @@ use super::engine_error::engine_error;
 use super::lock::Lock;
 use super::steps::Steps;
 use super::{Sqlite, burial, fold, prune, schema, store};
+use crate::inventory::InventoryFile;
 use crate::ledger::engine::{Board, Engine};
 use crate::ledger::error::LedgerError;
-use crate::ledger::record::{Bulletin, RunKey, WrittenFile};
+use crate::ledger::record::{Bulletin, NewRun, RunKey, WrittenFile};
 
 impl Sqlite {
     /// What is not folded yet counts for a reader all the same.
@@ -49,6 +50,10 @@ impl Engine for Sqlite {
 
     fn holder(&self) -> Result<Option<String>, LedgerError> {
         Lock::holder(&self.path)
+    }
+
+    fn holder_of(&self, _: &NewRun, _: &[InventoryFile]) -> Result<Option<String>, LedgerError> {
+        self.holder()
     }
 
     fn schema(&self) -> Result<(u32, u32), LedgerError> {
