@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::fixture::{Fixture, eventually};
+use crate::fixture::{Fixture, binary, eventually};
 use crate::fleet;
 use crate::postgres::Server;
 use crate::sandbox::Sandbox;
@@ -84,6 +84,26 @@ fn a_run_tells_how_it_stands_while_it_is_under_way_and_how_it_ended_afterwards()
     );
     fixture.run(&["status", "1999"]).exits(2).assert_in_stderr("no run \"1999\"");
     fixture.run(&["status", "--watch"]).exits(2).assert_in_stderr("--watch is for a terminal");
+}
+
+#[test]
+fn who_watches_on_a_terminal_is_shown_it_anew_until_the_run_has_ended() {
+    let sandbox = Sandbox::start(&[]);
+    let fixture = Fixture::at(&sandbox);
+    fixture.write("fleet.csv", fleet::csv(400));
+    let run = fixture.start(&[&RUN[..], &["--rate", "50/s"]].concat());
+    awaited(&fixture, "VMs are settled", |told| told["settled"].as_u64() > Some(0));
+    let mut terminal = fixture.beside("script");
+    terminal.args(["-qec", &format!("{} status --watch", binary().display()), "/dev/null"]);
+    let watch = fixture.spawn(terminal);
+    let screens = |shown: &str| shown.split("\u{1b}[H\u{1b}[J").map(str::to_owned).collect::<Vec<_>>();
+    eventually("it is shown a second time", || screens(&watch.stdout()).len() > 2);
+    run.signal("TERM");
+    run.end().exits(143);
+    let screens = screens(&watch.end().exits(0).stdout);
+    let (last, before) = screens.split_last().unwrap();
+    assert!(before[1..].iter().all(|screen| screen.contains("\n  running by pid ")), "{screens:?}");
+    assert!(last.contains("\n  stopped: terminated, at "), "{last}");
 }
 
 #[test]

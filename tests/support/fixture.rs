@@ -258,6 +258,10 @@ impl Process {
         self.child.id()
     }
 
+    pub fn stdout(&self) -> String {
+        fs::read_to_string(self.output.join("stdout")).unwrap()
+    }
+
     pub fn stderr(&self) -> String {
         fs::read_to_string(self.output.join("stderr")).unwrap()
     }
