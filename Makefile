@@ -10,6 +10,7 @@ PACKAGE := target/package
 DIST := $(PACKAGE)/dist
 STATIC := x86_64-unknown-linux-musl
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
+MAINTAINER = $(shell sed -n 's/^maintainer = "\(.*\)"/\1/p' Cargo.toml)
 TREE = v6fleet-$(VERSION)-$(STATIC)
 REPRODUCIBLY = --config "build.rustflags=['--remap-path-prefix=$(CARGO_DIR)=cargo']"
 CARGO_CYCLONEDX := 0.5.9
@@ -87,6 +88,9 @@ package: ## build for use, and a Debian package of it in target/package (it need
 	$(CARGO) $(REPRODUCIBLY) build --release --locked
 	rm -f $(PACKAGE)/*.deb
 	sh deploy/pages.sh target/release/v6fleet $(PACKAGE)
+	@printf 'v6fleet (%s-1) unstable; urgency=medium\n\n  * What has changed is told in changelog.gz.\n\n -- %s  %s\n' \
+		'$(VERSION)' '$(MAINTAINER)' "$$(date -Ru -d "@$$(git log -1 --format=%ct 2>/dev/null || date +%s)")" \
+		> $(PACKAGE)/changelog
 	@$(CARGO) deb --version >/dev/null 2>&1 || \
 		{ echo "cargo-deb is not installed: make package-tools" >&2; exit 1; }
 	$(CARGO) deb --no-build --locked --output $(PACKAGE)/
