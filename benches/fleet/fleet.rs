@@ -181,6 +181,13 @@ impl Fleet {
         run
     }
 
+    /// How the run stands that is under way.
+    pub(crate) fn status(&self) -> Command {
+        let mut status = v6fleet();
+        status.arg("status").arg("--ledger").arg(&self.ledger);
+        status
+    }
+
     /// The CSV report of the run that [`Self::cost`] has made.
     pub(crate) fn report(&self) -> Command {
         let mut report = v6fleet();

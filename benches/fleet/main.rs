@@ -25,6 +25,7 @@ mod ledger;
 mod measure;
 mod nights;
 mod process;
+mod watched;
 mod yardstick;
 
 use std::process::ExitCode;
@@ -32,7 +33,7 @@ use std::process::ExitCode;
 use measure::Measure;
 
 /// Each case, by the letter that its figures carry.
-const CASES: [(&str, Measure); 9] = [
+const CASES: [(&str, Measure); 10] = [
     ("a", nights::throughput),
     ("b", nights::latency),
     ("c", case::million),
@@ -42,6 +43,7 @@ const CASES: [(&str, Measure); 9] = [
     ("h", ledger::alone),
     ("i", nights::ledger_size),
     ("j", case::ids),
+    ("k", watched::watched),
 ];
 
 /// As the program has it, for the sake of the bare client.

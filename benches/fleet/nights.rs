@@ -13,7 +13,7 @@ use crate::yardstick;
 pub(crate) const ROUNDS: usize = 5;
 
 /// The latency of the case that has some.
-const LATENCY: Duration = Duration::from_millis(20);
+pub(crate) const LATENCY: Duration = Duration::from_millis(20);
 
 /// Racks of a fleet. With many of them, VMs are called in another order than the inventory's: from each rack in turn.
 type Racks = (usize, &'static str);
