@@ -160,6 +160,22 @@ impl Ledger {
         Ok(value)
     }
 
+    /// Asks what does no harm when it is asked twice, again where the ledger could not be reached, until it can be, within
+    /// `patience`: it may have heard what it could not answer.
+    pub fn outlast<T>(
+        &mut self,
+        patience: Duration,
+        mut ask: impl FnMut(&Self) -> Result<T, LedgerError>,
+    ) -> Result<T, LedgerError> {
+        match ask(self) {
+            Err(error) if error.is_away() => outage::persevere(error, patience, || {
+                self.engine.reach()?;
+                ask(self)
+            }),
+            answer => answer,
+        }
+    }
+
     /// Hands the ledger to a thread of its own that writes `run` as it goes on. Where it cannot be reached any more, it is
     /// waited for up to `patience`.
     pub fn write_for(self, run: &RunKey, patience: Duration) -> Result<Writer, LedgerError> {

@@ -122,7 +122,7 @@ impl<'a> Execution<'a> {
             Ending::Stopped(stop) | Ending::Left(stop) => Some(stop),
             Ending::Abandoned(stop) => return Ok((run, Err(stop))),
         };
-        let (summary, _) = plan.end(&ledger, &run, stop)?;
+        let (ledger, summary, _) = plan.end(ledger, &run, stop)?;
         ledger.close()?;
         Ok((run, stop.map_or(Ok(summary), Err)))
     }
@@ -170,8 +170,8 @@ impl<'a> Execution<'a> {
         progress.finish();
         let (ledger, rest) = writer.close();
         let whole = ending.and_then(|ending| {
-            let ledger = handed_back(ledger, rest)?;
-            ledger.remember_rate(&run, pace.to_remember())?;
+            let mut ledger = handed_back(ledger, rest)?;
+            ledger.outlast(plan.patience(), |ledger| ledger.remember_rate(&run, pace.to_remember()))?;
             Ok((ledger, ending))
         });
         whole.map_err(|error| plan.broken_off(&run, &error))
@@ -199,19 +199,21 @@ fn remembered_rate(ledger: &Ledger, run: &RunKey, forget: bool) -> Result<Option
 impl Plan<'_> {
     /// Notes the end of the run, and says what came of it.
     fn conclude(&self, ledger: Ledger, run: &RunKey, stop: Option<Stop>) -> Result<Ended, Broken> {
-        let (summary, is_ours) = self.end(&ledger, run, stop)?;
+        let (ledger, summary, is_ours) = self.end(ledger, run, stop)?;
         if self.role == Role::Joins && !is_ours {
             return self.ended_by_another(ledger, run, &summary);
         }
         self.report(ledger, run, &summary)
     }
 
-    fn report(&self, ledger: Ledger, run: &RunKey, summary: &Summary) -> Result<Ended, Broken> {
-        let info = ledger.run_info(run)?;
+    fn report(&self, mut ledger: Ledger, run: &RunKey, summary: &Summary) -> Result<Ended, Broken> {
+        let patience = self.patience();
+        let info = ledger.outlast(patience, |ledger| ledger.run_info(run))?;
         let outputs = outputs(self.reports, &info.id);
-        let mut written = write_reports(&ledger, run, &info, summary, &outputs)?;
+        let write = |ledger: &Ledger| write_reports(ledger, run, &info, summary, &outputs);
+        let mut written = ledger.outlast(patience, write)??;
         if summary.skipped > 0 {
-            list_skipped(&ledger, run, self.reports, &mut written)?;
+            ledger.outlast(patience, |ledger| list_skipped(ledger, run, self.reports, &mut written))?;
         }
         let recap = print_recap(
             self.reports.recap,
@@ -229,35 +231,63 @@ impl Plan<'_> {
         Ok(Ended { exit_code: summary.exit_code, news: Some(News { recap, event }) })
     }
 
-    /// Notes the end, once nobody else holds anything of the run. Returns whether nobody had noted it before.
-    fn end(&self, ledger: &Ledger, run: &RunKey, stop: Option<Stop>) -> Result<(Summary, bool), Broken> {
-        self.ended(ledger, run, stop).map_err(|error| self.broken_off(run, &error))
+    /// How long a ledger is waited for that cannot be reached.
+    fn patience(&self) -> Duration {
+        self.calls.reconcile.policy.max_wait
+    }
+
+    /// Notes the end, once nobody else holds anything of the run. Returns whether it is ours to tell.
+    fn end(
+        &self,
+        mut ledger: Ledger,
+        run: &RunKey,
+        stop: Option<Stop>,
+    ) -> Result<(Ledger, Summary, bool), Broken> {
+        let (summary, is_ours) =
+            self.ended(&mut ledger, run, stop).map_err(|error| self.broken_off(run, &error))?;
+        Ok((ledger, summary, is_ours))
     }
 
     fn ended(
         &self,
-        ledger: &Ledger,
+        ledger: &mut Ledger,
         run: &RunKey,
         stop: Option<Stop>,
     ) -> Result<(Summary, bool), LedgerError> {
         if let Some(stop) = stop.filter(|_| ledger.is_shared()) {
-            ledger.request_stop(run, stop)?;
+            ledger.outlast(self.patience(), |ledger| ledger.request_stop(run, stop))?;
         }
         loop {
-            match ledger.end(run, stop, |summary| self.exit_code(stop, summary))? {
-                End::Noted(summary) => return Ok((summary, true)),
-                End::Before(summary) => return Ok((summary, false)),
-                End::Held => thread::sleep(POLL),
+            match self.note_end(ledger, run, stop)? {
+                (End::Noted(summary), _) => return Ok((summary, true)),
+                // Whether that was us is told by an answer that was lost.
+                (End::Before(summary), tries) => return Ok((summary, tries > 1)),
+                (End::Held, _) => thread::sleep(POLL),
             }
         }
     }
 
+    /// Returns how often it was tried, too.
+    fn note_end(
+        &self,
+        ledger: &mut Ledger,
+        run: &RunKey,
+        stop: Option<Stop>,
+    ) -> Result<(End, u32), LedgerError> {
+        let mut tries = 0;
+        let end = ledger.outlast(self.patience(), |ledger| {
+            tries += 1;
+            ledger.end(run, stop, |summary| self.exit_code(stop, summary))
+        })?;
+        Ok((end, tries))
+    }
+
     /// This worker was told to go: the run ends if there is no other.
-    fn leave(&self, ledger: Ledger, run: &RunKey, stop: Stop) -> Result<Ended, Broken> {
-        let end = ledger.end(run, Some(stop), |summary| self.exit_code(Some(stop), summary));
+    fn leave(&self, mut ledger: Ledger, run: &RunKey, stop: Stop) -> Result<Ended, Broken> {
+        let end = self.note_end(&mut ledger, run, Some(stop));
         match end.map_err(|error| self.broken_off(run, &error))? {
-            End::Noted(summary) | End::Before(summary) => self.report(ledger, run, &summary),
-            End::Held => {
+            (End::Noted(summary) | End::Before(summary), _) => self.report(ledger, run, &summary),
+            (End::Held, _) => {
                 info!(run = run.id, "this worker has left; others go on with the run");
                 ledger.close()?;
                 Ok(Ended { exit_code: stop.exit_code(), news: None })

@@ -53,7 +53,7 @@ pub(super) fn write_reports(
     info: &RunInfo,
     summary: &Summary,
     outputs: &[ReportFile<Format>],
-) -> Result<Written, Broken> {
+) -> Result<Result<Written, ReportError>, LedgerError> {
     let (mut ready, mut failed) = (Vec::new(), Vec::new());
     for output in outputs {
         match make_own_directory(&output.path, run) {
@@ -66,12 +66,15 @@ pub(super) fn write_reports(
         reports.row(&row);
         Ok::<_, LedgerError>(())
     })?;
-    let mut written = reports.finish()?;
-    if !written.paths.is_empty() {
-        info!(reports = written.paths.len(), "reports written");
-    }
-    written.failed.append(&mut failed);
-    Ok(written)
+    let written = reports.finish().inspect(|written| {
+        if !written.paths.is_empty() {
+            info!(reports = written.paths.len(), "reports written");
+        }
+    });
+    Ok(written.map(|mut written| {
+        written.failed.append(&mut failed);
+        written
+    }))
 }
 
 /// Makes the directory of a report where it is the run's own.

@@ -48,7 +48,7 @@ impl<'a> Prepared<'a> {
 
     fn write(self) -> Result<Reported, Broken> {
         let Self { settings, ledger, run, info, summary } = self;
-        let written = write_reports(ledger, &run, &info, &summary, &settings.files)?;
+        let written = write_reports(ledger, &run, &info, &summary, &settings.files)??;
         Ok(Reported { run, info, summary, written })
     }
 }

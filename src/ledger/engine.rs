@@ -74,6 +74,9 @@ pub trait Engine: Begin + Runs + Vms + Known + Rates + Plain + Send + Debug {
     /// Ends that.
     fn let_go(&self) -> Result<(), LedgerError>;
 
+    /// Tries to reach it anew where it could not be reached.
+    fn reach(&mut self) -> Result<(), LedgerError>;
+
     /// An error where what is written would be seen by nobody, or another run may have begun.
     fn check(&self) -> Result<(), LedgerError>;
 

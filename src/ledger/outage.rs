@@ -1,21 +1,23 @@
 //! A ledger that cannot be reached for a while: what is to be written is kept, and tried again until it is on disk, or has
 //! waited for too long.
 
+use std::mem;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::thread;
 use std::time::{Duration, Instant};
+
+use tracing::warn;
 
 use super::engine::Book;
 use super::error::LedgerError;
 use super::protocol::{Reply, Request};
+use crate::text::duration;
 
 /// How soon it is tried again at first; each time after twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
 /// How long it is left alone at most.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-
-/// How long it is waited for once nobody asks for anything more: the run is over.
-const FAREWELL: Duration = Duration::from_secs(5);
 
 /// What a writer is asked, also while it waits for its ledger.
 pub(super) struct Inbox {
@@ -50,16 +52,16 @@ impl Inbox {
         }
     }
 
-    /// Waits, and keeps what is asked for meanwhile.
-    fn wait(&mut self, until: Instant) {
+    /// Waits, and keeps what is asked for meanwhile. Returns whether it has come out that nobody asks any more.
+    fn wait(&mut self, until: Instant) -> bool {
         loop {
             let left = until.saturating_duration_since(Instant::now());
             match self.requests.recv_timeout(left) {
                 Ok(requests) => self.early.extend(requests),
-                Err(RecvTimeoutError::Timeout) => return,
+                Err(RecvTimeoutError::Timeout) => return false,
                 Err(RecvTimeoutError::Disconnected) => {
-                    self.is_closed = true;
-                    return std::thread::sleep(left);
+                    thread::sleep(left);
+                    return !mem::replace(&mut self.is_closed, true);
                 }
             }
         }
@@ -70,27 +72,60 @@ impl Inbox {
 /// cannot, and that it can.
 pub(super) fn outlast(
     book: &mut dyn Book,
-    mut error: LedgerError,
+    error: LedgerError,
     patience: Duration,
     inbox: &mut Inbox,
     told: impl Fn(Reply),
 ) -> Result<Vec<Reply>, LedgerError> {
+    told(Reply::Away(error.to_string()));
+    let wait = |pause, error: &LedgerError| {
+        if inbox.wait(Instant::now() + pause) {
+            tell_away(error, patience);
+        }
+    };
+    let written = insist(error, patience, wait, || book.write_again());
+    written.inspect(|_| told(Reply::Back))
+}
+
+/// What a ledger answers that could not be reached, once it can, within `patience`.
+pub(super) fn persevere<T>(
+    error: LedgerError,
+    patience: Duration,
+    again: impl FnMut() -> Result<T, LedgerError>,
+) -> Result<T, LedgerError> {
+    tell_away(&error, patience);
+    let answer = insist(error, patience, |pause, _| thread::sleep(pause), again)?;
+    warn!("the ledger can be reached again: what is left is written");
+    Ok(answer)
+}
+
+/// Asks `again` until there is an answer, or `patience` has run out.
+fn insist<T>(
+    mut error: LedgerError,
+    patience: Duration,
+    mut wait: impl FnMut(Duration, &LedgerError),
+    mut again: impl FnMut() -> Result<T, LedgerError>,
+) -> Result<T, LedgerError> {
     let begun = Instant::now();
     let mut pause = FIRST_PAUSE;
-    told(Reply::Away(error.to_string()));
-    while begun.elapsed() < if inbox.is_closed { patience.min(FAREWELL) } else { patience } {
-        inbox.wait(Instant::now() + pause);
-        match book.write_again() {
+    while begun.elapsed() < patience {
+        wait(pause, &error);
+        match again() {
             Err(again) if again.is_away() => error = again,
-            Err(other) => return Err(other),
-            Ok(replies) => {
-                told(Reply::Back);
-                return Ok(replies);
-            }
+            answer => return answer,
         }
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
     Err(error)
+}
+
+/// For people, where no run is there any more that would say it.
+fn tell_away(error: &LedgerError, patience: Duration) {
+    let patience = duration(patience.as_secs_f64());
+    warn!(
+        "{error}; the calls are over, what is left to be written waits until it is back; after --max-wait ({patience}) the \
+         run is broken off"
+    );
 }
 
 #[cfg(test)]

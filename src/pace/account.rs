@@ -31,6 +31,13 @@ pub struct Ask {
     pub horizon: Duration,
 }
 
+impl Ask {
+    /// What it tells is known to the row by now, and would count twice.
+    pub fn is_heard(&mut self) {
+        (self.tally, self.lesson) = (Tally::default(), None);
+    }
+}
+
 /// What one worker has learned from the row. It holds where the row still has this version and this pause.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Lesson {

@@ -5,9 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 use crate::crash::{creations, made, settled};
-use crate::fixture::{Fixture, Process};
+use crate::fixture::{Fixture, Process, eventually};
 use crate::fleet;
-use crate::postgres::Server;
+use crate::postgres::{Lock, Server};
 use crate::sandbox::Sandbox;
 
 const VMS: usize = 300;
@@ -81,6 +81,45 @@ fn a_run_waits_for_a_database_that_crashes_and_comes_back_and_calls_each_vm_once
     outcome.assert_in_stderr("the ledger can be reached again");
     assert_eq!((outcome.rows().len(), sandbox.calls().len()), (VMS, VMS));
     assert_eq!(creations(&fixture), made(&sandbox.calls()));
+}
+
+/// A run that has made all its calls, and cannot note that it has ended.
+fn about_to_end(fixture: &mut Fixture, sandbox: &Sandbox, options: &[&str]) -> (Process, Lock) {
+    let run = fixture.start(&[&RUN[..], options].concat());
+    sandbox.await_calls(VMS / 2);
+    let lock = fixture.database().lock("SELECT 1 FROM v6fleet.runs FOR NO KEY UPDATE");
+    fixture.database().await_waiting("%v6fleet.runs%FOR NO KEY UPDATE%");
+    assert_eq!(sandbox.calls().len(), VMS);
+    (run, lock)
+}
+
+#[test]
+fn a_run_waits_for_a_database_that_dies_after_its_last_call_and_ends_as_if_nothing_had_been() {
+    let Some(server) = Server::durable() else { return };
+    let sandbox = Sandbox::start(&["--latency", "20ms"]);
+    let mut fixture = fixture(&sandbox, server);
+    let (run, lock) = about_to_end(&mut fixture, &sandbox, &[]);
+    fixture.database().crash();
+    eventually("it is told", || run.stderr().contains("what is left to be written waits until it is back"));
+    drop(lock);
+    fixture.database().start_again();
+    let outcome = run.end().exits(0);
+    outcome.assert_in_stderr("the ledger can be reached again");
+    assert_eq!((outcome.rows().len(), sandbox.calls().len()), (VMS, VMS));
+    assert_eq!(fixture.runs()[0]["exit_code"], 0);
+}
+
+#[test]
+fn a_run_whose_database_stays_away_after_its_last_call_is_broken_off_and_can_be_ended_later() {
+    let Some(server) = Server::durable() else { return };
+    let sandbox = Sandbox::start(&["--latency", "20ms"]);
+    let mut fixture = fixture(&sandbox, server);
+    let (run, _lock) = about_to_end(&mut fixture, &sandbox, &["--max-wait", "200ms"]);
+    fixture.database().crash();
+    run.end().exits(1).assert_in_stderr("go on: v6fleet resume ");
+    fixture.database().start_again();
+    let outcome = fixture.run(&["resume"]).exits(0);
+    assert_eq!((outcome.rows().len(), sandbox.calls().len()), (VMS, VMS));
 }
 
 #[test]

@@ -43,9 +43,8 @@ mod settings;
 mod shell;
 mod status;
 mod stop;
-mod tmpfs;
 mod unattended;
 mod webhook;
 mod workers;
 
-use support::{dialect, faketime, fixture, fleet, postgres, sandbox, skip, strace};
+use support::{dialect, faketime, fixture, fleet, postgres, sandbox, skip, strace, tmpfs};

@@ -21,3 +21,4 @@ pub mod proxy;
 pub mod sandbox;
 pub mod skip;
 pub mod strace;
+pub mod tmpfs;

@@ -65,8 +65,9 @@ impl Begin for Postgres {
 
     fn closing(&self, run: &RunKey) -> Result<Closing, LedgerError> {
         let Run { no, base, .. } = self.run(run)?;
-        // Nobody joins it meanwhile, and nobody claims anything.
-        let has_ended = "SELECT ended_at IS NOT NULL FROM v6fleet.runs WHERE no = $1 FOR UPDATE";
+        // Nobody joins it meanwhile, and nobody claims anything; a batch that has claimed, and may only need its run to be
+        // there, is not held up: it would hold up the next line.
+        let has_ended = "SELECT ended_at IS NOT NULL FROM v6fleet.runs WHERE no = $1 FOR NO KEY UPDATE";
         if self.session.one(has_ended, &[&no], |row| row.try_get(0))? {
             return Ok(Closing::Before);
         }
@@ -113,5 +114,45 @@ impl Postgres {
         let values: [&(dyn ToSql + Sync); 7] =
             [&run.no, &at, &options, &job.key_fingerprint, &timeout, &first, &last];
         self.session.execute(sql, &values).map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use support::postgres::Server;
+
+    use super::*;
+    use crate::ledger::contract::{begin, take};
+    use crate::ledger::postgres::DatabaseUrl;
+    use crate::ledger::protocol::Request;
+    use crate::ledger::{End, Ledger};
+
+    /// Waits until somebody waits, and then for whoever is ending a run.
+    const CROSS: &str =
+        "DO $$ BEGIN WHILE NOT EXISTS (SELECT FROM pg_locks WHERE NOT granted) LOOP PERFORM pg_sleep(0.02);
+        END LOOP; END $$; SELECT 1 FROM v6fleet.workers FOR UPDATE";
+
+    fn opened(server: &Server) -> Box<Postgres> {
+        let url = DatabaseUrl::of(Path::new(&server.url())).unwrap().unwrap();
+        Box::new(Postgres::open(&url, Duration::ZERO).unwrap())
+    }
+
+    #[test]
+    fn an_end_that_a_deadlock_has_broken_off_is_noted_at_the_next_try() {
+        let Some(server) = Server::start() else { return };
+        let run = begin(&Ledger::of(opened(&server)), &[None]);
+        let mut book = opened(&server).open_book(&run).unwrap();
+        let claim = Request::Claim { again: vec![], take: take(0, 1), offset: None, allowance: None };
+        book.write(&mut [claim].into_iter()).unwrap();
+        let mut ledger = Ledger::of(book.shut());
+        // Whoever looks first is broken off: that is the end, unless this machine takes a second for the other one's next step.
+        let known = "SET deadlock_timeout = '5s';
+            INSERT INTO v6fleet.vms (base, vmid) SELECT r.base, i.vmid FROM v6fleet.items i JOIN v6fleet.runs r ON r.no = i.run";
+        let _other = server.lock_until(known, CROSS);
+        let end = ledger.outlast(Duration::from_mins(1), |ledger| ledger.end(&run, None, |_| 0));
+        assert!(matches!(end, Ok(End::Noted(_))), "{end:?}");
     }
 }

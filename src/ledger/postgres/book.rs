@@ -10,6 +10,7 @@ use super::database::{Enlisted, Postgres};
 use super::engine_error::engine_error;
 use super::pace;
 use super::page::{Asked, Asking, Page};
+use super::session::Question;
 use super::sitting::{self, SEE, Sight};
 use super::statements::{CLAIMED, CLAIMED_AGAIN};
 use super::{burial, column};
@@ -18,7 +19,7 @@ use crate::ledger::error::LedgerError;
 use crate::ledger::numbers::{number, position, span};
 use crate::ledger::protocol::{Claimed, Reply, Request};
 use crate::ledger::record::{Item, RunKey, Terms};
-use crate::pace::Exchange;
+use crate::pace::{Ask, Exchange};
 
 /// How long a batch may take, and no longer than a third of the lease; the server gives it up then, too.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -73,14 +74,31 @@ impl Book {
     fn asked(&mut self) -> Result<Vec<Vec<Row>>, LedgerError> {
         self.postgres.session.wait_for(Some(self.patience));
         let sent = Instant::now();
-        let Asking { questions, paces, .. } = &mut self.asking;
-        let others = questions.len();
-        questions.append(paces);
-        let answers = self.postgres.session.together(questions);
-        *paces = questions.split_off(others);
+        let (paces, others) = (self.paces(), self.asking.questions.len());
+        self.asking.questions.extend(paces);
+        let answers = self.postgres.session.together(&self.asking.questions);
+        self.asking.questions.truncate(others);
         let mut answers = answers?;
         self.asking.exchanges = self.exchanges(&answers.split_off(others), sent)?;
         Ok(answers)
+    }
+
+    fn paces(&self) -> Vec<Question> {
+        let Page { run, worker, .. } = &self.page;
+        self.asking.asks.iter().map(|ask| pace::asking(run.no, *worker, ask)).collect()
+    }
+
+    /// Asks for slots anew: those that were granted with an answer that was lost are nobody's, and what was told with it is
+    /// known.
+    fn pace_again(&mut self) -> Result<(), LedgerError> {
+        self.asking.asks.iter_mut().for_each(Ask::is_heard);
+        if self.asking.asks.is_empty() {
+            return Ok(());
+        }
+        let sent = Instant::now();
+        let answers = self.postgres.session.together(&self.paces())?;
+        self.asking.exchanges = self.exchanges(&answers, sent)?;
+        Ok(())
     }
 
     fn exchanges(&self, answers: &[Vec<Row>], sent: Instant) -> Result<Vec<Exchange>, LedgerError> {
@@ -214,6 +232,7 @@ impl Book {
             return self.asked();
         }
         let answers = self.read_back()?;
+        self.pace_again()?;
         self.page.begin_turns_anew();
         Ok(answers)
     }
@@ -274,7 +293,9 @@ mod tests {
     use crate::ledger::contract::{begin, success, take};
     use crate::ledger::engine::Book as _;
     use crate::ledger::postgres::DatabaseUrl;
+    use crate::ledger::postgres::pace::tests::plain;
     use crate::outcome::{Basis, Outcome};
+    use crate::pace::Tally;
 
     fn opened(url: &str) -> Postgres {
         let url = DatabaseUrl::of(Path::new(url)).unwrap().unwrap();
@@ -325,6 +346,33 @@ mod tests {
         let (left, settled) = written(book.write(&mut rest.into_iter()));
         assert_eq!((left.len(), settled), (1, 3), "one VM is left");
     }
+
+    #[test]
+    fn a_batch_whose_answer_was_lost_has_told_its_tally_once_and_is_granted_slots_anew() {
+        let Some(server) = Server::start() else { return };
+        let proxy = Proxy::to(&server, Duration::ZERO);
+        let run = begin(&Ledger::of(Box::new(opened(&server.url()))), &[None; 3]);
+        let mut book = Book::open(opened(&proxy.url()), &run).unwrap();
+        let tally = Tally { accepted: 3, ..Tally::default() };
+        let ask = Ask { slots: 1, ..plain(Duration::from_millis(1)) };
+        book.write(&mut [Request::Pace(Box::new(ask.clone()))].into_iter()).unwrap();
+        proxy.hold(Way::Back);
+        book.patience = Duration::from_millis(100);
+        let lost = book.write(&mut [Request::Pace(Box::new(Ask { tally, ..ask }))].into_iter());
+        assert!(matches!(lost, Err(LedgerError::Away { .. })), "{lost:?}");
+        eventually("the server has written it", || {
+            server.sql("SELECT max(batch) FROM v6fleet.workers") == "2"
+        });
+        proxy.let_go();
+        book.patience = PATIENCE;
+        let replies = book.write_again().unwrap();
+        let paced = replies.iter().filter_map(|reply| match reply {
+            Reply::Paced(exchange) => Some(exchange.standing.tally.accepted),
+            _ => None,
+        });
+        assert_eq!(paced.collect::<Vec<_>>(), [3]);
+    }
+
     #[test]
     fn a_database_that_falls_silent_is_given_up_and_found_again_when_it_answers() {
         let Some(server) = Server::start() else { return };
@@ -348,6 +396,7 @@ mod tests {
             }
         });
     }
+
     #[test]
     fn a_batch_that_arrives_after_it_was_given_up_and_written_again_changes_nothing() {
         let Some(server) = Server::start() else { return };

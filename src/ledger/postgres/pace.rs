@@ -26,7 +26,7 @@ pub(super) fn exchange(row: &Row, sent: Instant, received: Instant) -> Result<Op
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::time::Duration;
 
     use support::postgres::Server;
@@ -56,7 +56,7 @@ mod tests {
         exchange(&answers[0][0], now, now).unwrap().unwrap().standing
     }
 
-    fn plain(ceiling: Duration) -> Ask {
+    pub(in crate::ledger::postgres) fn plain(ceiling: Duration) -> Ask {
         Ask {
             ceiling,
             episode: 0,

@@ -10,7 +10,6 @@ use tokio_postgres::{Error, Row};
 use super::changes::Changes;
 use super::column::{self, moment};
 use super::database::Run;
-use super::pace;
 use super::session::{Question, Value};
 use super::sitting::{self, ADD, SEE, added};
 use super::statements::{CLAIM, CLAIM_AGAIN, CLAIM_ALONE, RENEW, writing};
@@ -22,7 +21,7 @@ use crate::ledger::protocol::{Counted, Request, Take};
 use crate::ledger::record::{Deferred, Item, RackNo, Setback, Settled, Tally};
 use crate::ledger::stored;
 use crate::outcome::{Failure, Offset};
-use crate::pace::Exchange;
+use crate::pace::{Ask, Exchange};
 use crate::stop::Stop;
 
 /// What the writer knows of its run.
@@ -47,7 +46,7 @@ pub(super) struct Asking {
     pub(super) claims: Vec<Asked>,
     pub(super) counted: Vec<Counted>,
     /// Those for the pace, asked after all others: it is everybody's, and locked until the end.
-    pub(super) paces: Vec<Question>,
+    pub(super) asks: Vec<Ask>,
     /// What those were answered.
     pub(super) exchanges: Vec<Exchange>,
 }
@@ -113,7 +112,7 @@ impl Page {
                 Request::Remember(vm, unanswered) => changes.remember(&vm, &unanswered),
                 Request::Stop(stop) => asking.questions.push(self.stop(stop)),
                 Request::Rejoin | Request::Tick => {}
-                Request::Pace(ask) => asking.paces.push(pace::asking(self.run.no, self.worker, &ask)),
+                Request::Pace(ask) => asking.asks.push(*ask),
                 Request::Settle(settled) => asking.counted.push(self.settle(&mut changes, &settled)),
             }
         }

@@ -72,6 +72,11 @@ impl Engine for Sqlite {
         self.ask(|db| db.execute_batch("COMMIT"))
     }
 
+    /// A file is where it is.
+    fn reach(&mut self) -> Result<(), LedgerError> {
+        Ok(())
+    }
+
     fn check(&self) -> Result<(), LedgerError> {
         self.lock.as_ref().map_or(Ok(()), Lock::check)
     }

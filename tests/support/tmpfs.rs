@@ -13,7 +13,7 @@ use crate::strace::wrapped;
 const HOLD: &str = "mount -t tmpfs -o \"$1\" tmpfs \"$2\" && echo mounted && exec cat";
 
 /// Unmounted with the test.
-pub(crate) struct Tmpfs {
+pub struct Tmpfs {
     holder: Child,
     namespaces: &'static [&'static str],
     mounted_on: PathBuf,
@@ -23,16 +23,20 @@ pub(crate) struct Tmpfs {
 
 impl Tmpfs {
     /// Mounts one with these options on a directory; where that is not allowed, the test says that it was skipped.
-    pub(crate) fn mount(options: &str, directory: &Path) -> Option<Self> {
+    pub fn mount(options: &str, directory: &Path) -> Option<Self> {
         fs::create_dir_all(directory).unwrap();
         let unprivileged = Self::try_mount(&["--user", "--mount"], "-rm", options, directory);
-        match unprivileged.or_else(|_| Self::try_mount(&["--mount"], "-m", options, directory)) {
-            Ok(mounted) => Some(mounted),
-            Err(reason) => {
-                skipped(&format!("no tmpfs can be mounted: {reason}"));
-                None
-            }
-        }
+        let mounted = unprivileged.or_else(|_| Self::try_mount(&["--mount"], "-m", options, directory));
+        mounted.map_err(|reason| Self::skip(&reason)).ok()
+    }
+
+    /// The same as root alone, for whom other users are who they are.
+    pub fn mount_as_root(options: &str, directory: &Path) -> Option<Self> {
+        Self::try_mount(&["--mount"], "-m", options, directory).map_err(|reason| Self::skip(&reason)).ok()
+    }
+
+    fn skip(reason: &str) {
+        skipped(&format!("no tmpfs can be mounted: {reason}"));
     }
 
     fn try_mount(
@@ -58,15 +62,27 @@ impl Tmpfs {
     }
 
     /// The program, where the directory is the small file system.
-    pub(crate) fn command(&self, fixture: &Fixture, args: &[&str]) -> Command {
-        let (holder, home) = (self.holder.id().to_string(), fixture.path(""));
-        let enter = ["nsenter", "--preserve-credentials", "--target", &holder];
+    pub fn command(&self, fixture: &Fixture, args: &[&str]) -> Command {
+        let (enter, home) = (self.entered(), fixture.path(""));
+        let enter: Vec<&str> = enter.iter().map(String::as_str).collect();
         let there = ["sh", "-c", "cd \"$0\" && exec \"$@\"", home.to_str().unwrap()];
-        wrapped(&[&enter[..], self.namespaces, &there].concat(), fixture, args)
+        wrapped(&[&enter[..], &there].concat(), fixture, args)
+    }
+
+    /// What stands before a command that is to see it.
+    pub fn entered(&self) -> Vec<String> {
+        let holder = self.holder.id().to_string();
+        let enter = ["nsenter", "--preserve-credentials", "--target", &holder];
+        enter.iter().chain(self.namespaces).map(|&word| word.to_owned()).collect()
+    }
+
+    /// Where it is, as it is seen from outside of the namespace.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Copies what is in it to the directory as everybody else sees it.
-    pub(crate) fn copy(&self, from: &str, to: &Path) {
+    pub fn copy(&self, from: &str, to: &Path) {
         fs::create_dir_all(to).unwrap();
         for file in fs::read_dir(self.path.join(from)).unwrap().map(Result::unwrap) {
             fs::copy(file.path(), to.join(file.file_name())).unwrap();
@@ -74,16 +90,15 @@ impl Tmpfs {
     }
 
     /// Nothing can be written to it from now on.
-    pub(crate) fn protect(&self) {
-        let holder = self.holder.id().to_string();
-        let mut remount = Command::new("nsenter");
-        remount.args(["--preserve-credentials", "--target", &holder]).args(self.namespaces);
-        remount.args(["mount", "-o", "remount,ro"]).arg(&self.mounted_on);
+    pub fn protect(&self) {
+        let enter = self.entered();
+        let mut remount = Command::new(&enter[0]);
+        remount.args(&enter[1..]).args(["mount", "-o", "remount,ro"]).arg(&self.mounted_on);
         assert!(remount.status().unwrap().success());
     }
 
     /// Takes all the room that is left, until the file is removed.
-    pub(crate) fn fill(&self) -> PathBuf {
+    pub fn fill(&self) -> PathBuf {
         let filler = self.path.join("filler");
         let error = std::io::copy(&mut std::io::repeat(0), &mut fs::File::create(&filler).unwrap());
         assert_eq!(error.unwrap_err().kind(), std::io::ErrorKind::StorageFull);
