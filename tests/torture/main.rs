@@ -11,10 +11,12 @@ mod exact;
 mod gentle;
 mod killed;
 mod mutated;
+mod outages;
 mod racks;
 mod rfc4180;
 mod stopped;
 mod trouble;
 mod truth;
+mod workers;
 
-use support::{dialect, faketime, fixture, fleet, sandbox};
+use support::{dialect, faketime, fixture, fleet, postgres, proxy, sandbox};

@@ -1,0 +1,147 @@
+//! The ledger's database crashes, is taken over by another, or has no room: nothing settled is lost, each VM has one row,
+//! and no call is told otherwise than the sandbox saw it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use crate::dialect::Dialect;
+use crate::fixture::{Fixture, Process, eventually};
+use crate::fleet;
+use crate::postgres::{Part, Server};
+use crate::sandbox::{Sandbox, Transport};
+use crate::trouble::{count, finish, fixture, is_full, sandbox, seed};
+use crate::truth::{Settled, assert_created_once, assert_true};
+
+const RUN: [&str; 8] = ["run", "fleet.csv", "--action", "allocate", "--rate", "none", "--concurrency", "8"];
+
+/// What is said once when the database is gone, and once when it is back.
+const GONE: &str = "no call leaves until it is back";
+const BACK: &str = "the ledger can be reached again";
+
+/// How long the database is down, in the suite and in full.
+const AWAY: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(5)];
+
+/// An API that goes wrong, and a fleet whose ledger is kept by `server`.
+fn fleet(server: Server, dialect: Dialect, vms: usize) -> (Sandbox, Fixture) {
+    let sandbox = sandbox(Transport::Plain, seed(), "10ms..40ms");
+    let fixture = fixture(&sandbox, dialect, vms).in_database(server);
+    (sandbox, fixture)
+}
+
+/// The process has lived through all of it: it asks for nothing twice, and every VM is told as the sandbox saw it.
+fn assert_unharmed(run: Process, fixture: &Fixture, sandbox: &Sandbox, vms: usize) {
+    let outcome = finish(run);
+    let expected: Vec<String> = fleet::vmids(100_000, vms).map(|id| id.to_string()).collect();
+    assert_eq!(outcome.vmids(), expected);
+    assert_eq!(outcome.stderr.matches(GONE).count(), outcome.stderr.matches(BACK).count());
+    assert_true(&outcome, sandbox, &[]);
+    assert_created_once(fixture);
+    println!("{} calls, gone {} times", sandbox.calls().len(), outcome.stderr.matches(GONE).count());
+}
+
+/// What the database has of settled VMs.
+fn settled(server: &Server) -> BTreeSet<String> {
+    let rows =
+        "SELECT i.vmid, p.outcome, p.settled_at FROM v6fleet.progress p JOIN v6fleet.items i ON i.no = p.item
+        WHERE p.outcome IS NOT NULL";
+    server.sql(rows).lines().map(str::to_owned).collect()
+}
+
+/// Takes all room that a part of the database has. Returns what takes it.
+fn run_full(fixture: &mut Fixture, part: Part) -> PathBuf {
+    let filler = fixture.database().disk().fill();
+    if part == Part::Log {
+        // What is written next needs a file of its own.
+        fixture.database().try_sql("SELECT pg_switch_wal()");
+    }
+    filler
+}
+
+/// A database without a log cannot go on by itself.
+fn make_room(fixture: &mut Fixture, part: Part, filler: &Path) {
+    fs::remove_file(filler).unwrap();
+    if part == Part::Log {
+        fixture.database().crash();
+        fixture.database().start_again();
+    }
+}
+
+/// Both in full; in the suite one.
+fn parts(one: Part) -> &'static [Part] {
+    match (is_full(), one) {
+        (true, _) => &[Part::Data, Part::Log],
+        (false, Part::Data) => &[Part::Data],
+        (false, Part::Log) => &[Part::Log],
+    }
+}
+
+#[test]
+fn a_database_that_crashes_again_and_again_costs_a_run_nothing_but_time() {
+    let Some(server) = Server::durable() else { return };
+    let (crashes, vms) = (count(2, 10), count(60, 2_000));
+    let (sandbox, mut fixture) = fleet(server, Dialect::V1, vms);
+    let run = fixture.start(&RUN);
+    for crash in 1..=crashes {
+        sandbox.await_calls(crash * vms / (crashes + 1));
+        fixture.database().crash();
+        thread::sleep(AWAY[usize::from(is_full())]);
+        fixture.database().start_again();
+    }
+    assert_unharmed(run, &fixture, &sandbox, vms);
+}
+
+#[test]
+fn a_standby_that_takes_the_databases_place_has_all_that_was_settled_and_the_run_goes_on_with_it() {
+    let Some(primary) = Server::durable() else { return };
+    let standby = primary.standby();
+    let vms = count(60, 1_000);
+    let url = primary.url_with(&standby);
+    let (sandbox, mut fixture) = fleet(primary, Dialect::V2, vms);
+    fixture.set("V6FLEET_LEDGER", &url);
+    let run = fixture.start(&RUN);
+    sandbox.await_calls(vms / 2);
+    fixture.database().crash();
+    let before = settled(&standby);
+    standby.promote();
+    assert_unharmed(run, &fixture, &sandbox, vms);
+    assert!(!before.is_empty() && before.is_subset(&settled(&standby)));
+}
+
+#[test]
+fn a_database_whose_disk_runs_full_is_waited_for_until_there_is_room_again() {
+    for &part in parts(Part::Log) {
+        let Some(server) = Server::on_a_small_disk(part) else { return };
+        let vms = count(60, 1_000);
+        let (sandbox, mut fixture) = fleet(server, Dialect::V2, vms);
+        let run = fixture.start(&RUN);
+        sandbox.await_calls(vms / 3);
+        let filler = run_full(&mut fixture, part);
+        eventually("it is told", || run.stderr().contains(GONE));
+        make_room(&mut fixture, part, &filler);
+        assert_unharmed(run, &fixture, &sandbox, vms);
+    }
+}
+
+#[test]
+fn a_run_whose_database_has_no_room_for_longer_than_it_may_wait_is_gone_on_with_once_there_is() {
+    for &part in parts(Part::Data) {
+        let Some(server) = Server::on_a_small_disk(part) else { return };
+        let vms = count(60, 1_000);
+        let (sandbox, mut fixture) = fleet(server, Dialect::V1, vms);
+        let run = fixture.start(&[&RUN[..], &["--max-wait", "1s"]].concat());
+        sandbox.await_calls(vms / 3);
+        let filler = run_full(&mut fixture, part);
+        run.end().exits(1).assert_in_stderr("go on: v6fleet resume ");
+        let death = sandbox.calls().len();
+        make_room(&mut fixture, part, &filler);
+        let settled = Settled::of(&fixture);
+        let outcome = finish(fixture.start(&["resume", "--max-wait", "5m"]));
+        assert_eq!(outcome.rows().len(), vms);
+        assert_true(&outcome, &sandbox, &[death]);
+        settled.assert_kept(&sandbox.calls()[death..], &Settled::of(&fixture));
+        assert_created_once(&fixture);
+    }
+}
