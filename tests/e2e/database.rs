@@ -1,12 +1,17 @@
 //! A ledger in a database: what is promised of one in a file, and what is a database's alone.
 
 use std::collections::HashMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
 use crate::crash::{creations, made, settled};
 use crate::fixture::{Fixture, Process, eventually};
 use crate::fleet;
+use crate::key::{MARKER, assert_no_marker};
 use crate::postgres::{Lock, Server};
 use crate::sandbox::Sandbox;
 
@@ -188,6 +193,48 @@ fn a_password_in_a_url_is_refused_wherever_it_stands_and_shown_nowhere() {
             assert!(!refused.stderr.contains("s3cret") && refused.stdout.is_empty(), "{}", refused.stderr);
         }
     }
+}
+
+/// A certificate for `localhost`, its key, and that of the authority which vouches for it, as PEM.
+fn certified() -> [String; 3] {
+    let mut authority = CertificateParams::default();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let certificate = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let certificate = certificate.signed_by(&key, &authority).unwrap();
+    [certificate.pem(), key.serialize_pem(), authority.pem()]
+}
+
+#[test]
+fn over_tls_the_server_proves_who_it_is_before_it_hears_the_password_which_is_shown_nowhere() {
+    let [certificate, key, authority] = certified();
+    let Some(server) = Server::over_tls(&certificate, &key, MARKER) else { return };
+    let sandbox = Sandbox::start(&["--latency", "30ms"]);
+    let mut fixture = Fixture::at(&sandbox);
+    fixture.write("fleet.csv", fleet::csv(40));
+    fixture.write("ca.pem", authority);
+    fixture.write("home/.pgpass", format!("*:*:*:fleet:{MARKER}\n"));
+    fs::set_permissions(fixture.path("home/.pgpass"), fs::Permissions::from_mode(0o600)).unwrap();
+    let url = |host| {
+        format!("postgres://fleet@{host}:{}/postgres?sslmode=verify-full&sslrootcert=ca.pem", server.port())
+    };
+    let run = [&RUN[..], &["-vvv", "--concurrency", "4", "-o", "report.json"]].concat();
+    let refused = fixture.run(&[&run[..], &["--ledger", &url("127.0.0.1")]].concat()).exits(2);
+    refused.assert_in_stderr("not valid for name");
+    assert_eq!(sandbox.calls().len(), 0);
+    fixture.set("V6FLEET_LEDGER", &url("localhost"));
+    let process = fixture.start(&run);
+    sandbox.await_calls(8);
+    let command_line = fs::read(format!("/proc/{}/cmdline", process.id())).unwrap();
+    assert!(!String::from_utf8_lossy(&command_line).contains(MARKER));
+    let over_tls = "SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
+        WHERE application_name = 'v6fleet'";
+    assert_eq!(server.sql(over_tls), "t");
+    process.end().exits(0);
+    fixture.run(&["config"]).exits(0).assert_in_stdout("localhost");
+    fixture.report_of("latest");
+    assert_no_marker(&fixture, &["home/.pgpass"]);
 }
 
 #[test]

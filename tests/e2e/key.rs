@@ -15,10 +15,10 @@ use crate::fleet;
 use crate::sandbox::Sandbox;
 use crate::script::{Answer, Api, Speech, Step, answer, json_answer, success};
 
-const MARKER: &str = "SECRET-MARKER-7f3a";
+pub(crate) const MARKER: &str = "SECRET-MARKER-7f3a";
 
 /// Panics where a file of the fixture holds the marker, but for the named ones.
-fn assert_no_marker(fixture: &Fixture, but_for: &[&str]) {
+pub(crate) fn assert_no_marker(fixture: &Fixture, but_for: &[&str]) {
     assert_in_no_file(fixture, but_for, &[MARKER.to_owned()]);
 }
 
