@@ -10,7 +10,7 @@ use super::stdout::print;
 use crate::clock;
 use crate::config::{Form, LedgerSettings, StatusSettings};
 use crate::ledger::{Bulletin, Ledger, LedgerError, Overview, Presence, RunKey, SANDBOX, Worker};
-use crate::report::status::{self, Status};
+use crate::report::status::{self, Deeds, Hand, Status};
 
 /// How often it is looked at, where somebody watches.
 const EVERY: Duration = Duration::from_secs(1);
@@ -60,7 +60,7 @@ fn look(settings: &StatusSettings, run: Option<&str>) -> Result<Status, Failure>
 }
 
 fn told_by_itself(ledger: &Ledger, run: &RunKey, bulletin: Bulletin) -> Result<Status, Failure> {
-    let workers = workers(ledger, run)?;
+    let workers = alone(ledger)?;
     let run = Overview::under_way(ledger.run_info(run)?, &bulletin);
     let pending = run.counts.selected.saturating_sub(run.counts.settled());
     Ok(Status { run, pending, workers, bulletin: Some(bulletin) })
@@ -71,21 +71,36 @@ fn kept(ledger: &Ledger, under_way: Vec<String>, run: &RunKey) -> Result<Status,
     let overview = ledger.overview(run)?;
     let pending = if overview.complete { 0 } else { ledger.sums(run)?.pending.iter().sum() };
     let running = overview.ended_at.is_none() && ledger.under_way(under_way)?.contains(&run.id);
-    let workers = if running { workers(ledger, run)? } else { vec![] };
-    Ok(Status { run: Overview { running, ..overview }, pending, workers, bulletin: None })
+    let live = if running { live(ledger, run)? } else { vec![] };
+    let told: Vec<_> = live.iter().filter_map(|worker| worker.bulletin.as_ref()).collect();
+    let bulletin = Bulletin::together(&told, pending);
+    let run = Overview { running, ..overview };
+    let workers =
+        if running && !ledger.is_shared() { alone(ledger)? } else { live.into_iter().map(hand).collect() };
+    Ok(Status { run, pending, workers, bulletin })
 }
 
-/// Who carries a run out that is under way.
-fn workers(ledger: &Ledger, run: &RunKey) -> Result<Vec<String>, LedgerError> {
-    if !ledger.is_shared() {
-        return Ok(ledger.holder()?.into_iter().collect());
-    }
-    let live = ledger.workers(run)?.into_iter().filter(|worker| worker.presence == Presence::Live);
-    let words = |worker: Worker| {
-        let Worker { host, pid, since, holds, settled, .. } = worker;
-        format!("pid {pid} on {host} since {since:.0}, {} settled, {holds} held", settled.settled())
+/// Who carries out the run of a ledger that one process has.
+fn alone(ledger: &Ledger) -> Result<Vec<Hand>, LedgerError> {
+    Ok(ledger.holder()?.map(|name| Hand { name, deeds: None }).into_iter().collect())
+}
+
+/// Who carries out a run of which several may take part.
+fn live(ledger: &Ledger, run: &RunKey) -> Result<Vec<Worker>, LedgerError> {
+    let all = ledger.workers(run)?.into_iter();
+    Ok(all.filter(|worker| worker.presence == Presence::Live).collect())
+}
+
+fn hand(worker: Worker) -> Hand {
+    let Worker { host, pid, since, holds, settled, bulletin, .. } = worker;
+    let deeds = Deeds {
+        settled: settled.settled(),
+        held: holds,
+        calls_per_s: bulletin.as_ref().and_then(|told| told.calls_per_s),
+        in_flight: bulletin.as_ref().map(|told| told.in_flight),
+        hindrance: bulletin.and_then(|told| told.hindrance),
     };
-    Ok(live.map(words).collect())
+    Hand { name: format!("pid {pid} on {host} since {since:.0}"), deeds: Some(deeds) }
 }
 
 fn told(status: &Status, settings: &StatusSettings) -> Result<String, Broken> {

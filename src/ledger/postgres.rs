@@ -5,6 +5,7 @@
 
 mod ahead;
 mod begin;
+mod board;
 mod book;
 mod burial;
 mod changes;

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use jiff::Timestamp;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::api::api;
@@ -18,9 +19,33 @@ pub struct Status {
     /// VMs without an outcome.
     pub pending: u64,
     /// Those who carry it out now.
-    pub workers: Vec<String>,
+    pub workers: Vec<Hand>,
     /// What it tells of itself, while it is under way.
     pub bulletin: Option<Bulletin>,
+}
+
+/// One of those who carry a run out.
+#[derive(Debug, Clone, Serialize)]
+pub struct Hand {
+    /// With where it is.
+    pub name: String,
+    /// What it has done and does; `None` where there is but one, who does everything.
+    #[serde(flatten)]
+    pub deeds: Option<Deeds>,
+}
+
+/// What one of several has done, and does.
+#[derive(Debug, Clone, Serialize)]
+pub struct Deeds {
+    /// VMs.
+    pub settled: u64,
+    /// VMs.
+    pub held: u64,
+    /// Of late.
+    pub calls_per_s: Option<f64>,
+    pub in_flight: Option<u64>,
+    /// What keeps it from the pace, for people.
+    pub hindrance: Option<String>,
 }
 
 /// The lines, the last of them with what to type next, if anything.
@@ -28,8 +53,11 @@ pub fn text(status: &Status, ledger_args: &str, now: Timestamp) -> String {
     let Status { run, workers, bulletin, .. } = status;
     let api = api(&run.base_url, run.dialect);
     let mut out = format!("Run {}: {}, {}\n", escape(&run.id), what(run), escape(&api));
-    let by =
-        if workers.is_empty() { String::new() } else { format!(" by {}", escape(&workers.join(" and "))) };
+    let by = match &workers[..] {
+        [] => String::new(),
+        [one] => format!(" by {}", escape(&one.name)),
+        several => format!(" by {} workers", several.len()),
+    };
     let when = run.ended_at.map(|end| format!(", at {}", moment(end))).unwrap_or_default();
     let since = format!("begun at {}", moment(run.started_at));
     // Writing to a String cannot fail.
@@ -37,6 +65,9 @@ pub fn text(status: &Status, ledger_args: &str, now: Timestamp) -> String {
     let _ = writeln!(out, "  {}", done(status));
     if let Some(bulletin) = bulletin.as_ref().filter(|_| run.running) {
         tell(bulletin, now, &mut out);
+        for line in workers.iter().filter_map(deeds) {
+            let _ = writeln!(out, "  {line}");
+        }
     } else if !run.running {
         let verb = if run.complete { "report" } else { "resume" };
         let code = run.exit_code.map(|code| format!("exit code {code}; ")).unwrap_or_default();
@@ -52,6 +83,16 @@ fn done(status: &Status) -> String {
     let settled = count(selected.saturating_sub(*pending));
     let of_all = format!("{settled} of {}", counted(selected, "VM", "VMs"));
     format!("{of_all}: {}", counts::outcomes(&run.counts))
+}
+
+/// `pid 7 on host-a since …: 1,200 VMs settled, 16 held; 4.9/s, 8 in flight`.
+fn deeds(Hand { name, deeds }: &Hand) -> Option<String> {
+    let Deeds { settled, held, calls_per_s, in_flight, hindrance } = deeds.as_ref()?;
+    let settled = counted(*settled, "VM", "VMs");
+    let rate = calls_per_s.map(|rate| format!("; {rate:.1}/s")).unwrap_or_default();
+    let in_flight = in_flight.map(|calls| format!(", {} in flight", count(calls))).unwrap_or_default();
+    let hindrance = hindrance.as_deref().map(|why| format!("; {}", escape(why))).unwrap_or_default();
+    Some(format!("{}: {settled} settled, {} held{rate}{in_flight}{hindrance}", escape(name), count(*held)))
 }
 
 fn tell(bulletin: &Bulletin, now: Timestamp, out: &mut String) {
@@ -112,7 +153,7 @@ pub fn json(status: &Status) -> serde_json::Result<String> {
         "run": serde_json::to_value(run)?,
         "settled": run.counts.selected.saturating_sub(*pending),
         "pending": pending,
-        "workers": workers.iter().map(|worker| json!({"name": worker})).collect::<Vec<_>>(),
+        "workers": workers,
     });
     let told = bulletin.as_ref().filter(|_| run.running).map(of_bulletin);
     for (name, value) in told.into_iter().flatten() {
@@ -165,7 +206,8 @@ mod tests {
         let counts = bulletin.counts(Kind::Run);
         let run =
             Overview { running: true, counts, ..overview("20261124T021500Z-0003", "2026-11-24T02:15:00Z") };
-        let workers = vec!["pid 7 on here since 2026-11-24T02:15:00Z".to_owned()];
+        let name = "pid 7 on here since 2026-11-24T02:15:00Z".to_owned();
+        let workers = vec![Hand { name, deeds: None }];
         let status = Status { run, pending: 5_000, workers, bulletin: Some(bulletin) };
         text(&status, "", NOW.parse().unwrap())
     }
@@ -201,6 +243,38 @@ mod tests {
           left alone, but for single probes: the API, racks dc\u{1b}1, b and 2 more
           it has told nothing for 1 min 0 s: it hangs, or is stopped
         ");
+    }
+
+    #[test]
+    fn several_workers_are_told_each_with_what_it_does() {
+        let hand = |pid, hindrance: Option<&str>| Hand {
+            name: format!("pid {pid} on a\u{1b} since 2026-11-24T02:15:00Z"),
+            deeds: Some(Deeds {
+                settled: 1_200,
+                held: 16,
+                calls_per_s: Some(4.94),
+                in_flight: Some(8),
+                hindrance: hindrance.map(str::to_owned),
+            }),
+        };
+        let new = Deeds { settled: 0, held: 1, calls_per_s: None, in_flight: None, hindrance: None };
+        let new = Hand { name: "pid 9 on b since 2026-11-24T02:19:59Z".into(), deeds: Some(new) };
+        let run = Overview { running: true, ..overview("20261124T021500Z-0003", "2026-11-24T02:15:00Z") };
+        let workers = vec![hand(7, None), hand(8, Some("the API fails: probing")), new];
+        let status = Status { run, pending: 5_000, workers, bulletin: Some(bulletin()) };
+        insta::assert_snapshot!(text(&status, "", NOW.parse().unwrap()), @r"
+        Run 20261124T021500Z-0003: allocate fleet.csv, https://cloud.hostup.se
+          running by 3 workers; begun at 2026-11-24 02:15:00Z
+          1,000 of 6,000 VMs: 1 created, 5,990 unchanged, 2 updated, 7 failed
+          1,010 calls, 9.9/s now, 10.1/s over all; 4 in flight; 8 min 23 s left
+          pace: 10.0/s, typed
+          pid 7 on a\u{1b} since 2026-11-24T02:15:00Z: 1,200 VMs settled, 16 held; 4.9/s, 8 in flight
+          pid 8 on a\u{1b} since 2026-11-24T02:15:00Z: 1,200 VMs settled, 16 held; 4.9/s, 8 in flight; the API fails: probing
+          pid 9 on b since 2026-11-24T02:19:59Z: 0 VMs settled, 1 held
+        ");
+        let json: Value = serde_json::from_str(&json(&status).unwrap()).unwrap();
+        assert_eq!(json["workers"][1]["hindrance"], "the API fails: probing");
+        assert_eq!(json["workers"][2]["held"], 1);
     }
 
     #[test]

@@ -153,17 +153,28 @@ fn a_pause_that_the_api_asked_for_and_what_is_left_alone_are_told() {
 }
 
 #[test]
-fn a_run_in_a_database_is_told_as_the_ledger_has_it() {
+fn of_a_run_in_a_database_each_worker_is_told_with_what_it_does() {
     let Some(server) = Server::start() else { return };
     let sandbox = Sandbox::start(&["--latency", "20ms"]);
     let fixture = Fixture::at(&sandbox).in_database(server);
-    fixture.write("fleet.csv", fleet::csv(400));
+    fixture.write("fleet.csv", fleet::csv(1_000));
     let run = fixture.start(&[&RUN[..], &["--rate", "50/s"]].concat());
-    let on = awaited(&fixture, "VMs are settled", |told| told["settled"].as_u64() > Some(0));
-    assert!(
-        on["run"]["running"] == true && on["workers"][0]["name"].as_str().unwrap().starts_with("pid "),
-        "{on}"
-    );
+    awaited(&fixture, "VMs are settled", |told| told["settled"].as_u64() > Some(0));
+    let other = fixture.start(&["work", "--output-dir", "none"]);
+    let has_told = |worker: &Value| worker["calls_per_s"].is_number();
+    let on = awaited(&fixture, "both tell of themselves", |told| {
+        told["workers"].as_array().is_some_and(|all| all.len() == 2 && all.iter().all(has_told))
+    });
+    let names = [0, 1].map(|nth| on["workers"][nth]["name"].as_str().unwrap().to_owned());
+    for (name, process) in names.iter().zip([&run, &other]) {
+        assert!(name.starts_with(&format!("pid {} on ", process.id())), "{on}");
+    }
+    assert_eq!((&on["run"]["running"], &on["pace"]["per_second"]), (&Value::from(true), &Value::from(50.0)));
+    let told = fixture.run(&["status"]).exits(0);
+    told.assert_in_stdout("  running by 2 workers; begun at ");
+    told.assert_in_stdout(&format!("\n  {}: ", names[1]));
+    other.signal("TERM");
+    other.end().exits(143);
     run.signal("TERM");
     run.end().exits(143);
     assert_eq!(status(&fixture, &[])["run"]["stopped_by"], "terminated");

@@ -255,7 +255,7 @@ impl engine::Book for Book {
         self.batch += 1;
         // Also where it is asked again: an earlier try may be the one that renewed the lease.
         self.asked_at = Instant::now();
-        self.asking = self.page.ask(self.batch, batch);
+        self.asking = self.page.ask(self.batch, self.postgres.posted.take(self.page.worker), batch);
         let answers = self.asked();
         self.replies(answers)
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio_postgres::Row;
 
 use super::ahead::Ahead;
+use super::board::Posted;
 use super::column;
 use super::connect::Settings;
 use super::schema;
@@ -32,6 +33,7 @@ pub(crate) struct Postgres {
     pub(super) session: Session,
     /// Ours, while we carry a run out.
     pub(super) worker: Cell<Option<Enlisted>>,
+    pub(super) posted: Posted,
     /// How long others who carry out the same job are waited for.
     pub(super) lock_timeout: Duration,
     pub(super) racks_ahead: RefCell<Ahead<Option<String>>>,
@@ -77,6 +79,7 @@ impl Postgres {
         Self {
             session,
             worker: Cell::default(),
+            posted: Posted::default(),
             lock_timeout,
             racks_ahead: RefCell::default(),
             outcomes_ahead: RefCell::default(),

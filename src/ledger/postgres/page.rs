@@ -93,11 +93,18 @@ impl Page {
         self.taken.fill(i64::MIN);
     }
 
-    /// What the batch of this number asks for: first of all to be ours, and to be the one that is due.
-    pub(super) fn ask(&mut self, nth: i64, batch: &mut dyn Iterator<Item = Request>) -> Asking {
+    /// What the batch of this number asks for: first of all to be ours, and to be the one that is due. It takes along what
+    /// we tell of ourselves.
+    pub(super) fn ask(
+        &mut self,
+        nth: i64,
+        told: Option<Question>,
+        batch: &mut dyn Iterator<Item = Request>,
+    ) -> Asking {
         let mut changes = Changes::of(self.run.no);
         let mut asking = Asking::default();
         asking.questions.push(Question::new(RENEW, vec![Box::new(self.worker), Box::new(nth)]));
+        asking.questions.extend(told);
         for request in batch {
             match request {
                 Request::Claim { again, take, offset, allowance } => {

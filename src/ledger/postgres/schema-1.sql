@@ -56,6 +56,7 @@ CREATE TABLE v6fleet.workers (
     lease_until timestamptz NOT NULL,
     batch       bigint NOT NULL DEFAULT 0,   -- the last one that is on disk, by its own count
     clock       text,                        -- by which its claims are dated
+    bulletin    text,                        -- how it stood about a second before it was seen
     left_at     timestamptz,                 -- when it went by itself
     buried      boolean NOT NULL DEFAULT false -- whether it holds no item any more, and never will
 );

@@ -66,7 +66,7 @@ impl Postgres {
         let run = self.run(run)?;
         let deeds = deeds(&self.session, run.no)?;
         let sql = "SELECT no, host, pid, concurrency, lease_us, since, seen_at, left_at IS NOT NULL,
-                lease_until > clock_timestamp(), process
+                lease_until > clock_timestamp(), process, bulletin
             FROM v6fleet.workers WHERE run = $1 ORDER BY no";
         let mut workers = self.session.all(sql, &[&run.no], worker)?;
         for worker in &mut workers {
@@ -151,6 +151,8 @@ fn worker(row: &Row) -> Result<Worker, Error> {
         seen_at: column::at(row, 6)?,
         presence,
         holds: 0,
+        // What another version has told may be in another form.
+        bulletin: column::json(row, 10).unwrap_or_default(),
         settled: Counts::default(),
     })
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::bulletin::Bulletin;
 use super::summary::Counts;
 
 /// How a process works on a run.
@@ -23,7 +24,7 @@ impl Default for Terms {
 }
 
 /// A worker of a run, and what it has done for it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Worker {
     pub no: i64,
     pub host: String,
@@ -33,6 +34,8 @@ pub struct Worker {
     pub since: Timestamp,
     pub seen_at: Timestamp,
     pub presence: Presence,
+    /// What it has told of itself last.
+    pub bulletin: Option<Bulletin>,
     /// VMs that it holds.
     pub holds: u64,
     /// VMs that it has settled, by outcome.
