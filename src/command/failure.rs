@@ -157,6 +157,7 @@ impl From<LedgerError> for Failure {
             | LedgerError::NoWriter(_)
             | LedgerError::WriterGone
             | LedgerError::Lapsed
+            | LedgerError::SeveralClocks { .. }
             | LedgerError::SettledTwice(_) => Self::Broken(error.into()),
         }
     }

@@ -67,6 +67,12 @@ pub enum LedgerError {
         escape_path(path)
     )]
     Differs { path: PathBuf, difference: String },
+    #[error(
+        "{}: calls of run {run} that several workers had in flight when they died cannot be kept in a file: nothing was \
+         kept; where they are, type v6fleet resume {run}, which takes note of them, and copy the ledger then",
+        escape_path(path)
+    )]
+    SeveralClocks { path: PathBuf, run: String },
     #[error("no run {0:?} in the ledger")]
     UnknownRun(String),
     #[error("no {kind} in the ledger", kind = .0)]

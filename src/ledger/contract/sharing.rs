@@ -218,3 +218,30 @@ fn a_stop_holds_for_all_workers_and_the_last_that_holds_anything_ends_the_run_on
     let settled: Vec<_> = workers.iter().map(|worker| (worker.settled.created, worker.holds)).collect();
     assert_eq!(settled, [(0, 0), (1, 0), (0, 0)]);
 }
+
+#[test]
+fn what_several_workers_had_in_flight_is_not_copied_to_a_file_before_somebody_has_taken_note_of_it() {
+    if !is_installed() {
+        return;
+    }
+    let (place, file) = (Database::new(), Disk::new());
+    let run = begun(&place, "a", 3);
+    let hands = [(); 2].map(|()| Hand::join(&place, &run));
+    drop(hands.map(|mut hand| (hand.takes(1), hand)));
+    let dated = |by: &str| place.server.sql(&format!("UPDATE v6fleet.workers SET clock = {by}"));
+    let copied = || {
+        let from = Ledger::open_to_copy(&place.location()).unwrap();
+        from.copy_to(&Ledger::open_for_copy(&file.location()).unwrap(), &mut |_| {})
+    };
+    dated("no::text");
+    let refused = copied().unwrap_err();
+    assert!(
+        matches!(&refused, LedgerError::SeveralClocks { run: named, .. } if *named == run.id),
+        "{refused}"
+    );
+    assert_eq!(file.read().overviews(None).unwrap(), []);
+    dated("NULL");
+    drop(place.open());
+    copied().unwrap();
+    assert_eq!(file.read().overviews(None).unwrap()[0].id, run.id);
+}

@@ -1,7 +1,7 @@
 //! A ledger's file as plain rows. What is not folded yet is folded in them.
 
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, Null, ToSqlOutput, ValueRef};
-use rusqlite::{Connection, Error, Row, ToSql, params, params_from_iter};
+use rusqlite::{Connection, Error, OptionalExtension, Row, ToSql, params, params_from_iter};
 
 use super::Sqlite;
 use super::column::count;
@@ -98,7 +98,7 @@ impl Plain for Sqlite {
 
     fn take_in(&self, table: Table, records: Vec<Record>) -> Result<(), LedgerError> {
         if table == Table::Claims {
-            return self.ask(|db| records.iter().try_for_each(|record| claim(db, record)));
+            return records.iter().try_for_each(|record| self.claim(record));
         }
         let columns = table.list(|_, (column, _)| taken(table, column).to_owned());
         let values = table.list(|nth, _| format!("?{}", nth + 1));
@@ -108,6 +108,24 @@ impl Plain for Sqlite {
             records.iter().try_for_each(|record| insert.execute(params_from_iter(record)).map(drop))
         })
     }
+}
+
+impl Sqlite {
+    /// A file has one clock for all claims of a run: those of several workers would be dated wrong.
+    fn claim(&self, record: &Record) -> Result<(), LedgerError> {
+        match self.ask(|db| dated_otherwise(db, record))? {
+            Some(run) => Err(LedgerError::SeveralClocks { path: self.path.clone(), run }),
+            None => self.ask(|db| claim(db, record)),
+        }
+    }
+}
+
+/// The id of the call's run, where that has claims which are dated by another clock.
+fn dated_otherwise(db: &Connection, record: &Record) -> Result<Option<String>, Error> {
+    let [item, _, clock] = &record[..] else { return Err(Error::InvalidQuery) };
+    let sql = "SELECT id FROM runs WHERE no = ?1 >> 32 AND clock IS NOT ?2
+        AND EXISTS (SELECT 1 FROM claims WHERE run = ?1 >> 32)";
+    db.prepare_cached(sql)?.query_row(params![item, clock], |row| row.get(0)).optional()
 }
 
 fn record(row: &Row<'_>) -> Result<Record, Error> {
