@@ -1,6 +1,7 @@
 //! Plain data: what a ledger is told and what it tells, whichever engine keeps it.
 
 mod bulletin;
+mod counts;
 mod item;
 mod row;
 mod run;
@@ -9,6 +10,7 @@ mod vm;
 mod worker;
 
 pub use bulletin::{Bulletin, OpenBreakers, Pacing};
+pub use counts::Counts;
 pub use item::{Deferred, Item, LastCall, RackNo, Setback, Settled, Settlement, Tally};
 pub use row::Row;
 pub(crate) use row::as_object;
@@ -16,8 +18,6 @@ pub use run::{
     Course, Ending, LastInventory, NewRun, Overview, PendingVms, RunInfo, RunKey, Skipped, Unfinished,
     WrittenFile,
 };
-pub use summary::{
-    ChangeCount, Counts, FailureCount, Forecasts, Named, RackCounts, ReasonCount, Since, Summary,
-};
+pub use summary::{ChangeCount, FailureCount, Forecasts, Named, RackCounts, ReasonCount, Since, Summary};
 pub use vm::{Entry, LastKnown, Pair, Sighting};
 pub use worker::{Closing, Contribution, Presence, Terms, Worker};

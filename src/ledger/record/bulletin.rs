@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::summary::Counts;
+use super::counts::Counts;
 use crate::outcome::{Kind, Outcome};
 
 /// How a run stands at one moment, as far as those know who carry it out.

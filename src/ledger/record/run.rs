@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::bulletin::Bulletin;
-use super::summary::Counts;
+use super::counts::Counts;
 use super::worker::{Contribution, Terms};
 use crate::dialect::Dialect;
 use crate::inventory::InventoryFile;

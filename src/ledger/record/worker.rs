@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::bulletin::Bulletin;
-use super::summary::Counts;
+use super::counts::Counts;
 
 /// How a process works on a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
