@@ -221,7 +221,9 @@ impl Ledger {
         let Summary { exit_code, counts, .. } = summary;
         self.note_end(run, &Ending { at, stopped_by, exit_code, counts })?;
         let complete = stopped_by.is_none() && summary.pending == 0;
-        Ok(Summary { complete, stopped_by, ..summary })
+        // They are noted with the end.
+        let workers = self.course(run)?.workers;
+        Ok(Summary { complete, stopped_by, workers, ..summary })
     }
 
     /// Notes what a run has written, beside what it wrote before.

@@ -61,6 +61,7 @@ fn three_workers_call_each_vm_once_and_end_with_the_run() {
     called.dedup();
     assert_eq!((all, called.len()), (VMS, VMS), "each is called once");
     assert_eq!(outcomes[0].rows().len(), VMS, "whoever began the run reports it");
+    outcomes[0].assert_in_stdout("\n3 workers: pid ");
     let workers = told_workers(&fixture);
     assert!(workers.len() == 3 && workers.iter().all(|worker| !worker.0), "{workers:?}");
     assert_eq!(fixture.reported_runs(), 1);
