@@ -55,14 +55,13 @@ impl Site {
         });
     }
 
-    /// When calls arrived between two moments.
+    /// When calls arrived between two moments, since the first of them.
     pub(crate) fn arrivals(&self, from: Timestamp, until: Timestamp) -> Arrivals {
-        let calls = self.sandbox.calls();
-        let moments = calls.iter().map(|call| call.at).filter(|at| (from..until).contains(at));
-        let mut arrivals: Arrivals =
-            moments.map(|at| u32::try_from(at.duration_since(from).as_micros()).unwrap()).collect();
-        arrivals.sort_unstable();
-        arrivals
+        let calls = self.sandbox.calls().into_iter().map(|call| call.at);
+        let mut moments: Vec<Timestamp> = calls.filter(|at| (from..until).contains(at)).collect();
+        moments.sort_unstable();
+        let since_first = |at: &Timestamp| at.duration_since(moments[0]).as_micros();
+        moments.iter().map(|at| u32::try_from(since_first(at)).unwrap()).collect()
     }
 
     pub(crate) fn stop(&self) {
