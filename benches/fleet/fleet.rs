@@ -8,6 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::answerer::Answerer;
+use crate::arrivals::Arrivals;
 use crate::process::{self, Cost};
 use crate::yardstick::CONCURRENCY;
 
@@ -148,13 +149,19 @@ impl Fleet {
 
     /// Runs the whole fleet. Panics unless each VM was called once, and its row says that nothing has changed.
     pub(crate) fn cost(&self, latency: Duration) -> Cost {
+        self.cost_and_arrivals(latency).0
+    }
+
+    /// The same, with when the calls arrived.
+    pub(crate) fn cost_and_arrivals(&self, latency: Duration) -> (Cost, Arrivals) {
         let server = self.answerer(latency);
         let cost = process::cost(&mut self.run(&server, "none"));
-        assert_eq!(server.stop().len(), self.vms, "calls");
+        let arrivals = server.stop();
+        assert_eq!(arrivals.len(), self.vms, "calls");
         let rows = BufReader::new(File::open(&self.report).unwrap()).lines();
         let unchanged = rows.filter(|row| row.as_ref().unwrap().contains(",unchanged,")).count();
         assert_eq!(unchanged, self.vms, "unchanged VMs in the report");
-        cost
+        (cost, arrivals)
     }
 
     /// The check and the selection of the whole inventory, without a call.

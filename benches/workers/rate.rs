@@ -20,6 +20,8 @@ const LASTS: usize = 8;
 /// The mean, the worst second and the worst 100 ms, each to the rate.
 struct Evenness {
     mean: Samples,
+    /// But for the first and the last second.
+    steady: Samples,
     second: Samples,
     /// Without the one call that may always be there.
     tenth: Samples,
@@ -27,13 +29,14 @@ struct Evenness {
 
 impl Evenness {
     fn new() -> Self {
-        let [mean, second, tenth] = [const { Samples::new() }; 3];
-        Self { mean, second, tenth }
+        let [mean, steady, second, tenth] = [const { Samples::new() }; 4];
+        Self { mean, steady, second, tenth }
     }
 
     fn push(&mut self, arrivals: &Arrivals, rate: f64) {
         let most = |time| most_within(Duration::from_millis(time), arrivals) as f64;
         self.mean.push(per_second(arrivals) / rate);
+        self.steady.push(per_second(inner(arrivals)) / rate);
         self.second.push(most(1_000) / rate);
         self.tenth.push((most(100) - 1.0) / (rate / 10.0));
     }
@@ -44,10 +47,20 @@ impl Evenness {
         };
         vec![
             figure("mean", self.mean, mean),
+            figure("mean, inner", self.steady, mean),
             figure("worst second", self.second, Target::NeverAbove(1.03)),
             figure("worst 0.1 s, less 1", self.tenth, tenth),
         ]
     }
+}
+
+/// Without the first and the last second.
+fn inner(arrivals: &[u32]) -> &[u32] {
+    const SECOND: u32 = 1_000_000;
+    let last = arrivals[arrivals.len() - 1] - SECOND;
+    let [begin, end] =
+        [arrivals[0] + SECOND, last].map(|at| arrivals.partition_point(|arrival| *arrival < at));
+    &arrivals[begin..end]
 }
 
 /// Whole runs of 1 to 8 workers, begin and end included.

@@ -38,6 +38,9 @@ const ADD: &str =
     FROM unnest($2::bigint[], $3::text[], $4::bigint[], $5::boolean[], $6::text[], $7::text[], $8::text[], $9::text[])
         AS n (position, vmid, rack, rack_expected, name, action, expected, labels)";
 
+const ADD_RACKS: &str = "INSERT INTO v6fleet.racks (run, no, rack_id)
+    SELECT $1, no, rack_id FROM unnest($2::bigint[], $3::text[]) AS n (no, rack_id)";
+
 /// VMs that are not sent yet, by column.
 #[derive(Debug, Default)]
 struct Unsent {
@@ -49,6 +52,8 @@ struct Unsent {
     actions: Vec<&'static str>,
     expected: Vec<Option<String>>,
     labels: Vec<Option<String>>,
+    /// Racks that no VM before these is on, by number and name.
+    new_racks: (Vec<i64>, Vec<Option<String>>),
 }
 
 /// In one transaction.
@@ -95,25 +100,29 @@ impl<'p> Draft<'p> {
         Job::of_new(new, piped).hold(&postgres.session, postgres.lock_timeout)
     }
 
-    fn rack(&mut self, rack: Option<&str>) -> Result<i64, LedgerError> {
+    fn rack(&mut self, rack: Option<&str>) -> i64 {
         let rack: Option<Box<str>> = rack.map(Into::into);
         if let Some(&no) = self.racks.get(&rack) {
-            return Ok(no);
+            return no;
         }
         let no = i64::try_from(self.racks.len()).unwrap_or(i64::MAX);
-        let sql = "INSERT INTO v6fleet.racks (run, no, rack_id) VALUES ($1, $2, $3)";
-        self.postgres.session.execute(sql, &[&self.run.no, &no, &rack.as_deref().map(kept)])?;
+        let (numbers, names) = &mut self.unsent.new_racks;
+        numbers.push(no);
+        names.push(rack.as_deref().map(|name| kept(name).into_owned()));
         self.racks.insert(rack, no);
-        Ok(no)
+        no
     }
 
     fn send(&mut self) -> Result<(), LedgerError> {
-        let Unsent { positions, vmids, racks, racks_expected, names, actions, expected, labels } =
+        let Unsent { positions, vmids, racks, racks_expected, names, actions, expected, labels, new_racks } =
             mem::take(&mut self.unsent);
-        let run = self.run.no;
+        let (run, session) = (self.run.no, &self.postgres.session);
+        if !new_racks.0.is_empty() {
+            session.execute(ADD_RACKS, &[&run, &new_racks.0, &new_racks.1])?;
+        }
         let values: [&(dyn ToSql + Sync); 9] =
             [&run, &positions, &vmids, &racks, &racks_expected, &names, &actions, &expected, &labels];
-        self.postgres.session.execute(ADD, &values).map(drop)
+        session.execute(ADD, &values).map(drop)
     }
 }
 
@@ -159,7 +168,7 @@ fn insert(postgres: &Postgres, key: &RunKey, new: &NewRun, now: Timestamp) -> Re
 
 impl engine::Draft for Draft<'_> {
     fn add(&mut self, vm: &Vm, action: Action, rack: Option<&str>) -> Result<(), LedgerError> {
-        let rack = self.rack(rack)?;
+        let rack = self.rack(rack);
         let unsent = &mut self.unsent;
         unsent.positions.push(self.position);
         unsent.vmids.push(vm.id.as_str().to_owned());
