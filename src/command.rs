@@ -88,7 +88,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn complain(failure: &Failure, mut screen: &Screen) -> ExitCode {
     // Without a terminal nobody is left to be told.
-    let _ = writeln!(screen, "error: {}", failure.in_words());
+    let words = failure.in_words();
+    let _ = writeln!(screen, "error: {}", screen.spell(&words));
     ExitCode::from(failure.exit_code())
 }
 

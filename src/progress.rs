@@ -4,6 +4,7 @@
 //! made a few times a second. A terminal that goes away, or a log that is full, never stops a run.
 
 mod copying;
+mod line;
 mod screen;
 
 use std::env;
@@ -16,6 +17,7 @@ use crate::text::{count, counted, duration, escape, is_dumb};
 use crate::words::words;
 
 pub use self::copying::CopyProgress;
+use self::line::{Line, Says};
 pub use self::screen::Screen;
 
 /// The least time between two looks at the rate, and between two drawings of the bar. indicatif draws twice
@@ -149,7 +151,8 @@ impl Progress {
     /// Takes the bar off the screen, or logs the last line.
     pub fn finish(self) {
         if self.form == Form::Lines {
-            self.log(&self.standing(), None, None);
+            let (done, failed) = self.standing();
+            self.log(&format!("{done} · {failed}"), None, None);
         }
     }
 
@@ -179,23 +182,26 @@ impl Progress {
             return None;
         }
         self.logged = now;
-        Some(self.line())
+        Some(self.line().whole())
     }
 
-    /// `1,200 of 6,000 VMs · 3 failed · paused 12 s: the API asked for it · 9.9/s · 8 min 5 s left`:
-    /// what a narrow terminal can do without comes last.
-    fn line(&self) -> String {
-        let mut parts = vec![self.standing()];
-        parts.extend(self.message.as_deref().map(|message| escape(message).into_owned()));
-        parts.extend(self.rate.per_s().map(|per_s| format!("{per_s:.1}/s")));
-        parts.extend(self.seconds_left().map(|seconds| format!("{} left", duration(seconds))));
-        parts.join(" · ")
+    /// `1,200 of 6,000 VMs · 3 failed · paused 12 s: the API asked for it · 9.9/s · 8 min 5 s left`
+    fn line(&self) -> Line {
+        let (done, failed) = self.standing();
+        let mut line = Line::default();
+        line.push(Says::Done, Some(done));
+        line.push(Says::Failed, Some(failed));
+        line.push(Says::Waiting, self.message.as_deref().map(|message| escape(message).into_owned()));
+        line.push(Says::Rate, self.rate.per_s().map(|per_s| format!("{per_s:.1}/s")));
+        line.push(Says::Left, self.seconds_left().map(|seconds| format!("{} left", duration(seconds))));
+        line
     }
 
-    fn standing(&self) -> String {
+    /// How many are done, and how many of them failed.
+    fn standing(&self) -> (String, String) {
         let Counts { selected, failed, .. } = self.counts;
         let done = count(self.counts.settled());
-        format!("{done} of {} · {} failed", counted(selected, "VM", "VMs"), count(failed))
+        (format!("{done} of {}", counted(selected, "VM", "VMs")), format!("{} failed", count(failed)))
     }
 }
 
@@ -321,11 +327,11 @@ mod tests {
     fn a_line_says_what_failed_and_what_the_run_waits_for() {
         let now = Instant::now();
         let mut progress = lines(counts(1), now);
-        assert_eq!(progress.line(), "0 of 1 VM · 0 failed");
+        assert_eq!(progress.line().whole(), "0 of 1 VM · 0 failed");
         progress.settled(Outcome::Failed, 1, now + SECOND);
         progress.message(Some("paused 12 s: \u{1b}[2Jthe API asked for it".into()));
         let line = r"1 of 1 VM · 1 failed · paused 12 s: \u{1b}[2Jthe API asked for it · 1.0/s · 0.0 s left";
-        assert_eq!(progress.line(), line);
+        assert_eq!(progress.line().whole(), line);
     }
 
     #[test]
@@ -350,7 +356,7 @@ mod tests {
         assert!((29.7..30.1).contains(&rate), "{rate}");
         run(&mut progress, &mut now, 600, 0);
         assert_eq!(progress.rate.seconds_for(90_000), None);
-        assert!(progress.line().ends_with(" · 0.0/s"), "{}", progress.line());
+        assert!(progress.line().whole().ends_with(" · 0.0/s"), "{}", progress.line().whole());
     }
 
     #[test]

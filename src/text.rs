@@ -4,10 +4,14 @@
 //! spreadsheet must neither run them nor make dates of them. Whatever is shown goes through here once; what is
 //! stored stays exact.
 
+mod locale;
+
 use std::borrow::Cow;
 use std::env;
 use std::ffi::OsStr;
 use std::path::Path;
+
+pub use locale::Locale;
 
 /// Whether a terminal or a reader would be misled by the character itself: control characters (C0, DEL, C1),
 /// line and paragraph separators, and the marks that turn the direction of text.

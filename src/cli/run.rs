@@ -163,7 +163,7 @@ pub struct EndpointArgs {
     #[arg(long, value_name = "URL", default_value = "https://cloud.hostup.se")]
     pub base_url: BaseUrl,
 
-    /// Its dialect: v1, whose VMs have numbers, or v2, whose VMs are called vps_…
+    /// Its dialect: v1, whose VMs have numbers, or v2, whose VMs are called vps_...
     #[arg(long, value_name = "DIALECT", default_value = "v1")]
     pub api: Dialect,
 }

@@ -14,7 +14,7 @@ use super::failure::{Broken, Failure, Refusal};
 use super::job::job;
 use super::rehearsal::{serve, world};
 use super::spared::Spared;
-use super::stdout::print;
+use super::stdout::print_as;
 use super::{config, exit, outputs};
 use crate::api::{BaseUrl, Way};
 use crate::check::{self, Check, Finding};
@@ -43,7 +43,7 @@ pub(super) fn check(settings: &CheckSettings) -> Result<u8, Failure> {
         Form::Text => check::text(&findings),
         Form::Json => check::json(&findings, &in_force.iter().map(config::json_of).collect()),
     };
-    print(text.as_bytes())?;
+    print_as(run.reports.recap, &text)?;
     Ok(check::exit_code(&findings))
 }
 

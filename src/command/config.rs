@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::exit;
 use super::failure::Broken;
-use super::stdout::print;
+use super::stdout::print_as;
 use crate::config::{Form, Setting, Showing};
 use crate::text::escape;
 
@@ -16,7 +16,7 @@ pub(super) fn show(showing: &Showing) -> Result<u8, Broken> {
         Form::Text => text(&showing.settings),
         Form::Json => format!("{}\n", json(&showing.settings)),
     };
-    print(text.as_bytes())?;
+    print_as(showing.form, &text)?;
     Ok(exit::COMPLETE)
 }
 

@@ -4,7 +4,7 @@ use super::exit;
 use super::failure::{Broken, Failure, Refusal};
 use super::ledger::{to_read, view};
 use super::spared::Spared;
-use super::stdout::{Stdout, print};
+use super::stdout::{Stdout, print_as};
 use crate::config::{DiffSettings, Form};
 use crate::inventory::Selection;
 use crate::ledger::{Ledger, LedgerError, Overview, Pair, RunKey};
@@ -99,7 +99,7 @@ impl<'a> Comparing<'a> {
         })?;
         let written = self.files.finish(&counts)?;
         match printed {
-            Printed::Text(text) => print(text.finish(from, to, &counts, &written).as_bytes())?,
+            Printed::Text(text) => print_as(Form::Text, &text.finish(from, to, &counts, &written))?,
             Printed::Json(json) => json.finish(&counts).map(drop).map_err(Stdout::failed)?,
         }
         Ok(if counts.different() > 0 { exit::CHANGES } else { exit::COMPLETE })

@@ -11,7 +11,7 @@ use super::job::{Course, course, job};
 use super::past::Past;
 use super::planned::Planned;
 use super::staging::{Selected, Stage, Staged, Wanted, stage};
-use super::stdout::print;
+use super::stdout::print_as;
 use crate::config::{Form, RunSettings};
 use crate::inventory::{Inputs, InvalidRow, Selection, Vm};
 use crate::ledger::{Ledger, LedgerError, NewRun, PendingVms, Unfinished};
@@ -49,6 +49,7 @@ pub(super) fn prepare(settings: &RunSettings) -> Result<Prepared, Failure> {
 
 /// What is to be said of a run.
 pub(super) struct Prepared {
+    form: Form,
     text: String,
     /// VMs that would be called.
     pub(super) selected: u64,
@@ -61,7 +62,7 @@ pub(super) struct Prepared {
 impl Prepared {
     /// Returns the exit code.
     pub(super) fn carry_out(self) -> Result<u8, Broken> {
-        print(self.text.as_bytes())?;
+        print_as(self.form, &self.text)?;
         Ok(self.exit_code)
     }
 }
@@ -86,6 +87,7 @@ pub(super) fn foresee(
         Form::Json => prospect.json(),
     };
     Ok(Prepared {
+        form: settings.reports.recap,
         text,
         selected: prospect.selected,
         says: prospect.gist(),

@@ -4,7 +4,7 @@ use super::exit;
 use super::failure::{Broken, Failure, Refusal};
 use super::ledger::to_read;
 use super::named::{self, Unnamed};
-use super::stdout::print;
+use super::stdout::print_as;
 use crate::config::{Form, HistorySettings};
 use crate::ledger::{Entry, LastKnown, Ledger, LedgerError};
 use crate::report::history;
@@ -29,7 +29,7 @@ impl Prepared<'_> {
             Form::Text => history::text(&vm, &known, &entries),
             Form::Json => history::json(&vm, &known, &entries).map_err(Broken::new)?,
         };
-        print(text.as_bytes())?;
+        print_as(*form, &text)?;
         Ok(exit::COMPLETE)
     }
 }

@@ -27,11 +27,7 @@ pub(super) fn log_to(screen: &Screen, settings: LogSettings) {
         LogLevel::Trace => LevelFilter::TRACE,
     };
     let ours = Targets::new().with_target(env!("CARGO_PKG_NAME"), level);
-    let written_out = match settings.form {
-        LogForm::Text => written_out,
-        LogForm::Json => written_out_in_json,
-    };
-    let lines = Lines { screen: screen.clone(), written_out };
+    let lines = Lines { screen: screen.clone(), form: settings.form };
     let lines = tracing_subscriber::fmt::layer().with_writer(lines).with_target(false);
     let registry = tracing_subscriber::registry().with(ours);
     match settings.form {
@@ -48,16 +44,18 @@ pub(super) fn log_to(screen: &Screen, settings: LogSettings) {
 #[derive(Debug, Clone)]
 struct Lines {
     screen: Screen,
-    /// A character as the lines' form has it.
-    written_out: fn(char) -> String,
+    form: LogForm,
 }
 
 impl Write for &Lines {
     fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
         // Colours and line ends are C0, and escaped before where they come from outside.
         let text = String::from_utf8_lossy(lines);
-        let escaped = escape_beyond_c0(&text, self.written_out);
-        (&self.screen).write_all(escaped.as_bytes())?;
+        let written = match self.form {
+            LogForm::Text => self.screen.spell(&escape_beyond_c0(&text, written_out)).into_owned(),
+            LogForm::Json => escape_beyond_c0(&text, written_out_in_json).into_owned(),
+        };
+        (&self.screen).write_all(written.as_bytes())?;
         Ok(lines.len())
     }
 

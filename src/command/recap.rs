@@ -71,7 +71,7 @@ pub(super) fn print_recap(
         Form::Text => text(colored(terminal)),
         Form::Json => recap::json(info, summary, &reports).map_err(Broken::new)?,
     };
-    print_unless(aside, printed.as_bytes())?;
+    print_unless(aside, form, &printed)?;
     Ok(text(false))
 }
 

@@ -3,7 +3,7 @@
 use super::exit;
 use super::failure::{Broken, Failure};
 use super::ledger::{to_change, to_read};
-use super::stdout::print;
+use super::stdout::print_as;
 use crate::config::{Form, RunsSettings, Show, Wanted};
 use crate::ledger::{Ledger, LedgerError, Overview, RunKey};
 use crate::report::runs;
@@ -55,7 +55,7 @@ impl Prepared {
             Form::Text => runs::text(&list),
             Form::Json => runs::json(&list).map_err(Broken::new)?,
         };
-        print(text.as_bytes())?;
+        print_as(form, &text)?;
         Ok(exit::COMPLETE)
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::exit;
 use super::failure::{Broken, Failure, Refusal};
 use super::ledger::{to_read, view};
-use super::stdout::print;
+use super::stdout::print_as;
 use crate::clock;
 use crate::config::{Form, LedgerSettings, StatusSettings};
 use crate::ledger::{Bulletin, Ledger, LedgerError, Overview, Presence, RunKey, SANDBOX, Worker};
@@ -22,7 +22,7 @@ const ANEW: &str = "\u{1b}[H\u{1b}[J";
 pub(super) fn status(settings: &StatusSettings) -> Result<u8, Failure> {
     match settings.watch {
         true => watch(settings)?,
-        false => print(told(&look(settings, settings.run.as_deref())?, settings)?.as_bytes())?,
+        false => print_as(settings.form, &told(&look(settings, settings.run.as_deref())?, settings)?)?,
     }
     Ok(exit::COMPLETE)
 }
@@ -36,7 +36,7 @@ fn watch(settings: &StatusSettings) -> Result<(), Failure> {
     }
     let mut status = look(settings, settings.run.as_deref())?;
     loop {
-        print(format!("{ANEW}{}", told(&status, settings)?).as_bytes())?;
+        print_as(settings.form, &format!("{ANEW}{}", told(&status, settings)?))?;
         if !status.run.running {
             return Ok(());
         }

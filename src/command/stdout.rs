@@ -1,8 +1,11 @@
 //! Standard output. A reader that has gone away is no error: what nobody reads is dropped.
 
+use std::borrow::Cow;
 use std::io::{self, BufWriter, StdoutLock, Write};
 
 use super::failure::Broken;
+use crate::config::Form;
+use crate::text::Locale;
 
 /// Prints all that there is to say.
 pub(super) fn print(bytes: &[u8]) -> Result<(), Broken> {
@@ -10,13 +13,26 @@ pub(super) fn print(bytes: &[u8]) -> Result<(), Broken> {
     stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(Stdout::failed)
 }
 
+/// Prints what has a form: what is for people as their locale has it.
+pub(super) fn print_as(form: Form, text: &str) -> Result<(), Broken> {
+    print(spelled(form, text).as_bytes())
+}
+
+/// Programs get UTF-8 wherever they are.
+fn spelled(form: Form, text: &str) -> Cow<'_, str> {
+    match form {
+        Form::Text => Locale::current().spell(text),
+        Form::Json => Cow::Borrowed(text),
+    }
+}
+
 /// The same on standard error, where standard output holds something else.
-pub(super) fn print_unless(holds_else: bool, bytes: &[u8]) -> Result<(), Broken> {
+pub(super) fn print_unless(holds_else: bool, form: Form, text: &str) -> Result<(), Broken> {
     if !holds_else {
-        return print(bytes);
+        return print_as(form, text);
     }
     // Without it nobody is left to be told.
-    let _ = io::stderr().lock().write_all(bytes);
+    let _ = io::stderr().lock().write_all(spelled(form, text).as_bytes());
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::line::{Line, Says};
 use super::{Form, LOG, ProgressMode, REDRAW, Rate, Screen};
 use crate::ledger::Headway;
 use crate::text::{count, counted, duration};
@@ -50,16 +51,17 @@ impl CopyProgress {
             return None;
         }
         self.logged = now;
-        Some(self.line(headway))
+        Some(self.line(headway).whole())
     }
 
     /// `1,200,000 of 6,000,000 rows · 40,000.0/s · 2 min left`
-    fn line(&self, Headway { rows, of }: Headway) -> String {
-        let mut parts = vec![format!("{} of {}", count(rows), counted(of, "row", "rows"))];
-        parts.extend(self.rate.per_s().map(|per_s| format!("{per_s:.1}/s")));
+    fn line(&self, Headway { rows, of }: Headway) -> Line {
+        let mut line = Line::default();
+        line.push(Says::Done, Some(format!("{} of {}", count(rows), counted(of, "row", "rows"))));
+        line.push(Says::Rate, self.rate.per_s().map(|per_s| format!("{per_s:.1}/s")));
         let remaining = self.rate.seconds_for(of.saturating_sub(rows));
-        parts.extend(remaining.map(|seconds| format!("{} left", duration(seconds))));
-        parts.join(" · ")
+        line.push(Says::Left, remaining.map(|seconds| format!("{} left", duration(seconds))));
+        line
     }
 }
 

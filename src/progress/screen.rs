@@ -2,12 +2,16 @@
 //!
 //! Both are a best effort: whoever logs or draws never learns that nobody is there to see it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 use tracing_subscriber::fmt::MakeWriter;
+
+use super::line::{Fitted, Line};
+use crate::text::Locale;
 
 /// Columns of what does not tell its width.
 const WIDTH: u16 = 80;
@@ -18,31 +22,46 @@ pub struct Screen {
     bar: ProgressBar,
     out: Out,
     width: fn() -> u16,
+    locale: Locale,
 }
 
 impl Screen {
     /// Without a bar, until a [`super::Progress`] shows one.
     pub fn stderr() -> Self {
-        Self::on(io::stderr(), stderr_width)
+        Self::on(io::stderr(), stderr_width, Locale::current())
     }
 
-    fn on(out: impl Write + Send + 'static, width: fn() -> u16) -> Self {
-        Self { bar: ProgressBar::hidden(), out: Out(Arc::new(Mutex::new(out))), width }
+    fn on(out: impl Write + Send + 'static, width: fn() -> u16, locale: Locale) -> Self {
+        Self { bar: ProgressBar::hidden(), out: Out(Arc::new(Mutex::new(out))), width, locale }
+    }
+
+    /// A line of ours as it is written here.
+    pub fn spell<'t>(&self, line: &'t str) -> Cow<'t, str> {
+        self.locale.spell(line)
     }
 
     /// Monochrome, so that `NO_COLOR` has nothing to switch off.
     pub(super) fn show_bar(&self, length: u64) {
-        let style = ProgressStyle::with_template("{bar:16} {wide_msg}");
-        let style = style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━ ");
-        self.bar.set_style(style);
         self.bar.set_length(length);
         let terminal = Terminal { out: self.out.clone(), width: self.width, pending: Mutex::default() };
         self.bar.set_draw_target(ProgressDrawTarget::term_like(Box::new(terminal)));
     }
 
-    pub(super) fn draw(&self, position: u64, message: String) {
+    pub(super) fn draw(&self, position: u64, line: Line) {
+        let Fitted { with_bar, text } = line.within((self.width)().into());
+        self.bar.set_style(self.style(with_bar));
         self.bar.update(|state| state.set_pos(position));
-        self.bar.set_message(message);
+        self.bar.set_message(self.spell(&text).into_owned());
+    }
+
+    fn style(&self, with_bar: bool) -> ProgressStyle {
+        let template = if with_bar { "{bar:16} {wide_msg}" } else { "{wide_msg}" };
+        let style = ProgressStyle::with_template(template);
+        let drawn_with = match self.locale {
+            Locale::Utf8 => "━ ",
+            Locale::Other => "= ",
+        };
+        style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars(drawn_with)
     }
 
     pub(super) fn hide_bar(&self) {
@@ -174,6 +193,7 @@ impl TermLike for Terminal {
 pub(super) mod tests {
     use tracing_subscriber::fmt::format::FmtSpan;
 
+    use super::super::line::Says;
     use super::*;
 
     /// What was written to a screen since the last look.
@@ -199,8 +219,14 @@ pub(super) mod tests {
     impl Screen {
         pub(in crate::progress) fn captured() -> (Self, Captured) {
             let out = Captured::default();
-            (Self::on(out.clone(), || WIDTH), out)
+            (Self::on(out.clone(), || WIDTH, Locale::Utf8), out)
         }
+    }
+
+    fn half() -> Line {
+        let mut line = Line::default();
+        line.push(Says::Done, Some("half".into()));
+        line
     }
 
     struct Gone;
@@ -237,7 +263,7 @@ pub(super) mod tests {
     fn a_log_line_takes_the_bars_place_and_the_bar_comes_back_below_it() {
         let (screen, out) = Screen::captured();
         screen.show_bar(4);
-        screen.draw(2, "half".into());
+        screen.draw(2, half());
         out.take();
         log(&screen, "hello");
         let bar = format!("{}{} half", "━".repeat(8), " ".repeat(8));
@@ -249,10 +275,39 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_bar_is_as_wide_as_the_terminal_and_drawn_with_what_its_locale_has() {
+        let parts = [
+            (Says::Done, "2 of 4 VMs"),
+            (Says::Failed, "0 failed"),
+            (Says::Rate, "9.9/s"),
+            (Says::Left, "0.2 s left"),
+        ];
+        let drawn = |width, locale| {
+            let out = Captured::default();
+            let screen = Screen::on(out.clone(), width, locale);
+            screen.show_bar(4);
+            let mut line = Line::default();
+            for (says, text) in parts {
+                line.push(says, Some(text.to_owned()));
+            }
+            screen.draw(2, line);
+            let drawn = out.take();
+            drawn.rsplit('\u{1b}').next().unwrap().trim_start_matches("[2K").to_owned()
+        };
+        let whole = "2 of 4 VMs · 0 failed · 9.9/s · 0.2 s left";
+        let bar = |sign: &str| format!("{}{}", sign.repeat(8), " ".repeat(8));
+        assert_eq!(drawn(|| 200, Locale::Utf8), format!("{:<200}", format!("{} {whole}", bar("━"))));
+        assert_eq!(drawn(|| 80, Locale::Utf8), format!("{:<80}", format!("{} {whole}", bar("━"))));
+        let ascii = whole.replace('·', "|");
+        assert_eq!(drawn(|| 80, Locale::Other), format!("{:<80}", format!("{} {ascii}", bar("="))));
+        assert_eq!(drawn(|| 40, Locale::Utf8), format!("{:<40}", "2 of 4 VMs · 9.9/s · 0.2 s left"));
+    }
+
+    #[test]
     fn a_screen_that_is_gone_stops_nobody() {
-        let screen = Screen::on(Gone, || WIDTH);
+        let screen = Screen::on(Gone, || WIDTH, Locale::Utf8);
         screen.show_bar(4);
-        screen.draw(2, "half".into());
+        screen.draw(2, half());
         log(&screen, "hello");
         screen.hide_bar();
     }

@@ -24,7 +24,7 @@ const FENCE: &str = "```";
 fn v6fleet<'a>(words: impl IntoIterator<Item = &'a str>, variables: &[(&str, &Path)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_v6fleet"));
     // Clap asks a terminal for its width before it reads COLUMNS: none is there to be asked.
-    command.env_clear().env("COLUMNS", "100").stdin(Stdio::null());
+    command.env_clear().env("LANG", "C.UTF-8").env("COLUMNS", "100").stdin(Stdio::null());
     command.envs(variables.iter().copied()).args(words).output().unwrap()
 }
 

@@ -26,6 +26,7 @@ mod job;
 mod key;
 mod ledger;
 mod listing;
+mod locale;
 mod lock;
 mod migration;
 mod monitor;

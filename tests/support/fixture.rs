@@ -181,7 +181,7 @@ impl Fixture {
     pub fn beside(&self, other: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(other);
         command.current_dir(self.dir.path()).env_clear().stdin(Stdio::null());
-        command.env("PATH", "/usr/bin:/bin").env("HOME", self.path("home"));
+        command.env("LANG", "C.UTF-8").env("PATH", "/usr/bin:/bin").env("HOME", self.path("home"));
         command.env("XDG_STATE_HOME", self.path("state")).env("XDG_CONFIG_HOME", self.path("config"));
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command

@@ -6,7 +6,7 @@ use crate::audit::Finding;
 use crate::command::exit;
 use crate::command::failure::Broken;
 use crate::command::spool::Spool;
-use crate::command::stdout::print;
+use crate::command::stdout::print_as;
 use crate::config::{AuditSettings, Form};
 use crate::inventory::InventoryFile;
 use crate::report::ReportError;
@@ -88,7 +88,7 @@ impl<'a> Listing<'a> {
         let written = files.finish(&summary)?;
         match printed {
             Printed::Text(text) => {
-                print(text.finish(info, &summary, &written).as_bytes())?;
+                print_as(Form::Text, &text.finish(info, &summary, &written))?;
             }
             Printed::Json(json) => json.finish(&summary).map_err(Spool::failed)?.print()?,
             Printed::Lost(error) => return Err(Spool::failed(error)),
