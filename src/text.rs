@@ -5,6 +5,7 @@
 //! stored stays exact.
 
 mod locale;
+mod moment;
 
 use std::borrow::Cow;
 use std::env;
@@ -12,6 +13,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 pub use locale::Locale;
+pub use moment::{moment, moment_field};
 
 /// Whether a terminal or a reader would be misled by the character itself: control characters (C0, DEL, C1),
 /// line and paragraph separators, and the marks that turn the direction of text.

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::inventory::Vm;
 use crate::ledger::Sighting;
+use crate::text::moment_field;
 use crate::words::words;
 
 words! {
@@ -79,6 +80,7 @@ pub struct Finding {
     /// The nearest of them, where they are rivals.
     pub others: Vec<Other>,
     /// When this was seen; `None` where the VM never was.
+    #[serde(serialize_with = "moment_field")]
     pub seen_at: Option<Timestamp>,
 }
 
@@ -87,6 +89,7 @@ pub struct Finding {
 pub struct Other {
     pub vmid: String,
     pub prefix: String,
+    #[serde(serialize_with = "moment_field")]
     pub seen_at: Timestamp,
 }
 

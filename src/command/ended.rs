@@ -41,6 +41,7 @@ pub(super) fn log_end(event: &RunEnded) {
         said.newly_failing = course.as_ref().and_then(|course| course.newly_failing),
         said.calls = course.as_ref().map(|course| course.calls),
         said.duration_s = course.as_ref().map(|course| course.duration_s),
+        said.calls_in_duration = course.as_ref().map(|course| course.calls_in_duration),
         stopped_by = stopped_by.map(Stop::as_str),
         said.error = error,
         exit_code,

@@ -157,6 +157,7 @@ impl Sums {
         } = course;
         warnings.extend(shared);
         let duration_s = ended_at.unwrap_or(now).duration_since(begun_at).as_secs_f64().max(0.0);
+        let calls_in_duration = calls.saturating_sub(calls_before);
         Ok(Summary {
             counts,
             skipped,
@@ -171,7 +172,8 @@ impl Sums {
             retries,
             throttled,
             duration_s,
-            calls_per_s: per_second(calls.saturating_sub(calls_before), duration_s),
+            calls_in_duration,
+            calls_per_s: per_second(calls_in_duration, duration_s),
             pending,
             complete: stopped_by.is_none() && pending == 0,
             running: false,

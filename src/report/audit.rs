@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use crate::audit::{Finding, Kind, Severity};
 use crate::inventory::InventoryFile;
+use crate::text::moment_field;
 
 pub use files::{AuditFiles, Format, JsonAudit};
 pub use text::AuditText;
@@ -22,6 +23,7 @@ pub use text::AuditText;
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct AuditInfo {
     pub base_url: String,
+    #[serde(serialize_with = "moment_field")]
     pub audited_at: Timestamp,
     /// The run that looked at the VMs just before.
     pub plan: Option<String>,

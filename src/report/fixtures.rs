@@ -212,6 +212,7 @@ pub(super) fn plan_summary() -> Summary {
     Summary {
         forecasts: Some(forecasts),
         calls: 14,
+        calls_in_duration: 14,
         retries: 4,
         throttled: 0,
         ..of(Kind::Plan, &self::forecasts())
@@ -270,6 +271,7 @@ fn of(kind: Kind, rows: &[Row]) -> Summary {
         retries: 52,
         throttled: 3,
         duration_s: 6.3,
+        calls_in_duration: 71,
         calls_per_s: 11.27,
         pending: 0,
         complete: true,

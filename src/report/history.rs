@@ -14,7 +14,7 @@ use crate::allocation::{Allocation, NextHop};
 use crate::dialect::Dialect;
 use crate::ledger::{Entry, LastKnown, Row};
 use crate::outcome::{Kind, Outcome};
-use crate::text::{escape, excerpt};
+use crate::text::{escape, excerpt, moment_field};
 use crate::vm::VmId;
 
 /// Characters of one line.
@@ -124,6 +124,7 @@ struct JsonEntry<'a> {
     kind: Kind,
     base_url: &'a str,
     api: Dialect,
+    #[serde(serialize_with = "moment_field")]
     started_at: Timestamp,
     #[serde(flatten)]
     row: JsonRow<'a>,

@@ -22,10 +22,10 @@ use self::vms::{Vms, optional};
 use super::advice::{MAY_HAVE_CHANGED, by_weight};
 use super::api::api;
 use super::counts::word;
-use super::page::functions::{advice, count, counted, duration, examples, excerpt, moment};
+use super::page::functions::{advice, count, counted, examples, excerpt, moment};
 use super::page::{STYLE, policy};
 use super::racks::{self, Racks, total};
-use super::recap::{called, calls_made};
+use super::recap::{called, effort};
 use super::selection;
 use super::verdict::{Tone, Verdict};
 
@@ -139,8 +139,8 @@ impl Page {
         self.summary.counts.blocked - told.map(|reason| reason.vms).sum::<u64>()
     }
 
-    fn calls_made(&self) -> String {
-        calls_made(self.run.kind, self.summary.calls)
+    fn effort(&self) -> String {
+        effort(&self.run, &self.summary)
     }
 
     fn called(&self) -> &'static str {

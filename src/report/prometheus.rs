@@ -129,7 +129,11 @@ fn of_run(run: &RunInfo, summary: &Summary) -> Vec<Gauge> {
             float(summary.retries),
         ),
         Gauge::one("rate_limited_calls", "Calls answered 429", float(summary.throttled)),
-        Gauge::one("calls_per_second", "Calls sent a second", summary.calls_per_s),
+        Gauge::one(
+            "calls_per_second",
+            "Calls sent a second, since the start or last resume",
+            summary.calls_per_s,
+        ),
     ]
 }
 
@@ -218,7 +222,7 @@ mod tests {
         # HELP v6fleet_rate_limited_calls Calls answered 429
         # TYPE v6fleet_rate_limited_calls gauge
         v6fleet_rate_limited_calls{action="allocate",inventory="fleet.csv"} 3.0
-        # HELP v6fleet_calls_per_second Calls sent a second
+        # HELP v6fleet_calls_per_second Calls sent a second, since the start or last resume
         # TYPE v6fleet_calls_per_second gauge
         v6fleet_calls_per_second{action="allocate",inventory="fleet.csv"} 11.27
         # EOF

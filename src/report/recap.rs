@@ -238,16 +238,7 @@ impl Recap<'_> {
     }
 
     fn effort(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Summary { calls, retries, throttled, duration_s, calls_per_s, .. } = self.summary;
-        writeln!(
-            f,
-            "{} in {}, {calls_per_s:.1}/s; {}, {} answered 429{}.",
-            calls_made(self.run.kind, *calls),
-            duration(*duration_s),
-            counted(*retries, "retry", "retries"),
-            count(*throttled),
-            self.nothing_changed(),
-        )
+        writeln!(f, "{}{}.", effort(self.run, self.summary), self.nothing_changed())
     }
 
     /// Of one alone nobody asks.
@@ -315,7 +306,20 @@ pub(super) fn called(kind: Kind) -> &'static str {
     }
 }
 
-pub(super) fn calls_made(kind: Kind, calls: u64) -> String {
+/// The calls, and how fast they left. Of a resumed run both are told apart: the calls of all of it, and those of the time since
+/// its last resume.
+pub(super) fn effort(run: &RunInfo, summary: &Summary) -> String {
+    let Summary { calls, calls_in_duration, retries, throttled, duration_s, calls_per_s, .. } = summary;
+    let made = |calls| calls_made(run.kind, calls);
+    let waste = format!("{}, {} answered 429", counted(*retries, "retry", "retries"), count(*throttled));
+    let timed = format!("{} in {}, {calls_per_s:.1}/s", made(*calls_in_duration), duration(*duration_s));
+    match run.resumes {
+        0 => format!("{timed}; {waste}"),
+        _ => format!("{} in all, {waste}; since the last resume {timed}", made(*calls)),
+    }
+}
+
+fn calls_made(kind: Kind, calls: u64) -> String {
     match kind {
         Kind::Run => counted(calls, "call", "calls"),
         Kind::Plan => counted(calls, "look", "looks"),
@@ -539,12 +543,14 @@ mod tests {
             skipped: 2,
             drifted: 1,
             warned: 1_200,
+            calls_in_duration: 30,
+            calls_per_s: 4.76,
             warnings: vec!["12 rows ask for another action than --action".into()],
             ..of_racks(vec![rack(Some("dc1r28"), 4, 1_200, 1_400), rack(None, 0, 0, 100)])
         };
         let next = Next { resume: Some("v6fleet resume 20261123T021500Z-7f3a"), ..NEXT };
         let run = RunInfo { action: None, base_url: "sandbox".into(), resumes: 2, ..run() };
-        insta::assert_snapshot!(text(&run, &stopped, &reports(), next, false), @r"
+        insta::assert_snapshot!(text(&run, &stopped, &reports(), next, false), @"
         Stopped (more VMs failed than --max-failed allows): 2,704 VMs, 4 created, 1,200 unchanged, 0 updated, 1,500 failed
         Run 20261123T021500Z-7f3a: the inventory's actions, sandbox, resumed 2 times
 
@@ -565,7 +571,7 @@ mod tests {
         1 VM drifted from the inventory; 1,200 have warnings.
         2 invalid rows of the inventory were skipped, and not called.
         Warning: 12 rows ask for another action than --action
-        71 calls in 6.3 s, 11.3/s; 52 retries, 3 answered 429.
+        71 calls in all, 52 retries, 3 answered 429; since the last resume 30 calls in 6.3 s, 4.8/s.
 
         Reports:      reports/20261123T021500Z-7f3a/report.csv
                       reports/20261123T021500Z-7f3a/report.json

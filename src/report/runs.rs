@@ -207,6 +207,6 @@ pub(super) mod tests {
 
     #[test]
     fn for_programs_it_is_one_object() {
-        insta::assert_snapshot!(json(&runs()[2..]).unwrap(), @r#"{"schema":"v6fleet.runs/1","runs":[{"id":"20261123T020000Z-0001","kind":"run","base_url":"https://cloud.hostup.se","api":"v1","action":"allocate","inventory":[{"path":"a\u001b[2J.csv","sha256":""},{"path":"b.csv","sha256":""},{"path":"-","sha256":""}],"inventory_vms":6000,"started_at":"2026-11-23T02:00:00Z","ended_at":"2026-11-23T02:25:12Z","resumes":0,"selected":6000,"created":1,"unchanged":5990,"updated":2,"failed":7,"not_attempted":0,"complete":true,"running":false,"stopped_by":null,"exit_code":3,"pinned":true}]}"#);
+        insta::assert_snapshot!(json(&runs()[2..]).unwrap(), @r#"{"schema":"v6fleet.runs/1","runs":[{"id":"20261123T020000Z-0001","kind":"run","base_url":"https://cloud.hostup.se","api":"v1","action":"allocate","inventory":[{"path":"a\u001b[2J.csv","sha256":""},{"path":"b.csv","sha256":""},{"path":"-","sha256":""}],"inventory_vms":6000,"started_at":"2026-11-23T02:00:00.000000Z","ended_at":"2026-11-23T02:25:12.000000Z","resumes":0,"selected":6000,"created":1,"unchanged":5990,"updated":2,"failed":7,"not_attempted":0,"complete":true,"running":false,"stopped_by":null,"exit_code":3,"pinned":true}]}"#);
     }
 }

@@ -10,7 +10,7 @@ use super::api::api;
 use super::counts;
 use super::runs::{ending, moment, what};
 use crate::ledger::{Bulletin, OpenBreakers, Overview, Pacing};
-use crate::text::{count, counted, duration, escape};
+use crate::text::{self, count, counted, duration, escape};
 
 /// One run, as it is known at one moment.
 #[derive(Debug, Clone)]
@@ -165,7 +165,7 @@ pub fn json(status: &Status) -> serde_json::Result<String> {
 fn of_bulletin(bulletin: &Bulletin) -> [(&'static str, Value); 9] {
     let Bulletin { at, calls, calls_per_s, in_flight, left_s, pace, breakers, hindrance, .. } = bulletin;
     [
-        ("told_at", json!(at)),
+        ("told_at", json!(text::moment(*at))),
         ("calls", json!(calls)),
         ("calls_per_s", json!(calls_per_s)),
         ("calls_per_s_over_all", json!(bulletin.calls_per_s_over_all())),

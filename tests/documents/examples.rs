@@ -153,6 +153,8 @@ fn masked(document: &str) -> Vec<String> {
         (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?Z", "TIME"),
         (r"\d{4}-\d\d-\d\d", "DATE"),
         (r"\d+(\.\d+)?/s", "RATE"),
+        // A run is interrupted after more VMs or fewer.
+        (r"since the last resume \d+ calls?", "since the last resume CALLS"),
         (r"\d+(\.\d+)? (ms|s)\b", "SPAN"),
         // A column is as wide as its widest cell.
         (r" +", " "),

@@ -460,3 +460,24 @@ fn a_vm_is_known_by_its_name_where_it_is_the_only_one_called_so() {
         assert!(refused.stdout.is_empty() && refused.stderr.contains(told), "{}", refused.stderr);
     }
 }
+
+#[test]
+fn a_resumed_run_tells_its_calls_and_those_since_its_resume_apart() {
+    let api = Api::start(|vmid, _| match vmid {
+        "9" => error(404, "VPS_NOT_FOUND").into(),
+        _ => success(200, false, 100_000).into(),
+    });
+    let fixture = api.fixture();
+    fixture.write("fleet.csv", "vmid\n9\n1\n2\n3\n");
+    let stopped = fixture.run(&run("allocate", &["--canary", "1", "--concurrency", "1"])).exits(4);
+    let of = |outcome: &Outcome| ["calls", "calls_in_duration"].map(|name| outcome.summary()[name].clone());
+    assert_eq!(of(&stopped), [1, 1]);
+    let resumed = fixture.resume(&["--canary", "0", "--rate", "none"]).exits(3);
+    assert_eq!(of(&resumed), [4, 3]);
+    let told = "4 calls in all, 0 retries, 0 answered 429; since the last resume 3 calls in ";
+    assert!(resumed.stdout.contains(told), "{}", resumed.stdout);
+    for name in ["started_at", "ended_at"] {
+        let at = resumed.report()["run"][name].as_str().unwrap().to_owned();
+        assert_eq!(at.len(), "2026-11-23T02:15:00.000000Z".len(), "{at}");
+    }
+}

@@ -22,8 +22,6 @@ fn where_the_locale_is_not_utf_8_lines_and_arrows_are_ascii_and_names_stay_as_th
         assert!(told.contains("\n-----") && told.contains(" VMs | "), "{told}");
     }
     let told = told("C.UTF-8");
-    assert!(
-        told.contains("    → ") && told.contains("\n─────") && told.contains(" · ") && told.contains('━')
-    );
+    assert!(told.contains("    → ") && told.contains("\n─────") && told.contains(" · "), "{told}");
     assert!(!told.contains("->"), "{told}");
 }

@@ -72,7 +72,7 @@ fn a_nights_cycle_tells_by_words_and_exit_codes_what_happened() {
     assert_eq!(ids.len(), 4);
     let diff = cron(&fixture, &["diff", &ids[2], &ids[0]]).exits(10).stdout;
     assert!(diff.contains(&format!("Changed: {} VMs", moved.len())), "{diff}");
-    assert!(diff.contains("→ 2001:db8:2000::3"), "{diff}");
+    assert!(diff.contains("-> 2001:db8:2000::3"), "cron has no locale of UTF-8: {diff}");
     cron(&fixture, &["diff", &ids[3], &ids[3]]).exits(0);
 
     let history = cron(&fixture, &["history", moved[0]]).exits(0).stdout;

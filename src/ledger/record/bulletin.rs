@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::counts::Counts;
 use crate::outcome::{Kind, Outcome};
+use crate::text::moment_field;
 
 /// How a run stands at one moment, as far as those know who carry it out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,6 +36,7 @@ pub struct Pacing {
     pub per_second: Option<f64>,
     /// Whose limit that is: typed, announced, remembered or learned.
     pub whose: Option<String>,
+    #[serde(serialize_with = "moment_field")]
     pub paused_until: Option<Timestamp>,
 }
 

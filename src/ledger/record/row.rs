@@ -5,6 +5,7 @@ use serde::{Serialize, Serializer};
 
 use crate::allocation::{Change, Drift};
 use crate::outcome::{Basis, Failure, Outcome};
+use crate::text::moment_field;
 use crate::vm::Action;
 
 /// Everything a report says of one selected VM. Texts are as they came: each format escapes for itself.
@@ -42,7 +43,9 @@ pub struct Row {
     /// Calls answered with a 429; of the run as a whole the summary says it.
     #[serde(skip)]
     pub throttled: u32,
+    #[serde(serialize_with = "moment_field")]
     pub first_sent_at: Option<Timestamp>,
+    #[serde(serialize_with = "moment_field")]
     pub settled_at: Option<Timestamp>,
     /// Of the last call.
     pub latency_ms: Option<f64>,

@@ -12,6 +12,7 @@ use crate::dialect::Dialect;
 use crate::inventory::InventoryFile;
 use crate::outcome::Kind;
 use crate::stop::Stop;
+use crate::text::moment_field;
 use crate::vm::Action;
 
 /// Names a run within its ledger.
@@ -68,8 +69,10 @@ pub struct RunInfo {
     pub inventory_vms: Option<u64>,
     /// The settings in force, by flag name.
     pub options: serde_json::Map<String, serde_json::Value>,
+    #[serde(serialize_with = "moment_field")]
     pub started_at: Timestamp,
     /// `None` while it runs, or where it died.
+    #[serde(serialize_with = "moment_field")]
     pub ended_at: Option<Timestamp>,
     pub resumes: u32,
     /// Every label column of the inventory, in the order of first appearance.
@@ -101,8 +104,10 @@ pub struct Overview {
     /// The settings in force, by flag name.
     #[serde(skip)]
     pub options: serde_json::Map<String, serde_json::Value>,
+    #[serde(serialize_with = "moment_field")]
     pub started_at: Timestamp,
     /// `None` while it runs, or where it died.
+    #[serde(serialize_with = "moment_field")]
     pub ended_at: Option<Timestamp>,
     pub resumes: u32,
     #[serde(flatten)]

@@ -91,7 +91,9 @@ pub struct Summary {
     pub throttled: u64,
     /// From the start (or the last resume) to the end.
     pub duration_s: f64,
-    /// Calls sent a second, in [`Self::duration_s`].
+    /// Of the calls, those in [`Self::duration_s`].
+    pub calls_in_duration: u64,
+    /// These a second.
     pub calls_per_s: f64,
     /// VMs without an outcome of their own yet; they count as failed, and can be resumed.
     pub pending: u64,

@@ -9,6 +9,7 @@ use crate::dialect::Dialect;
 use crate::difference::{Difference, Standing, difference, fails_newly};
 use crate::inventory::Vm;
 use crate::outcome::Kind;
+use crate::text::moment_field;
 
 /// What was there when a VM was last seen.
 #[derive(Debug, Clone)]
@@ -35,6 +36,7 @@ pub struct LastKnown {
     pub base_url: String,
     #[serde(rename = "api")]
     pub dialect: Dialect,
+    #[serde(serialize_with = "moment_field")]
     pub seen_at: Option<Timestamp>,
     /// `None` where a look found none.
     pub allocation: Option<Allocation>,

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::bulletin::Bulletin;
 use super::counts::Counts;
+use crate::text::moment_field;
 
 /// How a process works on a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,8 +48,10 @@ pub struct Worker {
 pub struct Contribution {
     pub host: String,
     pub pid: u32,
+    #[serde(serialize_with = "moment_field")]
     pub since: Timestamp,
     /// When it was heard of last.
+    #[serde(serialize_with = "moment_field")]
     pub until: Timestamp,
     /// It was not heard of any more, and others took over what it held.
     pub lost: bool,

@@ -6,6 +6,7 @@ use serde::{Serialize, Serializer};
 use crate::allocation::Drift;
 use crate::ledger::{Row, as_object};
 use crate::outcome::{Failure, Kind, Outcome};
+use crate::text::moment_field;
 use crate::vm::Action;
 
 /// The fields are those of the CSV's columns, in their order.
@@ -49,7 +50,9 @@ struct PlanRow<'a> {
     http_status: Option<u16>,
     error: Option<&'a String>,
     attempts: u32,
+    #[serde(serialize_with = "moment_field")]
     first_sent_at: Option<Timestamp>,
+    #[serde(serialize_with = "moment_field")]
     settled_at: Option<Timestamp>,
     latency_ms: Option<f64>,
     request_id: Option<&'a str>,

@@ -23,10 +23,6 @@ pub(in crate::report) fn counted(n: impl Borrow<u64>, one: &str, many: &str) -> 
     text::counted(*n.borrow(), one, many)
 }
 
-pub(in crate::report) fn duration(seconds: impl Borrow<f64>) -> String {
-    text::duration(*seconds.borrow())
-}
-
 pub(in crate::report) fn advice(failure: impl Borrow<Failure>) -> &'static str {
     advice::advice(*failure.borrow())
 }
