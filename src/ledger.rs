@@ -46,7 +46,7 @@ pub use error::LedgerError;
 pub use job::{NARROWING, SANDBOX};
 pub use location::Location;
 pub use postgres::{DatabaseUrl, InvalidUrl};
-pub use protocol::{CLAIM_LIFE, Claimed, Counted, Reply, Seen, Take};
+pub use protocol::{CLAIM_LIFE, Claimed, Counted, LeftAlone, Reply, Seen, Sick, Take, Trial, Tried};
 pub(crate) use record::as_object;
 pub use record::{
     Bulletin, ChangeCount, Closing, Contribution, Counts, Course, Deferred, Ending, Entry, FailureCount,
@@ -223,7 +223,7 @@ impl Ledger {
         let complete = stopped_by.is_none() && summary.pending == 0;
         // They are noted with the end.
         let workers = self.course(run)?.workers;
-        Ok(Summary { complete, stopped_by, workers, ..summary })
+        Ok(Summary { workers, complete, stopped_by, ..summary })
     }
 
     /// Notes what a run has written, beside what it wrote before.
