@@ -13,10 +13,12 @@ mod history;
 mod inventory;
 mod ledger;
 mod listing;
+mod manual;
 mod options;
 mod report;
 mod run;
 mod sandbox;
+mod sections;
 mod status;
 mod values;
 mod work;
@@ -29,9 +31,9 @@ pub use history::{DiffArgs, HistoryArgs, ReadingArgs, RunsArgs};
 pub use inventory::{InventoryArgs, SelectionArgs};
 pub use ledger::{CopyArgs, LedgerArgs, LedgerCommand};
 pub use listing::ListingArgs;
+pub use manual::{UnknownCommand, manual};
 pub use options::{
-    ENV, UnknownCommand, command, is_configurable, manual, near_option, short_of, variable, variables,
-    with_default, with_recorded,
+    ENV, command, is_configurable, near_option, short_of, variable, variables, with_default, with_recorded,
 };
 pub use report::ReportArgs;
 pub use run::{

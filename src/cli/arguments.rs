@@ -14,6 +14,7 @@ use super::listing::ListingArgs;
 use super::report::ReportArgs;
 use super::run::{PlanArgs, ResumeArgs, RunArgs};
 use super::sandbox::SandboxArgs;
+use super::sections::{FIRST_STEP, after_long_help};
 use super::status::StatusArgs;
 use super::values::LogFormat;
 use super::work::{StopArgs, WorkArgs};
@@ -23,8 +24,7 @@ use super::work::{StopArgs, WorkArgs};
 /// One call per VM, one truthful row per VM: created, unchanged, updated or failed.
 #[derive(Debug, Parser)]
 #[command(name = "v6fleet", version = version(), propagate_version = true, max_term_width = 100)]
-#[command(after_help = "Start with a rehearsal, which needs no key and no network:\n  \
-    v6fleet run inventories/demo.csv --sandbox")]
+#[command(after_help = FIRST_STEP, after_long_help = after_long_help())]
 pub struct Cli {
     #[command(flatten)]
     pub common: CommonArgs,

@@ -7,7 +7,6 @@ use std::os::unix::ffi::OsStrExt;
 
 use clap::builder::BoolishValueParser;
 use clap::{Arg, ArgAction, Command as Clap, CommandFactory};
-use clap_mangen::Man;
 
 use super::arguments::Cli;
 use crate::inventory::READING;
@@ -81,30 +80,6 @@ pub fn is_configurable(verb: &str, long: &str) -> bool {
 fn is_shared(verb: &str, long: &str) -> bool {
     let is_known = SHARED.contains(&long) || READING.contains(&long);
     SHARING.contains(&verb) && is_known && !OTHERWISE.contains(&(verb, long))
-}
-
-/// There is no such command.
-#[derive(Debug, thiserror::Error)]
-#[error("there is no command {0:?}; v6fleet --help lists them")]
-pub struct UnknownCommand(String);
-
-/// The manual page of the whole program, or of one verb of it.
-pub fn manual(verb: Option<&str>) -> Result<Vec<u8>, UnknownCommand> {
-    let mut whole = command();
-    whole.build();
-    let subject = match verb {
-        None => whole,
-        Some(verb) => {
-            let known =
-                verb.split('-').try_fold(&whole, |command, name| command.find_subcommand(name)).cloned();
-            let command = known.ok_or_else(|| UnknownCommand(verb.to_owned()))?;
-            command.display_name(format!("v6fleet-{verb}"))
-        }
-    };
-    let mut page = Vec::new();
-    // Writing to a Vec cannot fail.
-    let _ = Man::new(subject).render(&mut page);
-    Ok(page)
 }
 
 fn with_env(arg: Arg) -> Arg {

@@ -205,6 +205,34 @@ fn every_example_inventory_ends_with_the_exit_code_that_it_promises() {
 }
 
 #[test]
+fn the_manual_page_and_the_long_help_name_every_exit_code_file_and_variable() {
+    let (page, help) = (stdout("man").replace("\\-", "-"), stdout("--help"));
+    let section = section(README, "Exit codes");
+    let codes = rows(&section).map(|row| row[0]).filter(|code| code.parse::<u8>().is_ok());
+    for (heading, things) in [
+        ("Exit status", codes.collect::<Vec<_>>()),
+        ("Files", vec!["~/.config/v6fleet/config.toml", "~/.local/state/v6fleet/ledger.db"]),
+        (
+            "Environment",
+            vec!["HOSTUP_API_KEY", "CREDENTIALS_DIRECTORY", "V6FLEET_OPTION", "LC_ALL, LC_CTYPE, LANG"],
+        ),
+    ] {
+        let in_help = help.split_once(&format!("\n{}:\n", heading.replace("status", "codes"))).unwrap().1;
+        let in_page = page.split_once(&format!(".SH \"{}\"\n", heading.to_uppercase()));
+        let in_page = in_page.or_else(|| page.split_once(&format!(".SH {}\n", heading.to_uppercase())));
+        let in_page = in_page.unwrap_or_else(|| panic!("{heading}: {page}")).1;
+        for thing in things {
+            assert!(
+                in_help.contains(&format!("\n  {thing}")) || in_help.starts_with(&format!("  {thing}")),
+                "{help}"
+            );
+            assert!(in_page.contains(&format!("\n\\fB{thing}\\fR\n")), "{thing}: {in_page}");
+        }
+    }
+    assert!(!stdout("-h").contains("Exit codes"));
+}
+
+#[test]
 fn the_manual_page_names_every_command() {
     let page = stdout("man");
     assert!(page.contains(".TH"), "{page}");
