@@ -12,7 +12,7 @@ use crate::fixture::{Fixture, Process, eventually};
 use crate::fleet;
 use crate::postgres::{Part, Server};
 use crate::sandbox::{Sandbox, Transport};
-use crate::trouble::{count, finish, fixture, is_full, sandbox, seed};
+use crate::trouble::{count, finish, fixture, impatient_sandbox, is_full, sandbox, seed};
 use crate::truth::{Settled, assert_created_once, assert_true};
 
 const RUN: [&str; 8] = ["run", "fleet.csv", "--action", "allocate", "--rate", "none", "--concurrency", "8"];
@@ -21,12 +21,14 @@ const RUN: [&str; 8] = ["run", "fleet.csv", "--action", "allocate", "--rate", "n
 const GONE: &str = "no call leaves until it is back";
 const BACK: &str = "the ledger can be reached again";
 
+const LATENCY: &str = "10ms..40ms";
+
 /// How long the database is down, in the suite and in full.
 const AWAY: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(5)];
 
 /// An API that goes wrong, and a fleet whose ledger is kept by `server`.
 fn fleet(server: Server, dialect: Dialect, vms: usize) -> (Sandbox, Fixture) {
-    let sandbox = sandbox(Transport::Plain, seed(), "10ms..40ms");
+    let sandbox = sandbox(Transport::Plain, seed(), LATENCY);
     let fixture = fixture(&sandbox, dialect, vms).in_database(server);
     (sandbox, fixture)
 }
@@ -130,7 +132,8 @@ fn a_run_whose_database_has_no_room_for_longer_than_it_may_wait_is_gone_on_with_
     for &part in parts(Part::Data) {
         let Some(server) = Server::on_a_small_disk(part) else { return };
         let vms = count(60, 1_000);
-        let (sandbox, mut fixture) = fleet(server, Dialect::V1, vms);
+        let sandbox = impatient_sandbox(seed(), LATENCY);
+        let mut fixture = fixture(&sandbox, Dialect::V1, vms).in_database(server);
         let run = fixture.start(&[&RUN[..], &["--max-wait", "1s"]].concat());
         sandbox.await_calls(vms / 3);
         let filler = run_full(&mut fixture, part);

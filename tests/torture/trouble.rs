@@ -49,21 +49,33 @@ const CONNECTION_FAULTS: [&str; 5] =
 
 /// An API that goes wrong at a tenth of the calls.
 pub(crate) fn sandbox(transport: Transport, seed: u64, latency: &str) -> Sandbox {
-    let share = |kinds: &[&str], share: &str| {
-        kinds.iter().map(|kind| format!("--fault={kind}={share}")).collect::<Vec<_>>()
-    };
+    going_wrong(transport, seed, latency, &[faults(transport), share(&REFUSALS, "0.05%")].concat())
+}
+
+/// The same, but that it never asks anybody to wait: for a run that may wait for next to nothing.
+pub(crate) fn impatient_sandbox(seed: u64, latency: &str) -> Sandbox {
+    going_wrong(Transport::Plain, seed, latency, &faults(Transport::Plain))
+}
+
+fn going_wrong(transport: Transport, seed: u64, latency: &str, faults: &[String]) -> Sandbox {
     let mut args = vec![format!("--seed={seed}"), format!("--latency={latency}"), "--late=30s".to_owned()];
+    args.extend_from_slice(faults);
+    Sandbox::speaking(transport, &args.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+fn faults(transport: Transport) -> Vec<String> {
     match transport {
-        Transport::Plain => args.extend(share(&FAULTS, "0.49%")),
+        Transport::Plain => share(&FAULTS, "0.49%"),
         Transport::Http2 => {
             let (_, of_both) = FAULTS.split_at(2);
-            args.extend(share(of_both, "0.47%"));
-            args.extend(share(&STREAM_FAULTS, "0.4%"));
-            args.extend(share(&CONNECTION_FAULTS, "0.05%"));
+            let of_http2 = [share(&STREAM_FAULTS, "0.4%"), share(&CONNECTION_FAULTS, "0.05%")];
+            [share(of_both, "0.47%"), of_http2.concat()].concat()
         }
     }
-    args.extend(share(&REFUSALS, "0.05%"));
-    Sandbox::speaking(transport, &args.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+fn share(kinds: &[&str], share: &str) -> Vec<String> {
+    kinds.iter().map(|kind| format!("--fault={kind}={share}")).collect()
 }
 
 /// A fleet of so many VMs, to be run against `sandbox`. Its late answers come too late.
