@@ -69,6 +69,8 @@ enum State {
         /// The probe that succeeded was a retry: of first calls it says nothing.
         by_retry: bool,
     },
+    /// It is open, and others try it, or nobody does.
+    Left,
 }
 
 impl Breaker {
@@ -88,10 +90,41 @@ impl Breaker {
         matches!(self.state, State::Closed)
     }
 
-    /// Whether a call may leave now, or the earliest moment at which one may (`None`: after the probe in flight).
+    /// It is open, and whoever asks tries it: sends its probes, and is the first to come back.
+    pub fn is_tried(&self) -> bool {
+        matches!(self.state, State::Open { .. } | State::Returning { .. })
+    }
+
+    /// Until its next probe, where one is yet to leave.
+    pub fn wait(&self, now: Instant) -> Option<Duration> {
+        match self.state {
+            State::Open { next, probing: false } => Some(next.saturating_duration_since(now)),
+            State::Open { probing: true, .. } | State::Returning { .. } | State::Closed | State::Left => None,
+        }
+    }
+
+    /// It is open, and not to be tried.
+    pub fn leave(&mut self) {
+        self.state = State::Left;
+        self.forget();
+    }
+
+    /// Goes on to try what was left, first after this `wait`.
+    pub fn take_over(&mut self, wait: Duration, now: Instant) {
+        self.state = State::Open { next: now + wait, probing: false };
+        self.gap = self.gap.max(wait * 2).min(LONGEST_GAP);
+    }
+
+    /// What was left is well.
+    pub fn heal(&mut self) {
+        self.state = State::Closed;
+        self.forget();
+    }
+
+    /// Whether a call may leave now, or the earliest moment at which one may (`None`: that is not up to the time).
     pub fn allows(&self, now: Instant) -> Result<(), Option<Instant>> {
         match self.state {
-            State::Open { probing: true, .. } => Err(None),
+            State::Open { probing: true, .. } | State::Left => Err(None),
             State::Open { next, .. } | State::Returning { next, .. } if now < next => Err(Some(next)),
             State::Closed | State::Open { .. } | State::Returning { .. } => Ok(()),
         }
@@ -100,7 +133,7 @@ impl Breaker {
     /// A call leaves that was allowed.
     pub fn left(&mut self, now: Instant) -> Purpose {
         match &mut self.state {
-            State::Closed => Purpose::Work,
+            State::Closed | State::Left => Purpose::Work,
             State::Open { probing, .. } => {
                 *probing = true;
                 Purpose::Trial
@@ -128,7 +161,7 @@ impl Breaker {
         match (self.state, purpose) {
             (State::Closed, _) => return self.watch(is_first, health, announced, now),
             // Calls that left before it opened say nothing new.
-            (State::Open { .. } | State::Returning { .. }, Purpose::Work) => {}
+            (State::Open { .. } | State::Returning { .. }, Purpose::Work) | (State::Left, _) => {}
             (State::Open { .. }, Purpose::Trial) => self.probed(is_first, health, announced, now),
             (State::Returning { next, step, by_retry }, Purpose::Trial) => match health {
                 Health::Ill | Health::Unreachable => {
@@ -184,6 +217,11 @@ impl Breaker {
     fn open(&mut self, announced: Duration, now: Instant) {
         self.state = State::Open { next: now + self.gap.max(announced), probing: false };
         self.gap = (self.gap * 2).min(LONGEST_GAP);
+        self.forget();
+    }
+
+    /// Calls so far say nothing of what comes.
+    fn forget(&mut self) {
         self.window = 0;
         self.connects = 0;
         self.well_since = 0;
@@ -276,6 +314,24 @@ mod tests {
             breaker.came_back(purpose, false, Health::Ill, Duration::ZERO, now);
         }
         assert_eq!(distances, [1, 2, 4, 8, 16, 30, 30]);
+    }
+
+    #[test]
+    fn what_is_left_is_not_called_until_it_is_taken_over_or_well() {
+        let now = Instant::now();
+        let mut breaker = opened(now);
+        assert_eq!((breaker.is_tried(), breaker.wait(now)), (true, Some(SECOND)));
+        breaker.leave();
+        assert_eq!((breaker.is_tried(), breaker.is_closed()), (false, false));
+        assert_eq!(breaker.allows(now + 100 * SECOND), Err(None));
+        first_calls(&mut breaker, Health::Well, 20, now);
+        breaker.take_over(4 * SECOND, now);
+        assert_eq!(breaker.allows(now), Err(Some(now + 4 * SECOND)));
+        probe(&mut breaker, Health::Ill, now + 4 * SECOND);
+        assert_eq!(breaker.wait(now + 4 * SECOND), Some(8 * SECOND), "as if it had been ours all the time");
+        breaker.leave();
+        breaker.heal();
+        assert!(!first_calls(&mut breaker, Health::Ill, 9, now) && breaker.is_closed());
     }
 
     #[test]

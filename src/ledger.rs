@@ -46,7 +46,7 @@ pub use error::LedgerError;
 pub use job::{NARROWING, SANDBOX};
 pub use location::Location;
 pub use postgres::{DatabaseUrl, InvalidUrl};
-pub use protocol::{CLAIM_LIFE, Claimed, Counted, Reply, Seen, Take};
+pub use protocol::{CLAIM_LIFE, Claimed, Counted, LeftAlone, Reply, Seen, Sick, Take, Trial, Tried};
 pub(crate) use record::as_object;
 pub use record::{
     Bulletin, ChangeCount, Closing, Contribution, Counts, Course, Deferred, Ending, Entry, FailureCount,

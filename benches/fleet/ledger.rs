@@ -183,7 +183,7 @@ fn settle_all(mut writer: Writer, racks: u32, answers: Vec<Answer>) -> Writer {
                 claim(&mut writer);
             }
             Reply::Settled(counted) => left -= counted.len(),
-            Reply::Seen(_) | Reply::Paced(_) => {}
+            Reply::Seen(_) | Reply::LeftAlone { .. } | Reply::Paced(_) => {}
             Reply::Lapsed | Reply::Away(_) | Reply::Back => {
                 panic!("a file is leased by nobody, and always there")
             }

@@ -7,6 +7,7 @@ mod ahead;
 mod begin;
 mod board;
 mod book;
+mod breakers;
 mod burial;
 mod changes;
 mod column;

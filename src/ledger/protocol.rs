@@ -1,6 +1,6 @@
 //! What a writer is asked while a run goes on, and what it answers once that is on disk.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -25,8 +25,8 @@ pub struct Take {
 #[derive(Debug)]
 pub enum Request {
     /// Pending VMs are claimed, and those that wait for another call are claimed `again`. `offset` is the server's
-    /// clock minus ours, for whoever finds the claims if we die. Of a run that several workers may share, VMs are taken only
-    /// while fewer than `allowance` were started, by all of them together.
+    /// clock minus ours, for whoever finds the claims if we die. Of a run that several workers may share, no more VMs than the
+    /// `allowance` are claimed by all of them together, those given back among them: these come first, of any rack.
     Claim {
         again: Vec<i64>,
         take: Vec<Take>,
@@ -50,6 +50,41 @@ pub enum Request {
     Tick,
     /// For the pace that all workers of one account share.
     Pace(Box<Ask>),
+    /// A breaker that all workers of a run share.
+    Breaker(Sick, Trial),
+}
+
+/// What is left alone: a rack, or the API as a whole.
+pub type Sick = Option<RackNo>;
+
+/// Of workers that share a breaker, one tries what it leaves alone, and the others call nothing there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trial {
+    /// It is open, and we try it, unless somebody else does: for the next time after so long.
+    Begins { wait: Duration },
+    /// We try it from now on, if nobody else does.
+    TakenOver,
+    /// We do no longer.
+    GivenUp,
+    /// It is well.
+    Succeeded,
+}
+
+/// Something that all workers of a run leave alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeftAlone {
+    pub sick: Sick,
+    /// Before its next trial, as whoever tried it said last.
+    pub wait: Duration,
+    pub tried: Tried,
+}
+
+/// Who tries what is left alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tried {
+    ByUs,
+    ByOthers,
+    ByNobody,
 }
 
 /// What is on disk now.
@@ -60,6 +95,11 @@ pub enum Reply {
     Settled(Vec<Counted>),
     /// Of a run that several workers may share, after all else that a batch is answered.
     Seen(Seen),
+    /// All that is left alone, where that has changed, or `heard` of our own trials were written since.
+    LeftAlone {
+        all: Vec<LeftAlone>,
+        heard: usize,
+    },
     /// The answer to [`Request::Pace`].
     Paced(Box<Exchange>),
     /// The lease ran out before it was renewed: what was claimed by it is others' now, and nothing that was asked

@@ -13,7 +13,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use super::engine::{Book, Engine};
 use super::error::LedgerError;
 use super::outage::{Inbox, outlast};
-use super::protocol::{Reply, Request, Take};
+use super::protocol::{Reply, Request, Sick, Take, Trial};
 use super::record::{Deferred, RunKey, Settled};
 use crate::outcome::{Offset, Unanswered};
 use crate::pace::Ask;
@@ -98,6 +98,12 @@ impl Writer {
     /// Ends the run, for all who work on it.
     pub fn stop(&mut self, stop: Stop) {
         self.hold(Request::Stop(stop));
+        self.flush();
+    }
+
+    /// Tells all who work on the run of a breaker.
+    pub fn breaker(&mut self, sick: Sick, trial: Trial) {
+        self.hold(Request::Breaker(sick, trial));
         self.flush();
     }
 

@@ -1,10 +1,14 @@
 //! The breakers of a run: one for the API as a whole, one for each rack.
+//!
+//! Where several workers share them, one of these tries what is left alone, as it would alone, and the others wait for what
+//! comes of that. Who it is, the ledger says: whoever has told of something decides nothing more before that is heard.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use crate::api::{Attempt, Meaning};
 use crate::breaker::{Breaker, Health, Purpose};
-use crate::ledger::RackNo;
+use crate::ledger::{LeftAlone, RackNo, Sick, Trial, Tried};
 
 #[derive(Debug)]
 pub(super) struct Breakers {
@@ -12,6 +16,25 @@ pub(super) struct Breakers {
     racks: Vec<Breaker>,
     /// How many of the racks' are not closed.
     open: u32,
+    /// `None` where nobody shares them.
+    trials: Option<Trials>,
+}
+
+/// What is told to others, and heard of them.
+#[derive(Debug, Default)]
+struct Trials {
+    to_tell: Vec<(Sick, Trial)>,
+    /// Told, and not heard of yet.
+    unheard: usize,
+    /// What nobody tries.
+    untried: BTreeSet<Sick>,
+}
+
+impl Trials {
+    fn tell(&mut self, sick: Sick, trial: Trial) {
+        self.to_tell.push((sick, trial));
+        self.unheard += 1;
+    }
 }
 
 /// What a call was for, as each of its two breakers sees it.
@@ -30,7 +53,12 @@ pub(super) struct Opened {
 
 impl Breakers {
     pub(super) fn new(racks: usize) -> Self {
-        Self { api: Breaker::of_api(), racks: vec![Breaker::of_rack(); racks], open: 0 }
+        Self { api: Breaker::of_api(), racks: vec![Breaker::of_rack(); racks], open: 0, trials: None }
+    }
+
+    /// Others work on the run too.
+    pub(super) fn share(&mut self) {
+        self.trials = Some(Trials::default());
     }
 
     pub(super) fn api_is_closed(&self) -> bool {
@@ -44,6 +72,15 @@ impl Breakers {
 
     pub(super) fn rack_is_closed(&self, no: RackNo) -> bool {
         self.racks[no.0 as usize].is_closed()
+    }
+
+    /// How many VMs of a rack to have claimed, where that is `ahead` of one that is well.
+    pub(super) fn ahead(&self, no: RackNo, ahead: u32) -> u32 {
+        let rack = &self.racks[no.0 as usize];
+        match rack.is_closed() {
+            true => ahead,
+            false => rack.is_tried().into(),
+        }
     }
 
     pub(super) fn all_are_closed(&self) -> bool {
@@ -82,6 +119,7 @@ impl Breakers {
         let of_rack = if health == Health::Unreachable { Health::Unknown } else { health };
         let rack = &mut self.racks[no.0 as usize];
         let was_open = !rack.is_closed();
+        let were_tried = [self.api.is_tried(), rack.is_tried()];
         // That a rack is sick is known once it is left alone, and opens no breaker of the API.
         let is_known = was_open && health == Health::Ill && self.api.is_closed();
         let opened = Opened {
@@ -89,7 +127,129 @@ impl Breakers {
             rack: rack.came_back(purposes.rack, is_first, of_rack, announced, now),
         };
         self.open = self.open + u32::from(!rack.is_closed()) - u32::from(was_open);
+        if let Some(trials) = &mut self.trials {
+            trials.came_of((None, &mut self.api), purposes.api, were_tried[0], now);
+            trials.came_of((Some(no), rack), purposes.rack, were_tried[1], now);
+        }
         opened
+    }
+
+    fn breaker(&mut self, sick: Sick) -> &mut Breaker {
+        match sick {
+            None => &mut self.api,
+            Some(no) => &mut self.racks[no.0 as usize],
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = (Sick, &Breaker)> {
+        let racks = (0..).map(|no| Some(RackNo(no))).zip(&self.racks);
+        std::iter::once((None, &self.api)).chain(racks)
+    }
+
+    /// What others are to hear of.
+    pub(super) fn told(&mut self) -> impl Iterator<Item = (Sick, Trial)> {
+        self.trials.iter_mut().flat_map(|trials| std::mem::take(&mut trials.to_tell))
+    }
+
+    /// All that is left alone, once `heard` more of what was told is known to all. Returns what we had not left alone before.
+    pub(super) fn saw(&mut self, all: &[LeftAlone], heard: usize, now: Instant) -> Vec<Sick> {
+        let Some(trials) = &mut self.trials else { return vec![] };
+        trials.unheard = trials.unheard.saturating_sub(heard);
+        if trials.unheard > 0 {
+            return vec![];
+        }
+        let untried = all.iter().filter(|left| left.tried == Tried::ByNobody);
+        trials.untried = untried.map(|left| left.sick).collect();
+        let known: BTreeMap<Sick, &LeftAlone> = all.iter().map(|left| (left.sick, left)).collect();
+        let mut news = vec![];
+        let every: Vec<Sick> = self.all().map(|(sick, _)| sick).collect();
+        for sick in every {
+            let breaker = self.breaker(sick);
+            let was_closed = breaker.is_closed();
+            follow(breaker, known.get(&sick).copied(), now);
+            news.extend((was_closed && !breaker.is_closed()).then_some(sick));
+        }
+        self.count_open();
+        news
+    }
+
+    fn count_open(&mut self) {
+        self.open = self.racks.iter().map(|rack| u32::from(!rack.is_closed())).sum();
+    }
+
+    /// Takes over what nobody tries and there are VMs for, and gives up what there are none for: `busy` are the racks with VMs.
+    pub(super) fn share_trials(&mut self, busy: &BTreeSet<RackNo>) {
+        let Some(trials) = &self.trials else { return };
+        if trials.unheard > 0 {
+            return;
+        }
+        let may_try = |no: &RackNo| {
+            let rack = &self.racks[no.0 as usize];
+            rack.is_closed() || rack.is_tried() || trials.untried.contains(&Some(*no))
+        };
+        let some_may_be_called = busy.iter().any(may_try);
+        let has_vms = |sick: Sick| sick.map_or(some_may_be_called, |no| busy.contains(&no));
+        let given_up = self.all().filter(|(sick, breaker)| breaker.is_tried() && !has_vms(*sick));
+        let given_up: Vec<Sick> = given_up.map(|(sick, _)| sick).collect();
+        let taken: Vec<Sick> = trials.untried.iter().copied().filter(|sick| has_vms(*sick)).collect();
+        for sick in given_up {
+            self.breaker(sick).leave();
+            self.tell(sick, Trial::GivenUp);
+        }
+        for sick in taken {
+            self.tell(sick, Trial::TakenOver);
+        }
+    }
+
+    fn tell(&mut self, sick: Sick, trial: Trial) {
+        if let Some(trials) = &mut self.trials {
+            trials.tell(sick, trial);
+        }
+    }
+
+    /// Nothing is ours to try any more.
+    pub(super) fn lapse(&mut self) {
+        self.trials = self.trials.is_some().then(Trials::default);
+        for breaker in self.racks.iter_mut().chain([&mut self.api]).filter(|breaker| breaker.is_tried()) {
+            breaker.leave();
+        }
+    }
+}
+
+impl Trials {
+    /// A call came back, before which a breaker was tried or not: what others are to know of it.
+    fn came_of(
+        &mut self,
+        (sick, breaker): (Sick, &mut Breaker),
+        purpose: Purpose,
+        was_tried: bool,
+        now: Instant,
+    ) {
+        let begins = breaker.wait(now).map(|wait| Trial::Begins { wait });
+        let told = match (was_tried, purpose) {
+            // It left before anything was tried, and says nothing new.
+            (true, Purpose::Work) => None,
+            (true, Purpose::Trial) if breaker.is_closed() => Some(Trial::Succeeded),
+            (true, Purpose::Trial) | (false, _) => begins,
+        };
+        let Some(trial) = told else { return };
+        if !was_tried {
+            // It is ours once nobody else is found to have been first.
+            breaker.leave();
+        }
+        self.tell(sick, trial);
+    }
+}
+
+/// Goes by what is known of a breaker: that it is `left` alone, or that it is not.
+fn follow(breaker: &mut Breaker, left: Option<&LeftAlone>, now: Instant) {
+    match left {
+        None if !breaker.is_closed() => breaker.heal(),
+        Some(LeftAlone { tried: Tried::ByUs, wait, .. }) if !breaker.is_tried() => {
+            breaker.take_over(*wait, now);
+        }
+        None | Some(LeftAlone { tried: Tried::ByUs, .. }) => {}
+        Some(LeftAlone { tried: Tried::ByOthers | Tried::ByNobody, .. }) => breaker.leave(),
     }
 }
 

@@ -8,7 +8,7 @@ use super::flights::FlightNo;
 use super::notice::Notice;
 use crate::api::Attempt;
 use crate::clock;
-use crate::ledger::{Claimed, Counted, Deferred, Seen, Settled, Take};
+use crate::ledger::{Claimed, Counted, Deferred, LeftAlone, Seen, Settled, Sick, Take, Trial};
 use crate::outcome::{Offset, Outcome, Unanswered};
 use crate::pace::{Ask, Exchange};
 use crate::stop::Stop;
@@ -45,6 +45,8 @@ pub(super) enum Event {
     Back,
     /// How the run stands that others share.
     Seen(Seen),
+    /// All that the run leaves alone, once `heard` more of our trials are on disk.
+    LeftAlone { all: Vec<LeftAlone>, heard: usize },
     /// The lease ran out: what was claimed is others' now.
     Lapsed,
     /// How the pace that is shared stands.
@@ -87,6 +89,8 @@ pub(super) enum Command {
     Brake(Stop),
     /// All who share the run are to end it.
     Stop(Stop),
+    /// To be told to all who share the run.
+    Breaker(Sick, Trial),
     /// Nothing is held of what was claimed before the lease ran out.
     Rejoin,
     /// So many VMs more are done, for whoever watches.

@@ -3,7 +3,7 @@
 //! A VM is pending in the ledger, being claimed, ready to be called, or waiting for another call; with its call under
 //! way it is in flight. Few are claimed ahead of their calls: what a crash leaves claimed may have been called.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::time::Instant;
 
 use super::ahead::{self, Ahead};
@@ -154,7 +154,7 @@ impl Schedule {
         let (again, struck_out) = self.claim_again(&mut room, bounds.successes, now);
         let vms = self.startable(room, bounds.startable);
         let soon = self.leaving_soon();
-        let take = self.turn.take(vms, soon, |no| if self.breakers.rack_is_closed(no) { ahead } else { 1 });
+        let take = self.turn.take(vms, soon, |no| self.breakers.ahead(no, ahead));
         self.started += take.iter().map(|take| u64::from(take.vms)).sum::<u64>();
         let claim = Claim { again: again.keys().copied().collect(), take: take.clone(), struck_out };
         let is_bounded = bounds.startable.is_some();
@@ -230,7 +230,7 @@ impl Schedule {
         };
         self.ahead.claimed(now.saturating_duration_since(since));
         let asked = take.iter().map(|take| u64::from(take.vms)).sum();
-        if (items.len() as u64) < asked {
+        if (items.len() as u64) < asked || is_bounded {
             self.missed(&take, &items, is_bounded);
         }
         let renewed = again.into_iter().filter_map(|position| waited.remove(&position));
@@ -239,19 +239,38 @@ impl Schedule {
         asked
     }
 
-    /// Others were faster: fewer were claimed than were asked for.
+    /// Others were faster, and fewer were claimed than were asked for; or they left some, of other racks.
     fn missed(&mut self, take: &[Take], items: &[Item], is_bounded: bool) {
         let mut missing: BTreeMap<RackNo, u32> = BTreeMap::new();
         for Take { rack, vms } in take {
             *missing.entry(*rack).or_default() += vms;
         }
         for item in items {
-            missing.entry(item.rack).and_modify(|vms| *vms = vms.saturating_sub(1));
+            match missing.get_mut(&item.rack).filter(|vms| **vms > 0) {
+                Some(vms) => *vms -= 1,
+                None => {
+                    self.turn.came_unasked(item.rack);
+                    self.started += 1;
+                }
+            }
         }
         for (rack, vms) in missing.into_iter().filter(|(_, vms)| *vms > 0) {
             self.turn.missed(rack, vms, is_bounded);
             self.started -= u64::from(vms);
         }
+    }
+
+    /// Shares the trials of what is left alone with others, as far as there are VMs for them: where we are to `go_on` those that
+    /// are claimed, and where we `may_claim` some those that are pending.
+    pub(super) fn share_trials(&mut self, go_on: bool, may_claim: bool) {
+        if self.breakers.all_are_closed() {
+            return;
+        }
+        let claimed = self.claiming.iter().flat_map(|claiming| claiming.again.values()).chain(&self.ready);
+        let claimed = claimed.map(|work| work.item.rack).chain(self.waiting.racks());
+        let mut busy: BTreeSet<RackNo> = claimed.filter(|_| go_on).collect();
+        busy.extend(self.turn.busy(may_claim));
+        self.breakers.share_trials(&busy);
     }
 
     /// All that is claimed or waits is others' now.
@@ -264,6 +283,7 @@ impl Schedule {
             self.missed(&take, &[], true);
         }
         self.waiting = Waiting::default();
+        self.breakers.lapse();
         self.enough_until = 0;
     }
 

@@ -101,6 +101,7 @@ impl<'a> World<'a> {
             Command::Flush | Command::Brake(_) => self.book.flush(),
             // Nobody shares the run.
             Command::Stop(_)
+            | Command::Breaker(..)
             | Command::Rejoin
             | Command::Pace(_)
             | Command::Remember(..)

@@ -24,7 +24,7 @@ use super::shared::Shared;
 use super::work::Work;
 use crate::api::{Admission, Attempt, Credential, Fault, Meaning, ServerClock, Success};
 use crate::brake::Brake;
-use crate::ledger::{Claimed, Counted, RackNo, Seen, Setback, Settled, Settlement};
+use crate::ledger::{Claimed, Counted, LeftAlone, RackNo, Seen, Setback, Settled, Settlement};
 use crate::outcome::{Answer, Look, Offset};
 use crate::pace::{Pace, Ticket};
 use crate::retry::{self, Decision};
@@ -60,6 +60,8 @@ pub(super) struct State<'a> {
     unsettled: usize,
     /// Of those, the ones that may bring the run nearer to a stop.
     unsettled_watched: usize,
+    /// The same of those that are there, until it is seen what others had settled by then.
+    unseen_watched: usize,
     /// Since when the disk cannot be reached.
     ledger_away_since: Option<Instant>,
     successes: u64,
@@ -103,6 +105,7 @@ impl<'a> State<'a> {
             unsettled: 0,
             ledger_away_since: None,
             unsettled_watched: 0,
+            unseen_watched: 0,
             successes: 0,
             next_slot: None,
             braked: None,
@@ -115,6 +118,7 @@ impl<'a> State<'a> {
     /// Others may work on the run too.
     pub(super) fn share(&mut self) {
         self.shared = Some(Shared::default());
+        self.schedule.breakers.share();
     }
 
     /// What is to be done now that this has happened. `chance` is from 0 to 1.
@@ -127,6 +131,7 @@ impl<'a> State<'a> {
             Event::Away(words) => self.ledger_is_away(words, now.at),
             Event::Back => self.ledger_is_back(now.at),
             Event::Seen(seen) => self.saw(seen, now.at),
+            Event::LeftAlone { all, heard } => self.saw_left_alone(&all, heard, now.at),
             Event::Lapsed => self.lapsed(now.at),
             Event::Paced(exchange) => self.pace.granted(*exchange, now.at),
             Event::Answered(flight, attempt) => self.answered(flight, attempt, now, chance),
@@ -180,6 +185,8 @@ impl<'a> State<'a> {
         }
         self.claim(now);
         self.ask_for_slots(now.at);
+        let trials = self.schedule.breakers.told();
+        self.commands.extend(trials.map(|(sick, trial)| Command::Breaker(sick, trial)));
         self.ending = self.over(now);
     }
 
@@ -380,7 +387,7 @@ impl<'a> State<'a> {
 
     /// Outcomes of ours that others would stop for, had they heard of them: of each worker as many as it has slots.
     fn unheard(&self) -> usize {
-        if self.shared.is_some() { self.unsettled_watched } else { 0 }
+        if self.shared.is_some() { self.unsettled_watched + self.unseen_watched } else { 0 }
     }
 
     /// Whether what is claimed is certainly ours.
@@ -414,7 +421,9 @@ impl<'a> State<'a> {
     /// Counts a VM whose outcome is on disk.
     fn count(&mut self, vm: Counted, now: Instant) {
         self.unsettled -= 1;
-        self.unsettled_watched -= usize::from(self.brake.watches(vm.outcome, vm.drifted));
+        let watched = usize::from(self.brake.watches(vm.outcome, vm.drifted));
+        self.unsettled_watched -= watched;
+        self.unseen_watched += watched;
         // Where others work on the run, ours are told with theirs.
         if self.shared.is_none() {
             self.commands.push(Command::Count(vm.outcome, 1));
@@ -440,6 +449,7 @@ impl<'a> State<'a> {
     /// Takes note of what others do.
     fn saw(&mut self, seen: Seen, now: Instant) {
         let Some(shared) = &mut self.shared else { return };
+        self.unseen_watched = 0;
         let (before, news) = (shared.settled(), shared.saw(seen));
         let all = shared.settled();
         self.commands
@@ -454,6 +464,23 @@ impl<'a> State<'a> {
         if let Some(stop) = seen.stop {
             self.stopped_by_another(stop, now);
         }
+        self.share_trials();
+    }
+
+    /// Takes note of what all leave alone.
+    fn saw_left_alone(&mut self, all: &[LeftAlone], heard: usize, now: Instant) {
+        for sick in self.schedule.breakers.saw(all, heard, now) {
+            let opened = Opened { api: sick.is_none(), rack: sick.is_some() };
+            self.tell_opened(sick.unwrap_or(RackNo(0)), opened);
+        }
+        self.share_trials();
+    }
+
+    /// What nobody tries is tried by whoever has a VM for that, and no longer by whoever has none.
+    fn share_trials(&mut self) {
+        let free = self.shared.as_ref().map_or(0, Shared::free);
+        let goes_on = !self.halt.is_on();
+        self.schedule.share_trials(goes_on, goes_on && free > 0 && self.startable() != Some(0));
     }
 
     fn stopped_by_another(&mut self, stop: Stop, now: Instant) {
@@ -472,7 +499,7 @@ impl<'a> State<'a> {
         self.flights.disown();
         self.pace.unheard();
         self.doubts = Doubts::default();
-        (self.unsettled, self.unsettled_watched) = (0, 0);
+        (self.unsettled, self.unsettled_watched, self.unseen_watched) = (0, 0, 0);
         self.foreseen = self.brake.clone();
         self.is_doomed = false;
         self.goes_on(now);

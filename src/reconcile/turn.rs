@@ -116,6 +116,12 @@ impl Turn {
         picked
     }
 
+    /// Racks with a call under way, and those with pending VMs where some `may_be_claimed`.
+    pub(super) fn busy(&self, may_be_claimed: bool) -> impl Iterator<Item = RackNo> {
+        let is_busy = move |rack: &Rack| rack.flying > 0 || may_be_claimed && rack.pending > 0;
+        (0..).map(RackNo).zip(&self.racks).filter(move |(_, rack)| is_busy(rack)).map(|(no, _)| no)
+    }
+
     /// A VM that waited for another call is ready again.
     pub(super) fn renewed(&mut self, no: RackNo) {
         self.change(no, |rack| rack.ready += 1);
@@ -147,6 +153,18 @@ impl Turn {
             (true, false) => self.order.retain(|&rack| rack != no),
             (false, true) => self.order.push_back(no),
             (true, true) | (false, false) => {}
+        }
+    }
+
+    /// A VM is ready of a rack that was not asked for it.
+    pub(super) fn came_unasked(&mut self, no: RackNo) {
+        let had = self.racks[no.0 as usize].pending;
+        self.change(no, |rack| {
+            rack.ready += 1;
+            rack.pending = rack.pending.saturating_sub(1);
+        });
+        if had == 1 {
+            self.order.retain(|&rack| rack != no);
         }
     }
 

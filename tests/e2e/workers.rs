@@ -1,6 +1,11 @@
 //! Several processes on one run: every VM is one worker's, whichever of them dies, hangs or is told to go.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use jiff::SignedDuration;
 
 use serde_json::Value;
 
@@ -9,6 +14,7 @@ use crate::fixture::{Fixture, Process, eventually};
 use crate::fleet;
 use crate::postgres::Server;
 use crate::sandbox::Sandbox;
+use crate::script::{Api, Received, error, success};
 
 const VMS: usize = 240;
 const RUN: [&str; 10] =
@@ -22,8 +28,8 @@ fn fixture(sandbox: &Sandbox, server: Server) -> Fixture {
 }
 
 /// A run that `workers` work on: whoever began it first, and each of them has settled something.
-fn shared(fixture: &mut Fixture, workers: usize) -> Vec<Process> {
-    let mut all = vec![fixture.start(&RUN)];
+fn shared(fixture: &mut Fixture, workers: usize, options: &[&str]) -> Vec<Process> {
+    let mut all = vec![fixture.start(&[&RUN[..], options].concat())];
     let works = |fixture: &mut Fixture| -> usize {
         let working = "SELECT count(DISTINCT worker) FROM v6fleet.progress WHERE outcome IS NOT NULL";
         fixture.database().sql(working).parse().unwrap_or_default()
@@ -54,7 +60,8 @@ fn three_workers_call_each_vm_once_and_end_with_the_run() {
     let Some(server) = Server::start() else { return };
     let sandbox = Sandbox::start(&["--latency", "40ms"]);
     let mut fixture = fixture(&sandbox, server);
-    let outcomes: Vec<_> = shared(&mut fixture, 3).into_iter().map(|worker| worker.end().exits(0)).collect();
+    let outcomes: Vec<_> =
+        shared(&mut fixture, 3, &[]).into_iter().map(|worker| worker.end().exits(0)).collect();
     let mut called = sandbox.called_vmids();
     called.sort_unstable();
     let all = called.len();
@@ -72,7 +79,7 @@ fn of_workers_that_die_or_hang_others_take_the_vms_and_nothing_is_lost_or_told_t
     let Some(server) = Server::start() else { return };
     let sandbox = Sandbox::start(&["--latency", "20ms"]);
     let mut fixture = fixture(&sandbox, server);
-    let mut workers = shared(&mut fixture, 3);
+    let mut workers = shared(&mut fixture, 3, &[]);
     workers.pop().unwrap().kill();
     let hung = workers.pop().unwrap();
     hung.signal("STOP");
@@ -97,7 +104,7 @@ fn a_worker_that_is_told_to_go_leaves_the_run_to_the_others_and_stop_ends_it_for
     let Some(server) = Server::start() else { return };
     let sandbox = Sandbox::start(&["--latency", "60ms"]);
     let mut fixture = fixture(&sandbox, server);
-    let mut workers = shared(&mut fixture, 3);
+    let mut workers = shared(&mut fixture, 3, &[]);
     let leaving = workers.pop().unwrap();
     leaving.signal("INT");
     leaving.end().exits(130).assert_in_stderr("others go on with the run");
@@ -134,4 +141,144 @@ fn who_waits_for_a_run_takes_part_in_the_first_of_a_database_in_which_there_is_n
     assert_eq!(began.end().exits(0).rows().len(), VMS);
     waiting.end().exits(0);
     assert_eq!(fixture.database().sql("SELECT count(DISTINCT worker) FROM v6fleet.progress"), "2");
+}
+
+/// Answers nobody until it is opened.
+#[derive(Clone, Default)]
+struct Gate(Arc<(Mutex<bool>, Condvar)>);
+
+impl Gate {
+    fn pass(&self) {
+        let (is_open, opened) = &*self.0;
+        let is_open = is_open.lock().unwrap();
+        drop(opened.wait_while(is_open, |is_open| !*is_open).unwrap());
+    }
+
+    fn open(&self) {
+        *self.0.0.lock().unwrap() = true;
+        self.0.1.notify_all();
+    }
+}
+
+#[test]
+fn of_a_canary_no_other_vms_are_called_though_the_worker_dies_that_called_them() {
+    let Some(server) = Server::start() else { return };
+    let gate = Gate::default();
+    let at_gate = gate.clone();
+    let api = Api::start(move |_, _| {
+        at_gate.pass();
+        success(201, true, 0).into()
+    });
+    let mut fixture = api.fixture().in_database(server);
+    let rows = fleet::vmids(100_000, 40).zip(0..).map(|(id, n)| format!("{id},r{}\n", n % 10));
+    fixture.write("fleet.csv", rows.fold("vmid,rack_id\n".to_owned(), |csv, row| csv + &row));
+    let began = fixture.start(&[&RUN[..], &["--canary", "5"]].concat());
+    eventually("the first are called", || api.received().len() == 2);
+    let working = "SELECT count(*) FROM v6fleet.workers WHERE seen_at > since";
+    let work = ["work", "--concurrency", "8", "--output-dir", "none"];
+    let workers: Vec<Process> = (0..3).map(|_| fixture.start(&work)).collect();
+    eventually("all work", || fixture.database().sql(working) == "4");
+    began.kill();
+    // What it had claimed and not called yet may have been called, as far as anybody knows.
+    eventually("others call what it had claimed", || api.received().len() == 2 + 5);
+    let called: BTreeSet<String> = api.received().into_iter().map(|request| request.vmid).collect();
+    assert_eq!(called.len(), 5);
+    gate.open();
+    for worker in workers {
+        worker.end().exits(0);
+    }
+    assert_eq!(api.received().len(), 40 + 2, "those that the dead one had called are called once more");
+}
+
+/// Four workers on an API that is well until all work, and from then on says this: how many calls are answered so, and with
+/// what exit code all end.
+fn turned_away(options: &[&str], status: u16, code: &str) -> Option<(usize, Vec<Option<i32>>)> {
+    let server = Server::start()?;
+    let (is_ill, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let (turns, count, code) = (Arc::clone(&is_ill), Arc::clone(&answered), code.to_owned());
+    let api = Api::start(move |_, _| match turns.load(Ordering::SeqCst) {
+        false => success(201, true, 0).after(Duration::from_millis(60)).into(),
+        true => {
+            count.fetch_add(1, Ordering::SeqCst);
+            error(status, &code).after(Duration::from_millis(20)).into()
+        }
+    });
+    let mut fixture = api.fixture().in_database(server);
+    fixture.write("fleet.csv", fleet::csv(VMS));
+    let workers = shared(&mut fixture, 4, options);
+    is_ill.store(true, Ordering::SeqCst);
+    let codes = workers.into_iter().map(|worker| worker.end().code).collect();
+    Some((answered.load(Ordering::SeqCst), codes))
+}
+
+#[test]
+fn a_key_that_is_revoked_on_the_way_draws_few_calls_of_each_worker() {
+    let Some((refused, codes)) = turned_away(&[], 401, "UNAUTHORIZED") else { return };
+    assert_eq!(codes, [Some(8); 4]);
+    assert!((5..=4 * (2 + 5)).contains(&refused), "{refused} calls");
+}
+
+#[test]
+fn vms_that_fail_are_counted_of_all_workers_and_stop_each() {
+    let Some((failed, codes)) = turned_away(&["--max-failed", "10"], 404, "NOT_FOUND") else { return };
+    assert_eq!(codes, [Some(4); 4]);
+    assert!((11..=10 + 4 * 2).contains(&failed), "{failed} calls");
+}
+
+#[test]
+fn two_jobs_of_one_account_share_its_rate() {
+    let Some(server) = Server::start() else { return };
+    let sandbox = Sandbox::start(&[]);
+    let fixture = Fixture::at(&sandbox).in_database(server);
+    let run = ["--action", "allocate", "--rate", "100/s", "--output-dir", "none"];
+    let jobs = [("a.csv", 100_000), ("b.csv", 200_000)].map(|(file, first)| {
+        fixture.write(file, fleet::csv_of(fleet::vmids(first, 75)));
+        fixture.start(&[&["run", file], &run[..]].concat())
+    });
+    for job in jobs {
+        job.end().exits(0);
+    }
+    let calls = sandbox.calls();
+    let took = calls[calls.len() - 1].at.duration_since(calls[0].at);
+    // What is late on its way there is not early.
+    assert!(calls.len() == 150 && took >= SignedDuration::from_millis(1_250), "150 calls in {took:?}");
+}
+
+#[test]
+fn an_api_that_fails_is_tried_by_one_worker_and_left_alone_by_the_others() {
+    let Some(server) = Server::start() else { return };
+    let is_ill = Arc::new(AtomicBool::new(false));
+    let turns = Arc::clone(&is_ill);
+    let api = Api::start(move |_, _| match turns.load(Ordering::SeqCst) {
+        false => success(201, true, 0).after(Duration::from_millis(20)).into(),
+        true => error(503, "UPSTREAM").into(),
+    });
+    let mut fixture = api.fixture().in_database(server);
+    fixture.write("fleet.csv", fleet::csv(400));
+    // Each by a key of its own, by which it is known.
+    let mut start = |key: &str, command: &[&str]| {
+        fixture.set("HOSTUP_API_KEY", key);
+        fixture.start(command)
+    };
+    let run =
+        ["run", "fleet.csv", "--action", "allocate", "--rate", "none", "--concurrency", "2", "-o", "all.csv"];
+    let mut workers = vec![start("key-0", &run)];
+    eventually("the run is under way", || api.received().len() > 4);
+    workers.extend(["key-1", "key-2", "key-3"].map(|key| start(key, &WORK)));
+    let by = |received: &Received| received.headers.iter().find(|(name, _)| name == "x-api-key").cloned();
+    let callers = || api.received().iter().map(by).collect::<BTreeSet<_>>().len();
+    eventually("all work", || callers() == 4);
+    is_ill.store(true, Ordering::SeqCst);
+    let leaves_it = |worker: &Process| worker.stderr().contains("leaving the API alone");
+    eventually("all leave it alone", || workers.iter().all(leaves_it));
+    // What was on its way by then comes before a second is over, and the second trial two seconds after the first.
+    let last_two = || api.received().split_off(api.received().len() - 2);
+    let are_apart = |two: &[Received]| two[1].at.duration_since(two[0].at) >= Duration::from_millis(1_500);
+    eventually("it is tried, and again later", || are_apart(&last_two()));
+    let two = last_two();
+    assert_eq!(by(&two[0]), by(&two[1]));
+    fixture.run(&["stop"]).exits(0);
+    for worker in workers {
+        worker.end().exits(143);
+    }
 }

@@ -6,7 +6,7 @@ mod interleavings;
 
 use super::*;
 use crate::ledger::engine::Book;
-use crate::ledger::protocol::Request;
+use crate::ledger::protocol::{LeftAlone, Request, Trial, Tried};
 
 const TERMS: Terms = Terms { lease: Duration::from_mins(1), concurrency: 4 };
 
@@ -56,6 +56,15 @@ impl Hand {
         let settled = success(item, Outcome::Created, Basis::CreatedFlag);
         self.sees(vec![Request::Settle(Box::new(settled))])
     }
+}
+
+/// What all leave alone, as this worker is told of it after one batch: it tells that of the API.
+fn left_alone(hand: &mut Hand, trials: &[Trial]) -> Option<(Vec<LeftAlone>, usize)> {
+    let told = trials.iter().map(|trial| Request::Breaker(None, *trial)).collect();
+    hand.write(told).into_iter().find_map(|reply| match reply {
+        Reply::LeftAlone { all, heard } => Some((all, heard)),
+        _ => None,
+    })
 }
 
 fn vms(items: &[Item]) -> Vec<&str> {
@@ -186,6 +195,56 @@ fn no_more_vms_are_started_than_the_run_is_allowed_whoever_asks() {
     let items = one.claims(vec![], take(0, 3), Some(5)).items;
     assert_eq!(vms(&items), ["4", "5"], "what another has left, and no more");
     assert_eq!(vms(&one.takes(1)), ["6"]);
+}
+
+#[test]
+fn the_vms_of_a_canary_are_the_same_ones_whoever_of_its_workers_dies_and_in_whichever_racks_they_are() {
+    if !is_installed() {
+        return;
+    }
+    let place = Database::new();
+    let racks = ["a", "b", "c"].map(Some);
+    let run = begin(&place.open(), &racks.repeat(3));
+    let [mut one, mut two] = [(); 2].map(|()| Hand::join(&place, &run));
+    let canary = |hand: &mut Hand, rack| hand.claims(vec![], take(rack, 9), Some(3)).items;
+    let mut held = canary(&mut one, 0);
+    assert_eq!(vms(&held), ["1", "4", "7"]);
+    one.settles(held.remove(0)).unwrap();
+    drop(one);
+    two.seen();
+    let taken = two.claims(vec![], take(1, 1), Some(3)).items;
+    assert_eq!(vms(&taken), ["4"], "one for the one that was asked for");
+    let taken = canary(&mut two, 2);
+    assert_eq!((vms(&taken), taken[0].rack), (vec!["7"], RackNo(0)));
+    assert!(canary(&mut two, 2).is_empty(), "and no other");
+    drop(two);
+    place.open().resume(&run, &new_run(BASE)).unwrap();
+    assert_eq!(vms(&canary(&mut Hand::join(&place, &run), 2)), ["3", "6", "9"], "it is begun anew");
+}
+
+#[test]
+fn what_is_left_alone_is_tried_by_one_worker_at_a_time() {
+    if !is_installed() {
+        return;
+    }
+    let place = Database::new();
+    let run = begun(&place, "a", 1);
+    let [mut one, mut two] = [(); 2].map(|()| Hand::join(&place, &run));
+    let api = |tried, seconds| LeftAlone { sick: None, wait: Duration::from_secs(seconds), tried };
+    let begins = |seconds| Trial::Begins { wait: Duration::from_secs(seconds) };
+    assert_eq!(left_alone(&mut one, &[begins(1)]), Some((vec![api(Tried::ByUs, 1)], 1)));
+    let others = [begins(2), Trial::TakenOver, Trial::GivenUp, Trial::Succeeded];
+    assert_eq!(left_alone(&mut two, &others), Some((vec![api(Tried::ByOthers, 1)], 4)), "one was first");
+    assert_eq!(left_alone(&mut one, &[begins(4)]), Some((vec![api(Tried::ByUs, 4)], 1)));
+    one.write(vec![Request::Breaker(None, Trial::GivenUp)]);
+    assert_eq!(left_alone(&mut two, &[]), Some((vec![api(Tried::ByNobody, 4)], 0)));
+    assert_eq!(left_alone(&mut two, &[]), None, "told once");
+    assert_eq!(left_alone(&mut two, &[Trial::TakenOver]), Some((vec![api(Tried::ByUs, 4)], 1)));
+    drop(two);
+    one.seen();
+    assert_eq!(left_alone(&mut one, &[]), Some((vec![api(Tried::ByNobody, 4)], 0)), "who tried it is gone");
+    assert_eq!(left_alone(&mut one, &[Trial::TakenOver]), Some((vec![api(Tried::ByUs, 4)], 1)));
+    assert_eq!(left_alone(&mut one, &[Trial::Succeeded]), Some((vec![], 1)));
 }
 
 #[test]

@@ -114,7 +114,7 @@ impl Book {
             Err(LedgerError::Lapsed) => return Ok(self.lapse()),
             answers => answers?,
         };
-        let Asking { claims, counted, exchanges, .. } = mem::take(&mut self.asking);
+        let Asking { claims, counted, trials, exchanges, .. } = mem::take(&mut self.asking);
         let claimed = claims.into_iter().map(|asked| self.claimed(asked, &answers));
         let mut replies = claimed.collect::<Result<Vec<_>, _>>()?;
         if !counted.is_empty() {
@@ -122,6 +122,8 @@ impl Book {
         }
         if let Some(sight) = self.sight(&answers)? {
             self.look_around(&sight)?;
+            self.page.trials = sight.trials;
+            replies.extend(sight.left_alone.map(|all| Reply::LeftAlone { all, heard: trials }));
             replies.push(Reply::Seen(sight.seen));
         }
         replies.extend(exchanges.into_iter().map(|exchange| Reply::Paced(Box::new(exchange))));
@@ -204,7 +206,7 @@ impl Book {
             }
         }
         if let Some(last) = answers.last_mut() {
-            *last = session.rows(&SEE, &[&run.no, worker])?;
+            *last = session.rows(&SEE, &[&run.no, worker, &self.page.trials])?;
         }
         Ok(answers)
     }

@@ -7,17 +7,18 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio_postgres::{Error, Row};
 
+use super::breakers;
 use super::changes::Changes;
 use super::column::{self, moment};
 use super::database::Run;
 use super::session::{Question, Value};
 use super::sitting::{self, ADD, SEE, added};
-use super::statements::{CLAIM, CLAIM_AGAIN, CLAIM_ALONE, RENEW, writing};
+use super::statements::{CLAIM, CLAIM_AGAIN, CLAIM_ALONE, CLAIM_CANARY, RENEW, writing};
 use crate::allocation::Expected;
 use crate::clock;
 use crate::ledger::dating::{Dating, first_call};
-use crate::ledger::numbers::{number, position};
-use crate::ledger::protocol::{Counted, Request, Take};
+use crate::ledger::numbers::{number, position, span};
+use crate::ledger::protocol::{Counted, Request, Sick, Take, Trial};
 use crate::ledger::record::{Deferred, Item, RackNo, Setback, Settled, Tally};
 use crate::ledger::stored;
 use crate::outcome::{Failure, Offset};
@@ -33,6 +34,8 @@ pub(super) struct Page {
     taken: Vec<i64>,
     /// How often VMs had been given back when we last looked.
     returns: u64,
+    /// How often breakers had changed when we last looked.
+    pub(super) trials: i64,
     /// What the ledger says of our clock, for whoever finds our claims.
     dating: Option<Dating>,
     /// By whose clock items that wait for another call were first called; `None` where nobody knows.
@@ -45,6 +48,8 @@ pub(super) struct Asking {
     pub(super) questions: Vec<Question>,
     pub(super) claims: Vec<Asked>,
     pub(super) counted: Vec<Counted>,
+    /// How many trials it tells of.
+    pub(super) trials: usize,
     /// Those for the pace, asked after all others: it is everybody's, and locked until the end.
     pub(super) asks: Vec<Ask>,
     /// What those were answered.
@@ -78,7 +83,7 @@ fn setback(row: &Row) -> Result<Option<Setback>, Error> {
 impl Page {
     pub(super) fn new(run: Run, worker: i64, racks: Vec<Option<Arc<str>>>) -> Self {
         let taken = vec![i64::MIN; racks.len()];
-        Self { run, worker, racks, taken, returns: 0, dating: None, first_sent: HashMap::new() }
+        Self { run, worker, racks, taken, returns: 0, trials: 0, dating: None, first_sent: HashMap::new() }
     }
 
     /// VMs were given back so often by now: they may have any turn.
@@ -102,7 +107,7 @@ impl Page {
         batch: &mut dyn Iterator<Item = Request>,
     ) -> Asking {
         let mut changes = Changes::of(self.run.no);
-        let mut asking = Asking::default();
+        let (mut asking, mut trials) = (Asking::default(), vec![]);
         asking.questions.push(Question::new(RENEW, vec![Box::new(self.worker), Box::new(nth)]));
         asking.questions.extend(told);
         for request in batch {
@@ -117,6 +122,7 @@ impl Page {
                 Request::Defer(deferred) => self.defer(&mut changes, &deferred),
                 Request::Brake(brake) => asking.questions.extend([self.brake(brake), self.stop(brake)]),
                 Request::Remember(vm, unanswered) => changes.remember(&vm, &unanswered),
+                Request::Breaker(sick, trial) => trials.push((sick, trial)),
                 Request::Stop(stop) => asking.questions.push(self.stop(stop)),
                 Request::Rejoin | Request::Tick => {}
                 Request::Pace(ask) => asking.asks.push(*ask),
@@ -124,17 +130,20 @@ impl Page {
             }
         }
         asking.questions.extend(writing(self.run, self.worker, changes));
-        self.sum_up(&mut asking);
+        self.sum_up(&mut asking, trials);
         asking
     }
 
     /// Last of all, what was settled is added up and the run looked at: others wait for that sum until the end.
-    fn sum_up(&self, asking: &mut Asking) {
+    fn sum_up(&self, asking: &mut Asking, trials: Vec<(Sick, Trial)>) {
+        asking.trials = trials.len();
         let Asking { questions, counted, .. } = asking;
         if !counted.is_empty() {
             questions.push(Question::new(ADD.as_str(), added(self.run.no, counted)));
         }
-        questions.push(Question::new(SEE.as_str(), vec![Box::new(self.run.no), Box::new(self.worker)]));
+        questions.extend(breakers::writing(self.run, self.worker, trials));
+        let who = vec![Box::new(self.run.no) as Value, Box::new(self.worker), Box::new(self.trials)];
+        questions.push(Question::new(SEE.as_str(), who));
     }
 
     /// Says by which clock we date what we claim, where that is not known yet.
@@ -160,7 +169,7 @@ impl Page {
         }
         let taking = (!take.is_empty()).then_some(questions.len());
         if taking.is_some() {
-            questions.push(Question::new(CLAIM.as_str(), self.taking(&take, allowance, at)));
+            questions.push(self.taking(&take, allowance, at));
         }
         claims.push(Asked { at, again, take, renewing, taking });
     }
@@ -172,8 +181,8 @@ impl Page {
         vec![Box::new(self.worker), Box::new(moment(at)), Box::new(items), Box::new(base), Box::new(no)]
     }
 
-    /// The values of [`CLAIM`].
-    fn taking(&self, take: &[Take], allowance: Option<u64>, at: Timestamp) -> Vec<Value> {
+    /// Pending items, or those of a canary.
+    fn taking(&self, take: &[Take], allowance: Option<u64>, at: Timestamp) -> Question {
         let number = |vms: u64| i64::try_from(vms).unwrap_or(i64::MAX);
         let mut of_racks: BTreeMap<u32, i64> = BTreeMap::new();
         for Take { rack, vms } in take {
@@ -182,7 +191,7 @@ impl Page {
         let after: Vec<i64> = of_racks.keys().map(|rack| self.taken[*rack as usize]).collect();
         let (racks, vms): (Vec<i64>, Vec<i64>) =
             of_racks.into_iter().map(|(rack, vms)| (i64::from(rack), vms)).unzip();
-        vec![
+        let mut values: Vec<Value> = vec![
             Box::new(self.run.no),
             Box::new(self.worker),
             Box::new(self.run.base),
@@ -190,12 +199,16 @@ impl Page {
             Box::new(racks),
             Box::new(vms),
             Box::new(after),
-            Box::new(number(allowance.unwrap_or(u64::MAX))),
             Box::new(number(self.returns)),
-        ]
+        ];
+        let Some(allowance) = allowance else { return Question::new(CLAIM.as_str(), values) };
+        let [first, last] = span(self.run.no);
+        values.extend([number(allowance), first, last].map(|value| Box::new(value) as Value));
+        Question::new(CLAIM_CANARY.as_str(), values)
     }
 
-    /// The items of each rack as they were asked for: racks are taken in turn, and more than once.
+    /// The items of each rack as they were asked for: racks are taken in turn, and more than once. Behind them those of other
+    /// racks.
     pub(super) fn in_order(take: &[Take], items: Vec<Item>) -> Vec<Item> {
         let mut of_racks: HashMap<RackNo, VecDeque<Item>> = HashMap::new();
         for item in items {
@@ -205,7 +218,9 @@ impl Page {
             let items = of_racks.get_mut(rack);
             items.map_or_else(Vec::new, |items| items.drain(..items.len().min(*vms as usize)).collect())
         };
-        take.iter().flat_map(&mut taken).collect()
+        let mut asked: Vec<Item> = take.iter().flat_map(&mut taken).collect();
+        asked.extend(of_racks.into_values().flatten());
+        asked
     }
 
     fn defer(&mut self, changes: &mut Changes, deferred: &Deferred) {

@@ -227,10 +227,12 @@ mod tests {
     use support::postgres::is_installed;
 
     /// What is no column of a plain table.
-    const OTHERWISE: [&str; 7] = [
+    const OTHERWISE: [&str; 9] = [
+        "breakers: of a run under way, and none is copied",
         "pacers: of processes",
         "paces: of a moment; what is kept of it is in rates",
         "progress.claimed_at: a claim of its own",
+        "progress.is_canary: of a run under way, and none is copied",
         "progress.worker: of those that are alive, or of a claim",
         "schema: each ledger's own",
         "sittings: of a run under way, and none is copied",

@@ -68,7 +68,9 @@ CREATE TABLE v6fleet.sittings (
     run       bigint PRIMARY KEY REFERENCES v6fleet.runs ON DELETE CASCADE,
     pending   bigint NOT NULL,           -- VMs without an outcome
     held      bigint NOT NULL,           -- of these, the ones that are a worker's
+    canary    bigint NOT NULL DEFAULT 0, -- VMs of the canary
     returns   bigint NOT NULL DEFAULT 0, -- how often some were given back
+    trials    bigint NOT NULL DEFAULT 0, -- how often breakers have changed, or may have
     stop      text,                      -- what all workers are to stop for
     drifted   bigint NOT NULL DEFAULT 0,
     created   bigint NOT NULL DEFAULT 0, -- this and the others: settled VMs, by outcome
@@ -80,6 +82,15 @@ CREATE TABLE v6fleet.sittings (
     blocked   bigint NOT NULL DEFAULT 0,
     failed    bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor = 10);
+
+-- What a run leaves alone.
+CREATE TABLE v6fleet.breakers (
+    run     bigint NOT NULL REFERENCES v6fleet.runs ON DELETE CASCADE,
+    rack    bigint NOT NULL, -- -1: the API as a whole
+    wait_us bigint NOT NULL, -- before the next trial, as whoever tried it said last
+    worker  bigint,          -- who tries it, as long as it is not buried
+    PRIMARY KEY (run, rack)
+);
 
 CREATE TABLE v6fleet.racks (
     run     bigint NOT NULL REFERENCES v6fleet.runs,
@@ -118,6 +129,7 @@ CREATE INDEX items_by_turn ON v6fleet.items (run, rack, turn);
 CREATE TABLE v6fleet.progress (
     item              bigint PRIMARY KEY,
     worker            bigint,        -- whose it is while it has no outcome, and who settled it
+    is_canary         boolean NOT NULL DEFAULT false, -- claimed, in this sitting, while only so many VMs might be
     claimed_at        timestamptz,   -- since then a call is in flight, or was when its worker died
     attempts          bigint NOT NULL DEFAULT 0,
     throttled         bigint NOT NULL DEFAULT 0,

@@ -6,12 +6,13 @@ use std::time::Instant;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Error, Row};
 
+use super::breakers::{self, LEFT_ALONE};
 use super::column::{self, count};
 use super::database::Run;
 use super::session::{Session, Value};
 use crate::ledger::error::LedgerError;
 use crate::ledger::numbers::span;
-use crate::ledger::protocol::{Counted, Seen};
+use crate::ledger::protocol::{Counted, LeftAlone, Seen};
 use crate::ledger::record::Counts;
 use crate::outcome::Outcome;
 use crate::stop::Stop;
@@ -20,6 +21,10 @@ use crate::stop::Stop;
 const BEGIN: &str = "INSERT INTO v6fleet.sittings (run, pending, held)
     SELECT $1, count(*), count(p.worker) FROM v6fleet.items i LEFT JOIN v6fleet.progress p ON p.item = i.no
     WHERE i.no BETWEEN $2 AND $3 AND p.outcome IS NULL";
+
+/// No VM of those from `$1` to `$2` is of a canary any more.
+const FORGET_CANARY: &str =
+    "UPDATE v6fleet.progress SET is_canary = false WHERE item BETWEEN $1 AND $2 AND is_canary";
 
 /// All workers of run `$1` are to stop for `$2`, unless they are to for something that is not among the lesser reasons `$3`.
 const STOP: &str = "UPDATE v6fleet.sittings SET stop = $2 WHERE run = $1 AND coalesce(stop = ANY ($3), true)";
@@ -41,7 +46,7 @@ pub(super) static ADD: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// How run `$1` stands, and who else works: `$2` is who asks.
+/// How run `$1` stands, and who else works: `$2` is who asks, and `$3` how often breakers had changed when it asked before.
 pub(super) static SEE: LazyLock<String> = LazyLock::new(|| {
     format!(
         "SELECT s.pending, s.held, s.returns, s.stop, s.drifted,
@@ -49,17 +54,17 @@ pub(super) static SEE: LazyLock<String> = LazyLock::new(|| {
              WHERE NOT w.buried AND w.run = s.run AND w.lease_until > clock_timestamp()),
             (SELECT count(*) FROM v6fleet.workers w WHERE NOT w.buried AND w.no <> $2),
             (SELECT count(*) FROM v6fleet.workers w
-             WHERE NOT w.buried AND w.no <> $2 AND w.lease_until <= clock_timestamp()),
+             WHERE NOT w.buried AND w.no <> $2 AND w.lease_until <= clock_timestamp()), s.trials, {LEFT_ALONE},
             {} FROM v6fleet.sittings s WHERE s.run = $1",
         OUTCOMES.join(", ")
     )
 });
 
 /// Where the outcomes stand in the columns of [`SEE`].
-const COUNTS: usize = 8;
+const COUNTS: usize = 10;
 
 /// What a batch finds once it has written.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct Sight {
     pub(super) seen: Seen,
     /// How often VMs were given back.
@@ -68,12 +73,18 @@ pub(super) struct Sight {
     pub(super) others: u64,
     /// Of these, the ones whose lease has run out.
     pub(super) lapsed: u64,
+    /// How often breakers have changed.
+    pub(super) trials: i64,
+    /// What is left alone, where that was news.
+    pub(super) left_alone: Option<Vec<LeftAlone>>,
 }
 
 /// A run is begun or goes on: nothing has come of it yet in this sitting.
 pub(super) fn begin(session: &Session, run: i64) -> Result<(), LedgerError> {
     let [first, last] = span(run);
     session.execute("DELETE FROM v6fleet.sittings WHERE run = $1", &[&run])?;
+    session.execute(FORGET_CANARY, &[&first, &last])?;
+    session.execute("DELETE FROM v6fleet.breakers WHERE run = $1", &[&run])?;
     session.execute(BEGIN, &[&run, &first, &last]).map(drop)
 }
 
@@ -128,5 +139,12 @@ pub(super) fn sight(run: Run, row: &Row, leased_until: Instant) -> Result<Sight,
         leased_until,
         workers: column::small(row, 5)?.unwrap_or_default(),
     };
-    Ok(Sight { seen, returns: count(row, 2)?, others: count(row, 6)?, lapsed: count(row, 7)? })
+    Ok(Sight {
+        seen,
+        returns: count(row, 2)?,
+        others: count(row, 6)?,
+        lapsed: count(row, 7)?,
+        trials: row.try_get(8)?,
+        left_alone: breakers::left_alone(row, 9)?,
+    })
 }

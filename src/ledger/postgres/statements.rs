@@ -56,18 +56,76 @@ const IS_CALLED: &str =
     JOIN v6fleet.progress op ON op.item = oi.no AND op.claimed_at IS NOT NULL AND op.outcome IS NULL)";
 
 /// Claims the next items of the racks `$5`, each named once, as many as `$6`, from the turns `$7` on, at `$4`, for worker `$2`
-/// of run `$1`, whose VMs are known at base `$3`: what a call needs of each, and what is known of its VM. At most `$8` VMs may
-/// have been started in the run; those that another run calls are left out, and the turn of the first such is told. Where VMs
-/// were given back since the `$9`th time, they may have any turn.
+/// of run `$1`, whose VMs are known at base `$3`: what a call needs of each, and what is known of its VM. Those that another run
+/// calls are left out, and the turn of the first such is told. Where VMs were given back since the `$8`th time, they may have any
+/// turn.
 pub(super) static CLAIM: LazyLock<String> = LazyLock::new(|| {
+    claim(
+        "SELECT CASE WHEN stop IS NULL THEN 9223372036854775807 ELSE 0 END AS vms",
+        &format!("taken AS ({})", next("vms", "")),
+        false,
+        "held = held + (SELECT count(*) FROM claimed)",
+    )
+});
+
+/// The same of a canary: at most `$9` VMs may have been claimed in this sitting, whatever became of them. Those of them that were
+/// given back come first, of whichever rack they are; items have the numbers from `$10` to `$11`.
+pub(super) static CLAIM_CANARY: LazyLock<String> = LazyLock::new(|| {
+    let taken = format!(
+        "back AS (
+            SELECT i.no, i.turn, i.rack, NULL::bigint AS first_called
+            FROM v6fleet.progress p JOIN v6fleet.items i ON i.no = p.item
+            WHERE (SELECT is_back FROM room) AND p.item BETWEEN $10 AND $11 AND p.is_canary AND p.worker IS NULL
+                AND p.outcome IS NULL AND NOT {IS_CALLED}
+            ORDER BY i.turn LIMIT (SELECT vms FROM room)
+        ), anew AS (
+            {}
+        ), taken AS (SELECT * FROM back UNION ALL SELECT * FROM anew)",
+        next("least(others, vms - (SELECT count(*) FROM back))", "AND NOT coalesce(p.is_canary, false)")
+    );
+    claim(
+        &format!(
+            "SELECT CASE WHEN stop IS NOT NULL THEN 0 ELSE
+                    least(greatest($9::bigint - held - ({settled}), 0), (SELECT sum(n)::bigint FROM unnest($6::bigint[]) AS n))
+                END AS vms,
+                greatest($9::bigint - canary, 0) AS others, canary > held + ({settled}) AS is_back",
+            settled = *SETTLED
+        ),
+        &taken,
+        true,
+        "held = held + (SELECT count(*) FROM claimed), canary = canary + (SELECT count(*) FROM anew)",
+    )
+});
+
+/// A claim of the items `taken`, of which there is `room` for so many `vms`.
+fn claim(room: &str, taken: &str, is_canary: bool, counted: &str) -> String {
     format!(
         "WITH others AS MATERIALIZED ({others}),
         room AS (
-            SELECT CASE WHEN stop IS NOT NULL THEN 0 ELSE greatest($8::bigint - held - ({settled}), 0) END AS vms,
-                CASE WHEN returns <> $9::bigint THEN -9223372036854775808 END AS after
+            {room}, CASE WHEN returns <> $8::bigint THEN -9223372036854775808 END AS after
             FROM v6fleet.sittings WHERE run = $1
-        ), taken AS (
-            SELECT n.no, t.rack, n.first_called
+        ), {taken}, firsts AS (
+            SELECT rack, min(first_called) AS turn FROM taken WHERE first_called IS NOT NULL GROUP BY rack
+        ), claimed AS (
+            INSERT INTO v6fleet.progress AS p (item, worker, claimed_at, is_canary) SELECT no, $2, $4, {is_canary} FROM taken
+            ON CONFLICT (item) DO UPDATE
+                SET worker = excluded.worker, claimed_at = excluded.claimed_at, is_canary = excluded.is_canary
+                WHERE p.outcome IS NULL AND p.worker IS NULL
+            RETURNING item, attempts, throttled, first_sent_at, first_sent_clock, failure, error, may_have_applied
+        ), counted AS (
+            UPDATE v6fleet.sittings SET {counted} WHERE run = $1 AND EXISTS (SELECT 1 FROM claimed)
+        )
+        {claimed}",
+        others = others!("$3", "$1"),
+        claimed = items("claimed", "$3", TURN, ""),
+    )
+}
+
+/// The next items of the racks that are asked for, those `which`, up to as many as the `room` has; and the first turn of those
+/// that another run calls.
+fn next(most: &str, which: &str) -> String {
+    format!(
+        "SELECT n.no, n.turn, t.rack, n.first_called
             FROM unnest($5::bigint[], $6::bigint[], $7::bigint[]) AS t (rack, vms, after)
             CROSS JOIN LATERAL (
                 SELECT c.no, c.turn, c.is_called, min(c.turn) FILTER (WHERE c.is_called) OVER () AS first_called,
@@ -75,29 +133,14 @@ pub(super) static CLAIM: LazyLock<String> = LazyLock::new(|| {
                 FROM (
                     SELECT i.no, i.turn, {IS_CALLED} AS is_called
                     FROM v6fleet.items i LEFT JOIN v6fleet.progress p ON p.item = i.no
-                    WHERE i.run = $1 AND i.rack = t.rack AND i.turn > coalesce((SELECT after FROM room), t.after) AND p.outcome IS NULL AND p.worker IS NULL
+                    WHERE i.run = $1 AND i.rack = t.rack AND i.turn > coalesce((SELECT after FROM room), t.after) AND p.outcome IS NULL AND p.worker IS NULL {which}
                     ORDER BY i.turn LIMIT t.vms + CASE WHEN EXISTS (SELECT 1 FROM others) THEN {AROUND} ELSE 0 END
                 ) AS c
             ) AS n
             WHERE NOT n.is_called AND n.nth <= t.vms
-            ORDER BY n.turn LIMIT (SELECT vms FROM room)
-        ), firsts AS (
-            SELECT rack, min(first_called) AS turn FROM taken WHERE first_called IS NOT NULL GROUP BY rack
-        ), claimed AS (
-            INSERT INTO v6fleet.progress AS p (item, worker, claimed_at) SELECT no, $2, $4 FROM taken
-            ON CONFLICT (item) DO UPDATE SET worker = excluded.worker, claimed_at = excluded.claimed_at
-                WHERE p.outcome IS NULL AND p.worker IS NULL
-            RETURNING item, attempts, throttled, first_sent_at, first_sent_clock, failure, error, may_have_applied
-        ), counted AS (
-            UPDATE v6fleet.sittings SET held = held + (SELECT count(*) FROM claimed)
-            WHERE run = $1 AND EXISTS (SELECT 1 FROM claimed)
-        )
-        {claimed}",
-        others = others!("$3", "$1"),
-        settled = *SETTLED,
-        claimed = items("claimed", "$3", TURN, ""),
+            ORDER BY n.turn LIMIT (SELECT {most} FROM room)"
     )
-});
+}
 
 /// The turn up to which nothing of the rack comes again.
 const TURN: &str = "least(i.turn, (SELECT f.turn - 1 FROM firsts f WHERE f.rack = i.rack))";

@@ -161,7 +161,11 @@ impl Page {
                 Request::Brake(brake) => statements.brake(brake)?,
                 Request::Remember(vm, unanswered) => statements.remember(&vm, &unanswered)?,
                 // It has one worker, whose lease never runs out, and whose pace is its own.
-                Request::Stop(_) | Request::Rejoin | Request::Tick | Request::Pace(_) => {}
+                Request::Stop(_)
+                | Request::Rejoin
+                | Request::Tick
+                | Request::Pace(_)
+                | Request::Breaker(..) => {}
                 Request::Settle(settled) => counted.push(self.settle(&mut statements, &settled)?),
             }
         }

@@ -167,7 +167,9 @@ impl<'a> Judge<'a> {
             }
             Event::Away(_) => self.ledger_is_away = true,
             Event::Back => self.ledger_is_away = false,
-            Event::Seen(_) | Event::Lapsed => self.holds(false, "nobody shares the run"),
+            Event::Seen(_) | Event::LeftAlone { .. } | Event::Lapsed => {
+                self.holds(false, "nobody shares the run");
+            }
             Event::Paced(_) => {}
             Event::Answered(flight, attempt) => self.answered(*flight, attempt),
         }
@@ -245,6 +247,7 @@ impl<'a> Judge<'a> {
             | Command::Pace(_)
             | Command::Remember(..)
             | Command::Stop(_)
+            | Command::Breaker(..)
             | Command::Rejoin
             | Command::Count(..)
             | Command::Tell(_) => {}

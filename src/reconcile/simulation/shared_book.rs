@@ -1,10 +1,12 @@
 //! A ledger in virtual time that several workers write: leases that run out, burials, claims that others were faster with.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::book::{index, rack, vm};
-use crate::ledger::{Claimed, Counted, Counts, Item, Seen, Settled, Take, Tally};
+use crate::ledger::{
+    Claimed, Counted, Counts, Item, LeftAlone, Seen, Settled, Sick, Take, Tally, Trial, Tried,
+};
 use crate::outcome::{Kind, Unanswered};
 use crate::reconcile::event::{Command, Event, Now};
 use crate::reconcile::work::tests::item;
@@ -30,12 +32,22 @@ struct Entry {
     place: Place,
     tally: Tally,
     unanswered: Vec<Unanswered>,
+    is_canary: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Lease {
     until: Instant,
     is_over: bool,
+}
+
+/// Something that is left alone.
+#[derive(Debug, Clone, Copy)]
+struct Breaker {
+    wait: Duration,
+    tried: Option<LeaseNo>,
+    /// By the same one.
+    since: Instant,
 }
 
 #[derive(Debug)]
@@ -48,13 +60,18 @@ pub(super) struct SharedBook {
     held_by: Vec<LeaseNo>,
     /// Workers that have yet to hear that their lease ran out.
     deaf: BTreeSet<usize>,
+    breakers: BTreeMap<Sick, Breaker>,
+    /// How often they have changed, and how often that was when a worker was last told.
+    changes: u64,
+    told: Vec<u64>,
     pub(super) counted: Counts,
     pub(super) stop: Option<Stop>,
 }
 
 impl SharedBook {
     pub(super) fn new(racks: &[u64], workers: usize, kind: Kind, now: Instant) -> Self {
-        let entry = Entry { place: Place::Free, tally: Tally::default(), unanswered: vec![] };
+        let entry =
+            Entry { place: Place::Free, tally: Tally::default(), unanswered: vec![], is_canary: false };
         let lease = Lease { until: now + LEASE, is_over: false };
         Self {
             racks: racks.to_vec(),
@@ -62,6 +79,9 @@ impl SharedBook {
             leases: vec![lease; workers],
             held_by: (0..workers).collect(),
             deaf: BTreeSet::new(),
+            breakers: BTreeMap::new(),
+            changes: 0,
+            told: vec![0; workers],
             counted: Counts::none(kind),
             stop: None,
         }
@@ -106,9 +126,13 @@ impl SharedBook {
         }
         self.leases[lease].until = now.at + LEASE;
         self.bury(now);
-        let (mut events, mut counted) = (vec![], vec![]);
+        let (mut events, mut counted, mut heard) = (vec![], vec![], 0);
         for command in batch {
             match command {
+                Command::Breaker(sick, trial) => {
+                    self.tries(lease, sick, trial, now.at);
+                    heard += 1;
+                }
                 Command::Claim { again, take, allowance, .. } => {
                     let claimed = self.claimed(lease, again, &take, allowance, now, chance);
                     events.push(Event::Claimed(claimed));
@@ -118,6 +142,7 @@ impl SharedBook {
             }
         }
         events.extend((!counted.is_empty()).then_some(Event::Settled(counted)));
+        events.extend(self.left_alone(worker, heard));
         events.push(Event::Seen(self.seen(left_at, now)));
         events
     }
@@ -135,6 +160,48 @@ impl SharedBook {
         self.held_by[worker] = self.leases.len();
         self.leases.push(Lease { until: now.at + LEASE, is_over: false });
         false
+    }
+
+    fn tries(&mut self, lease: LeaseNo, sick: Sick, trial: Trial, now: Instant) {
+        self.changes += 1;
+        let tried = self.breakers.get(&sick).and_then(|breaker| breaker.tried);
+        let (is_ours, is_free) = (tried == Some(lease), tried.is_none());
+        let is_known = self.breakers.contains_key(&sick);
+        match trial {
+            Trial::Begins { wait } if is_ours || is_free => {
+                let since = if is_ours { self.breakers[&sick].since } else { now };
+                self.breakers.insert(sick, Breaker { wait, tried: Some(lease), since });
+            }
+            Trial::TakenOver if is_known && is_free => self.hand_over(sick, Some(lease), now),
+            Trial::GivenUp if is_ours => self.hand_over(sick, None, now),
+            Trial::Succeeded if is_ours => drop(self.breakers.remove(&sick)),
+            _ => {}
+        }
+    }
+
+    fn hand_over(&mut self, sick: Sick, tried: Option<LeaseNo>, now: Instant) {
+        self.breakers.entry(sick).and_modify(|breaker| (breaker.tried, breaker.since) = (tried, now));
+    }
+
+    fn left_alone(&mut self, worker: usize, heard: usize) -> Option<Event> {
+        let told = std::mem::replace(&mut self.told[worker], self.changes);
+        let lease = self.held_by[worker];
+        let all = self.breakers.iter().map(|(&sick, breaker)| LeftAlone {
+            sick,
+            wait: breaker.wait,
+            tried: match breaker.tried {
+                Some(tried) if tried == lease => Tried::ByUs,
+                Some(_) => Tried::ByOthers,
+                None => Tried::ByNobody,
+            },
+        });
+        (told != self.changes).then(|| Event::LeftAlone { all: all.collect(), heard })
+    }
+
+    /// Who alone has tried a rack, or the API, for so long.
+    pub(super) fn tried_by(&self, sick: Sick, for_so_long: Duration, now: Instant) -> Option<LeaseNo> {
+        let breaker = self.breakers.get(&sick).filter(|breaker| now >= breaker.since + for_so_long)?;
+        breaker.tried.filter(|&lease| self.is_alive(lease, now))
     }
 
     fn settled(&mut self, lease: LeaseNo, settled: &Settled) -> Counted {
@@ -207,18 +274,27 @@ impl SharedBook {
             for _ in 0..vms {
                 let Some(position) = self.next_free(no.0, allowance) else { break };
                 let entry = &mut self.entries[index(position)];
-                entry.place = Place::Claimed(lease);
+                (entry.place, entry.is_canary) = (Place::Claimed(lease), allowance.is_some());
                 let (tally, unanswered) = (entry.tally, entry.unanswered.clone());
-                items.push(Item { rack: no, vm: vm(position), tally, unanswered, ..item(position) });
+                items.push(Item {
+                    rack: rack(position, &self.racks),
+                    vm: vm(position),
+                    tally,
+                    unanswered,
+                    ..item(position)
+                });
             }
         }
         Claimed { at: now.date, again, items }
     }
 
     fn next_free(&self, no: u32, allowance: Option<u64>) -> Option<i64> {
-        let is_open = allowance.is_none_or(|vms| self.started() < vms);
-        let mut positions = (0..).take(self.entries.len());
-        positions.find(|&p| is_open && rack(p, &self.racks).0 == no && self.place(p) == Place::Free)
+        let mut positions = (0..).take(self.entries.len()).filter(|&p| self.place(p) == Place::Free);
+        let in_rack = |p: &i64| rack(*p, &self.racks).0 == no;
+        let Some(vms) = allowance else { return positions.find(in_rack) };
+        let canary = self.entries.iter().filter(|entry| entry.is_canary).count() as u64;
+        let given_back = positions.clone().find(|&p| self.entries[index(p)].is_canary);
+        given_back.filter(|_| self.started() < vms).or_else(|| positions.find(|p| canary < vms && in_rack(p)))
     }
 
     /// Whose lease ran out has lost what it held; its calls may have been made.
@@ -237,6 +313,10 @@ impl SharedBook {
 
     fn give_up(&mut self, lease: LeaseNo, now: Now) {
         self.leases[lease].is_over = true;
+        self.changes += 1;
+        for breaker in self.breakers.values_mut().filter(|breaker| breaker.tried == Some(lease)) {
+            (breaker.tried, breaker.since) = (None, now.at);
+        }
         for entry in &mut self.entries {
             match entry.place {
                 Place::Held(holder) if holder == lease => entry.place = Place::Free,

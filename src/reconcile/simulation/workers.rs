@@ -1,13 +1,13 @@
 //! Several workers on one run in virtual time, each with a state and a pace of its own: some come late, leave, hang or die.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
 use super::api::{Sent, SimulatedApi};
-use super::book::position;
+use super::book::{position, rack};
 use super::plan::{Plan, Trouble};
 use super::shared_book::{LeaseNo, Place, SharedBook};
 use crate::api::Attempt;
@@ -27,6 +27,10 @@ const PATIENCE: Duration = Duration::from_millis(50);
 
 /// So often a worker that has nothing to write says that it is alive.
 const TICK: Duration = Duration::from_secs(1);
+
+/// Longer than this it takes no worker that says a word to hear who tries what is left alone: two batches, a tick, and how long
+/// it may hang in between.
+const HEARSAY: Duration = Duration::from_secs(10);
 
 /// No run takes longer.
 const LONGEST: Duration = Duration::from_mins(20);
@@ -86,6 +90,8 @@ struct World<'a> {
     api: SimulatedApi<'a>,
     book: SharedBook,
     flights: Vec<Flight>,
+    /// For the canary, whatever became of it.
+    called: BTreeSet<i64>,
     coming: BTreeMap<(Instant, u64), (usize, Coming)>,
     known: u64,
     workers: Vec<Worker<'a>>,
@@ -247,6 +253,13 @@ impl World<'_> {
         let others = self.flights.iter().filter(|flight| flight.position == position);
         let at_once = others.filter(|flight| self.book.is_alive(flight.lease, self.now.at)).count();
         self.holds(at_once == 0, format_args!("VM {position} is called twice at once"));
+        for sick in [None, Some(rack(position, &self.plan.racks))] {
+            let tried = self.book.tried_by(sick, HEARSAY, self.now.at);
+            self.holds(
+                tried.is_none_or(|tried| tried == lease),
+                format_args!("{no} calls though {sick:?} is left alone, and tried by {tried:?}"),
+            );
+        }
         let worker = &self.workers[no];
         self.holds(!worker.is_told && !worker.has_left, format_args!("{no} calls after a stop"));
         let deadline = self.plan.settings.deadline.map(|deadline| self.begun.at + deadline);
@@ -254,7 +267,8 @@ impl World<'_> {
         if let Canary::Vms(vms) = self.plan.limits.canary
             && self.book.counted.settled() < vms.get().into()
         {
-            self.holds(self.book.started() <= vms.get().into(), "more VMs are called than the canary has");
+            self.called.insert(position);
+            self.holds(self.called.len() <= vms.get() as usize, "more VMs are called than the canary has");
         }
         self.flights.push(Flight { position, worker: no, no: flight, lease });
         self.workers[no].in_flight += 1;
@@ -321,7 +335,7 @@ impl World<'_> {
             (self.plan.limits.max_changed, self.book.counted.created + self.book.counted.updated),
         ] {
             let most = limit.map(|limit| if let Threshold::Vms(vms) = limit { vms } else { 0 });
-            self.holds(most.is_none_or(|most| vms <= most + 1 + slots), format_args!("{vms} pass {limit:?}"));
+            self.holds(most.is_none_or(|most| vms <= most + slots), format_args!("{vms} pass {limit:?}"));
         }
     }
 
@@ -389,6 +403,7 @@ fn run(trouble: Trouble, seed: u64) {
         api: SimulatedApi::new(&plan),
         book: SharedBook::new(&plan.racks, fates.len(), kind, begun.at),
         flights: vec![],
+        called: BTreeSet::new(),
         coming: BTreeMap::new(),
         known: 0,
         workers: workers.collect(),

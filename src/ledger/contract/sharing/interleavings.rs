@@ -16,7 +16,6 @@ enum Event {
     Claim {
         worker: usize,
         vms: u32,
-        allowance: Option<u64>,
     },
     /// One of those that the worker calls, by a number that is cut to what there is.
     Settle(usize, usize),
@@ -31,8 +30,7 @@ enum Event {
 fn event() -> impl Strategy<Value = Event> {
     let worker = 0..WORKERS;
     prop_oneof![
-        4 => (worker.clone(), 1..4_u32, proptest::option::weighted(0.2, 0..8_u64))
-            .prop_map(|(worker, vms, allowance)| Event::Claim { worker, vms, allowance }),
+        4 => (worker.clone(), 1..4_u32).prop_map(|(worker, vms)| Event::Claim { worker, vms }),
         4 => (worker.clone(), 0..VMS).prop_map(|(worker, nth)| Event::Settle(worker, nth)),
         2 => (worker.clone(), 0..VMS).prop_map(|(worker, nth)| Event::Release(worker, nth)),
         1 => (worker.clone(), 0..VMS).prop_map(|(worker, nth)| Event::Again(worker, nth)),
@@ -50,9 +48,12 @@ struct Fate {
     /// Calls whose answers were lost with those that made them.
     attempts: u32,
     is_settled: bool,
+    is_canary: bool,
 }
 
 struct History {
+    /// So many are claimed before the others, until as many are settled.
+    canary: Option<u64>,
     hands: Vec<Hand>,
     fates: Vec<Fate>,
     /// By worker, whether its lease has run out, and whether others have noticed.
@@ -63,7 +64,7 @@ struct History {
 impl History {
     fn happens(&mut self, place: &Database, event: Event) {
         match event {
-            Event::Claim { worker, vms, allowance } => self.claim(worker, vms, allowance),
+            Event::Claim { worker, vms } => self.claim(worker, vms),
             Event::Settle(worker, nth) => self.settle(worker, nth),
             Event::Release(worker, nth) => self.release(worker, nth),
             Event::Again(worker, nth) => self.again(worker, nth),
@@ -84,18 +85,34 @@ impl History {
     }
 
     fn started(&self) -> u64 {
-        self.fates.iter().filter(|fate| fate.is_settled || fate.holder.is_some()).count() as u64
+        self.count(|fate| fate.is_settled || fate.holder.is_some())
     }
 
-    fn claim(&mut self, worker: usize, vms: u32, allowance: Option<u64>) {
+    fn count(&self, is_meant: impl Fn(&Fate) -> bool) -> u64 {
+        self.fates.iter().filter(|fate| is_meant(fate)).count() as u64
+    }
+
+    /// The next VMs, up to so many: of a canary those that were of it, and others only while it is not whole.
+    fn next(&self, vms: u32, allowance: Option<u64>) -> Vec<usize> {
         let room = allowance.map_or(u64::MAX, |allowance| allowance.saturating_sub(self.started()));
-        let is_free = |vm: &usize| !self.fates[*vm].is_settled && self.fates[*vm].holder.is_none();
         let most = usize::try_from(room.min(vms.into())).unwrap();
-        let expected: Vec<usize> = (0..VMS).filter(is_free).take(most).collect();
+        let others = allowance.map_or(u64::MAX, |vms| vms - self.count(|fate| fate.is_canary));
+        let is_free = |vm: &usize| !self.fates[*vm].is_settled && self.fates[*vm].holder.is_none();
+        let is_back = |vm: &usize| allowance.is_some() && self.fates[*vm].is_canary;
+        let (back, anew): (Vec<usize>, Vec<usize>) = (0..VMS).filter(is_free).partition(is_back);
+        let others = usize::try_from(others).unwrap();
+        let mut next: Vec<usize> = back.into_iter().chain(anew.into_iter().take(others)).take(most).collect();
+        next.sort_unstable();
+        next
+    }
+
+    fn claim(&mut self, worker: usize, vms: u32) {
+        let allowance = self.canary.filter(|&vms| self.count(|fate| fate.is_settled) < vms);
+        let expected = self.next(vms, allowance);
         let claim = Request::Claim { again: vec![], take: take(0, vms), offset: None, allowance };
         let is_lost = self.is_buried[worker];
         let expected = if is_lost { vec![] } else { expected };
-        self.holding(worker, &expected);
+        self.holding(worker, &expected, allowance.is_some());
         let items = self.write(worker, vec![claim]).map_or(vec![], |claimed| claimed.items);
         let claimed: Vec<_> = items.iter().map(|item| usize::try_from(item.position).unwrap()).collect();
         assert_eq!(claimed, expected);
@@ -106,9 +123,9 @@ impl History {
         }
     }
 
-    fn holding(&mut self, worker: usize, vms: &[usize]) {
+    fn holding(&mut self, worker: usize, vms: &[usize], is_canary: bool) {
         for vm in vms {
-            self.fates[*vm].holder = Some(worker);
+            (self.fates[*vm].holder, self.fates[*vm].is_canary) = (Some(worker), is_canary);
         }
     }
 
@@ -151,18 +168,19 @@ impl History {
         let Some(Reply::Seen(seen)) = replies.pop() else { panic!("{replies:?}") };
         self.check(&seen);
         self.bury();
-        match replies.pop() {
-            Some(Reply::Claimed(claimed)) => Some(claimed),
+        replies.into_iter().find_map(|reply| match reply {
+            Reply::Claimed(claimed) => Some(claimed),
             _ => None,
-        }
+        })
     }
 
     fn check(&self, seen: &Seen) {
-        let count =
-            |is_meant: &dyn Fn(&Fate) -> bool| self.fates.iter().filter(|fate| is_meant(fate)).count() as u64;
-        let free = count(&|fate| !fate.is_settled && fate.holder.is_none());
-        assert_eq!((seen.pending, seen.free), (count(&|fate| !fate.is_settled), free));
-        assert_eq!((seen.counted.created, seen.started), (count(&|fate| fate.is_settled), self.started()));
+        let free = self.count(|fate| !fate.is_settled && fate.holder.is_none());
+        assert_eq!((seen.pending, seen.free), (self.count(|fate| !fate.is_settled), free));
+        assert_eq!(
+            (seen.counted.created, seen.started),
+            (self.count(|fate| fate.is_settled), self.started())
+        );
         let live = (0..WORKERS).filter(|no| !self.has_run_out[*no] && !self.is_buried[*no]).count();
         assert_eq!(seen.workers as usize, live);
     }
@@ -204,16 +222,17 @@ fn whatever_happens_to_workers_each_vm_is_one_ones_and_settled_once_and_the_sums
     }
     let cases = if std::env::var("V6FLEET_TORTURE").is_ok_and(|form| form == "full") { 500 } else { 8 };
     let config = Config { failure_persistence: None, ..Config::with_cases(cases) };
-    let histories = proptest::collection::vec(event(), 1..40);
+    let canary = proptest::option::of(1..=VMS as u64);
+    let histories = (canary, proptest::collection::vec(event(), 1..40));
     let place = Database::new();
     let nth = Cell::new(0);
-    let held = TestRunner::new(config).run(&histories, |events| {
+    let held = TestRunner::new(config).run(&histories, |(canary, events)| {
         nth.set(nth.get() + 1);
         let run = begun(&place, &nth.get().to_string(), VMS.try_into().unwrap());
         let hands = (0..WORKERS).map(|_| Hand::join(&place, &run)).collect();
         let fates = vec![Fate::default(); VMS];
         let mut history =
-            History { hands, fates, has_run_out: [false; WORKERS], is_buried: [false; WORKERS] };
+            History { canary, hands, fates, has_run_out: [false; WORKERS], is_buried: [false; WORKERS] };
         for event in events {
             history.happens(&place, event);
         }
