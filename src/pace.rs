@@ -100,6 +100,13 @@ impl Pace {
         }
     }
 
+    /// Those who share this pace are to know something at once: what that is, is asked as soon as may be.
+    pub fn alerted(&mut self) {
+        if let Slots::Share(share) = &mut self.slots {
+            share.alerted();
+        }
+    }
+
     /// What was asked last was not heard: nothing was granted.
     pub fn unheard(&mut self) {
         if let Slots::Share(share) = &mut self.slots {

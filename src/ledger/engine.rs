@@ -8,9 +8,9 @@ use std::fmt::Debug;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::error::LedgerError;
 use super::plain::{Record, Table};
@@ -161,8 +161,10 @@ pub trait Book: Send {
         Err(LedgerError::WriterGone)
     }
 
-    /// How long it may be left alone before [`Request::Tick`] is due; `None` for as long as one likes.
-    fn tick(&self) -> Option<Duration>;
+    /// Waits until something is asked, or until it wants a [`Request::Tick`] by itself; `None` once nobody asks any more.
+    fn await_requests(&mut self, requests: &mut UnboundedReceiver<Vec<Request>>) -> Option<Vec<Request>> {
+        requests.blocking_recv()
+    }
 
     /// Gives the ledger back.
     fn shut(self: Box<Self>) -> Box<dyn Engine>;

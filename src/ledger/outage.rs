@@ -1,11 +1,10 @@
 //! A ledger that cannot be reached for a while: what is to be written is kept, and tried again until it is on disk, or has
 //! waited for too long.
 
-use std::mem;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{iter, mem, thread};
 
+use tokio::sync::mpsc::UnboundedReceiver;
 use tracing::warn;
 
 use super::engine::Book;
@@ -21,50 +20,39 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// What a writer is asked, also while it waits for its ledger.
 pub(super) struct Inbox {
-    requests: Receiver<Vec<Request>>,
+    requests: UnboundedReceiver<Vec<Request>>,
     /// Those that came meanwhile.
     early: Vec<Request>,
     is_closed: bool,
 }
 
 impl Inbox {
-    pub(super) fn new(requests: Receiver<Vec<Request>>) -> Self {
+    pub(super) fn new(requests: UnboundedReceiver<Vec<Request>>) -> Self {
         Self { requests, early: Vec::new(), is_closed: false }
     }
 
-    /// Waits for the next batch: all that was asked for by then, or nothing where nobody asks for as long as `tick`. `None`
-    /// once nobody asks any more.
-    pub(super) fn next(&mut self, tick: Option<Duration>) -> Option<Vec<Request>> {
-        let mut batch = std::mem::take(&mut self.early);
+    /// Waits for the next batch: all that was asked for by then, or what `book` wants by itself. `None` once nobody asks any
+    /// more.
+    pub(super) fn next(&mut self, book: &mut dyn Book) -> Option<Vec<Request>> {
+        let mut batch = mem::take(&mut self.early);
         if batch.is_empty() {
-            batch = self.first(tick)?;
+            batch = book.await_requests(&mut self.requests)?;
         }
-        batch.extend(self.requests.try_iter().flatten());
+        batch.extend(self.asked().flatten());
         Some(batch)
     }
 
-    fn first(&self, tick: Option<Duration>) -> Option<Vec<Request>> {
-        let Some(tick) = tick else { return self.requests.recv().ok() };
-        match self.requests.recv_timeout(tick) {
-            Ok(asked) => Some(asked),
-            Err(RecvTimeoutError::Timeout) => Some(vec![Request::Tick]),
-            Err(RecvTimeoutError::Disconnected) => None,
-        }
+    fn asked(&mut self) -> impl Iterator<Item = Vec<Request>> {
+        iter::from_fn(|| self.requests.try_recv().ok())
     }
 
     /// Waits, and keeps what is asked for meanwhile. Returns whether it has come out that nobody asks any more.
-    fn wait(&mut self, until: Instant) -> bool {
-        loop {
-            let left = until.saturating_duration_since(Instant::now());
-            match self.requests.recv_timeout(left) {
-                Ok(requests) => self.early.extend(requests),
-                Err(RecvTimeoutError::Timeout) => return false,
-                Err(RecvTimeoutError::Disconnected) => {
-                    thread::sleep(left);
-                    return !mem::replace(&mut self.is_closed, true);
-                }
-            }
-        }
+    fn wait(&mut self, pause: Duration) -> bool {
+        thread::sleep(pause);
+        let asked: Vec<Request> = self.asked().flatten().collect();
+        self.early.extend(asked);
+        let is_over = self.requests.is_closed() && self.requests.is_empty();
+        is_over && !mem::replace(&mut self.is_closed, true)
     }
 }
 
@@ -79,7 +67,7 @@ pub(super) fn outlast(
 ) -> Result<Vec<Reply>, LedgerError> {
     told(Reply::Away(error.to_string()));
     let wait = |pause, error: &LedgerError| {
-        if inbox.wait(Instant::now() + pause) {
+        if inbox.wait(pause) {
             tell_away(error, patience);
         }
     };
@@ -131,7 +119,8 @@ fn tell_away(error: &LedgerError, patience: Duration) {
 #[cfg(test)]
 mod tests {
     use std::cell::RefCell;
-    use std::sync::mpsc::channel;
+
+    use tokio::sync::mpsc::unbounded_channel;
 
     use super::*;
     use crate::ledger::engine::Engine;
@@ -163,10 +152,6 @@ mod tests {
             }
         }
 
-        fn tick(&self) -> Option<Duration> {
-            None
-        }
-
         fn shut(self: Box<Self>) -> Box<dyn Engine> {
             unreachable!("nobody shuts it here")
         }
@@ -174,7 +159,7 @@ mod tests {
 
     /// Whether it was outlasted, what was told meanwhile, and how many requests that came then are kept.
     fn outlasted(failures: u32, is_behind: bool, patience: Duration) -> (bool, String, usize) {
-        let (requests, receiver) = channel();
+        let (requests, receiver) = unbounded_channel();
         requests.send(vec![Request::Brake(Stop::MaxFailed)]).unwrap();
         let (mut inbox, told) = (Inbox::new(receiver), RefCell::new(String::new()));
         let tell = |reply| {

@@ -151,4 +151,6 @@ pub struct Seen {
     pub leased_until: Instant,
     /// Those that are alive, this one among them.
     pub workers: u32,
+    /// There is something that all are to know at once: a pause, say.
+    pub is_alerted: bool,
 }

@@ -4,7 +4,6 @@
 //! are sent together: the busier the run, the larger the batch. A reply is sent once its request is on disk. A ledger that
 //! cannot be reached is waited for; after any other error nothing more is written.
 
-use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -29,7 +28,7 @@ const PATIENCE: Duration = Duration::from_millis(50);
 /// A run's write access to its ledger.
 #[derive(Debug)]
 pub struct Writer {
-    requests: Sender<Vec<Request>>,
+    requests: UnboundedSender<Vec<Request>>,
     /// Nobody waits for these yet.
     held: Vec<Request>,
     /// When they are to be sent at the latest.
@@ -45,7 +44,7 @@ impl Writer {
         run: &RunKey,
         patience: Duration,
     ) -> Result<Self, LedgerError> {
-        let (requests, inbox) = std::sync::mpsc::channel();
+        let (requests, inbox) = unbounded_channel();
         let (outbox, replies) = unbounded_channel();
         let book = engine.open_book(run)?;
         let thread = std::thread::Builder::new()
@@ -170,7 +169,7 @@ fn serve(
 ) -> Box<dyn Engine> {
     // The run may have gone already; what was written stays.
     let told = |reply| drop(outbox.send(reply));
-    while let Some(batch) = inbox.next(book.tick()) {
+    while let Some(batch) = inbox.next(&mut *book) {
         let written = match book.write(&mut batch.into_iter()) {
             Err(error) if error.is_away() => outlast(&mut *book, error, patience, &mut inbox, told),
             written => written,

@@ -18,6 +18,7 @@ enum Coming {
     /// What it has asked reaches the row.
     Asked(Ask, Instant),
     Granted(Exchange),
+    Alerted,
     /// It takes part no more: a new one begins in its place.
     Gone(End),
 }
@@ -53,6 +54,8 @@ struct Fleet {
     /// How long a call takes, and a question to the row and back without the wait for others, in microseconds.
     latency: u64,
     exchange: u64,
+    /// Whether they hear at once that there is a pause; else they find it out when they ask.
+    alerts: bool,
     /// Every so many seconds, one of them comes to such an end.
     ends: Option<(f64, Ends)>,
     seed: u64,
@@ -69,6 +72,7 @@ impl Fleet {
             says: Says::Nothing,
             latency: 40_000,
             exchange: 3_000,
+            alerts: false,
             ends: None,
             seed,
         }
@@ -186,6 +190,7 @@ impl<'a> World<'a> {
             Coming::Granted(exchange) => {
                 worker.pace.granted(Exchange { received: now, ..exchange }, now);
             }
+            Coming::Alerted => worker.pace.alerted(),
             Coming::Wake | Coming::Asked(..) | Coming::Gone(_) => {}
         }
         self.acts(no);
@@ -247,6 +252,10 @@ impl<'a> World<'a> {
         let begins = self.row_free_at.max(self.now);
         self.row_free_at = begins + Duration::from_micros(self.chance.u64(500..2_000));
         let standing = self.row.answer(ask, self.clock + (begins - self.begun));
+        if self.fleet.alerts && ask.pause.is_some() {
+            let back = self.row_free_at - self.now;
+            (0..self.workers.len()).for_each(|no| self.comes(back, no, Coming::Alerted));
+        }
         let exchange = Exchange { sent, received: sent, standing };
         let way = Duration::from_micros(self.chance.u64(self.fleet.exchange / 4..=self.fleet.exchange));
         let back = self.row_free_at + way - self.now;
@@ -337,6 +346,19 @@ fn a_hidden_limit_is_found_by_all_workers_together_at_the_price_of_few_calls() {
     }
     let run = Fleet::new("500/s", 5_000, 4, 0).run(&mut Window::new(100, 1.0));
     assert_fast_and_gentle("4 workers, window", &run, 49.0, 1.3, 0.04);
+}
+
+#[test]
+fn who_hears_at_once_that_there_is_a_pause_is_refused_less() {
+    let refused = |alerts| -> f64 {
+        let share = |seed| {
+            let fleet = Fleet { alerts, ..Fleet::new("250/s", 5_000, 8, seed) };
+            fleet.run(&mut Bucket::new(50.0, 50.0)).share
+        };
+        (0..4).map(share).sum()
+    };
+    let [polling, alerted] = [false, true].map(refused);
+    assert!(alerted < polling * 0.9, "{alerted} of {polling}");
 }
 
 #[test]

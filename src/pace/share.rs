@@ -82,6 +82,8 @@ pub(super) struct Share {
     sent_before: u64,
     asked_at: Option<Instant>,
     is_asking: bool,
+    /// Others have something to tell.
+    is_alerted: bool,
     /// How long an exchange takes, as seen of late.
     exchange: Duration,
 }
@@ -103,6 +105,7 @@ impl Share {
             sent_before: 0,
             asked_at: None,
             is_asking: false,
+            is_alerted: false,
             exchange: Duration::ZERO,
         }
     }
@@ -233,7 +236,8 @@ impl Share {
             return None;
         }
         self.tally = Tally::default();
-        (self.is_asking, self.asked_at, self.sent_before) = (true, Some(now), self.sent);
+        (self.is_asking, self.is_alerted, self.asked_at, self.sent_before) =
+            (true, false, Some(now), self.sent);
         Some(ask)
     }
 
@@ -241,12 +245,16 @@ impl Share {
     fn is_due(&self, ask: &Ask, now: Instant) -> bool {
         let Some(asked_at) = self.asked_at else { return true };
         let since = now.saturating_duration_since(asked_at);
-        let is_urgent = ask.tally.refusal.is_some() || ask.lesson.is_some();
+        let is_urgent = self.is_alerted || ask.tally.refusal.is_some() || ask.lesson.is_some();
         is_urgent || ask.slots > 0 || since >= self.poll()
     }
 
     fn poll(&self) -> Duration {
-        if self.sent > self.sent_before { POLL } else { IDLE_POLL }
+        match self.is_alerted {
+            true => SPACING,
+            false if self.sent > self.sent_before => POLL,
+            false => IDLE_POLL,
+        }
     }
 
     pub(super) fn asks_at(&self) -> Option<Instant> {
@@ -304,6 +312,10 @@ impl Share {
     fn left_of_late(&self, now: Instant) -> f64 {
         let since = self.asked_at.map_or(POLL, |asked_at| now.saturating_duration_since(asked_at));
         (self.sent - self.sent_before) as f64 / since.max(SPACING).as_secs_f64()
+    }
+
+    pub(super) fn alerted(&mut self) {
+        self.is_alerted = true;
     }
 
     pub(super) fn unheard(&mut self) {

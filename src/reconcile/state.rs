@@ -461,6 +461,9 @@ impl<'a> State<'a> {
         let brake = self.brake.others(others);
         self.is_doomed |= self.foreseen.others(others).is_some();
         self.heed(brake, now);
+        if seen.is_alerted {
+            self.pace.alerted();
+        }
         if let Some(stop) = seen.stop {
             self.stopped_by_another(stop, now);
         }

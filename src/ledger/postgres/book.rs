@@ -3,6 +3,7 @@
 use std::mem;
 use std::time::{Duration, Instant};
 
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_postgres::Row;
 use tracing::warn;
 
@@ -10,14 +11,14 @@ use super::database::{Enlisted, Postgres};
 use super::engine_error::engine_error;
 use super::pace;
 use super::page::{Asked, Asking, Page};
-use super::session::Question;
+use super::session::{Heard, Question};
 use super::sitting::{self, SEE, Sight};
 use super::statements::{CLAIMED, CLAIMED_AGAIN};
 use super::{burial, column};
 use crate::ledger::engine::{self, Engine, Vms};
 use crate::ledger::error::LedgerError;
 use crate::ledger::numbers::{number, position, span};
-use crate::ledger::protocol::{Claimed, Reply, Request};
+use crate::ledger::protocol::{Claimed, Reply, Request, Seen};
 use crate::ledger::record::{Item, RunKey, Terms};
 use crate::pace::{Ask, Exchange};
 
@@ -43,6 +44,10 @@ pub(super) struct Book {
     /// When it was sent: what it renews lasts a lease from then on, at least.
     asked_at: Instant,
     looked_at: Instant,
+    /// How long it says nothing at the most.
+    tick: Duration,
+    /// By others, since the last batch was answered.
+    is_alerted: bool,
     /// Our lease had run out: what is asked before whoever asks has heard of it is asked in vain.
     has_lapsed: bool,
 }
@@ -56,7 +61,7 @@ impl Book {
         sitting::ensure(&postgres.session, run.no)?;
         postgres.forget_ahead();
         let patience = PATIENCE.min(worker.terms.lease / 3);
-        postgres.session.batch(&limits(patience))?;
+        postgres.session.batch(&begin(patience))?;
         let now = Instant::now();
         Ok(Self {
             postgres,
@@ -66,6 +71,8 @@ impl Book {
             asking: Asking::default(),
             asked_at: now,
             looked_at: now,
+            tick: TICK,
+            is_alerted: false,
             has_lapsed: false,
         })
     }
@@ -124,7 +131,8 @@ impl Book {
             self.look_around(&sight)?;
             self.page.trials = sight.trials;
             replies.extend(sight.left_alone.map(|all| Reply::LeftAlone { all, heard: trials }));
-            replies.push(Reply::Seen(sight.seen));
+            let is_alerted = mem::take(&mut self.is_alerted);
+            replies.push(Reply::Seen(Seen { is_alerted, ..sight.seen }));
         }
         replies.extend(exchanges.into_iter().map(|exchange| Reply::Paced(Box::new(exchange))));
         Ok(replies)
@@ -229,7 +237,7 @@ impl Book {
     /// The answers to the last batch, which may be on disk.
     fn asked_again(&mut self) -> Result<Vec<Vec<Row>>, LedgerError> {
         self.postgres.reconnect()?;
-        self.postgres.session.batch(&limits(self.patience))?;
+        self.postgres.session.batch(&begin(self.patience))?;
         if !self.is_written()? {
             return self.asked();
         }
@@ -238,6 +246,11 @@ impl Book {
         self.page.begin_turns_anew();
         Ok(answers)
     }
+}
+
+/// What a connection begins with.
+fn begin(patience: Duration) -> String {
+    format!("{}; LISTEN v6fleet", limits(patience))
 }
 
 /// What the server, too, is not to wait for any longer.
@@ -267,15 +280,21 @@ impl engine::Book for Book {
         self.replies(answers)
     }
 
-    fn tick(&self) -> Option<Duration> {
-        Some(TICK.min(self.terms().lease / 3))
+    fn await_requests(&mut self, requests: &mut UnboundedReceiver<Vec<Request>>) -> Option<Vec<Request>> {
+        let tick = self.tick.min(self.terms().lease / 3);
+        let heard = self.postgres.session.listen(requests.recv(), tick);
+        self.is_alerted |= matches!(heard, Heard::Alert);
+        match heard {
+            Heard::It(requests) => requests,
+            Heard::Alert | Heard::Nothing => Some(vec![Request::Tick]),
+        }
     }
 
     fn shut(self: Box<Self>) -> Box<dyn Engine> {
         let Self { postgres, page, .. } = *self;
         postgres.session.wait_for(None);
         // Where this cannot be said any more, nothing can be asked either.
-        let _ = postgres.session.batch(&limits(Duration::ZERO));
+        let _ = postgres.session.batch(&format!("{}; UNLISTEN v6fleet", limits(Duration::ZERO)));
         // Its rate binds nobody any more; where that is not said, others find it out in time.
         let _ = postgres.session.execute(pace::LEAVE, &[&page.worker]);
         Box::new(postgres)
@@ -290,14 +309,18 @@ mod tests {
     use support::postgres::Server;
     use support::proxy::{Proxy, Way};
 
+    use tokio::sync::mpsc::unbounded_channel;
+
     use super::*;
     use crate::ledger::Ledger;
     use crate::ledger::contract::{begin, success, take};
     use crate::ledger::engine::Book as _;
     use crate::ledger::postgres::DatabaseUrl;
     use crate::ledger::postgres::pace::tests::plain;
+    use crate::ledger::protocol::Trial;
     use crate::outcome::{Basis, Outcome};
-    use crate::pace::Tally;
+    use crate::pace::{Moment, Tally};
+    use crate::stop::Stop;
 
     fn opened(url: &str) -> Postgres {
         let url = DatabaseUrl::of(Path::new(url)).unwrap().unwrap();
@@ -373,6 +396,36 @@ mod tests {
             _ => None,
         });
         assert_eq!(paced.collect::<Vec<_>>(), [3]);
+    }
+
+    #[test]
+    fn who_waits_is_alerted_at_once_of_what_all_are_to_know_and_of_nothing_else() {
+        let Some(server) = Server::start() else { return };
+        let run = begin(&Ledger::of(Box::new(opened(&server.url()))), &[None; 3]);
+        let [mut one, mut two] = [(); 2].map(|()| Book::open(opened(&server.url()), &run).unwrap());
+        let (_asks, mut requests) = unbounded_channel();
+        let pause = Some(Moment::from_nanos(u64::MAX / 4));
+        let ask = |pause| Request::Pace(Box::new(Ask { pause, ..plain(Duration::from_millis(1)) }));
+        let begins = Trial::Begins { wait: Duration::from_secs(1) };
+        for (asked, is_alert) in [
+            (Request::Tick, false),
+            (claim(1), false),
+            (ask(None), false),
+            (ask(pause), true),
+            (ask(pause), false),
+            (Request::Breaker(None, begins), true),
+            (Request::Brake(Stop::MaxFailed), true),
+            (Request::Stop(Stop::Interrupted), true),
+        ] {
+            let name = format!("{asked:?}");
+            one.write(&mut [asked].into_iter()).unwrap();
+            two.tick = if is_alert { Duration::from_secs(10) } else { Duration::ZERO };
+            let ticked = two.await_requests(&mut requests).unwrap();
+            assert!(matches!(ticked[..], [Request::Tick]), "{name}: {ticked:?}");
+            let seen = two.write(&mut ticked.into_iter()).unwrap().pop();
+            let Some(Reply::Seen(seen)) = seen else { panic!("{name}: {seen:?}") };
+            assert_eq!(seen.is_alerted, is_alert, "{name}");
+        }
     }
 
     #[test]

@@ -14,7 +14,9 @@ use crate::ledger::record::RackNo;
 const API: i64 = -1;
 
 /// Something changes of run `$1`; asked before that does, so that two never wait for each other.
-const CHANGE: &str = "UPDATE v6fleet.sittings SET trials = trials + 1 WHERE run = $1";
+const CHANGE: &str =
+    "WITH changed AS (UPDATE v6fleet.sittings SET trials = trials + 1 WHERE run = $1 RETURNING run)
+    SELECT v6fleet.alert() FROM changed";
 
 /// That nobody tries `b`.
 macro_rules! untried {

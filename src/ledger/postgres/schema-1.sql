@@ -240,6 +240,11 @@ CREATE TABLE v6fleet.pacers (
 ) WITH (fillfactor = 10);
 
 -- What one worker of a run tells and asks of its account's pace, and how that stands then: JSON of src/pace/account.rs.
+-- Whoever waits looks at once: there is something that all are to know.
+CREATE FUNCTION v6fleet.alert() RETURNS void LANGUAGE sql AS $$
+    SELECT pg_notify('v6fleet', '')
+$$;
+
 CREATE FUNCTION v6fleet.pace(of_run bigint, of_worker bigint, asked text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
     ask     jsonb := asked;
@@ -266,7 +271,10 @@ BEGIN
     before := p.asked_at;
     p.asked_at := at;
     -- What it tells.
-    p.pause := greatest(p.pause, (ask->>'pause')::bigint);
+    IF (ask->>'pause')::bigint > coalesce(p.pause, 0) THEN
+        p.pause := (ask->>'pause')::bigint;
+        PERFORM v6fleet.alert();
+    END IF;
     IF (ask->>'episode')::bigint = p.episode THEN
         p.accepted := p.accepted + (tally->>'accepted')::bigint;
         p.refused := p.refused + (tally->>'refused')::bigint;

@@ -3,16 +3,19 @@
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::iter;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{FutureExt, TryFutureExt, join_all};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Runtime;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Error, Row, Statement};
+use tokio_postgres::{AsyncMessage, Client, Connection, Error, Row, Statement};
 
 use super::connect::Settings;
 use super::engine_error::engine_error;
@@ -42,6 +45,26 @@ impl Question {
     }
 }
 
+/// What was heard.
+pub(super) enum Heard<T> {
+    It(T),
+    Alert,
+    Nothing,
+}
+
+/// Drives a connection until it ends; why it does is told to whoever asks next.
+async fn drive<S, T>(mut connection: Connection<S, T>, alerts: Arc<Notify>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
+        if let AsyncMessage::Notification(_) = message {
+            alerts.notify_one();
+        }
+    }
+}
+
 /// How long a connection that is closed is waited for: the server frees what it held then.
 pub(super) const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -60,6 +83,8 @@ pub(super) struct Session {
     /// `None` once it is closed.
     client: Option<Client>,
     connection: Option<JoinHandle<()>>,
+    /// Of others, where this session listens to them.
+    alerts: Arc<Notify>,
     /// Those that were prepared, by their text.
     statements: RefCell<HashMap<String, Statement>>,
 }
@@ -75,6 +100,7 @@ impl Session {
             runtime,
             client: None,
             connection: None,
+            alerts: Arc::default(),
             statements: RefCell::default(),
         };
         session.connect()?;
@@ -91,8 +117,7 @@ impl Session {
             let connected = tokio::time::timeout(limit, connecting).await;
             let (client, connection) =
                 connected.map_err(|_| self.unanswered(limit))?.map_err(engine_error(&self.name))?;
-            // What ends it is told to whoever asks next.
-            Ok((client, tokio::spawn(async move { drop(connection.await) })))
+            Ok((client, tokio::spawn(drive(connection, self.alerts.clone()))))
         };
         let (client, connection) = self.runtime.block_on(connecting)?;
         (self.client, self.connection) = (Some(client), Some(connection));
@@ -102,6 +127,18 @@ impl Session {
     /// Waits for any answer no longer than this from now on; `None` for as long as the longest statement may take.
     pub(super) fn wait_for(&self, patience: Option<Duration>) {
         self.patience.set(patience.unwrap_or(LONGEST));
+    }
+
+    /// Waits for what `comes`, but no longer than `limit`, nor than until somebody alerts all that listen.
+    pub(super) fn listen<T>(&self, comes: impl Future<Output = T>, limit: Duration) -> Heard<T> {
+        self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                () = self.alerts.notified() => Heard::Alert,
+                it = comes => Heard::It(it),
+                () = tokio::time::sleep(limit) => Heard::Nothing,
+            }
+        })
     }
 
     pub(super) fn name(&self) -> &Path {

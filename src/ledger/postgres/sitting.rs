@@ -27,7 +27,10 @@ const FORGET_CANARY: &str =
     "UPDATE v6fleet.progress SET is_canary = false WHERE item BETWEEN $1 AND $2 AND is_canary";
 
 /// All workers of run `$1` are to stop for `$2`, unless they are to for something that is not among the lesser reasons `$3`.
-const STOP: &str = "UPDATE v6fleet.sittings SET stop = $2 WHERE run = $1 AND coalesce(stop = ANY ($3), true)";
+const STOP: &str = "WITH stopped AS (
+        UPDATE v6fleet.sittings SET stop = $2 WHERE run = $1 AND coalesce(stop = ANY ($3), true) RETURNING run
+    )
+    SELECT v6fleet.alert() FROM stopped";
 
 /// The columns of the outcomes.
 static OUTCOMES: LazyLock<Vec<String>> =
@@ -138,6 +141,7 @@ pub(super) fn sight(run: Run, row: &Row, leased_until: Instant) -> Result<Sight,
         stop: column::known_word(row, 3, Stop::from_word)?,
         leased_until,
         workers: column::small(row, 5)?.unwrap_or_default(),
+        is_alerted: false,
     };
     Ok(Sight {
         seen,

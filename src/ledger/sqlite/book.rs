@@ -4,7 +4,6 @@
 use crate::ledger::numbers::{number, position, span};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use rusqlite::{Connection, Error, Row, Rows};
 
@@ -124,11 +123,6 @@ impl engine::Book for Book {
             WriteError::Sqlite(error) => engine_error(&self.sqlite.path)(error),
             WriteError::SettledTwice(position) => LedgerError::SettledTwice(position),
         })
-    }
-
-    /// Nobody else can take anything from it.
-    fn tick(&self) -> Option<Duration> {
-        None
     }
 
     fn shut(self: Box<Self>) -> Box<dyn Engine> {

@@ -238,6 +238,7 @@ impl SharedBook {
     fn seen(&self, left_at: Instant, now: Now) -> Seen {
         let free = self.places().filter(|place| *place == Place::Free).count();
         Seen {
+            is_alerted: false,
             counted: self.counted,
             drifted: 0,
             started: self.started(),
