@@ -37,8 +37,8 @@ pub use options::{
 };
 pub use report::ReportArgs;
 pub use run::{
-    AccessArgs, BrakeArgs, CallArgs, CallingArgs, ConnectionArgs, EndpointArgs, JobArgs, PaceArgs, PlanArgs,
-    RehearsalArgs, ReportingArgs, ResumeArgs, RunArgs,
+    AccessArgs, BrakeArgs, CallArgs, CallingArgs, ConnectionArgs, EndpointArgs, JobArgs, OUTPUT_DIR,
+    PaceArgs, PlanArgs, RehearsalArgs, ReportingArgs, ResumeArgs, RunArgs,
 };
 pub use sandbox::{
     SandboxArgs, TypedLimitKind, TypedRateLimitForm, TypedRateLimitHeaders, TypedRetryAfter, TypedTimestamps,

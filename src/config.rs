@@ -83,7 +83,7 @@ impl Config {
     pub(crate) fn read(args: impl IntoIterator<Item = OsString>) -> Result<Self, ConfigError> {
         let (layers, parsed) = Layers::read(args.into_iter().collect())?;
         let log = LogSettings::of(&parsed.cli.common);
-        let warnings = environment::strangers(std::env::vars_os().map(|(name, _)| name));
+        let warnings = environment::warnings();
         let monitor = MonitorSettings::of(&parsed.cli.command);
         Ok(Self { log, warnings, monitor, command: Command::of(parsed, layers) })
     }

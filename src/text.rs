@@ -13,7 +13,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 pub use locale::Locale;
-pub use moment::{moment, moment_field};
+pub use moment::{moment, moment_field, moment_for_people};
 
 /// Whether a terminal or a reader would be misled by the character itself: control characters (C0, DEL, C1),
 /// line and paragraph separators, and the marks that turn the direction of text.

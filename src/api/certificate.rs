@@ -1,7 +1,7 @@
 //! The certificate that a server has shown: until when it holds, and what is wrong with it.
 
 use jiff::Timestamp;
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::{CertificateError, Error, OtherError};
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
@@ -59,6 +59,28 @@ impl Flaw {
     }
 }
 
+/// Why a certificate was not trusted, for people; `None` of other errors.
+pub(super) fn in_words(error: &Error) -> Option<String> {
+    use CertificateError::{ExpiredContext, NotValidYetContext};
+    let Error::InvalidCertificate(flaw) = error else { return None };
+    Some(match flaw {
+        ExpiredContext { not_after, .. } => format!("certificate expired at {}", moment(*not_after)),
+        NotValidYetContext { not_before, .. } => {
+            format!("certificate not valid before {}", moment(*not_before))
+        }
+        _ if is_an_authoritys(error) => {
+            "the server shows the certificate of an authority itself: to trust it, name it with --ca-file"
+                .into()
+        }
+        _ => error.to_string(),
+    })
+}
+
+fn moment(at: UnixTime) -> String {
+    let at = at.as_secs().try_into().ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
+    at.map_or_else(|| "an unknown time".to_owned(), |at| at.to_string())
+}
+
 /// Whether a certificate was not taken from a server because it is an authority's.
 pub(super) fn is_an_authoritys(error: &Error) -> bool {
     let Error::InvalidCertificate(CertificateError::Other(OtherError(cause))) = error else { return false };
@@ -73,6 +95,8 @@ fn until(certificate: &CertificateDer<'_>) -> Option<Timestamp> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 
     use super::*;
@@ -87,6 +111,30 @@ mod tests {
             assert_eq!(until(certificate.der()).unwrap().to_string(), expected);
         }
         assert_eq!(until(&CertificateDer::from(&b"\x30\x03abc"[..])), None);
+    }
+
+    #[test]
+    fn a_certificate_that_is_not_valid_now_is_told_with_the_day() {
+        let at = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        let (time, not_after, not_before) = (at(1_795_770_428), at(1_738_368_000), at(1_900_000_000));
+        for (error, words) in [
+            (
+                CertificateError::ExpiredContext { time, not_after },
+                "certificate expired at 2025-02-01T00:00:00Z",
+            ),
+            (
+                CertificateError::NotValidYetContext { time, not_before },
+                "certificate not valid before 2030-03-17T17:46:40Z",
+            ),
+            (
+                CertificateError::ExpiredContext { time, not_after: at(u64::MAX) },
+                "certificate expired at an unknown time",
+            ),
+            (CertificateError::Revoked, "invalid peer certificate: Revoked"),
+        ] {
+            assert_eq!(in_words(&Error::InvalidCertificate(error)).unwrap(), words);
+        }
+        assert_eq!(in_words(&Error::NoCertificatesPresented), None);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use rustls::AlertDescription::{
 use rustls::{AlertDescription, InvalidMessage};
 
 use super::attempt::Fault;
-use super::certificate::is_an_authoritys;
+use super::certificate;
 use super::clip::clip;
 use super::meaning::{Credential, Meaning, Sense};
 use crate::outcome::Failure;
@@ -159,13 +159,7 @@ fn message(breach: Breach, error: &(dyn Error + 'static), symptoms: Symptoms) ->
     match breach {
         Breach::Untrusted => {
             let of_tls = chain(error).find_map(|error| error.downcast_ref::<rustls::Error>());
-            match of_tls {
-                Some(error) if is_an_authoritys(error) => {
-                    "the server shows the certificate of an authority itself: to trust it, name it with --ca-file".into()
-                }
-                Some(error) => error.to_string(),
-                None => innermost,
-            }
+            of_tls.and_then(certificate::in_words).unwrap_or(innermost)
         }
         Breach::CertificateDemanded => {
             "the API demands a client certificate, and there is none to show".into()

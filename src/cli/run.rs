@@ -240,6 +240,9 @@ pub struct BrakeArgs {
     pub max_drift: Option<Threshold>,
 }
 
+/// Where reports go by default.
+pub const OUTPUT_DIR: &str = "reports";
+
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Reports")]
 pub struct ReportingArgs {
@@ -249,7 +252,7 @@ pub struct ReportingArgs {
     pub output: Vec<PathBuf>,
 
     /// Write report.csv, report.json and report.html to DIR/RUN; none for no such directory
-    #[arg(long, value_name = "DIR", default_value = "reports")]
+    #[arg(long, value_name = "DIR", default_value = OUTPUT_DIR)]
     pub output_dir: PathBuf,
 
     /// Form of the recap on standard output

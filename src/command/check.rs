@@ -31,8 +31,8 @@ use way::Course;
 
 /// Returns the exit code.
 pub(super) fn check(settings: &CheckSettings) -> Result<u8, Failure> {
-    let CheckSettings { run, in_force } = settings;
-    let mut findings = vec![told(in_force)];
+    let CheckSettings { run, in_force, strangers } = settings;
+    let mut findings = vec![told(in_force, strangers)];
     findings.extend(descriptors(run));
     findings.push(reports(run));
     let key = key_of(run);
@@ -47,12 +47,16 @@ pub(super) fn check(settings: &CheckSettings) -> Result<u8, Failure> {
     Ok(check::exit_code(&findings))
 }
 
-/// Which settings somebody wrote.
-fn told(in_force: &[Setting]) -> Finding {
+/// Which settings somebody wrote, and what looks like one and is none.
+fn told(in_force: &[Setting], strangers: &[String]) -> Finding {
     let written = in_force.iter().filter(|setting| !setting.is_default()).map(ToString::to_string);
     let written = written.collect::<Vec<_>>().join(", ");
     let written = if written.is_empty() { "all by default".to_owned() } else { written };
-    Finding::ok(Check::Settings, written)
+    match strangers {
+        [] => Finding::ok(Check::Settings, written),
+        several => Finding::warning(Check::Settings, format!("{written}; {}", several.join("; ")))
+            .with_remedy("spell it as `v6fleet COMMAND --help` does, or unset it"),
+    }
 }
 
 /// Told where there are too few.

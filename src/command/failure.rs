@@ -136,6 +136,7 @@ impl From<LedgerError> for Failure {
             | LedgerError::UnderWay { .. }
             | LedgerError::Occupied { .. }
             | LedgerError::Missing(_)
+            | LedgerError::OnlyRehearsed(_)
             | LedgerError::NotALedger(_)
             | LedgerError::Newer { .. }
             | LedgerError::UnfitFileSystem { .. }

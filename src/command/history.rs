@@ -23,8 +23,9 @@ pub(super) fn prepare(settings: &HistorySettings) -> Result<Prepared<'_>, Failur
 impl Prepared<'_> {
     /// Returns the exit code.
     pub(super) fn carry_out(self) -> Result<u8, Failure> {
-        let Self { settings: HistorySettings { vm, form, .. }, ledger } = self;
-        let Past { vm, known, entries } = ledger.as_of_now(|ledger| past_of(ledger, vm))?;
+        let Self { settings: HistorySettings { vm, form, ledger: named }, ledger } = self;
+        let ledger_args = named.args(named.sandbox);
+        let Past { vm, known, entries } = ledger.as_of_now(|ledger| past_of(ledger, vm, &ledger_args))?;
         let text = match form {
             Form::Text => history::text(&vm, &known, &entries),
             Form::Json => history::json(&vm, &known, &entries).map_err(Broken::new)?,
@@ -50,13 +51,13 @@ impl Past {
     }
 }
 
-/// The past of the VM that has this id, or else this name.
-fn past_of(ledger: &Ledger, typed: &str) -> Result<Past, Failure> {
+/// The past of the VM that has this id, or else this name. `ledger_args` name the ledger in commands that are told.
+fn past_of(ledger: &Ledger, typed: &str, ledger_args: &str) -> Result<Past, Failure> {
     let past = Past::of(ledger, typed.into())?;
     if !past.is_empty() {
         return Ok(past);
     }
-    let vm = named::meant(typed, &ledger.names()?).map_err(|unnamed| match unnamed {
+    let vm = named::meant(typed, &ledger.names()?, ledger_args).map_err(|unnamed| match unnamed {
         Unnamed::Nobody(_) => Refusal::nothing(unnamed),
         Unnamed::Several(_) => Refusal::usage(unnamed),
     })?;

@@ -8,7 +8,10 @@ use crate::ledger::{Ledger, LedgerError, SANDBOX};
 
 /// Opens the ledger for reading. `--sandbox` asks for a rehearsal's, and is given no other.
 pub(super) fn to_read(settings: &LedgerSettings) -> Result<Ledger, LedgerError> {
-    let ledger = Ledger::open_read_only(&settings.location)?;
+    let ledger = Ledger::open_read_only(&settings.location).map_err(|error| match error {
+        LedgerError::Missing(path) if settings.rehearsals().is_some() => LedgerError::OnlyRehearsed(path),
+        error => error,
+    })?;
     if settings.sandbox {
         ledger.check_kind(SANDBOX)?;
     }

@@ -21,15 +21,17 @@ pub(super) enum Unnamed {
     Nobody(String),
 }
 
-/// The VM that has this name; `names` are all that there are, each with the VM's id.
-pub(super) fn meant(typed: &str, names: &[(String, VmId)]) -> Result<VmId, Unnamed> {
+/// The VM that has this name; `names` are all that there are, each with the VM's id, and `ledger_args` what names the ledger
+/// in a command.
+pub(super) fn meant(typed: &str, names: &[(String, VmId)], ledger_args: &str) -> Result<VmId, Unnamed> {
     let ids: BTreeSet<&VmId> = names.iter().filter(|(name, _)| name == typed).map(|(_, id)| id).collect();
     let mut ids = ids.into_iter();
     match (ids.next(), ids.next()) {
         (None, _) => Err(Unnamed::Nobody(nobody(typed, names))),
         (Some(id), None) => Ok(id.clone()),
         (Some(first), Some(second)) => {
-            Err(Unnamed::Several(several(typed, &[vec![first, second], ids.collect()].concat())))
+            let told = several(typed, &[vec![first, second], ids.collect()].concat());
+            Err(Unnamed::Several(told + ledger_args))
         }
     }
 }
@@ -84,20 +86,21 @@ mod tests {
     fn a_name_means_the_one_vm_that_has_it_and_an_error_lists_what_it_may_be() {
         let all = [("db", "1"), ("web-1", "2"), ("web-2", "3"), ("web-2", "4"), ("Åsa\u{1b}", "5")];
         let all = names(&all);
-        assert_eq!(meant("web-1", &all), Ok("2".into()));
-        assert_eq!(meant("Åsa\u{1b}", &all), Ok("5".into()));
+        assert_eq!(meant("web-1", &all, ""), Ok("2".into()));
+        assert_eq!(meant("Åsa\u{1b}", &all, ""), Ok("5".into()));
         let nobody = "is in no run of the ledger, neither as an id nor as a name";
         for (typed, error) in [
             (
                 "web-2",
-                "web-2 is the name of 2 VMs: 3, 4; ask for one by its id: v6fleet history 3".to_owned(),
+                "web-2 is the name of 2 VMs: 3, 4; ask for one by its id: v6fleet history 3 --sandbox"
+                    .to_owned(),
             ),
             ("WEB", format!("VM WEB {nobody}; names like it: web-1 (2), web-2 (3), web-2 (4)")),
             ("wbe-1", format!("VM wbe-1 {nobody}; names like it: web-1 (2)")),
             ("åsa", format!(r"VM åsa {nobody}; names like it: Åsa\u{{1b}} (5)")),
             ("mail\u{1b}", format!(r"VM mail\u{{1b}} {nobody}")),
         ] {
-            assert_eq!(meant(typed, &all).unwrap_err().to_string(), error);
+            assert_eq!(meant(typed, &all, " --sandbox").unwrap_err().to_string(), error);
         }
     }
 
@@ -105,12 +108,12 @@ mod tests {
     fn of_very_many_the_first_are_named_and_the_rest_counted() {
         let ids: Vec<String> = (1_000..2_200).map(|id| id.to_string()).collect();
         let all = names(&ids.iter().map(|id| ("web", id.as_str())).collect::<Vec<_>>());
-        let error = meant("web", &all).unwrap_err().to_string();
+        let error = meant("web", &all, "").unwrap_err().to_string();
         assert!(
             error.contains("1,200 VMs: 1000, 1001, ") && error.contains(", 1009 and 1,190 more;"),
             "{error}"
         );
-        let error = meant("we", &all).unwrap_err().to_string();
+        let error = meant("we", &all, "").unwrap_err().to_string();
         assert!(error.contains("web (1000), ") && error.ends_with(", web (1009) and 1,190 more"), "{error}");
     }
 }

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::failure::Broken;
 use super::stdout::print_unless;
+use crate::cli::OUTPUT_DIR;
 use crate::config::Form;
 use crate::dialect::Dialect;
 use crate::inventory::READING;
@@ -15,9 +16,9 @@ use crate::outcome::Kind;
 use crate::report::{Format, ReportFile, recap};
 use crate::text::{colored, quoted};
 
-/// The options that the command repeats: without them the inventory would be read otherwise, or another API called.
-/// Beside those of [`READING`].
-const REPEATED: [&str; 5] = ["skip-invalid", "base-url", "api-key-file", "ca-file", "world"];
+/// The options that the command repeats: without them the inventory would be read otherwise, another API called, or the
+/// reports put elsewhere. Beside those of [`READING`].
+const REPEATED: [&str; 6] = ["skip-invalid", "base-url", "api-key-file", "ca-file", "world", "output-dir"];
 
 /// The command that does `kind` for VMs of a run, but for the option that names them; `None` where standard input was part
 /// of it.
@@ -27,17 +28,21 @@ fn again(kind: Kind, info: &RunInfo, ledger_args: &str) -> Option<String> {
     }
     let files = info.inventory.iter().map(|file| quoted(&file.path));
     let action = info.action.map(|action| format!("--action {action}"));
+    let options = READING.iter().chain(&REPEATED).filter_map(|name| Some((name, info.options.get(*name)?)));
+    let goes_without_saying = |name, value: &Value| match name {
+        "base-url" => info.base_url == SANDBOX,
+        "output-dir" => value == OUTPUT_DIR,
+        _ => false,
+    };
     let options =
-        READING.iter().chain(&REPEATED).filter(|name| !(info.base_url == SANDBOX && **name == "base-url"));
-    let options = options.flat_map(|name| {
-        let values =
-            info.options.get(*name).map(|value| value.as_array().cloned().unwrap_or(vec![value.clone()]));
-        let typed = |value: &Value| match value.as_str() {
-            Some("true") | None => format!("--{name}"),
-            Some(text) => format!("--{name} {}", quoted(text)),
-        };
-        values.unwrap_or_default().iter().map(typed).collect::<Vec<_>>()
-    });
+        options.filter(|(name, value)| !goes_without_saying(name, value)).flat_map(|(name, value)| {
+            let values = value.as_array().cloned().unwrap_or(vec![value.clone()]);
+            let typed = |value: &Value| match value.as_str() {
+                Some("true") | None => format!("--{name}"),
+                Some(text) => format!("--{name} {}", quoted(text)),
+            };
+            values.iter().map(typed).collect::<Vec<_>>()
+        });
     let begin = std::iter::once(format!("v6fleet {kind}"));
     let api = (info.dialect == Dialect::V2).then(|| format!("--api {}", info.dialect));
     let words: Vec<String> = begin.chain(files).chain(options).chain(api).chain(action).collect();

@@ -71,11 +71,7 @@ impl Spared {
                 )));
             }
             if let Some((_, other)) = seen.iter().find(|(other, _)| *other == identity) {
-                return Err(Refusal::usage(anyhow::anyhow!(
-                    "{} and {} are one file; each report needs one of its own",
-                    escape_path(other),
-                    escape_path(output)
-                )));
+                return Err(Refusal::usage(anyhow::anyhow!(identity.taken_twice(other, output))));
             }
             seen.push((identity, output));
         }
@@ -96,6 +92,20 @@ enum Identity {
 }
 
 impl Identity {
+    /// Why two outputs cannot both have it.
+    fn taken_twice(&self, first: &Path, second: &Path) -> String {
+        match self {
+            Self::Stdout => {
+                "standard output is one file, and takes one report; name a file for the other".to_owned()
+            }
+            _ => format!(
+                "{} and {} are one file; each report needs one of its own",
+                escape_path(first),
+                escape_path(second)
+            ),
+        }
+    }
+
     /// `None` for a device, which many may write to at once, and for what cannot be looked at.
     fn of(path: &Path) -> Option<Self> {
         match fs::metadata(path) {

@@ -11,6 +11,7 @@ use crate::clock;
 use crate::config::{Form, LedgerSettings, StatusSettings};
 use crate::ledger::{Bulletin, Ledger, LedgerError, Overview, Presence, RunKey, SANDBOX, Worker};
 use crate::report::status::{self, Deeds, Hand, Status};
+use crate::text::moment_for_people;
 
 /// How often it is looked at, where somebody watches.
 const EVERY: Duration = Duration::from_secs(1);
@@ -67,17 +68,25 @@ fn told_by_itself(ledger: &Ledger, run: &RunKey, bulletin: Bulletin) -> Result<S
 }
 
 /// As the ledger has it.
-fn kept(ledger: &Ledger, under_way: Vec<String>, run: &RunKey) -> Result<Status, Failure> {
-    let overview = ledger.overview(run)?;
-    let pending = if overview.complete { 0 } else { ledger.sums(run)?.pending.iter().sum() };
-    let running = overview.ended_at.is_none() && ledger.under_way(under_way)?.contains(&run.id);
-    let live = if running { live(ledger, run)? } else { vec![] };
+fn kept(ledger: &Ledger, under_way: Vec<String>, key: &RunKey) -> Result<Status, Failure> {
+    let overview = ledger.overview(key)?;
+    let pending = if overview.complete { 0 } else { ledger.sums(key)?.pending.iter().sum() };
+    let running = overview.ended_at.is_none() && ledger.under_way(under_way)?.contains(&key.id);
+    let run = Overview { running, ..overview };
+    match ledger.is_shared() && running {
+        true => Ok(of_several(run, pending, live(ledger, key)?)),
+        false => {
+            let workers = if running { alone(ledger)? } else { vec![] };
+            Ok(Status { run, pending, workers, bulletin: None })
+        }
+    }
+}
+
+/// As they have told it.
+fn of_several(run: Overview, pending: u64, live: Vec<Worker>) -> Status {
     let told: Vec<_> = live.iter().filter_map(|worker| worker.bulletin.as_ref()).collect();
     let bulletin = Bulletin::together(&told, pending);
-    let run = Overview { running, ..overview };
-    let workers =
-        if running && !ledger.is_shared() { alone(ledger)? } else { live.into_iter().map(hand).collect() };
-    Ok(Status { run, pending, workers, bulletin })
+    Status { run, pending, bulletin, workers: live.into_iter().map(hand).collect() }
 }
 
 /// Who carries out the run of a ledger that one process has.
@@ -94,13 +103,14 @@ fn live(ledger: &Ledger, run: &RunKey) -> Result<Vec<Worker>, LedgerError> {
 fn hand(worker: Worker) -> Hand {
     let Worker { host, pid, since, holds, settled, bulletin, .. } = worker;
     let deeds = Deeds {
+        since,
         settled: settled.settled(),
         held: holds,
         calls_per_s: bulletin.as_ref().and_then(|told| told.calls_per_s),
         in_flight: bulletin.as_ref().map(|told| told.in_flight),
         hindrance: bulletin.and_then(|told| told.hindrance),
     };
-    Hand { name: format!("pid {pid} on {host} since {since:.0}"), deeds: Some(deeds) }
+    Hand { name: format!("pid {pid} on {host} since {}", moment_for_people(since)), deeds: Some(deeds) }
 }
 
 fn told(status: &Status, settings: &StatusSettings) -> Result<String, Broken> {

@@ -1,5 +1,6 @@
 //! `v6fleet check`: the run that is checked, and all of its settings.
 
+use super::environment;
 use super::error::ConfigError;
 use super::layers::Layers;
 use super::run::RunSettings;
@@ -12,6 +13,8 @@ pub(crate) struct CheckSettings {
     pub(crate) run: RunSettings,
     /// None of them a secret.
     pub(crate) in_force: Vec<Setting>,
+    /// What looks like a setting and is none.
+    pub(crate) strangers: Vec<String>,
 }
 
 impl CheckSettings {
@@ -23,6 +26,7 @@ impl CheckSettings {
     ) -> Result<Self, ConfigError> {
         let run = RunSettings::of_run(common, typed.run, &in_force, layers)?;
         let places = places(common, &run.ledger);
-        Ok(Self { in_force: in_force.into_iter().chain(places).collect(), run })
+        let in_force = in_force.into_iter().chain(places).collect();
+        Ok(Self { in_force, strangers: environment::warnings(), run })
     }
 }

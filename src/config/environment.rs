@@ -7,8 +7,13 @@ use super::error::did_you_mean;
 use crate::cli::{self, ENV};
 use crate::text::{escape, nearest};
 
+/// What is to be said of the environment.
+pub(super) fn warnings() -> Vec<String> {
+    strangers(std::env::vars_os().map(|(name, _)| name))
+}
+
 /// What is to be said of variables that look like ours and are not: one that is misspelt is obeyed by nobody.
-pub(super) fn strangers(names: impl IntoIterator<Item = OsString>) -> Vec<String> {
+fn strangers(names: impl IntoIterator<Item = OsString>) -> Vec<String> {
     let names = names.into_iter().filter_map(|name| name.into_string().ok());
     // In an order of their own: the environment has none.
     let ours: BTreeSet<String> = names.filter(|name| name.starts_with(ENV)).collect();

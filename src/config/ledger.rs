@@ -55,6 +55,13 @@ impl LedgerSettings {
         })
     }
 
+    /// Where rehearsals keep theirs, if this is the place of real runs and there is one of theirs.
+    pub(crate) fn rehearsals(&self) -> Option<&Path> {
+        let [real, rehearsals, ..] = &self.files[..] else { return None };
+        let is_meant = !self.sandbox && self.location.file() == Some(real);
+        Some(&**rehearsals).filter(|rehearsals| is_meant && rehearsals.exists())
+    }
+
     /// The arguments that name the ledger, and the configuration, in commands shown to people.
     pub(crate) fn args(&self, sandbox: bool) -> String {
         format!("{}{}", self.named, if sandbox { " --sandbox" } else { "" })

@@ -1,6 +1,5 @@
 //! What can be wrong with a ledger, in words that say what to do about it.
 
-use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 
@@ -12,6 +11,8 @@ use crate::text::escape_path;
 pub enum LedgerError {
     #[error("{}: there is no ledger yet: nothing has been run", escape_path(.0))]
     Missing(PathBuf),
+    #[error("{}: there is no ledger yet: nothing has been run but rehearsals, which --sandbox shows", escape_path(.0))]
+    OnlyRehearsed(PathBuf),
     #[error("{}: not a v6fleet ledger; name another file with --ledger", escape_path(.0))]
     NotALedger(PathBuf),
     #[error(
@@ -41,12 +42,7 @@ pub enum LedgerError {
     Io { path: PathBuf, error: io::Error },
     /// `words` is the engine's words for it, and what to do where that is known.
     #[error("{}: {words}", escape_path(path))]
-    Engine {
-        path: PathBuf,
-        words: String,
-        #[source]
-        error: Box<dyn Error + Send + Sync>,
-    },
+    Engine { path: PathBuf, words: String },
     /// It cannot be reached, or cannot write, for now: the same may succeed later.
     #[error("{}: {words}", escape_path(path))]
     Away { path: PathBuf, words: String },

@@ -9,12 +9,11 @@ use super::advice::MAY_HAVE_CHANGED;
 use super::api::api;
 use super::csv;
 use super::json::{self, JsonRow};
-use super::runs::moment;
 use crate::allocation::{Allocation, NextHop};
 use crate::dialect::Dialect;
 use crate::ledger::{Entry, LastKnown, Row};
 use crate::outcome::{Kind, Outcome};
-use crate::text::{escape, excerpt, moment_field};
+use crate::text::{escape, excerpt, moment_field, moment_for_people};
 use crate::vm::VmId;
 
 /// Characters of one line.
@@ -26,7 +25,7 @@ pub fn text(vm: &VmId, known: &[LastKnown], entries: &[Entry]) -> String {
     let name = name.map(|name| format!(" ({})", excerpt(name, TEXT))).unwrap_or_default();
     let mut text = format!("VM {vm}{name}\n");
     for LastKnown { base_url, seen_at, allocation, dialect } in known {
-        let seen = seen_at.map(|at| format!(" {}", moment(at))).unwrap_or_default();
+        let seen = seen_at.map(|at| format!(" {}", moment_for_people(at))).unwrap_or_default();
         let what = allocation.as_ref().map_or("no allocation".into(), whole);
         let line = format!("Last seen{seen} at {}: {what}", api(base_url, *dialect));
         // Writing to a String cannot fail.
@@ -37,7 +36,7 @@ pub fn text(vm: &VmId, known: &[LastKnown], entries: &[Entry]) -> String {
     for entry in entries {
         let Entry { run, kind, started_at, row, .. } = entry;
         let Row { action, outcome, .. } = row;
-        let at = moment(row.settled_at.unwrap_or(*started_at));
+        let at = moment_for_people(row.settled_at.unwrap_or(*started_at));
         let api = if several { format!(" at {}", named(entry)) } else { String::new() };
         let _ = writeln!(text, "\n{at}  {outcome}: {action}, {kind} {}", escape(&format!("{run}{api}")));
         for line in details(row) {

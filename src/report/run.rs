@@ -38,9 +38,12 @@ impl FileFormat for Format {
     const ON_STDOUT: bool = true;
 
     fn unknown(name: &Path, extensions: &str) -> String {
-        match name == "-" {
-            true => "a report on standard output needs its format, such as csv:-".to_owned(),
-            false => format!("no known kind of report (the name must end in {extensions})"),
+        match name.to_str() {
+            Some("-") => "a report on standard output needs its format, such as csv:-".to_owned(),
+            Some(typed) if typed.contains(':') => {
+                format!("no known kind of report (of FORMAT:FILE, or with a name that ends in {extensions})")
+            }
+            _ => format!("no known kind of report (the name must end in {extensions})"),
         }
     }
 }
@@ -338,6 +341,8 @@ mod tests {
         }
         let nowhere = check_outputs(&["-".into()]).unwrap_err().to_string();
         assert_eq!(nowhere, "-: a report on standard output needs its format, such as csv:-");
+        let unknown = check_outputs(&["xml:-".into()]).unwrap_err().to_string();
+        assert!(unknown.contains("FORMAT:FILE"), "{unknown}");
         assert_eq!(files(&directory), ["directory.csv", "file"]);
     }
 

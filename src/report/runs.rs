@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
-use jiff::Timestamp;
 use serde::Serialize;
 
 use super::api::api;
@@ -12,7 +11,7 @@ use super::json;
 use super::selection::selection;
 use crate::ledger::{Counts, Overview};
 use crate::outcome::{Kind, Outcome};
-use crate::text::{count, counted, duration, escape, excerpt};
+use crate::text::{count, counted, duration, escape, excerpt, moment_for_people};
 
 /// Characters of one text from outside.
 const TEXT: usize = 60;
@@ -35,7 +34,12 @@ pub fn text(runs: &[Overview]) -> String {
     table.set_header(columns.chain(counts).chain(not_attempted).chain(["Ended"]));
     for run in runs {
         let took = run.ended_at.map(|end| duration(end.duration_since(run.started_at).as_secs_f64()));
-        let own = [escape(&run.id).into_owned(), moment(run.started_at), took.unwrap_or_default(), what(run)];
+        let own = [
+            escape(&run.id).into_owned(),
+            moment_for_people(run.started_at),
+            took.unwrap_or_default(),
+            what(run),
+        ];
         let api = several.then(|| excerpt(&named(run), TEXT));
         let never = not_attempted.map(|_| count(run.counts.not_attempted));
         let counts = outcomes.iter().map(|outcome| of(&run.counts, *outcome));
@@ -71,11 +75,6 @@ pub fn json(runs: &[Overview]) -> serde_json::Result<String> {
         runs: &'a [Overview],
     }
     json::line(&Object { schema: "v6fleet.runs/1", runs })
-}
-
-/// A moment as people read it.
-pub(super) fn moment(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }
 
 /// What a run was to do.

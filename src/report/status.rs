@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use super::api::api;
 use super::counts;
-use super::runs::{ending, moment, what};
+use super::runs::{ending, what};
 use crate::ledger::{Bulletin, OpenBreakers, Overview, Pacing};
-use crate::text::{self, count, counted, duration, escape};
+use crate::text::{count, counted, duration, escape, moment, moment_field, moment_for_people};
 
 /// One run, as it is known at one moment.
 #[derive(Debug, Clone)]
@@ -27,7 +27,7 @@ pub struct Status {
 /// One of those who carry a run out.
 #[derive(Debug, Clone, Serialize)]
 pub struct Hand {
-    /// With where it is.
+    /// With where it is, and since when it is there.
     pub name: String,
     /// What it has done and does; `None` where there is but one, who does everything.
     #[serde(flatten)]
@@ -37,6 +37,8 @@ pub struct Hand {
 /// What one of several has done, and does.
 #[derive(Debug, Clone, Serialize)]
 pub struct Deeds {
+    #[serde(serialize_with = "moment_field")]
+    pub since: Timestamp,
     /// VMs.
     pub settled: u64,
     /// VMs.
@@ -58,10 +60,12 @@ pub fn text(status: &Status, ledger_args: &str, now: Timestamp) -> String {
         [one] => format!(" by {}", escape(&one.name)),
         several => format!(" by {} workers", several.len()),
     };
-    let when = run.ended_at.map(|end| format!(", at {}", moment(end))).unwrap_or_default();
-    let since = format!("begun at {}", moment(run.started_at));
+    let when = run.ended_at.map(|end| format!(", at {}", moment_for_people(end))).unwrap_or_default();
+    // Who carries it out alone, and has from its beginning, says so himself.
+    let says_since = workers.len() == 1 && run.resumes == 0;
+    let begun = (!says_since).then(|| format!("; begun at {}", moment_for_people(run.started_at)));
     // Writing to a String cannot fail.
-    let _ = writeln!(out, "  {}{by}{when}; {since}", ending(run));
+    let _ = writeln!(out, "  {}{by}{when}{}", ending(run), begun.unwrap_or_default());
     let _ = writeln!(out, "  {}", done(status));
     if let Some(bulletin) = bulletin.as_ref().filter(|_| run.running) {
         tell(bulletin, now, &mut out);
@@ -87,7 +91,7 @@ fn done(status: &Status) -> String {
 
 /// `pid 7 on host-a since …: 1,200 VMs settled, 16 held; 4.9/s, 8 in flight`.
 fn deeds(Hand { name, deeds }: &Hand) -> Option<String> {
-    let Deeds { settled, held, calls_per_s, in_flight, hindrance } = deeds.as_ref()?;
+    let Deeds { settled, held, calls_per_s, in_flight, hindrance, .. } = deeds.as_ref()?;
     let settled = counted(*settled, "VM", "VMs");
     let rate = calls_per_s.map(|rate| format!("; {rate:.1}/s")).unwrap_or_default();
     let in_flight = in_flight.map(|calls| format!(", {} in flight", count(calls))).unwrap_or_default();
@@ -165,7 +169,7 @@ pub fn json(status: &Status) -> serde_json::Result<String> {
 fn of_bulletin(bulletin: &Bulletin) -> [(&'static str, Value); 9] {
     let Bulletin { at, calls, calls_per_s, in_flight, left_s, pace, breakers, hindrance, .. } = bulletin;
     [
-        ("told_at", json!(text::moment(*at))),
+        ("told_at", json!(moment(*at))),
         ("calls", json!(calls)),
         ("calls_per_s", json!(calls_per_s)),
         ("calls_per_s_over_all", json!(bulletin.calls_per_s_over_all())),
@@ -206,7 +210,7 @@ mod tests {
         let counts = bulletin.counts(Kind::Run);
         let run =
             Overview { running: true, counts, ..overview("20261124T021500Z-0003", "2026-11-24T02:15:00Z") };
-        let name = "pid 7 on here since 2026-11-24T02:15:00Z".to_owned();
+        let name = "pid 7 on here since 2026-11-24 02:15:00Z".to_owned();
         let workers = vec![Hand { name, deeds: None }];
         let status = Status { run, pending: 5_000, workers, bulletin: Some(bulletin) };
         text(&status, "", NOW.parse().unwrap())
@@ -216,7 +220,7 @@ mod tests {
     fn a_run_under_way_tells_how_far_and_how_fast_it_is_and_who_says_so() {
         insta::assert_snapshot!(told(bulletin()), @r"
         Run 20261124T021500Z-0003: allocate fleet.csv, https://cloud.hostup.se
-          running by pid 7 on here since 2026-11-24T02:15:00Z; begun at 2026-11-24 02:15:00Z
+          running by pid 7 on here since 2026-11-24 02:15:00Z
           1,000 of 6,000 VMs: 0 created, 990 unchanged, 0 updated, 10 failed
           1,010 calls, 9.9/s now, 10.1/s over all; 4 in flight; 8 min 23 s left
           pace: 10.0/s, typed
@@ -236,7 +240,7 @@ mod tests {
         };
         insta::assert_snapshot!(told(hindered), @r"
         Run 20261124T021500Z-0003: allocate fleet.csv, https://cloud.hostup.se
-          running by pid 7 on here since 2026-11-24T02:15:00Z; begun at 2026-11-24 02:15:00Z
+          running by pid 7 on here since 2026-11-24 02:15:00Z
           1,000 of 6,000 VMs: 0 created, 990 unchanged, 0 updated, 10 failed
           1,010 calls, - now, 24.9/s over all; 4 in flight
           pace: paused for 12.0 s more, as the API asked; then 10.0/s, typed
@@ -248,8 +252,9 @@ mod tests {
     #[test]
     fn several_workers_are_told_each_with_what_it_does() {
         let hand = |pid, hindrance: Option<&str>| Hand {
-            name: format!("pid {pid} on a\u{1b} since 2026-11-24T02:15:00Z"),
+            name: format!("pid {pid} on a\u{1b} since 2026-11-24 02:15:00Z"),
             deeds: Some(Deeds {
+                since: "2026-11-24T02:15:00.25Z".parse().unwrap(),
                 settled: 1_200,
                 held: 16,
                 calls_per_s: Some(4.94),
@@ -257,8 +262,9 @@ mod tests {
                 hindrance: hindrance.map(str::to_owned),
             }),
         };
-        let new = Deeds { settled: 0, held: 1, calls_per_s: None, in_flight: None, hindrance: None };
-        let new = Hand { name: "pid 9 on b since 2026-11-24T02:19:59Z".into(), deeds: Some(new) };
+        let since = "2026-11-24T02:19:59.5Z".parse().unwrap();
+        let new = Deeds { since, settled: 0, held: 1, calls_per_s: None, in_flight: None, hindrance: None };
+        let new = Hand { name: "pid 9 on b since 2026-11-24 02:19:59Z".into(), deeds: Some(new) };
         let run = Overview { running: true, ..overview("20261124T021500Z-0003", "2026-11-24T02:15:00Z") };
         let workers = vec![hand(7, None), hand(8, Some("the API fails: probing")), new];
         let status = Status { run, pending: 5_000, workers, bulletin: Some(bulletin()) };
@@ -268,13 +274,14 @@ mod tests {
           1,000 of 6,000 VMs: 1 created, 5,990 unchanged, 2 updated, 7 failed
           1,010 calls, 9.9/s now, 10.1/s over all; 4 in flight; 8 min 23 s left
           pace: 10.0/s, typed
-          pid 7 on a\u{1b} since 2026-11-24T02:15:00Z: 1,200 VMs settled, 16 held; 4.9/s, 8 in flight
-          pid 8 on a\u{1b} since 2026-11-24T02:15:00Z: 1,200 VMs settled, 16 held; 4.9/s, 8 in flight; the API fails: probing
-          pid 9 on b since 2026-11-24T02:19:59Z: 0 VMs settled, 1 held
+          pid 7 on a\u{1b} since 2026-11-24 02:15:00Z: 1,200 VMs settled, 16 held; 4.9/s, 8 in flight
+          pid 8 on a\u{1b} since 2026-11-24 02:15:00Z: 1,200 VMs settled, 16 held; 4.9/s, 8 in flight; the API fails: probing
+          pid 9 on b since 2026-11-24 02:19:59Z: 0 VMs settled, 1 held
         ");
         let json: Value = serde_json::from_str(&json(&status).unwrap()).unwrap();
         assert_eq!(json["workers"][1]["hindrance"], "the API fails: probing");
         assert_eq!(json["workers"][2]["held"], 1);
+        assert_eq!(json["workers"][2]["since"], "2026-11-24T02:19:59.500000Z");
     }
 
     #[test]

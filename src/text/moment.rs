@@ -1,4 +1,4 @@
-//! Moments for programs: RFC 3339 in UTC, all of one width, so that sorting them as texts sorts them in time.
+//! Moments in UTC. For programs: RFC 3339, all of one width, so that sorting them as texts sorts them in time.
 
 use jiff::Timestamp;
 use serde::Serializer;
@@ -8,13 +8,18 @@ pub fn moment(at: Timestamp) -> String {
     format!("{at:.6}")
 }
 
-/// The same as a field, of a moment or of what may be one.
+/// `2026-11-23 02:15:00Z`: as people read it.
+pub fn moment_for_people(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
+}
+
+/// The moment for programs as a field, of a moment or of what may be one.
 pub fn moment_field<S: Serializer>(
     at: &(impl Into<Option<Timestamp>> + Copy),
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     match (*at).into() {
-        Some(at) => serializer.collect_str(&format_args!("{at:.6}")),
+        Some(at) => serializer.serialize_str(&moment(at)),
         None => serializer.serialize_none(),
     }
 }

@@ -141,6 +141,19 @@ fn the_settings_and_the_key_are_told_and_what_is_wrong_with_the_key() {
 }
 
 #[test]
+fn a_variable_that_is_no_setting_is_told_with_the_one_that_was_meant() {
+    let sandbox = Sandbox::start(&[]);
+    let mut fixture = fixture(&sandbox, Dialect::V1);
+    fixture.set("V6FLEET_MAX_WIAT", "2h");
+    let outcome = check(&fixture, &[], 0);
+    assert_lines(
+        &outcome,
+        &["warning settings V6FLEET_MAX_WIAT is no option of v6fleet, and is ignored; did you mean \
+         V6FLEET_MAX_WAIT? → spell it as"],
+    );
+}
+
+#[test]
 fn a_key_that_may_not_list_is_told_from_one_that_is_refused() {
     let (keys, sandbox);
     keys = tempfile::NamedTempFile::new().unwrap();

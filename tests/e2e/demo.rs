@@ -79,6 +79,10 @@ fn what_a_rehearsal_is_told_to_type_next_is_a_rehearsal_however_its_ledger_was_n
     let report = fixture.run(&["report", "--ledger", "state/v6fleet/sandbox.db"]).exits(0);
     let again = report.stdout.lines().find(|line| line.starts_with("Retry failed:")).unwrap();
     assert!(again.contains(" --sandbox --only-failed="), "{again}");
+    for command in ["status", "runs", "report"] {
+        let unsaid = fixture.run(&[command]).exits(2);
+        unsaid.assert_in_stderr("nothing has been run but rehearsals, which --sandbox shows");
+    }
 }
 
 #[test]
@@ -100,6 +104,7 @@ fn other_reports_are_written_where_they_are_asked_for_and_hold_the_same_rows() {
     let more = ["--output-dir", "none", "-o", "a.jsonl", "-o", "b.json", "-o", "c.csv", "-o", "d.html"];
     let outcome = fixture.run(&[&DEMO[..], &more[..]].concat()).exits(3);
     assert!(outcome.dir.is_none() && !fixture.path("none").exists());
+    outcome.assert_in_stdout("\nRetry failed: v6fleet run inventories/demo.csv --output-dir none --sandbox ");
     let lines: Vec<serde_json::Value> =
         fixture.read("a.jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let whole: serde_json::Value = serde_json::from_str(&fixture.read("b.json")).unwrap();

@@ -368,7 +368,7 @@ fn a_format_may_be_named_before_any_file_and_before_standard_output() {
     fixture.run(&["diff", "latest", "latest", "--sandbox", "-o", "csv:x"]).exits(0);
     assert!(fixture.path("x").exists());
     for (files, told) in [
-        (&["csv:-", "json:-"][..], "one file"),
+        (&["csv:-", "json:-"][..], "standard output is one file, and takes one report"),
         (&["csv:x", "json:x"], "one file"),
         (&["xls:x"], "no known kind of report"),
         (&["csv:"], "no known kind of report"),

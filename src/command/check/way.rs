@@ -11,7 +11,7 @@ use crate::command::exit;
 use crate::dialect::Dialect;
 use crate::outcome::Offset;
 use crate::stop::Stop;
-use crate::text::duration;
+use crate::text::{counted, duration};
 
 /// How far our clock may be from the server's.
 const CLOCK: SignedDuration = SignedDuration::from_secs(30);
@@ -162,7 +162,8 @@ fn mended(flaw: Flaw, course: Course) -> &'static str {
 fn certificate(shown: Option<Shown>, now: Timestamp) -> Option<Finding> {
     let Some(until) = shown?.until else { return Some(Finding::ok(Check::Certificate, "trusted")) };
     let days = until.duration_since(now).as_secs() / SECONDS_A_DAY;
-    let says = format!("trusted for {days} more days, until {}", until.strftime("%Y-%m-%d"));
+    let left = counted(days.max(0).unsigned_abs(), "more day", "more days");
+    let says = format!("trusted for {left}, until {}", until.strftime("%Y-%m-%d"));
     Some(match days < DAYS {
         true => Finding::warning(Check::Certificate, says)
             .with_remedy("whoever runs the server has to renew it before then"),

@@ -26,7 +26,7 @@ pub(super) fn engine_error(name: &Path) -> impl Fn(Error) -> LedgerError + Copy 
         None => {
             let words = in_words(&error);
             // They have all causes in them: whoever tells an error's causes would tell each twice.
-            LedgerError::Engine { path: name.to_owned(), error: words.clone().into(), words }
+            LedgerError::Engine { path: name.to_owned(), words }
         }
     }
 }

@@ -53,7 +53,7 @@ impl Engine for Sqlite {
     }
 
     fn holder_of(&self, _: &NewRun, _: &[InventoryFile]) -> Result<Option<String>, LedgerError> {
-        self.holder()
+        Lock::holder_and_run(&self.path)
     }
 
     fn schema(&self) -> Result<(u32, u32), LedgerError> {

@@ -8,7 +8,7 @@ use crate::ledger::error::LedgerError;
 
 /// An error of the database, for people.
 pub(super) fn engine_error(path: &Path) -> impl Fn(rusqlite::Error) -> LedgerError + Copy {
-    move |error| LedgerError::Engine { path: path.to_owned(), words: in_words(&error), error: error.into() }
+    move |error| LedgerError::Engine { path: path.to_owned(), words: in_words(&error) }
 }
 
 /// SQLite's words for it, its number, and what to do where that is known.

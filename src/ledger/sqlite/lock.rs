@@ -14,6 +14,7 @@ use super::board::{self, Notes};
 use super::path::{beside, io_error};
 use crate::ledger::error::LedgerError;
 use crate::ledger::record::Bulletin;
+use crate::text::moment_for_people;
 
 /// How often a waiting run looks whether the lock is free.
 const LOCK_POLL: Duration = Duration::from_millis(100);
@@ -146,7 +147,13 @@ impl Lock {
 
     /// Who says that he holds it now.
     pub(super) fn holder(ledger: &Path) -> Result<Option<String>, LedgerError> {
-        Ok(said_by_holder(ledger)?.as_deref().map(as_holder))
+        let said = said_by_holder(ledger)?;
+        Ok(said.map(|said| as_holder(board::without(&said).take(1))))
+    }
+
+    /// The same, with the run that he holds it for.
+    pub(super) fn holder_and_run(ledger: &Path) -> Result<Option<String>, LedgerError> {
+        Ok(said_by_holder(ledger)?.map(|said| as_holder(board::without(&said))))
     }
 }
 
@@ -211,11 +218,11 @@ fn wait_for(file: &mut File, path: &Path, timeout: Duration) -> Result<(), Ledge
 
 /// Who says that he has the lock now.
 fn held_by(file: &mut File, path: &Path) -> Result<String, LedgerError> {
-    Ok(as_holder(&read_again(file, path)?))
+    Ok(as_holder(board::without(&read_again(file, path)?)))
 }
 
-fn as_holder(said: &str) -> String {
-    match &*board::without(said).collect::<Vec<_>>().join(", ") {
+fn as_holder<'s>(said: impl Iterator<Item = &'s str>) -> String {
+    match &*said.collect::<Vec<_>>().join(", ") {
         "" => "it has only just begun".to_owned(),
         holder => holder.to_owned(),
     }
@@ -229,7 +236,7 @@ fn read_again(file: &mut File, path: &Path) -> Result<String, LedgerError> {
 
 fn holder() -> String {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let since = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ");
+    let since = moment_for_people(jiff::Timestamp::now());
     format!("{HOLDER}{} on {host} since {since}", std::process::id())
 }
 

@@ -5,7 +5,7 @@ use std::borrow::Borrow;
 use jiff::Timestamp;
 
 use crate::outcome::Failure;
-use crate::report::{advice, runs};
+use crate::report::advice;
 use crate::text;
 
 /// Characters of one text from outside.
@@ -28,7 +28,7 @@ pub(in crate::report) fn advice(failure: impl Borrow<Failure>) -> &'static str {
 }
 
 pub(in crate::report) fn moment(at: impl Borrow<Timestamp>) -> String {
-    runs::moment(*at.borrow())
+    text::moment_for_people(*at.borrow())
 }
 
 /// The first of so many VMs; `…` stands for the others.
