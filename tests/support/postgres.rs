@@ -207,7 +207,7 @@ impl Server {
         String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
     }
 
-    /// Lets a statement lock what it asks for, until the server stops.
+    /// Lets a statement lock what it asks for, until [`Self::unlock`] or the server's end.
     pub fn lock(&self, statement: &str) -> Lock {
         self.lock_until(statement, "SELECT pg_sleep(600)")
     }
@@ -220,6 +220,12 @@ impl Server {
         let sleeping = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
         eventually("it is locked", || !self.sql(sleeping).is_empty());
         Lock { psql }
+    }
+
+    /// Ends what holds a lock.
+    pub fn unlock(&self, lock: Lock) {
+        drop(lock);
+        self.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'");
     }
 
     /// Waits until a statement that `is_like` this waits for a lock.

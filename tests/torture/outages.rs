@@ -1,5 +1,5 @@
-//! The ledger's database crashes, is taken over by another, or has no room: nothing settled is lost, each VM has one row,
-//! and no call is told otherwise than the sandbox saw it.
+//! The ledger's database crashes, is taken over by another, has no room or falls silent: nothing settled is lost, each VM has
+//! one row, and no call is told otherwise than the sandbox saw it.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,6 +11,7 @@ use crate::dialect::Dialect;
 use crate::fixture::{Fixture, Process, eventually};
 use crate::fleet;
 use crate::postgres::{Part, Server};
+use crate::proxy::Proxy;
 use crate::sandbox::{Sandbox, Transport};
 use crate::trouble::{count, finish, fixture, impatient_sandbox, is_full, sandbox, seed};
 use crate::truth::{Settled, assert_created_once, assert_true};
@@ -18,7 +19,7 @@ use crate::truth::{Settled, assert_created_once, assert_true};
 const RUN: [&str; 8] = ["run", "fleet.csv", "--action", "allocate", "--rate", "none", "--concurrency", "8"];
 
 /// What is said once when the database is gone, and once when it is back.
-const GONE: &str = "no call leaves until it is back";
+const GONE: &str = "until it is back";
 const BACK: &str = "the ledger can be reached again";
 
 const LATENCY: &str = "10ms..40ms";
@@ -147,4 +148,80 @@ fn a_run_whose_database_has_no_room_for_longer_than_it_may_wait_is_gone_on_with_
         settled.assert_kept(&sandbox.calls()[death..], &Settled::of(&fixture));
         assert_created_once(&fixture);
     }
+}
+
+/// What the database makes a command wait for, how that is recognised, and what the command ends with when nothing comes
+/// from there any more.
+struct Wait {
+    command: &'static [&'static str],
+    lock: &'static str,
+    is_like: &'static str,
+    exits: i32,
+}
+
+/// As it begins a run, reads, and copies.
+const WAITS: [Wait; 4] = [
+    Wait {
+        command: &["run", "fleet.csv", "--action", "allocate"],
+        lock: "LOCK TABLE v6fleet.items",
+        is_like: "INSERT INTO v6fleet.items%",
+        exits: 2,
+    },
+    Wait {
+        command: &["report", "latest"],
+        lock: "LOCK TABLE v6fleet.items",
+        is_like: "%v6fleet.items%",
+        exits: 1,
+    },
+    Wait {
+        command: &["history", "100000"],
+        lock: "LOCK TABLE v6fleet.items",
+        is_like: "%v6fleet.items%",
+        exits: 1,
+    },
+    Wait { command: &["runs"], lock: "LOCK TABLE v6fleet.runs", is_like: "%v6fleet.runs%", exits: 1 },
+];
+
+/// As `--ledger` takes it; who is there says something within so many seconds.
+fn soon_given_up(proxy: &Proxy) -> String {
+    format!("{}?connect_timeout=2", proxy.url())
+}
+
+/// The command does not wait for what will never come, and costs nothing.
+fn assert_given_up(wait: &Wait) {
+    let Some(server) = Server::start() else { return };
+    let proxy = Proxy::to(&server, Duration::ZERO);
+    let (sandbox, mut fixture) = fleet(server, Dialect::V1, 20);
+    finish(fixture.start(&RUN));
+    let calls = sandbox.calls().len();
+    let _lock = fixture.database().lock(wait.lock);
+    fixture.set("V6FLEET_LEDGER", &soon_given_up(&proxy));
+    let command = fixture.start(wait.command);
+    fixture.database().await_waiting(wait.is_like);
+    proxy.fall_silent();
+    command.end().exits(wait.exits).assert_in_stderr("the database has not answered for ");
+    assert_eq!(sandbox.calls().len(), calls);
+}
+
+#[test]
+fn a_command_to_which_its_database_says_nothing_any_more_ends() {
+    let waits = if is_full() { &WAITS[..] } else { &WAITS[..1] };
+    thread::scope(|scope| waits.iter().for_each(|wait| drop(scope.spawn(|| assert_given_up(wait)))));
+}
+
+#[test]
+fn a_run_whose_database_falls_silent_at_its_end_ends_as_ever_once_that_answers_again() {
+    let Some(server) = Server::start() else { return };
+    let (proxy, vms) = (Proxy::to(&server, Duration::ZERO), 20);
+    let (sandbox, mut fixture) = fleet(server, Dialect::V2, vms);
+    fixture.set("V6FLEET_LEDGER", &soon_given_up(&proxy));
+    let run = fixture.start(&[&RUN[..], &["--lease", "2s"]].concat());
+    sandbox.await_calls(1);
+    let lock = fixture.database().lock("SELECT 1 FROM v6fleet.runs FOR NO KEY UPDATE");
+    fixture.database().await_waiting("%v6fleet.runs%FOR NO KEY UPDATE%");
+    proxy.fall_silent();
+    eventually("it is told", || run.stderr().contains(GONE));
+    fixture.database().unlock(lock);
+    proxy.let_go();
+    assert_unharmed(run, &fixture, &sandbox, vms);
 }

@@ -73,6 +73,8 @@ const UNACKNOWLEDGED: Duration = Duration::from_mins(1);
 pub(super) struct Settings {
     pub(super) config: Config,
     pub(super) tls: MakeRustlsConnect,
+    /// How long it may say nothing before it is asked what it does.
+    pub(super) quiet: Duration,
 }
 
 /// Why a database cannot be reached as it was asked for.
@@ -121,15 +123,20 @@ impl Settings {
         if let Some(password) = said.password() {
             config.password(password);
         }
-        Ok(Self { config, tls })
+        let quiet = connect_timeout(&config);
+        Ok(Self { config, tls, quiet })
     }
 
     /// How long it may take until the first of the hosts that answers has let us in.
     pub(super) fn connect_limit(&self) -> Duration {
-        let each = self.config.get_connect_timeout().copied().unwrap_or(UNACKNOWLEDGED);
         let hosts = u32::try_from(self.config.get_hosts().len()).unwrap_or(u32::MAX);
-        each.saturating_mul(hosts.max(1))
+        connect_timeout(&self.config).saturating_mul(hosts.max(1))
     }
+}
+
+/// How long one host may take.
+fn connect_timeout(config: &Config) -> Duration {
+    config.get_connect_timeout().copied().unwrap_or(UNACKNOWLEDGED)
 }
 
 /// An error and its causes.
