@@ -13,11 +13,13 @@ mod notice;
 mod racks;
 mod schedule;
 mod settings;
+mod settling;
 mod shared;
 #[cfg(test)]
 mod simulation;
 mod state;
 mod tempo;
+mod trials;
 mod turn;
 mod waiting;
 mod work;

@@ -1,14 +1,12 @@
 //! The breakers of a run: one for the API as a whole, one for each rack.
-//!
-//! Where several workers share them, one of these tries what is left alone, as it would alone, and the others wait for what
-//! comes of that. Who it is, the ledger says: whoever has told of something decides nothing more before that is heard.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use super::trials::{Trials, follow};
 use crate::api::{Attempt, Meaning};
 use crate::breaker::{Breaker, Health, Purpose};
-use crate::ledger::{LeftAlone, RackNo, Sick, Trial, Tried};
+use crate::ledger::{LeftAlone, RackNo, Sick, Trial};
 
 #[derive(Debug)]
 pub(super) struct Breakers {
@@ -18,23 +16,6 @@ pub(super) struct Breakers {
     open: u32,
     /// `None` where nobody shares them.
     trials: Option<Trials>,
-}
-
-/// What is told to others, and heard of them.
-#[derive(Debug, Default)]
-struct Trials {
-    to_tell: Vec<(Sick, Trial)>,
-    /// Told, and not heard of yet.
-    unheard: usize,
-    /// What nobody tries.
-    untried: BTreeSet<Sick>,
-}
-
-impl Trials {
-    fn tell(&mut self, sick: Sick, trial: Trial) {
-        self.to_tell.push((sick, trial));
-        self.unheard += 1;
-    }
 }
 
 /// What a call was for, as each of its two breakers sees it.
@@ -148,18 +129,14 @@ impl Breakers {
 
     /// What others are to hear of.
     pub(super) fn told(&mut self) -> impl Iterator<Item = (Sick, Trial)> {
-        self.trials.iter_mut().flat_map(|trials| std::mem::take(&mut trials.to_tell))
+        self.trials.iter_mut().flat_map(Trials::told)
     }
 
     /// All that is left alone, once `heard` more of what was told is known to all. Returns what we had not left alone before.
     pub(super) fn saw(&mut self, all: &[LeftAlone], heard: usize, now: Instant) -> Vec<Sick> {
-        let Some(trials) = &mut self.trials else { return vec![] };
-        trials.unheard = trials.unheard.saturating_sub(heard);
-        if trials.unheard > 0 {
+        if !self.trials.as_mut().is_some_and(|trials| trials.heard(all, heard)) {
             return vec![];
         }
-        let untried = all.iter().filter(|left| left.tried == Tried::ByNobody);
-        trials.untried = untried.map(|left| left.sick).collect();
         let known: BTreeMap<Sick, &LeftAlone> = all.iter().map(|left| (left.sick, left)).collect();
         let mut news = vec![];
         let every: Vec<Sick> = self.all().map(|(sick, _)| sick).collect();
@@ -179,19 +156,16 @@ impl Breakers {
 
     /// Takes over what nobody tries and there are VMs for, and gives up what there are none for: `busy` are the racks with VMs.
     pub(super) fn share_trials(&mut self, busy: &BTreeSet<RackNo>) {
-        let Some(trials) = &self.trials else { return };
-        if trials.unheard > 0 {
-            return;
-        }
+        let Some(trials) = self.trials.as_ref().filter(|trials| trials.are_heard()) else { return };
         let may_try = |no: &RackNo| {
             let rack = &self.racks[no.0 as usize];
-            rack.is_closed() || rack.is_tried() || trials.untried.contains(&Some(*no))
+            rack.is_closed() || rack.is_tried() || trials.untried().contains(&Some(*no))
         };
         let some_may_be_called = busy.iter().any(may_try);
         let has_vms = |sick: Sick| sick.map_or(some_may_be_called, |no| busy.contains(&no));
         let given_up = self.all().filter(|(sick, breaker)| breaker.is_tried() && !has_vms(*sick));
         let given_up: Vec<Sick> = given_up.map(|(sick, _)| sick).collect();
-        let taken: Vec<Sick> = trials.untried.iter().copied().filter(|sick| has_vms(*sick)).collect();
+        let taken: Vec<Sick> = trials.untried().iter().copied().filter(|sick| has_vms(*sick)).collect();
         for sick in given_up {
             self.breaker(sick).leave();
             self.tell(sick, Trial::GivenUp);
@@ -213,43 +187,6 @@ impl Breakers {
         for breaker in self.racks.iter_mut().chain([&mut self.api]).filter(|breaker| breaker.is_tried()) {
             breaker.leave();
         }
-    }
-}
-
-impl Trials {
-    /// A call came back, before which a breaker was tried or not: what others are to know of it.
-    fn came_of(
-        &mut self,
-        (sick, breaker): (Sick, &mut Breaker),
-        purpose: Purpose,
-        was_tried: bool,
-        now: Instant,
-    ) {
-        let begins = breaker.wait(now).map(|wait| Trial::Begins { wait });
-        let told = match (was_tried, purpose) {
-            // It left before anything was tried, and says nothing new.
-            (true, Purpose::Work) => None,
-            (true, Purpose::Trial) if breaker.is_closed() => Some(Trial::Succeeded),
-            (true, Purpose::Trial) | (false, _) => begins,
-        };
-        let Some(trial) = told else { return };
-        if !was_tried {
-            // It is ours once nobody else is found to have been first.
-            breaker.leave();
-        }
-        self.tell(sick, trial);
-    }
-}
-
-/// Goes by what is known of a breaker: that it is `left` alone, or that it is not.
-fn follow(breaker: &mut Breaker, left: Option<&LeftAlone>, now: Instant) {
-    match left {
-        None if !breaker.is_closed() => breaker.heal(),
-        Some(LeftAlone { tried: Tried::ByUs, wait, .. }) if !breaker.is_tried() => {
-            breaker.take_over(*wait, now);
-        }
-        None | Some(LeftAlone { tried: Tried::ByUs, .. }) => {}
-        Some(LeftAlone { tried: Tried::ByOthers | Tried::ByNobody, .. }) => breaker.leave(),
     }
 }
 
