@@ -49,10 +49,10 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
-use tracing::warn;
+use tracing::{error, warn};
 
 use crate::cli;
-use crate::config::{Command, Config, ConfigError};
+use crate::config::{Command, Config, ConfigError, LogForm};
 use crate::progress::Screen;
 use ended::Ended;
 use failure::{Broken, Failure, Refusal};
@@ -76,13 +76,21 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => return complain(&Refusal::from(error).into(), &Screen::stderr()),
     };
     let screen = Screen::stderr();
+    let form = log.form;
     log_to(&screen, log);
     for warning in warnings {
         warn!("{warning}");
     }
-    match monitored(monitor.as_ref(), || dispatch(command.map_err(Refusal::from)?, &screen)) {
-        Ok(exit_code) => ExitCode::from(exit_code),
-        Err(failure) => complain(&failure, &screen),
+    let job = || dispatch(command.map_err(Refusal::from)?, &screen);
+    let ended = monitored(monitor.as_ref(), job, |failure| match form {
+        // Programs that read every line as an object are given no other.
+        LogForm::Json => error!(exit_code = failure.exit_code(), "{}", failure.in_words()),
+        LogForm::Text => {}
+    });
+    match (ended, form) {
+        (Ok(exit_code), _) => ExitCode::from(exit_code),
+        (Err(failure), LogForm::Json) => ExitCode::from(failure.exit_code()),
+        (Err(failure), LogForm::Text) => complain(&failure, &screen),
     }
 }
 

@@ -12,12 +12,17 @@ use crate::ping::{Notice, Ping, Route};
 use crate::report::RunEnded;
 
 /// Does the job, tells the monitor when it begins and how it ended, and webhooks the latter. Returns the exit code.
+/// `complain` is for what belongs before the last line of a run's log.
 pub(super) fn monitored(
     monitor: Option<&MonitorSettings>,
     job: impl FnOnce() -> Result<Ended, Failure>,
+    complain: impl FnOnce(&Failure),
 ) -> Result<u8, Failure> {
     let told = monitor.and_then(Told::begin);
     let ended = job();
+    if let Err(failure) = &ended {
+        complain(failure);
+    }
     if let Some(news) = news(&ended) {
         if let Some(told) = told {
             told.end(news.recap, &news.event);

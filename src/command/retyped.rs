@@ -15,7 +15,9 @@ const NOT_OF_A_PLAN_WITH_VALUE: [&str; 3] = ["--max-plan-age", "--max-changed", 
 
 /// The same command without `--resume`.
 pub(super) fn without_resume(typed: &[OsString]) -> String {
-    let (words, left_out) = without(typed, &["--resume"], &SECRETS);
+    let (mut words, left_out) = without(typed, &["--resume"], &SECRETS);
+    // What a check finds keeps the run from its work.
+    said_otherwise(&mut words, "check", "run");
     // In the environment or a configuration file, it is switched off by a variable alone.
     let off = if left_out.contains(&"--resume") { "" } else { "V6FLEET_RESUME=0 " };
     format!("{off}{}", words.join(" "))
@@ -24,10 +26,15 @@ pub(super) fn without_resume(typed: &[OsString]) -> String {
 /// The plan of the same VMs, for a `run` that was typed.
 pub(super) fn as_plan(typed: &[OsString]) -> String {
     let (mut words, _) = without(typed, &NOT_OF_A_PLAN, &[&SECRETS[..], &NOT_OF_A_PLAN_WITH_VALUE].concat());
-    if let Some(verb) = words.iter_mut().find(|word| *word == "run") {
-        "plan".clone_into(verb);
-    }
+    said_otherwise(&mut words, "run", "plan");
     words.join(" ")
+}
+
+/// The same words with another verb.
+fn said_otherwise(words: &mut [String], verb: &str, other: &str) {
+    if let Some(verb) = words.iter_mut().find(|word| *word == verb) {
+        other.clone_into(verb);
+    }
 }
 
 /// The words, and which of the options that are left out were among them. A dry run was not what is wanted.
@@ -71,6 +78,7 @@ mod tests {
         for (words, expected) in [
             ("run a.csv --resume --max-changed 10", "v6fleet run a.csv --max-changed 10"),
             ("run --dry-run a.csv --resume -q", "v6fleet run a.csv -q"),
+            ("check a.csv --resume", "v6fleet run a.csv"),
             ("run a.csv --rack dc1*", "V6FLEET_RESUME=0 v6fleet run a.csv --rack 'dc1*'"),
             (
                 "run --proxy http://u:p@h --resume --ping-url=https://h/secret --notify-url https://h/secret a.csv --only-failed=2026",

@@ -6,7 +6,9 @@ use crate::dialect::Dialect;
 use crate::ledger::{Counts, RunInfo, Summary};
 use crate::outcome::Kind;
 use crate::stop::Stop;
+use crate::text::count;
 
+use super::advice::by_weight;
 use super::recap;
 
 /// How a job ended.
@@ -58,7 +60,7 @@ impl RunEnded {
             calls_in_duration: summary.calls_in_duration,
         };
         let exit_code = summary.exit_code;
-        let text = format!("{}Exit code {exit_code}", recap::head(run, summary));
+        let text = format!("{}{}Exit code {exit_code}", recap::head(run, summary), failures(summary));
         Self {
             run: Some(run.id.clone()),
             course: Some(course),
@@ -83,6 +85,13 @@ impl RunEnded {
     pub fn json(&self) -> serde_json::Result<String> {
         super::json::line(self)
     }
+}
+
+/// `Failed: 5 forbidden, 55 not_attempted`: how many of each kind, in words of our own.
+fn failures(summary: &Summary) -> String {
+    let kinds = by_weight(&summary.failures);
+    let kinds: Vec<_> = kinds.iter().map(|kind| format!("{} {}", count(kind.vms), kind.failure)).collect();
+    if kinds.is_empty() { String::new() } else { format!("Failed: {}\n", kinds.join(", ")) }
 }
 
 /// Chat programs make mentions, links and commands of some characters: these stand for them.
@@ -112,12 +121,12 @@ mod tests {
         let since =
             Since { run: "20261122T021500Z-0001".into(), newly_failing: named(1), recovered: named(0) };
         let summary = Summary { since: Some(since), ..summary(&rows()) };
-        insta::assert_snapshot!(RunEnded::of(&run(), &summary).json().unwrap(), @r#"{"event":"run ended","run":"20261123T021500Z-7f3a","kind":"run","base_url":"https://cloud.hostup.se","api":"v1","selected":20,"created":2,"unchanged":2,"updated":2,"failed":14,"not_attempted":1,"skipped":0,"newly_failing":1,"calls":71,"duration_s":6.3,"calls_in_duration":71,"stopped_by":null,"exit_code":3,"error":null,"text":"v6fleet: Complete: 20 VMs, 2 created, 2 unchanged, 2 updated, 14 failed, 1 of them not attempted\nRun 20261123T021500Z-7f3a: allocate, https://cloud.hostup.se\nNewly failing since 20261122T021500Z-0001: 1 VM: 10010\nRecovered since 20261122T021500Z-0001: none\nExit code 3"}"#);
+        insta::assert_snapshot!(RunEnded::of(&run(), &summary).json().unwrap(), @r#"{"event":"run ended","run":"20261123T021500Z-7f3a","kind":"run","base_url":"https://cloud.hostup.se","api":"v1","selected":20,"created":2,"unchanged":2,"updated":2,"failed":14,"not_attempted":1,"skipped":0,"newly_failing":1,"calls":71,"duration_s":6.3,"calls_in_duration":71,"stopped_by":null,"exit_code":3,"error":null,"text":"v6fleet: Complete: 20 VMs, 2 created, 2 unchanged, 2 updated, 14 failed, 1 of them not attempted\nRun 20261123T021500Z-7f3a: allocate, https://cloud.hostup.se\nNewly failing since 20261122T021500Z-0001: 1 VM: 10010\nRecovered since 20261122T021500Z-0001: none\nFailed: 1 rejected, 1 unauthorized, 1 forbidden, 1 not_found, 1 conflict, 1 rate_limited, 1 server_error, 1 timeout, 1 connect, 1 tls, 1 redirected, 1 malformed_answer, 1 refused_by_api, 1 not_attempted\nExit code 3"}"#);
     }
 
     #[test]
     fn a_plan_that_ended_is_told_with_counts_of_its_own() {
-        insta::assert_snapshot!(RunEnded::of(&plan(), &plan_summary()).json().unwrap(), @r#"{"event":"run ended","run":"20261123T020000Z-91c2","kind":"plan","base_url":"https://cloud.hostup.se","api":"v2","selected":10,"create":3,"update":1,"keep":1,"blocked":3,"failed":2,"not_attempted":1,"skipped":0,"newly_failing":null,"calls":14,"duration_s":6.3,"calls_in_duration":14,"stopped_by":null,"exit_code":3,"error":null,"text":"v6fleet: Complete: 10 of 20 VMs, 3 to create, 1 to update, 1 to keep, 3 blocked, 2 failed, 1 of them not attempted\nPlan 20261123T020000Z-91c2: allocate, https://cloud.hostup.se (v2); nothing was changed\nExit code 3"}"#);
+        insta::assert_snapshot!(RunEnded::of(&plan(), &plan_summary()).json().unwrap(), @r#"{"event":"run ended","run":"20261123T020000Z-91c2","kind":"plan","base_url":"https://cloud.hostup.se","api":"v2","selected":10,"create":3,"update":1,"keep":1,"blocked":3,"failed":2,"not_attempted":1,"skipped":0,"newly_failing":null,"calls":14,"duration_s":6.3,"calls_in_duration":14,"stopped_by":null,"exit_code":3,"error":null,"text":"v6fleet: Complete: 10 of 20 VMs, 3 to create, 1 to update, 1 to keep, 3 blocked, 2 failed, 1 of them not attempted\nPlan 20261123T020000Z-91c2: allocate, https://cloud.hostup.se (v2); nothing was changed\nFailed: 1 not_found, 1 not_attempted\nExit code 3"}"#);
     }
 
     #[test]

@@ -126,6 +126,11 @@ fn every_log_line_for_programs_is_a_json_object() {
         }
         assert!(outcome.stderr.lines().count() >= 3);
     }
+    let refused = fixture.run(&["run", "none.csv", "--action", "allocate", "--log-format", "json"]).exits(2);
+    let last: Value = serde_json::from_str(refused.stderr.lines().last().unwrap()).unwrap();
+    let fields = &last["fields"];
+    assert!(fields["message"].as_str().unwrap().starts_with("none.csv: No such file"), "{last}");
+    assert_eq!((&last["level"], &fields["exit_code"]), (&"ERROR".into(), &2.into()));
 }
 
 #[test]
