@@ -14,7 +14,7 @@ use crate::fixture::{Fixture, Process, eventually};
 use crate::fleet;
 use crate::postgres::Server;
 use crate::sandbox::Sandbox;
-use crate::script::{Api, Received, error, success};
+use crate::script::{Answer, Api, Received, error, success};
 
 const VMS: usize = 240;
 const RUN: [&str; 10] =
@@ -192,15 +192,18 @@ fn of_a_canary_no_other_vms_are_called_though_the_worker_dies_that_called_them()
 
 /// Four workers on an API that is well until all work, and from then on says this: how many calls are answered so, and with
 /// what exit code all end.
-fn turned_away(options: &[&str], status: u16, code: &str) -> Option<(usize, Vec<Option<i32>>)> {
+fn turned_away(
+    options: &[&str],
+    says: impl Fn() -> Answer + Send + Sync + 'static,
+) -> Option<(usize, Vec<Option<i32>>)> {
     let server = Server::start()?;
     let (is_ill, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-    let (turns, count, code) = (Arc::clone(&is_ill), Arc::clone(&answered), code.to_owned());
+    let (turns, count) = (Arc::clone(&is_ill), Arc::clone(&answered));
     let api = Api::start(move |_, _| match turns.load(Ordering::SeqCst) {
         false => success(201, true, 0).after(Duration::from_millis(60)).into(),
         true => {
             count.fetch_add(1, Ordering::SeqCst);
-            error(status, &code).after(Duration::from_millis(20)).into()
+            says().after(Duration::from_millis(20)).into()
         }
     });
     let mut fixture = api.fixture().in_database(server);
@@ -213,16 +216,60 @@ fn turned_away(options: &[&str], status: u16, code: &str) -> Option<(usize, Vec<
 
 #[test]
 fn a_key_that_is_revoked_on_the_way_draws_few_calls_of_each_worker() {
-    let Some((refused, codes)) = turned_away(&[], 401, "UNAUTHORIZED") else { return };
+    let Some((refused, codes)) = turned_away(&[], || error(401, "UNAUTHORIZED")) else { return };
     assert_eq!(codes, [Some(8); 4]);
     assert!((5..=4 * (2 + 5)).contains(&refused), "{refused} calls");
 }
 
 #[test]
 fn vms_that_fail_are_counted_of_all_workers_and_stop_each() {
-    let Some((failed, codes)) = turned_away(&["--max-failed", "10"], 404, "NOT_FOUND") else { return };
+    let says = || error(404, "NOT_FOUND");
+    let Some((failed, codes)) = turned_away(&["--max-failed", "10"], says) else { return };
     assert_eq!(codes, [Some(4); 4]);
     assert!((11..=10 + 4 * 2).contains(&failed), "{failed} calls");
+}
+
+#[test]
+fn an_api_that_asks_to_wait_for_longer_than_max_wait_ends_all_workers_at_once() {
+    let says = || error(429, "RATE_LIMITED").header("retry-after", "3600");
+    let Some((refused, codes)) = turned_away(&["--max-wait", "30m"], says) else { return };
+    assert_eq!(codes, [Some(5); 4]);
+    assert!((1..=4 * 2).contains(&refused), "{refused} calls");
+}
+
+#[test]
+fn an_api_that_is_down_for_longer_than_max_wait_ends_all_workers() {
+    let Some((failed, codes)) = turned_away(&["--max-wait", "1s"], || error(503, "DOWN")) else { return };
+    assert_eq!(codes, [Some(5); 4]);
+    assert!(failed > 0);
+}
+
+/// Calls slowly, until the deadline.
+const LIMITED: [&str; 8] =
+    ["run", "fleet.csv", "--action", "allocate", "--rate", "20/s", "--deadline", "1500ms"];
+
+#[test]
+fn at_a_runs_deadline_all_workers_end_whoever_sees_it_first_and_what_is_left_was_not_attempted() {
+    let Some(server) = Server::start() else { return };
+    let sandbox = Sandbox::start(&["--latency", "40ms"]);
+    let mut fixture = fixture(&sandbox, server);
+    let began = fixture.start(&LIMITED);
+    sandbox.await_calls(1);
+    began.signal("STOP");
+    let workers = [(); 2].map(|()| fixture.start(&WORK));
+    eventually("the others stop the run", || {
+        fixture.database().sql("SELECT stop FROM v6fleet.sittings") == "deadline"
+    });
+    began.signal("CONT");
+    let outcome = began.end().exits(5);
+    assert_eq!(outcome.summary()["stopped_by"], "deadline");
+    for worker in workers {
+        worker.end().exits(5);
+    }
+    let calls = sandbox.calls().len();
+    assert!(calls <= 33, "{calls} calls");
+    let spared = outcome.rows().iter().filter(|row| row["failure"] == "not_attempted").count();
+    assert_eq!((spared, outcome.vms_that_are("failed").len()), (VMS - calls, VMS - calls));
 }
 
 #[test]
