@@ -3,13 +3,15 @@
 use std::io::{self, IsTerminal};
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::exit;
 use super::failure::{Broken, Failure, Refusal};
 use super::ledger::{to_read, view};
 use super::stdout::print_as;
 use crate::clock;
 use crate::config::{Form, LedgerSettings, StatusSettings};
-use crate::ledger::{Bulletin, Ledger, LedgerError, Overview, Presence, RunKey, SANDBOX, Worker};
+use crate::ledger::{Bulletin, Counts, Ledger, LedgerError, Overview, Presence, RunKey, SANDBOX, Worker};
 use crate::report::status::{self, Deeds, Hand, Status};
 use crate::text::moment_for_people;
 
@@ -61,43 +63,52 @@ fn look(settings: &StatusSettings, run: Option<&str>) -> Result<Status, Failure>
 }
 
 fn told_by_itself(ledger: &Ledger, run: &RunKey, bulletin: Bulletin) -> Result<Status, Failure> {
-    let workers = alone(ledger)?;
-    let run = Overview::under_way(ledger.run_info(run)?, &bulletin);
-    let pending = run.counts.selected.saturating_sub(run.counts.settled());
-    Ok(Status { run, pending, workers, bulletin: Some(bulletin) })
+    let run = ledger.run_info(run)?;
+    let counts = bulletin.counts(run.kind);
+    let run = Overview::under_way(run, counts);
+    Ok(Status { pending: pending(&counts), run, workers: alone(ledger)?, bulletin: Some(bulletin) })
+}
+
+fn pending(counts: &Counts) -> u64 {
+    counts.selected.saturating_sub(counts.settled())
 }
 
 /// As the ledger has it.
 fn kept(ledger: &Ledger, under_way: Vec<String>, key: &RunKey) -> Result<Status, Failure> {
-    let overview = ledger.overview(key)?;
-    let pending = if overview.complete { 0 } else { ledger.sums(key)?.pending.iter().sum() };
-    let running = overview.ended_at.is_none() && ledger.under_way(under_way)?.contains(&key.id);
-    let run = Overview { running, ..overview };
-    match ledger.is_shared() && running {
-        true => Ok(of_several(run, pending, live(ledger, key)?)),
-        false => {
-            let workers = if running { alone(ledger)? } else { vec![] };
-            Ok(Status { run, pending, workers, bulletin: None })
-        }
+    let course = ledger.course(key)?;
+    if course.ended_at.is_none() && ledger.under_way(under_way)?.contains(&key.id) {
+        return going_on(ledger, key, course.begun_at);
+    }
+    let run = ledger.overview(key)?;
+    let pending = if run.complete { 0 } else { ledger.sums(key)?.pending.iter().sum() };
+    Ok(Status { run, pending, workers: vec![], bulletin: None })
+}
+
+fn going_on(ledger: &Ledger, key: &RunKey, begun_at: Timestamp) -> Result<Status, Failure> {
+    let counts = ledger.counts_so_far(key)?;
+    let run = Overview::under_way(ledger.run_info(key)?, counts);
+    match ledger.is_shared() {
+        true => Ok(of_several(run, ledger.workers(key)?, begun_at)),
+        false => Ok(Status { pending: pending(&counts), run, workers: alone(ledger)?, bulletin: None }),
     }
 }
 
-/// As they have told it.
-fn of_several(run: Overview, pending: u64, live: Vec<Worker>) -> Status {
+/// As those have told it who work on it, and those who did since it was begun.
+fn of_several(run: Overview, workers: Vec<Worker>, begun_at: Timestamp) -> Status {
+    let pending = pending(&run.counts);
+    let (live, gone): (Vec<Worker>, Vec<Worker>) =
+        workers.into_iter().partition(|worker| worker.presence == Presence::Live);
     let told: Vec<_> = live.iter().filter_map(|worker| worker.bulletin.as_ref()).collect();
-    let bulletin = Bulletin::together(&told, pending);
+    let gone = gone.iter().filter_map(|worker| worker.bulletin.as_ref());
+    let before = gone.filter(|bulletin| bulletin.at >= begun_at).map(|bulletin| bulletin.calls).sum::<u64>();
+    let all = Bulletin::together(&told, pending);
+    let bulletin = all.map(|all| Bulletin { begun_at, calls: all.calls + before, ..all });
     Status { run, pending, bulletin, workers: live.into_iter().map(hand).collect() }
 }
 
 /// Who carries out the run of a ledger that one process has.
 fn alone(ledger: &Ledger) -> Result<Vec<Hand>, LedgerError> {
     Ok(ledger.holder()?.map(|name| Hand { name, deeds: None }).into_iter().collect())
-}
-
-/// Who carries out a run of which several may take part.
-fn live(ledger: &Ledger, run: &RunKey) -> Result<Vec<Worker>, LedgerError> {
-    let all = ledger.workers(run)?.into_iter();
-    Ok(all.filter(|worker| worker.presence == Presence::Live).collect())
 }
 
 fn hand(worker: Worker) -> Hand {

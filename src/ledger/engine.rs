@@ -16,8 +16,8 @@ use super::error::LedgerError;
 use super::plain::{Record, Table};
 use super::protocol::{Reply, Request};
 use super::record::{
-    Bulletin, Closing, Course, Ending, Entry, LastInventory, LastKnown, NewRun, Overview, Pair, PendingVms,
-    Row, RunInfo, RunKey, Sighting, Skipped, Terms, Unfinished, Worker, WrittenFile,
+    Bulletin, Closing, Counts, Course, Ending, Entry, LastInventory, LastKnown, NewRun, Overview, Pair,
+    PendingVms, Row, RunInfo, RunKey, Sighting, Skipped, Terms, Unfinished, Worker, WrittenFile,
 };
 use super::sums::Sums;
 use crate::allocation::Allocation;
@@ -227,6 +227,11 @@ pub trait Vms {
     fn rack_ids(&self) -> Result<Vec<String>, LedgerError>;
     /// Adds up a run's VMs, as they are now.
     fn sums(&self, run: &RunKey) -> Result<Sums, LedgerError>;
+    /// What a run's VMs have come to so far; those without an outcome are selected, and nothing else.
+    fn counts_so_far(&self, run: &RunKey) -> Result<Counts, LedgerError> {
+        let sums = self.sums(run)?;
+        Ok(sums.counts().without_pending(sums.pending.iter().sum()))
+    }
     /// A run's rows, in inventory order.
     fn rows(&self, run: &RunKey, each: Each<'_, Row>) -> Result<(), LedgerError>;
     /// The invalid inventory rows that a run went on without, in the order of the files.

@@ -109,6 +109,11 @@ fn a_worker_that_is_told_to_go_leaves_the_run_to_the_others_and_stop_ends_it_for
     leaving.signal("INT");
     leaving.end().exits(130).assert_in_stderr("others go on with the run");
     assert!(workers.iter_mut().all(Process::is_running));
+    let on = fixture.run(&["status", "--format", "json"]).exits(0);
+    let on: Value = serde_json::from_str(&on.stdout).unwrap();
+    assert_eq!((&on["run"]["running"], &on["workers"].as_array().unwrap().len()), (&true.into(), &2));
+    assert_eq!(on["run"]["failed"], 0, "what has no outcome yet has not failed: {on}");
+    assert_eq!(on["settled"].as_u64().unwrap() + on["pending"].as_u64().unwrap(), VMS as u64, "{on}");
     fixture.run(&["stop"]).exits(0).assert_in_stdout("are asked to stop; v6fleet resume ");
     for worker in workers {
         worker.end().exits(143);

@@ -100,6 +100,12 @@ impl Model {
         (0..3).map(|rack| on(rack).filter(|(_, fate)| fate.outcome.is_none()).count() as u64).collect()
     }
 
+    fn counted(&self) -> Vec<(Outcome, u64)> {
+        let came_to = |outcome| self.fates.iter().filter(|fate| fate.outcome == Some(outcome)).count() as u64;
+        let none = Counts::none(Kind::Run);
+        none.by_outcome().map(|(outcome, _)| (outcome, came_to(outcome))).collect()
+    }
+
     fn is_unfinished(&self) -> bool {
         self.fates.iter().any(|fate| fate.outcome.is_none())
     }
@@ -295,6 +301,11 @@ impl<'p, P: Place> History<'p, P> {
     fn check(&self, ledger: &Ledger, died: bool) {
         let unfinished = died || self.model.is_unfinished();
         assert_eq!(ledger.sums(&self.run).unwrap().pending, self.model.pending());
+        let so_far = ledger.counts_so_far(&self.run).unwrap();
+        assert_eq!(
+            (so_far.selected, so_far.by_outcome().collect()),
+            (PLACES.len() as u64, self.model.counted())
+        );
         assert_eq!(ledger.is_unfinished(&self.run).unwrap(), unfinished);
         assert_eq!(ledger.latest_unfinished().unwrap(), unfinished.then(|| self.run.clone()));
         let rows = rows(ledger, &self.run);

@@ -14,7 +14,7 @@ use crate::inventory::Vm;
 use crate::ledger::engine::{Each, Engine, IN_FLIGHT, Vms};
 use crate::ledger::error::LedgerError;
 use crate::ledger::numbers::span;
-use crate::ledger::record::{Entry, Pair, PendingVms, Row, RunKey, Skipped};
+use crate::ledger::record::{Counts, Entry, Pair, PendingVms, Row, RunKey, Skipped};
 use crate::ledger::sums::{Line, Sums};
 use crate::outcome::{Basis, Failure, Kind, Outcome};
 use crate::vm::VmId;
@@ -156,6 +156,23 @@ impl Vms for Postgres {
         };
         self.pages(&sql, span(run.no), None, add).map(drop)?;
         Ok(sums.sorted())
+    }
+
+    fn counts_so_far(&self, run: &RunKey) -> Result<Counts, LedgerError> {
+        let run = self.run(run)?;
+        let [first, last] = span(run.no);
+        let selected = "SELECT count(*) FROM v6fleet.items WHERE no BETWEEN $1 AND $2";
+        let selected = self.session.one(selected, &[&first, &last], |row| count(row, 0))?;
+        let settled = "SELECT outcome, count(*) FROM v6fleet.progress
+            WHERE item BETWEEN $1 AND $2 AND outcome IS NOT NULL GROUP BY outcome";
+        let settled = self.session.all(settled, &[&first, &last], |row| {
+            Ok((column::known_word(row, 0, Outcome::from_word)?, count(row, 1)?))
+        })?;
+        let mut counts = Counts { selected, ..Counts::none(run.kind) };
+        for (outcome, vms) in settled {
+            counts.add(outcome.unwrap_or(Outcome::Failed), vms);
+        }
+        Ok(counts)
     }
 
     fn rows(&self, run: &RunKey, each: Each<'_, Row>) -> Result<(), LedgerError> {

@@ -42,6 +42,12 @@ impl Counts {
         *self.count_mut(outcome) += vms;
     }
 
+    /// Where so many have no outcome yet: those do not count as failed.
+    #[must_use]
+    pub fn without_pending(self, pending: u64) -> Self {
+        Self { failed: self.failed.saturating_sub(pending), not_attempted: 0, ..self }
+    }
+
     /// Of racks, or of runs of one kind.
     pub fn sum(all: impl Iterator<Item = Self>) -> Self {
         all.fold(Self::default(), |mut sum, counts| {

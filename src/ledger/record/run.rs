@@ -5,7 +5,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::bulletin::Bulletin;
 use super::counts::Counts;
 use super::worker::{Contribution, Terms};
 use crate::dialect::Dialect;
@@ -122,10 +121,10 @@ pub struct Overview {
 }
 
 impl Overview {
-    /// Of a run that tells of itself.
-    pub fn under_way(run: RunInfo, told: &Bulletin) -> Self {
+    /// Of a run that goes on, and what its VMs have come to so far.
+    pub fn under_way(run: RunInfo, counts: Counts) -> Self {
         Self {
-            counts: told.counts(run.kind),
+            counts,
             complete: false,
             running: true,
             stopped_by: None,
