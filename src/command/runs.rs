@@ -71,14 +71,21 @@ fn overviews(
         let job = job.map(|run| ledger.of_same_job(run)).transpose()?;
         let read = limit.filter(|_| *wanted == Wanted::default());
         let mut list = ledger.overviews(read)?;
+        let running = ledger.under_way(running)?;
+        for run in list.iter_mut().filter(|run| run.ended_at.is_none() && running.contains(&run.id)) {
+            goes_on(ledger, run)?;
+        }
         list.retain(|run| is_wanted(run, wanted, job.as_deref()));
         list.truncate(limit.map_or(usize::MAX, |limit| limit as usize));
-        let running = ledger.under_way(running)?;
-        for run in &mut list {
-            run.running = run.ended_at.is_none() && running.contains(&run.id);
-        }
         Ok(list)
     })
+}
+
+/// What has no outcome yet has not failed while somebody is at work on it.
+fn goes_on(ledger: &Ledger, run: &mut Overview) -> Result<(), LedgerError> {
+    run.running = true;
+    run.counts = ledger.counts_so_far(&RunKey { id: run.id.clone() })?;
+    Ok(())
 }
 
 /// `job` are all runs of the job that is wanted.

@@ -328,6 +328,8 @@ fn looking_back_is_possible_while_a_run_is_on_and_pinning_waits_its_turn() {
     let mut on = fixture.start(&run("allocate", &["--concurrency", "2"]));
     sandbox.await_calls(6);
     assert!(fixture.run(&["runs"]).exits(0).stdout.contains(" running"));
+    let failed = fixture.run(&["runs", "--failed"]).exits(0);
+    assert_eq!(failed.stdout, "No run.\n", "what has no outcome yet has not failed");
     fixture.run(&["history", "100000"]).exits(0);
     fixture.run(&["diff", "latest", "latest"]).exits(0);
     fixture.run(&["runs", "--pin", "latest"]).exits(6);
