@@ -57,9 +57,15 @@ fn past_of(ledger: &Ledger, typed: &str, ledger_args: &str) -> Result<Past, Fail
     if !past.is_empty() {
         return Ok(past);
     }
-    let vm = named::meant(typed, &ledger.names()?, ledger_args).map_err(|unnamed| match unnamed {
+    let vm = named::meant(typed, &names(ledger, typed)?, ledger_args).map_err(|unnamed| match unnamed {
         Unnamed::Nobody(_) => Refusal::nothing(unnamed),
         Unnamed::Several(_) => Refusal::usage(unnamed),
     })?;
     Ok(Past::of(ledger, vm)?)
+}
+
+/// Those that are typed so; if there are none, all: one that is like it may be meant.
+fn names(ledger: &Ledger, typed: &str) -> Result<Vec<(String, VmId)>, LedgerError> {
+    let same = ledger.names(Some(typed))?;
+    if same.is_empty() { ledger.names(None) } else { Ok(same) }
 }

@@ -736,7 +736,11 @@ fn each_name_of_a_vm_is_known_once<P: Place>() {
     let ledger = fixture.open();
     begin(&ledger, &[Some("a"), None]);
     let names = ["1", "2"].map(|id| (format!("vm-{id}"), id.into()));
-    assert_eq!(ledger.names().unwrap(), names);
+    assert_eq!(ledger.names(None).unwrap(), names);
+    for (name, id) in &names {
+        assert_eq!(ledger.names(Some(name)).unwrap(), [(name.clone(), id.clone())]);
+    }
+    assert_eq!(ledger.names(Some("nobody")).unwrap(), []);
 }
 
 fn the_runs_of_a_job_are_known_by_any_of_them<P: Place>() {

@@ -246,8 +246,8 @@ pub trait Vms {
     fn pending(&self, run: &RunKey) -> Result<Vec<PendingVms>, LedgerError>;
     /// What a VM came to in a run, where it was in it; one that was left without an outcome has failed.
     fn outcome_in(&self, run: &RunKey, vm: &VmId) -> Result<Option<Outcome>, LedgerError>;
-    /// What inventories have called the VMs of all runs: each name, with the id, once.
-    fn names(&self) -> Result<Vec<(String, VmId)>, LedgerError>;
+    /// What inventories have called the VMs of all runs: each name, or `only` this one, with the id, once.
+    fn names(&self, only: Option<&str>) -> Result<Vec<(String, VmId)>, LedgerError>;
     /// Every run's word on a VM, the newest first.
     fn entries(&self, vm: &VmId) -> Result<Vec<Entry>, LedgerError>;
 }

@@ -71,7 +71,7 @@ fn said(ledger: &Ledger) -> Vec<String> {
         say_of_vm(&mut said, ledger, &id.into());
     }
     said.note("rack ids", ledger.rack_ids().unwrap());
-    said.note("names", ledger.names().unwrap());
+    said.note("names", ledger.names(None).unwrap());
     said.note("latest unfinished", ledger.latest_unfinished().unwrap());
     said.note("superseded", ledger.superseded().unwrap());
     for job in [new_run(BASE), NewRun { key_fingerprint: None, action: None, ..new_run(BASE) }] {

@@ -256,11 +256,11 @@ impl Vms for Postgres {
         self.outcomes_ahead.borrow_mut().ask(&run.id, vm.as_str(), read)
     }
 
-    fn names(&self) -> Result<Vec<(String, VmId)>, LedgerError> {
+    fn names(&self, only: Option<&str>) -> Result<Vec<(String, VmId)>, LedgerError> {
         let sql = r#"SELECT DISTINCT i.name COLLATE "C", i.vmid COLLATE "C" FROM v6fleet.items i JOIN v6fleet.runs r ON r.no = i.run
-            WHERE i.name IS NOT NULL AND NOT r.pruned ORDER BY 1, 2"#;
+            WHERE i.name IS NOT NULL AND ($1::text IS NULL OR i.name = $1) AND NOT r.pruned ORDER BY 1, 2"#;
         self.session
-            .all(sql, &[], |row| Ok((column::text(row, 0)?.unwrap_or_default(), column::word(row, 1)?)))
+            .all(sql, &[&only], |row| Ok((column::text(row, 0)?.unwrap_or_default(), column::word(row, 1)?)))
     }
 
     fn entries(&self, vm: &VmId) -> Result<Vec<Entry>, LedgerError> {

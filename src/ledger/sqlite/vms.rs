@@ -137,11 +137,11 @@ impl Vms for Sqlite {
         })
     }
 
-    fn names(&self) -> Result<Vec<(String, VmId)>, LedgerError> {
+    fn names(&self, only: Option<&str>) -> Result<Vec<(String, VmId)>, LedgerError> {
         let sql = "SELECT DISTINCT i.name, i.vmid FROM items i JOIN runs ON runs.no = i.run
-            WHERE i.name IS NOT NULL AND NOT pruned ORDER BY i.name, i.vmid";
+            WHERE i.name IS NOT NULL AND (?1 IS NULL OR i.name = ?1) AND NOT pruned ORDER BY i.name, i.vmid";
         self.ask(|db| {
-            db.prepare(sql)?.query_map([], |row| Ok((row.get(0)?, column::word(row, 1)?)))?.collect()
+            db.prepare(sql)?.query_map([only], |row| Ok((row.get(0)?, column::word(row, 1)?)))?.collect()
         })
     }
 
