@@ -127,6 +127,6 @@ fn arrive(on_its_way: &Receiver<(Instant, Vec<u8>)>, to: &mut UnixStream, way: W
         }
     }
     road.wait(way);
-    // The other end has ended it.
-    let _ = to.shutdown(Shutdown::Both);
+    // The other end says nothing more.
+    let _ = to.shutdown(Shutdown::Write);
 }

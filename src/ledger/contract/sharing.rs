@@ -121,6 +121,21 @@ fn what_a_worker_had_claimed_is_anothers_once_its_lease_has_run_out_and_it_settl
 }
 
 #[test]
+fn no_worker_writes_what_came_of_a_vm_that_another_one_has_claimed() {
+    if !is_installed() {
+        return;
+    }
+    let place = Database::new();
+    let run = begun(&place, "a", 2);
+    let [mut one, mut two] = [(); 2].map(|()| Hand::join(&place, &run));
+    let theirs = one.takes(1).remove(0);
+    let settled = success(theirs.clone(), Outcome::Created, Basis::CreatedFlag);
+    let refused = two.book.write(&mut [Request::Settle(Box::new(settled))].into_iter());
+    assert!(matches!(refused, Err(LedgerError::SettledTwice(0))), "{refused:?}");
+    assert_eq!(one.settles(theirs).unwrap().counted.created, 1);
+}
+
+#[test]
 fn a_vm_is_in_one_call_at_a_time_also_of_two_runs() {
     if !is_installed() {
         return;

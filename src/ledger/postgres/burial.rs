@@ -117,3 +117,33 @@ fn worker(row: &Row) -> Result<Worker, tokio_postgres::Error> {
 fn claim(row: &Row) -> Result<Claim, tokio_postgres::Error> {
     Ok(Claim { at: column::at(row, 0)?, vmid: row.try_get(1)?, unanswered: column::attempts(row, 2)? })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use support::postgres::Server;
+
+    use super::*;
+    use crate::ledger::Ledger;
+    use crate::ledger::contract::begin;
+    use crate::ledger::engine::Begin;
+    use crate::ledger::postgres::{DatabaseUrl, Postgres};
+
+    #[test]
+    fn a_worker_that_has_renewed_its_lease_since_it_was_found_to_have_run_out_is_left_alone() {
+        let Some(server) = Server::start() else { return };
+        let url = DatabaseUrl::of(Path::new(&server.url())).unwrap().unwrap();
+        let opened = || Box::new(Postgres::open(&url, Duration::ZERO).unwrap());
+        let run = begin(&Ledger::of(opened()), &[None]);
+        let (_book, other) = (opened().open_book(&run).unwrap(), opened());
+        let live: i64 = server.sql("SELECT max(no) FROM v6fleet.workers").parse().unwrap();
+        for (renewed, is_buried) in [("interval '1 minute'", "f"), ("interval '0'", "t")] {
+            server.sql(&format!("UPDATE v6fleet.workers SET lease_until = clock_timestamp() + {renewed}"));
+            other.session.transaction(|| bury(&other.session, live, false)).unwrap();
+            let buried = server.sql(&format!("SELECT buried FROM v6fleet.workers WHERE no = {live}"));
+            assert_eq!(buried, is_buried);
+        }
+    }
+}

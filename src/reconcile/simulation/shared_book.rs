@@ -12,8 +12,9 @@ use crate::reconcile::event::{Command, Event, Now};
 use crate::reconcile::work::tests::item;
 use crate::stop::Stop;
 
-/// How long a worker's claims are its own without a word of it.
-pub(super) const LEASE: Duration = Duration::from_secs(5);
+/// How long a worker's claims are its own without a word of it: shorter than a claim holds good, which would keep calls from
+/// leaving after it as well.
+pub(super) const LEASE: Duration = Duration::from_millis(1_500);
 
 /// Names a lease: a worker whose lease ran out has another one afterwards.
 pub(super) type LeaseNo = usize;

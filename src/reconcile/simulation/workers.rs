@@ -356,7 +356,10 @@ fn fate(chance: &mut fastrand::Rng) -> Fate {
     let at = Duration::from_millis(chance.u64(0..6_000));
     match chance.u8(..6) {
         0 => Fate::DiesAt(at),
-        1 => Fate::HangsAt(at, Duration::from_millis(chance.u64(100..4 * 5_000))),
+        1 => {
+            let most = if chance.bool() { 2_500 } else { 20_000 };
+            Fate::HangsAt(at, Duration::from_millis(chance.u64(100..most)))
+        }
         2 => Fate::LeavesAt(at),
         _ => Fate::Works,
     }
