@@ -52,7 +52,7 @@ pub use record::{
     Bulletin, ChangeCount, Closing, Contribution, Counts, Course, Deferred, Ending, Entry, FailureCount,
     Forecasts, Item, LastCall, LastInventory, LastKnown, Named, NewRun, OpenBreakers, Overview, Pacing, Pair,
     PendingVms, Presence, RackCounts, RackNo, ReasonCount, Row, RunInfo, RunKey, Setback, Settled,
-    Settlement, Sighting, Since, Skipped, Summary, Tally, Terms, Unfinished, Worker, WrittenFile,
+    Settlement, Sighting, Since, Skipped, Start, Summary, Tally, Terms, Unfinished, Worker, WrittenFile,
 };
 pub use sqlite::beside;
 pub use sums::Sums;
@@ -219,10 +219,8 @@ impl Ledger {
         summary.since = self.since_given(run, summary.counts.failed)?;
         summary.exit_code = exit_code.map_or(0, |exit_code| exit_code(&summary));
         let Summary { exit_code, counts, .. } = summary;
-        self.note_end(run, &Ending { at, stopped_by, exit_code, counts })?;
+        let workers = self.note_end(run, &Ending { at, stopped_by, exit_code, counts })?;
         let complete = stopped_by.is_none() && summary.pending == 0;
-        // They are noted with the end.
-        let workers = self.course(run)?.workers;
         Ok(Summary { workers, complete, stopped_by, ..summary })
     }
 

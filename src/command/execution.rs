@@ -4,7 +4,6 @@
 
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,7 +20,7 @@ use super::rehearsal::Callee;
 use super::signals::signals;
 use crate::brake::Brake;
 use crate::config::{CallSettings, ReportingSettings};
-use crate::ledger::{Board, Counts, End, Ledger, LedgerError, Reply, RunKey, Summary, Writer};
+use crate::ledger::{Board, Counts, End, Ledger, LedgerError, Reply, RunKey, Start, Summary, Writer};
 use crate::pace::Pace;
 use crate::progress::{Progress, Screen};
 use crate::reconcile::{Ending, Parts, reconcile};
@@ -61,14 +60,7 @@ pub(super) struct Execution<'a> {
     is_shared: bool,
     /// Where the run tells how it stands.
     board: Option<Box<dyn Board>>,
-    counts: Counts,
-    /// Pending VMs by rack.
-    pending: Vec<u64>,
-    racks: Vec<Option<Arc<str>>>,
-    /// Calls a second that the API was last found to take.
-    remembered_rate: Option<f64>,
-    /// Others may call for the same account.
-    shares_pace: bool,
+    start: Start,
 }
 
 impl<'a> Execution<'a> {
@@ -79,26 +71,13 @@ impl<'a> Execution<'a> {
         callee: Callee,
     ) -> Result<Self, Refusal> {
         log::of_run(&run.id);
-        let sums = ledger.sums(&run)?;
-        let remembered_rate = remembered_rate(&ledger, &run, plan.calls.forget_rate)?;
-        let (racks, is_shared) = (ledger.racks(&run)?, ledger.is_shared());
-        let board = ledger.board(&run);
-        let shares_pace = ledger.shares_pace(&run)?;
+        if plan.calls.forget_rate {
+            ledger.remember_rate(&run, None)?;
+        }
+        let start = ledger.start(&run)?;
+        let (board, is_shared) = (ledger.board(&run), ledger.is_shared());
         let writer = ledger.write_for(&run, plan.calls.reconcile.policy.max_wait)?;
-        let (counts, pending) = (sums.counts(), sums.pending);
-        Ok(Self {
-            plan,
-            run,
-            callee,
-            writer,
-            is_shared,
-            board,
-            counts,
-            pending,
-            racks,
-            remembered_rate,
-            shares_pace,
-        })
+        Ok(Self { plan, run, callee, writer, is_shared, board, start })
     }
 
     pub(super) fn carry_out(self) -> Result<Ended, Broken> {
@@ -128,19 +107,8 @@ impl<'a> Execution<'a> {
     }
 
     fn call_all(self) -> Result<(Ledger, Ending), Broken> {
-        let Self {
-            plan,
-            run,
-            callee,
-            mut writer,
-            is_shared,
-            board,
-            counts,
-            pending,
-            racks,
-            remembered_rate,
-            shares_pace,
-        } = self;
+        let Self { plan, run, callee, mut writer, is_shared, board, start } = self;
+        let Start { counts, pending, racks, remembered_rate, shares_pace } = start;
         let now = Instant::now();
         // What is pending counts as failed in a summary, and is not done for the progress.
         let begun = Counts { failed: counts.failed - pending.iter().sum::<u64>(), ..counts };
@@ -186,14 +154,6 @@ fn handed_back(ledger: Option<Ledger>, rest: Vec<Reply>) -> Result<Ledger, Ledge
         }
     }
     ledger.ok_or(LedgerError::WriterGone)
-}
-
-/// The rate that an earlier run found, unless it is to be forgotten.
-fn remembered_rate(ledger: &Ledger, run: &RunKey, forget: bool) -> Result<Option<f64>, LedgerError> {
-    if forget {
-        ledger.remember_rate(run, None)?;
-    }
-    ledger.remembered_rate(run)
 }
 
 impl Plan<'_> {

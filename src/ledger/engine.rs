@@ -16,8 +16,9 @@ use super::error::LedgerError;
 use super::plain::{Record, Table};
 use super::protocol::{Reply, Request};
 use super::record::{
-    Bulletin, Closing, Counts, Course, Ending, Entry, LastInventory, LastKnown, NewRun, Overview, Pair,
-    PendingVms, Row, RunInfo, RunKey, Sighting, Skipped, Terms, Unfinished, Worker, WrittenFile,
+    Bulletin, Closing, Contribution, Counts, Course, Ending, Entry, LastInventory, LastKnown, NewRun,
+    Overview, Pair, PendingVms, Row, RunInfo, RunKey, Sighting, Skipped, Start, Terms, Unfinished, Worker,
+    WrittenFile,
 };
 use super::sums::Sums;
 use crate::allocation::Allocation;
@@ -74,6 +75,18 @@ pub trait Engine: Begin + Runs + Vms + Known + Rates + Plain + Send + Debug {
     /// Ends that.
     fn let_go(&self) -> Result<(), LedgerError>;
 
+    /// What there is to know before a run is carried out.
+    fn start(&self, run: &RunKey) -> Result<Start, LedgerError> {
+        let sums = self.sums(run)?;
+        Ok(Start {
+            counts: sums.counts(),
+            racks: self.racks(run)?,
+            remembered_rate: self.remembered_rate(run)?,
+            shares_pace: self.shares_pace(run)?,
+            pending: sums.pending,
+        })
+    }
+
     /// Tries to reach it anew where it could not be reached.
     fn reach(&mut self) -> Result<(), LedgerError>;
 
@@ -129,8 +142,9 @@ pub trait Begin {
     /// Notes all that a run has written in directories of its own.
     fn note_written(&self, run: &RunKey, files: &[WrittenFile]) -> Result<(), LedgerError>;
 
-    /// Notes how a run ended, or that it stopped before its end.
-    fn note_end(&self, run: &RunKey, ending: &Ending) -> Result<(), LedgerError>;
+    /// Notes how a run ended, or that it stopped before its end, with the last of what [`Engine::settle_up`] writes. Returns
+    /// who carried it out, as [`Course`] has it.
+    fn note_end(&self, run: &RunKey, ending: &Ending) -> Result<Vec<Contribution>, LedgerError>;
 }
 
 /// A run before its first call: every selected VM, all written or none. Dropped without [`Draft::commit`], it leaves nothing

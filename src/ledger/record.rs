@@ -5,6 +5,7 @@ mod counts;
 mod item;
 mod row;
 mod run;
+mod start;
 mod summary;
 mod vm;
 mod worker;
@@ -18,6 +19,7 @@ pub use run::{
     Course, Ending, LastInventory, NewRun, Overview, PendingVms, RunInfo, RunKey, Skipped, Unfinished,
     WrittenFile,
 };
+pub use start::Start;
 pub use summary::{ChangeCount, FailureCount, Forecasts, Named, RackCounts, ReasonCount, Since, Summary};
 pub use vm::{Entry, LastKnown, Pair, Sighting};
 pub use worker::{Closing, Contribution, Presence, Terms, Worker};

@@ -19,17 +19,24 @@ pub enum Way {
     Back,
 }
 
-/// One connection: the ways on which nothing comes through.
+/// One connection: the ways on which nothing comes through, and how often what came there is followed by something back.
 #[derive(Default)]
 struct Road {
     held: Mutex<Vec<Way>>,
     changed: Condvar,
+    turns: Mutex<(Option<Way>, usize)>,
 }
 
 impl Road {
     fn hold(&self, ways: &[Way]) {
         *self.held.lock().unwrap() = ways.to_vec();
         self.changed.notify_all();
+    }
+
+    fn note(&self, way: Way) {
+        let (last, turns) = &mut *self.turns.lock().unwrap();
+        *turns += usize::from(way == Way::Back && *last == Some(Way::There));
+        *last = Some(way);
     }
 
     fn wait(&self, way: Way) {
@@ -82,6 +89,11 @@ impl Proxy {
         format!("postgres://fleet@{}/postgres", self.dir.path().to_str().unwrap().replace('/', "%2F"))
     }
 
+    /// How often something was answered: there and back on all connections.
+    pub fn round_trips(&self) -> usize {
+        self.roads.lock().unwrap().all.iter().map(|road| road.turns.lock().unwrap().1).sum()
+    }
+
     /// Keeps back what goes this way on the connections that there are.
     pub fn hold(&self, way: Way) {
         self.roads.lock().unwrap().all.iter().for_each(|road| road.hold(&[way]));
@@ -106,9 +118,11 @@ impl Proxy {
 fn carry(from: &UnixStream, to: &UnixStream, takes: Duration, way: Way, road: &Arc<Road>) {
     let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
     let (sender, on_its_way) = channel();
+    let passed = Arc::clone(road);
     thread::spawn(move || {
         let mut bytes = [0; 8_192];
         while let Ok(read @ 1..) = from.read(&mut bytes) {
+            passed.note(way);
             if sender.send((Instant::now() + takes, bytes[..read].to_vec())).is_err() {
                 return;
             }

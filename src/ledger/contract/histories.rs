@@ -300,7 +300,9 @@ impl<'p, P: Place> History<'p, P> {
     /// What a resume would find, and what a report says.
     fn check(&self, ledger: &Ledger, died: bool) {
         let unfinished = died || self.model.is_unfinished();
-        assert_eq!(ledger.sums(&self.run).unwrap().pending, self.model.pending());
+        let (sums, start) = (ledger.sums(&self.run).unwrap(), ledger.start(&self.run).unwrap());
+        assert_eq!(sums.pending, self.model.pending());
+        assert_eq!((start.counts, start.pending), (sums.counts(), sums.pending));
         let so_far = ledger.counts_so_far(&self.run).unwrap();
         assert_eq!(
             (so_far.selected, so_far.by_outcome().collect()),

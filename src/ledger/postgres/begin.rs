@@ -1,15 +1,17 @@
 //! How a run begins, goes on and ends.
 
+use super::parameter::Parameter;
 use serde_json::{Map, Value};
-use tokio_postgres::types::ToSql;
 
 use super::book::Book;
 use super::column::{self, moment, span_micros};
 use super::database::{Postgres, Run};
 use super::draft::Draft;
 use super::job_lock::Job;
+use super::session::Question;
+use super::sitting::GOES_ON;
 use super::statements::CLAIM_ALONE;
-use super::workers::live;
+use super::workers::{alive, live, living};
 use super::{burial, sitting};
 use crate::clock;
 use crate::ledger::engine::{self, Begin};
@@ -39,7 +41,7 @@ impl Begin for Postgres {
         self.session.transaction(|| {
             Job::of(&self.session, run.no)?.hold(&self.session, self.lock_timeout)?;
             self.note_resume(run, job)?;
-            sitting::begin(&self.session, run.no)?;
+            sitting::begin(&self.session, run.no);
             self.enlist(run.no, job.terms).map(drop)
         })
     }
@@ -60,7 +62,7 @@ impl Begin for Postgres {
     fn request_stop(&self, run: &RunKey, stop: Stop) -> Result<bool, LedgerError> {
         let run = self.run(run)?;
         sitting::stop(&self.session, run.no, stop)?;
-        Ok(!live(&self.session, "r.no = $1", &[&run.no])?.is_empty())
+        Ok(!live(&self.session, "r.no = $1", vec![Box::new(run.no)])?.is_empty())
     }
 
     fn closing(&self, run: &RunKey) -> Result<Closing, LedgerError> {
@@ -68,13 +70,17 @@ impl Begin for Postgres {
         // Nobody joins it meanwhile, and nobody claims anything; a batch that has claimed, and may only need its run to be
         // there, is not held up: it would hold up the next line.
         let has_ended = "SELECT ended_at IS NOT NULL FROM v6fleet.runs WHERE no = $1 FOR NO KEY UPDATE";
-        if self.session.one(has_ended, &[&no], |row| row.try_get(0))? {
+        let of_run = |sql| Question::new(sql, vec![Box::new(no)]);
+        let alone = Question::new(CLAIM_ALONE, vec![Box::new(base)]);
+        let others = living("r.no = $1", vec![Box::new(no)]);
+        let asked = [of_run(has_ended), alone, others, of_run(GOES_ON)];
+        let [has_ended, _, others, goes_on] = self.session.side_by_side(&asked)?;
+        if self.session.read(&has_ended, |row| row.try_get(0))?.contains(&true) {
             return Ok(Closing::Before);
         }
-        self.session.rows(CLAIM_ALONE, &[&base])?;
-        let others = live(&self.session, "r.no = $1", &[&no])?;
-        let goes_on = sitting::goes_on(&self.session, no, !others.is_empty())?;
-        Ok(if goes_on { Closing::Held } else { Closing::Ours })
+        let are_others = !alive(&self.session, &others)?.is_empty();
+        let goes_on = self.session.read(&goes_on, |row| sitting::goes_on(row, are_others))?;
+        Ok(if goes_on.contains(&true) { Closing::Held } else { Closing::Ours })
     }
 
     fn open_book(self: Box<Self>, run: &RunKey) -> Result<Box<dyn engine::Book>, LedgerError> {
@@ -86,14 +92,24 @@ impl Begin for Postgres {
         self.session.execute(note, &[&run.id, &stored::write_list(files)]).map(drop)
     }
 
-    fn note_end(&self, run: &RunKey, ending: &Ending) -> Result<(), LedgerError> {
+    fn note_end(&self, run: &RunKey, ending: &Ending) -> Result<Vec<Contribution>, LedgerError> {
         let end = "UPDATE v6fleet.runs
             SET ended_at = $2, stopped_by = $3, exit_code = $4, counts = $5, workers = $6 WHERE id = $1";
         let Ending { at, stopped_by, exit_code, counts } = ending;
         let (at, stopped_by, exit_code) = (moment(*at), stopped_by.map(Stop::as_str), i16::from(*exit_code));
         let workers: Vec<Contribution> = self.all_workers(run)?.into_iter().map(Contribution::from).collect();
-        let (counts, workers) = (stored::write(counts), stored::write_list(&workers));
-        self.session.execute(end, &[&run.id, &at, &stopped_by, &exit_code, &counts, &workers]).map(drop)
+        self.session.later(Question::new(
+            end,
+            vec![
+                Box::new(run.id.clone()),
+                Box::new(at),
+                Box::new(stopped_by),
+                Box::new(exit_code),
+                Box::new(stored::write(counts)),
+                Box::new(stored::write_list(&workers)),
+            ],
+        ));
+        Ok(workers)
     }
 }
 
@@ -111,7 +127,7 @@ impl Postgres {
              WHERE no = $1";
         let (at, options, timeout) = (moment(clock::now()), stored::json(&options), span_micros(job.timeout));
         let [first, last] = span(run.no);
-        let values: [&(dyn ToSql + Sync); 7] =
+        let values: [&dyn Parameter; 7] =
             [&run.no, &at, &options, &job.key_fingerprint, &timeout, &first, &last];
         self.session.execute(sql, &values).map(drop)
     }
@@ -123,12 +139,14 @@ mod tests {
     use std::time::Duration;
 
     use support::postgres::Server;
+    use support::proxy::Proxy;
 
     use super::*;
-    use crate::ledger::contract::{begin, take};
+    use crate::ledger::contract::{BASE, begin, rows, success, take};
     use crate::ledger::postgres::DatabaseUrl;
-    use crate::ledger::protocol::Request;
-    use crate::ledger::{End, Ledger};
+    use crate::ledger::protocol::{Reply, Request};
+    use crate::ledger::{End, Ledger, Location};
+    use crate::outcome::{Basis, Outcome};
 
     /// Waits until somebody waits, and then for whoever is ending a run.
     const CROSS: &str =
@@ -138,6 +156,43 @@ mod tests {
     fn opened(server: &Server) -> Box<Postgres> {
         let url = DatabaseUrl::of(Path::new(&server.url())).unwrap().unwrap();
         Box::new(Postgres::open(&url, Duration::ZERO).unwrap())
+    }
+
+    /// Carries out a run of so many VMs. Returns its ledger, as it is given back.
+    fn carry_out(ledger: Ledger, run: &RunKey, vms: u32) -> Ledger {
+        let mut book = ledger.engine.open_book(run).unwrap();
+        let claim = Request::Claim { again: vec![], take: take(0, vms), offset: None, allowance: None };
+        let Some(Reply::Claimed(claimed)) = book.write(&mut [claim].into_iter()).unwrap().into_iter().next()
+        else {
+            panic!("nothing was claimed")
+        };
+        let settled =
+            claimed.items.into_iter().map(|item| success(item, Outcome::Created, Basis::CreatedFlag));
+        book.write(&mut settled.map(|settled| Request::Settle(Box::new(settled)))).unwrap();
+        Ledger::of(book.shut())
+    }
+
+    #[test]
+    fn a_run_begins_and_ends_in_a_few_round_trips_however_many_vms_it_has() {
+        const VMS: u32 = 4_500;
+        let Some(server) = Server::start() else { return };
+        let proxy = Proxy::to(&server, Duration::from_millis(2));
+        let location = Location::of(proxy.url().as_ref()).unwrap();
+        let ledger = Ledger::open(&location, Duration::ZERO).unwrap();
+        ledger.check_kind(BASE).unwrap();
+        let run = begin(&ledger, &vec![Some("r1"); VMS as usize]);
+        assert_eq!(ledger.start(&run).unwrap().pending, [u64::from(VMS)]);
+        let begun = proxy.round_trips();
+        let ledger = carry_out(ledger, &run, VMS);
+        let carried_out = proxy.round_trips();
+        ledger.remember_rate(&run, None).unwrap();
+        assert!(matches!(ledger.end(&run, None, |_| 0).unwrap(), End::Noted(_)));
+        ledger.run_info(&run).unwrap();
+        assert_eq!(rows(&ledger, &run).len(), VMS as usize);
+        ledger.prune(1, &mut |_| {}).unwrap();
+        ledger.close().unwrap();
+        let ended = proxy.round_trips() - carried_out;
+        assert!(begun <= 20 && ended <= 20, "{begun} to begin, {ended} to end");
     }
 
     #[test]

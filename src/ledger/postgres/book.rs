@@ -58,10 +58,10 @@ impl Book {
         let run = postgres.run(run)?;
         let enlisted = postgres.worker.get().filter(|ours| ours.run == run.no);
         let worker = enlisted.map_or_else(|| postgres.enlist(run.no, Terms::default()), Ok)?;
-        sitting::ensure(&postgres.session, run.no)?;
+        sitting::ensure(&postgres.session, run.no);
         postgres.forget_ahead();
         let patience = PATIENCE.min(worker.terms.lease / 3);
-        postgres.session.batch(&begin(patience))?;
+        postgres.session.batch_later(begin(patience));
         let now = Instant::now();
         Ok(Self {
             postgres,
@@ -237,7 +237,7 @@ impl Book {
     /// The answers to the last batch, which may be on disk.
     fn asked_again(&mut self) -> Result<Vec<Vec<Row>>, LedgerError> {
         self.postgres.reconnect()?;
-        self.postgres.session.batch(&begin(self.patience))?;
+        self.postgres.session.batch_later(begin(self.patience));
         if !self.is_written()? {
             return self.asked();
         }
@@ -293,10 +293,9 @@ impl engine::Book for Book {
     fn shut(self: Box<Self>) -> Box<dyn Engine> {
         let Self { postgres, page, .. } = *self;
         postgres.session.wait_for(None);
-        // Where this cannot be said any more, nothing can be asked either.
-        let _ = postgres.session.batch(&format!("{}; UNLISTEN v6fleet", limits(Duration::ZERO)));
+        postgres.session.batch_later(format!("{}; UNLISTEN v6fleet", limits(Duration::ZERO)));
         // Its rate binds nobody any more; where that is not said, others find it out in time.
-        let _ = postgres.session.execute(pace::LEAVE, &[&page.worker]);
+        postgres.session.later(Question::new(pace::LEAVE, vec![Box::new(page.worker)]));
         Box::new(postgres)
     }
 }

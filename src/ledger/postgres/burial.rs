@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio_postgres::Row;
 
 use super::column;
-use super::session::Session;
+use super::session::{Question, Session, Value};
 use super::workers::is_gone;
 use crate::ledger::dating::{Attempts, Dating};
 use crate::ledger::engine::LEFT_IN_FLIGHT;
@@ -22,10 +22,13 @@ const TAKE: &str = "SELECT w.no, w.run, r.base, r.timeout_us, w.clock, r.kind
     FROM v6fleet.workers w JOIN v6fleet.runs r ON r.no = w.run
     WHERE w.no = $1 AND NOT w.buried AND ($2 OR w.lease_until <= clock_timestamp()) FOR UPDATE OF w SKIP LOCKED";
 
+/// What a worker has in flight.
 const IN_FLIGHT: &str = "SELECT p.claimed_at, i.vmid, v.unanswered
-    FROM v6fleet.progress p JOIN v6fleet.items i ON i.no = p.item
-        LEFT JOIN v6fleet.vms v ON v.base = $4 AND v.vmid = i.vmid
-    WHERE p.item BETWEEN $1 AND $2 AND p.worker = $3 AND p.outcome IS NULL AND p.claimed_at IS NOT NULL
+    FROM v6fleet.workers w JOIN v6fleet.runs r ON r.no = w.run
+        JOIN v6fleet.progress p ON p.item >= w.run << 32 AND p.item < (w.run + 1) << 32 AND p.worker = w.no
+        JOIN v6fleet.items i ON i.no = p.item
+        LEFT JOIN v6fleet.vms v ON v.base = r.base AND v.vmid = i.vmid
+    WHERE w.no = $1 AND p.outcome IS NULL AND p.claimed_at IS NOT NULL
     ORDER BY p.item";
 
 const BURY: &str = "UPDATE v6fleet.progress SET attempts = attempts + 1,
@@ -45,6 +48,8 @@ const GIVE_BACK: &str = "WITH given_back AS (
     )
     UPDATE v6fleet.sittings SET held = held - (SELECT count(*) FROM given_back), returns = returns + 1,
         trials = trials + 1 WHERE run = $4";
+
+const BURIED: &str = "UPDATE v6fleet.workers SET buried = true WHERE no = $1";
 
 struct Worker {
     no: i64,
@@ -73,32 +78,46 @@ pub(super) fn bury_lost(session: &Session, ours: Option<i64>) -> Result<(), Ledg
         .try_for_each(|(no, is_gone)| session.transaction(|| bury(session, no, is_gone)))
 }
 
-/// The same of one worker, in the caller's transaction; one that is not known to be gone only if its lease has run out.
+/// The same of one worker, with what the caller's transaction asks next; one that is not known to be gone only if its lease has run out.
 pub(super) fn bury(session: &Session, worker: i64, is_gone: bool) -> Result<(), LedgerError> {
-    let Some(worker) = session.first(TAKE, &[&worker, &is_gone], self::worker)? else { return Ok(()) };
-    let Worker { no, run, .. } = &worker;
-    let [first, last] = span(*run);
-    let claims = session.all(IN_FLIGHT, &[&first, &last, no, &worker.base], claim)?;
+    let take = Question::new(TAKE, vec![Box::new(worker), Box::new(is_gone)]);
+    let asked = [take, Question::new(IN_FLIGHT, vec![Box::new(worker)])];
+    let [taken, claims] = session.side_by_side(&asked)?;
+    let Some(worker) = session.read(&taken, self::worker)?.pop() else { return Ok(()) };
+    let claims = session.read(&claims, claim)?;
     let newest = claims.iter().map(|claim| claim.at).max();
     if let Some(newest) = newest.filter(|_| worker.kind == Kind::Run) {
-        worker.bury(session, claims, newest)?;
+        worker.bury(session, claims, newest);
     }
-    session.execute(GIVE_BACK, &[&first, &last, no, run])?;
-    session.execute("UPDATE v6fleet.workers SET buried = true WHERE no = $1", &[no]).map(drop)
+    let Worker { no, run, .. } = worker;
+    let [first, last] = span(run);
+    let held = vec![Box::new(first) as Value, Box::new(last), Box::new(no), Box::new(run)];
+    session.later(Question::new(GIVE_BACK, held));
+    session.later(Question::new(BURIED, vec![Box::new(no)]));
+    Ok(())
 }
 
 impl Worker {
-    fn bury(&self, session: &Session, claims: Vec<Claim>, newest: Timestamp) -> Result<(), LedgerError> {
+    fn bury(&self, session: &Session, claims: Vec<Claim>, newest: Timestamp) {
         let Self { no, run, base, timeout, dating, .. } = self;
         let [first, last] = span(*run);
-        session.execute(BURY, &[&first, &last, no, &stored::json(dating), &LEFT_IN_FLIGHT])?;
+        let clock = stored::json(dating);
+        let left = vec![
+            Box::new(first) as Value,
+            Box::new(last),
+            Box::new(*no),
+            Box::new(clock),
+            Box::new(LEFT_IN_FLIGHT),
+        ];
+        session.later(Question::new(BURY, left));
         let remembered = |Claim { at, vmid, mut unanswered }| {
             Unanswered::record(&mut unanswered, dating.left_behind(at, newest, *timeout));
             (vmid, Attempts::written(&unanswered))
         };
         let (vms, unanswered): (Vec<String>, Vec<Option<String>>) =
             claims.into_iter().map(remembered).unzip();
-        session.execute(REMEMBER, &[base, &vms, &unanswered]).map(drop)
+        let remembered = vec![Box::new(*base) as Value, Box::new(vms), Box::new(unanswered)];
+        session.later(Question::new(REMEMBER, remembered));
     }
 }
 

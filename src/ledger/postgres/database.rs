@@ -1,6 +1,7 @@
 //! An open ledger in a database.
 
 use std::cell::{Cell, RefCell};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_postgres::Row;
@@ -27,6 +28,9 @@ const PLANS: &str = "SET enable_seqscan = off; SET enable_bitmapscan = off; SET 
     SET enable_mergejoin = off; SET enable_memoize = off; SET enable_sort = off; SET jit = off;
     SET plan_cache_mode = force_generic_plan";
 
+/// A run's racks, by number; `None` stands for VMs whose rack nobody knows.
+type Racks = Vec<Option<Arc<str>>>;
+
 /// An open ledger.
 #[derive(Debug)]
 pub(crate) struct Postgres {
@@ -36,6 +40,10 @@ pub(crate) struct Postgres {
     pub(super) posted: Posted,
     /// How long others who carry out the same job are waited for.
     pub(super) lock_timeout: Duration,
+    /// The run that was asked for last, by its numbers, which never change.
+    last_run: RefCell<Option<(RunKey, Run)>>,
+    /// The same of a run's racks, by its number.
+    pub(super) last_racks: RefCell<Option<(i64, Racks)>>,
     pub(super) racks_ahead: RefCell<Ahead<Option<String>>>,
     pub(super) outcomes_ahead: RefCell<Ahead<Outcome>>,
 }
@@ -61,7 +69,7 @@ impl Postgres {
     /// `lock_timeout` for those who carry out the same job.
     pub(crate) fn open(url: &DatabaseUrl, lock_timeout: Duration) -> Result<Self, LedgerError> {
         let session = Session::open(&url.as_path(), &Settings::of(url)?)?;
-        write_durably(&session)?;
+        write_durably(&session);
         schema::migrate(&session)?;
         Ok(Self::of(session, lock_timeout))
     }
@@ -69,8 +77,8 @@ impl Postgres {
     /// Opens a database for reading only.
     pub(crate) fn open_read_only(url: &DatabaseUrl) -> Result<Self, LedgerError> {
         let session = Session::open(&url.as_path(), &Settings::of(url)?)?;
-        session.batch("SET default_transaction_read_only = on")?;
-        session.batch(PLANS)?;
+        session.batch_later("SET default_transaction_read_only = on");
+        session.batch_later(PLANS);
         schema::check(&session)?;
         Ok(Self::of(session, Duration::ZERO))
     }
@@ -81,6 +89,8 @@ impl Postgres {
             worker: Cell::default(),
             posted: Posted::default(),
             lock_timeout,
+            last_run: RefCell::default(),
+            last_racks: RefCell::default(),
             racks_ahead: RefCell::default(),
             outcomes_ahead: RefCell::default(),
         }
@@ -89,7 +99,8 @@ impl Postgres {
     /// Opens another connection in place of one that is of no use any more.
     pub(super) fn reconnect(&mut self) -> Result<(), LedgerError> {
         self.session.connect()?;
-        write_durably(&self.session)
+        write_durably(&self.session);
+        Ok(())
     }
 
     /// What was read ahead may be no longer so.
@@ -99,6 +110,15 @@ impl Postgres {
     }
 
     pub(super) fn run(&self, run: &RunKey) -> Result<Run, LedgerError> {
+        if let Some((_, known)) = self.last_run.borrow().as_ref().filter(|(last, _)| last == run) {
+            return Ok(*known);
+        }
+        let found = self.look_up(run)?;
+        self.last_run.replace(Some((run.clone(), found)));
+        Ok(found)
+    }
+
+    fn look_up(&self, run: &RunKey) -> Result<Run, LedgerError> {
         let sql = "SELECT no, base, kind FROM v6fleet.runs WHERE id = $1";
         let numbers =
             |row: &Row| Ok(Run { no: row.try_get(0)?, base: row.try_get(1)?, kind: column::kind(row, 2)? });
@@ -107,7 +127,8 @@ impl Postgres {
     }
 }
 
-fn write_durably(session: &Session) -> Result<(), LedgerError> {
-    session.batch(DURABLE)?;
-    session.batch(PLANS)
+/// With the first question.
+fn write_durably(session: &Session) {
+    session.batch_later(DURABLE);
+    session.batch_later(PLANS);
 }

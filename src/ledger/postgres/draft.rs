@@ -1,15 +1,19 @@
 //! A run before its first call: every selected VM, all written or none.
 
 use std::collections::HashMap;
-use std::mem;
+use std::sync::LazyLock;
+use std::{iter, mem};
 
 use jiff::Timestamp;
-use tokio_postgres::types::ToSql;
+use tokio_postgres::Row;
 
 use super::column::{kept, moment, span_micros};
 use super::database::{Postgres, Run};
 use super::job_lock::Job;
-use super::{burial, runs, sitting};
+use super::parameter::Parameter;
+use super::runs::UNFINISHED_BEFORE;
+use super::session::{BEGIN, Question, Session, Value};
+use super::sitting;
 use crate::clock;
 use crate::inventory::{Reading, Vm};
 use crate::ledger::engine;
@@ -22,15 +26,32 @@ use crate::vm::Action;
 /// VMs that are sent together.
 const STEP: usize = 2_000;
 
-/// Gives the VMs that the job's last run `$2` left without an outcome their turn before the others in run `$1`, and in that
+/// So many of these wait for each other, so that a fleet is sent in a few round trips.
+const STEPS: usize = 8;
+
+/// Gives the VMs that the job's last run left without an outcome their turn before the others in run `$1`, and in that
 /// run's own order: those that several runs have left come first of all.
-const LEFT_OVERS_FIRST: &str = "
-    UPDATE v6fleet.items i SET turn = left_over.rank - 4294967296 FROM (
-        SELECT old.vmid, row_number() OVER (ORDER BY old.turn) AS rank
-        FROM v6fleet.items old LEFT JOIN v6fleet.progress p ON p.item = old.no
-        WHERE old.run = $2 AND p.outcome IS NULL
-    ) AS left_over
-    WHERE i.run = $1 AND i.vmid = left_over.vmid";
+static LEFT_OVERS_FIRST: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "UPDATE v6fleet.items i SET turn = left_over.rank - 4294967296 FROM (
+            SELECT old.vmid, row_number() OVER (ORDER BY old.turn) AS rank
+            FROM v6fleet.items old LEFT JOIN v6fleet.progress p ON p.item = old.no
+            WHERE old.run = ({}) AND p.outcome IS NULL
+        ) AS left_over
+        WHERE i.run = $1 AND i.vmid = left_over.vmid",
+        *UNFINISHED_BEFORE
+    )
+});
+
+const ADD_BASE: &str = "INSERT INTO v6fleet.bases (url, dialect) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+
+/// Adds nothing where another run has the id.
+const ADD_RUN: &str =
+    "INSERT INTO v6fleet.runs (id, base, tool_version, action, fleet, inventory, label_columns, options,
+        key_fingerprint, timeout_us, warnings, started_at, selection, id_files, kind, piped)
+    SELECT $1, b.id, $4, $5, $6, '[]', '[]', $7, $8, $9, '[]', $10, $11, $12, $13, ''
+    FROM v6fleet.bases b WHERE (b.url, b.dialect) = ($2, $3)
+    ON CONFLICT (id) DO NOTHING RETURNING no, base";
 
 const ADD: &str =
     "INSERT INTO v6fleet.items (no, run, turn, vmid, rack, rack_expected, name, action, expected, labels)
@@ -38,8 +59,16 @@ const ADD: &str =
     FROM unnest($2::bigint[], $3::text[], $4::bigint[], $5::boolean[], $6::text[], $7::text[], $8::text[], $9::text[])
         AS n (position, vmid, rack, rack_expected, name, action, expected, labels)";
 
+const ADD_SKIPPED: &str = "INSERT INTO v6fleet.skipped (run, file, line, field, reason)
+    SELECT $1, file, line, field, reason
+    FROM unnest($2::text[], $3::bigint[], $4::text[], $5::text[]) AS n (file, line, field, reason)";
+
 const ADD_RACKS: &str = "INSERT INTO v6fleet.racks (run, no, rack_id)
     SELECT $1, no, rack_id FROM unnest($2::bigint[], $3::text[]) AS n (no, rack_id)";
+
+/// What is known once the inventory is read.
+const READ: &str = "UPDATE v6fleet.runs SET inventory = $2, label_columns = $3, inventory_vms = $4, warnings = $5, piped = $6
+    WHERE no = $1";
 
 /// VMs that are not sent yet, by column.
 #[derive(Debug, Default)]
@@ -54,6 +83,9 @@ struct Unsent {
     labels: Vec<Option<String>>,
     /// Racks that no VM before these is on, by number and name.
     new_racks: (Vec<i64>, Vec<Option<String>>),
+    /// Of rows that are skipped: the file, the column and the reason.
+    skipped_texts: [Vec<String>; 3],
+    skipped_lines: Vec<i64>,
 }
 
 /// In one transaction.
@@ -66,14 +98,15 @@ pub(super) struct Draft<'p> {
     racks: HashMap<Option<Box<str>>, i64>,
     unsent: Unsent,
     position: i64,
+    /// Steps that are on their way with the next question.
+    steps: usize,
     committed: bool,
 }
 
 impl<'p> Draft<'p> {
     pub(super) fn begin(postgres: &'p Postgres, new: &NewRun) -> Result<Self, LedgerError> {
         postgres.leave()?;
-        burial::bury_lost(&postgres.session, None)?;
-        postgres.session.batch("BEGIN")?;
+        postgres.session.batch_later(BEGIN);
         let mut draft = Self {
             postgres,
             new: new.clone(),
@@ -82,15 +115,14 @@ impl<'p> Draft<'p> {
             racks: HashMap::new(),
             unsent: Unsent::default(),
             position: 0,
+            steps: 0,
             committed: false,
         };
         // What comes through a pipe is known once it is read.
         if !new.is_piped() {
             draft.hold_job(String::new())?;
         }
-        let now = clock::now();
-        draft.key = unused_key(postgres, now)?;
-        draft.run = insert(postgres, &draft.key, new, now)?;
+        (draft.key, draft.run) = insert(&postgres.session, new, clock::now())?;
         Ok(draft)
     }
 
@@ -113,57 +145,74 @@ impl<'p> Draft<'p> {
         no
     }
 
+    /// Nobody waits for these, but for so many.
     fn send(&mut self) -> Result<(), LedgerError> {
-        let Unsent { positions, vmids, racks, racks_expected, names, actions, expected, labels, new_racks } =
-            mem::take(&mut self.unsent);
-        let (run, session) = (self.run.no, &self.postgres.session);
-        if !new_racks.0.is_empty() {
-            session.execute(ADD_RACKS, &[&run, &new_racks.0, &new_racks.1])?;
-        }
-        let values: [&(dyn ToSql + Sync); 9] =
-            [&run, &positions, &vmids, &racks, &racks_expected, &names, &actions, &expected, &labels];
-        session.execute(ADD, &values).map(drop)
+        let session = &self.postgres.session;
+        mem::take(&mut self.unsent).adding(self.run.no).into_iter().for_each(|add| session.later(add));
+        self.steps += 1;
+        if self.steps.is_multiple_of(STEPS) { session.send() } else { Ok(()) }
     }
 }
 
-/// One that sorts by time, and that no other run of this ledger has.
-fn unused_key(postgres: &Postgres, now: Timestamp) -> Result<RunKey, LedgerError> {
+impl Unsent {
+    fn adding(self, run: i64) -> Vec<Question> {
+        let Self { positions, vmids, racks, racks_expected, names, actions, expected, labels, .. } = self;
+        let (rack_numbers, rack_names) = self.new_racks;
+        let [files, fields, reasons] = self.skipped_texts;
+        let adding: [(_, bool, Vec<Value>); 3] = [
+            (ADD_RACKS, rack_numbers.is_empty(), vec![Box::new(rack_numbers), Box::new(rack_names)]),
+            (
+                ADD,
+                positions.is_empty(),
+                vec![
+                    Box::new(positions),
+                    Box::new(vmids),
+                    Box::new(racks),
+                    Box::new(racks_expected),
+                    Box::new(names),
+                    Box::new(actions),
+                    Box::new(expected),
+                    Box::new(labels),
+                ],
+            ),
+            (
+                ADD_SKIPPED,
+                fields.is_empty(),
+                vec![Box::new(files), Box::new(self.skipped_lines), Box::new(fields), Box::new(reasons)],
+            ),
+        ];
+        let needed = adding.into_iter().filter(|(_, is_empty, _)| !is_empty);
+        let of_run = || iter::once::<Value>(Box::new(run));
+        needed.map(|(sql, _, values)| Question::new(sql, of_run().chain(values).collect())).collect()
+    }
+}
+
+/// A new run, under an id that sorts by time and that no other run of this ledger has.
+fn insert(session: &Session, new: &NewRun, now: Timestamp) -> Result<(RunKey, Run), LedgerError> {
+    let dialect = new.dialect.as_str();
+    session.later(Question::new(ADD_BASE, vec![Box::new(new.base_url.clone()), Box::new(dialect)]));
     loop {
         let key = RunKey::new(now);
-        let is_used = "SELECT EXISTS (SELECT 1 FROM v6fleet.runs WHERE id = $1)";
-        if !postgres.session.one(is_used, &[&key.id], |row| row.try_get(0))? {
-            return Ok(key);
+        let values: [&dyn Parameter; 13] = [
+            &key.id,
+            &new.base_url,
+            &dialect,
+            &env!("CARGO_PKG_VERSION"),
+            &new.action.map(Action::as_str),
+            &fleet(new.kind, &new.files, new.action),
+            &stored::json(&new.options),
+            &new.key_fingerprint,
+            &span_micros(new.timeout),
+            &moment(now),
+            &selection(&new.options),
+            &stored::write_list(&new.id_files).unwrap_or_else(|| "[]".into()),
+            &new.kind.as_str(),
+        ];
+        let numbers = |row: &Row| Ok(Run { no: row.try_get(0)?, base: row.try_get(1)?, kind: new.kind });
+        if let Some(run) = session.first(ADD_RUN, &values, numbers)? {
+            return Ok((key, run));
         }
     }
-}
-
-fn insert(postgres: &Postgres, key: &RunKey, new: &NewRun, now: Timestamp) -> Result<Run, LedgerError> {
-    let session = &postgres.session;
-    let dialect = new.dialect.as_str();
-    let base = "INSERT INTO v6fleet.bases (url, dialect) VALUES ($1, $2) ON CONFLICT DO NOTHING";
-    session.execute(base, &[&new.base_url, &dialect])?;
-    let base = "SELECT id FROM v6fleet.bases WHERE (url, dialect) = ($1, $2)";
-    let base: i64 = session.one(base, &[&new.base_url, &dialect], |row| row.try_get(0))?;
-    let run =
-        "INSERT INTO v6fleet.runs (id, base, tool_version, action, fleet, inventory, label_columns, options,
-            key_fingerprint, timeout_us, warnings, started_at, selection, id_files, kind, piped)
-         VALUES ($1, $2, $3, $4, $5, '[]', '[]', $6, $7, $8, '[]', $9, $10, $11, $12, '') RETURNING no";
-    let values: [&(dyn ToSql + Sync); 12] = [
-        &key.id,
-        &base,
-        &env!("CARGO_PKG_VERSION"),
-        &new.action.map(Action::as_str),
-        &fleet(new.kind, &new.files, new.action),
-        &stored::json(&new.options),
-        &new.key_fingerprint,
-        &span_micros(new.timeout),
-        &moment(now),
-        &selection(&new.options),
-        &stored::write_list(&new.id_files).unwrap_or_else(|| "[]".into()),
-        &new.kind.as_str(),
-    ];
-    let no = session.one(run, &values, |row| row.try_get(0))?;
-    Ok(Run { no, base, kind: new.kind })
 }
 
 impl engine::Draft for Draft<'_> {
@@ -183,10 +232,13 @@ impl engine::Draft for Draft<'_> {
     }
 
     fn skip(&mut self, file: &str, line: u64, field: &str, reason: &str) -> Result<(), LedgerError> {
-        let sql = "INSERT INTO v6fleet.skipped (run, file, line, field, reason) VALUES ($1, $2, $3, $4, $5)";
-        let line = i64::try_from(line).unwrap_or(i64::MAX);
-        let [file, field, reason] = [file, field, reason].map(kept);
-        self.postgres.session.execute(sql, &[&self.run.no, &file, &line, &field, &reason]).map(drop)
+        let texts = &mut self.unsent.skipped_texts;
+        texts
+            .iter_mut()
+            .zip([file, field, reason])
+            .for_each(|(texts, text)| texts.push(kept(text).into_owned()));
+        self.unsent.skipped_lines.push(i64::try_from(line).unwrap_or(i64::MAX));
+        if self.unsent.skipped_lines.len() < STEP { Ok(()) } else { self.send() }
     }
 
     fn selected(&self) -> u64 {
@@ -195,29 +247,25 @@ impl engine::Draft for Draft<'_> {
 
     fn commit(mut self: Box<Self>, reading: &Reading, warnings: &[String]) -> Result<RunKey, LedgerError> {
         self.send()?;
-        let session = &self.postgres.session;
         let piped = self.new.piped(&reading.files);
         if self.new.is_piped() {
             self.hold_job(piped.clone())?;
         }
-        let sql =
-            "UPDATE v6fleet.runs SET inventory = $2, label_columns = $3, inventory_vms = $4, warnings = $5,
-            piped = $6 WHERE no = $1";
-        let values: [&(dyn ToSql + Sync); 6] = [
-            &self.run.no,
-            &stored::write_list(&reading.files).unwrap_or_else(|| "[]".into()),
-            &stored::json(&reading.label_columns),
-            &i64::try_from(reading.vms).unwrap_or(i64::MAX),
-            &stored::json(warnings),
-            &piped,
-        ];
-        session.execute(sql, &values)?;
-        if let Some(last) = runs::unfinished_before(self.postgres, self.run.no)? {
-            session.execute(LEFT_OVERS_FIRST, &[&self.run.no, &self.postgres.run(&last)?.no])?;
-        }
-        sitting::begin(session, self.run.no)?;
-        self.postgres.enlist(self.run.no, self.new.terms)?;
-        session.batch("COMMIT")?;
+        let Postgres { session, .. } = self.postgres;
+        session.later(Question::new(
+            READ,
+            vec![
+                Box::new(self.run.no),
+                Box::new(stored::write_list(&reading.files).unwrap_or_else(|| "[]".into())),
+                Box::new(stored::json(&reading.label_columns)),
+                Box::new(i64::try_from(reading.vms).unwrap_or(i64::MAX)),
+                Box::new(stored::json(warnings)),
+                Box::new(piped),
+            ],
+        ));
+        session.later(Question::new(LEFT_OVERS_FIRST.as_str(), vec![Box::new(self.run.no)]));
+        sitting::begin(session, self.run.no);
+        self.postgres.enlist_and_commit(self.run.no, self.new.terms)?;
         self.committed = true;
         Ok(self.key.clone())
     }
@@ -227,7 +275,7 @@ impl Drop for Draft<'_> {
     fn drop(&mut self) {
         if !self.committed {
             // The server itself rolls back what it could not write; nothing can be done about a failure here.
-            let _ = self.postgres.session.batch("ROLLBACK");
+            self.postgres.session.roll_back();
         }
     }
 }

@@ -5,11 +5,11 @@ use std::path::Path;
 use super::database::Postgres;
 use super::job_lock::Job;
 use super::workers::Live;
-use super::{burial, prune, schema, workers};
+use super::{burial, prune, schema, start, workers};
 use crate::inventory::InventoryFile;
 use crate::ledger::engine::{Board, Engine};
 use crate::ledger::error::LedgerError;
-use crate::ledger::record::{Bulletin, NewRun, RunKey, WrittenFile};
+use crate::ledger::record::{Bulletin, NewRun, RunKey, Start, WrittenFile};
 
 impl Engine for Postgres {
     fn path(&self) -> &Path {
@@ -21,7 +21,7 @@ impl Engine for Postgres {
     }
 
     fn under_way(&self, mut before: Vec<String>) -> Result<Vec<String>, LedgerError> {
-        before.extend(workers::live(&self.session, "true", &[])?.into_iter().map(|live| live.run));
+        before.extend(workers::live(&self.session, "true", vec![])?.into_iter().map(|live| live.run));
         Ok(before)
     }
 
@@ -34,7 +34,7 @@ impl Engine for Postgres {
     }
 
     fn holder(&self) -> Result<Option<String>, LedgerError> {
-        Ok(workers::live(&self.session, "true", &[])?.pop().map(Live::in_words))
+        Ok(workers::live(&self.session, "true", vec![])?.pop().map(Live::in_words))
     }
 
     fn holder_of(&self, job: &NewRun, inventory: &[InventoryFile]) -> Result<Option<String>, LedgerError> {
@@ -47,12 +47,17 @@ impl Engine for Postgres {
 
     fn hold_still(&self) -> Result<(), LedgerError> {
         self.forget_ahead();
-        self.session.batch("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        self.session.batch_later("BEGIN ISOLATION LEVEL REPEATABLE READ");
+        Ok(())
     }
 
     fn let_go(&self) -> Result<(), LedgerError> {
         self.forget_ahead();
         self.session.batch("COMMIT")
+    }
+
+    fn start(&self, run: &RunKey) -> Result<Start, LedgerError> {
+        start::start(self, run)
     }
 
     fn reach(&mut self) -> Result<(), LedgerError> {

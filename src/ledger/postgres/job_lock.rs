@@ -3,11 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use tokio_postgres::types::ToSql;
 use tracing::info;
 
-use super::session::Session;
-use super::workers::{Live, live};
+use super::session::{Question, Session, Value};
+use super::workers::{self, Live};
 use crate::ledger::error::LedgerError;
 use crate::ledger::job::{fleet, selection};
 use crate::ledger::record::NewRun;
@@ -78,24 +77,35 @@ impl Job {
 
     /// Takes the job, or says who has it: then nothing is held meanwhile.
     fn is_held(&self, session: &Session) -> Result<Option<String>, LedgerError> {
-        session.batch("SAVEPOINT job")?;
+        session.batch_later("SAVEPOINT job");
         let Self { base_url, dialect, fleet, selection, .. } = self;
-        let key: [&(dyn ToSql + Sync); 4] = [base_url, dialect, fleet, selection];
-        let holder = match session.one(TAKE, &key, |row| row.try_get(0))? {
-            true => self.worked_on(session)?,
-            false => Some("it has only just begun".to_owned()),
+        let key = [base_url, dialect, fleet, selection].map(|part| -> Value { Box::new(part.clone()) });
+        let [taken, live] = session.side_by_side(&[Question::new(TAKE, key.into()), self.working()])?;
+        let holder = match session.read(&taken, |row| row.try_get(0))?[..] {
+            [true] => last(workers::alive(session, &live)?),
+            _ => Some("it has only just begun".to_owned()),
         };
         if holder.is_some() {
             session.batch("ROLLBACK TO SAVEPOINT job")?;
         }
-        session.batch("RELEASE SAVEPOINT job")?;
+        session.batch_later("RELEASE SAVEPOINT job");
         Ok(holder)
     }
 
     /// Who works on a run of the job; of several the last.
     pub(super) fn worked_on(&self, session: &Session) -> Result<Option<String>, LedgerError> {
-        let Self { base_url, dialect, fleet, selection, piped } = self;
-        let live = live(session, OF_JOB, &[base_url, dialect, fleet, selection, piped])?;
-        Ok(live.into_iter().last().map(Live::in_words))
+        let [live] = session.side_by_side(&[self.working()])?;
+        Ok(last(workers::alive(session, &live)?))
     }
+
+    /// Asks for those.
+    fn working(&self) -> Question {
+        let Self { base_url, dialect, fleet, selection, piped } = self;
+        let job = [base_url, dialect, fleet, selection, piped];
+        workers::living(OF_JOB, job.map(|part| -> Value { Box::new(part.clone()) }).into())
+    }
+}
+
+fn last(mut live: Vec<Live>) -> Option<String> {
+    live.pop().map(Live::in_words)
 }

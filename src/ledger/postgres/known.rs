@@ -1,5 +1,7 @@
 //! What was last seen of the VMs.
 
+use std::ops::ControlFlow;
+
 use jiff::Timestamp;
 use tokio_postgres::{Error, Row};
 
@@ -11,9 +13,6 @@ use crate::ledger::engine::Known;
 use crate::ledger::error::LedgerError;
 use crate::ledger::record::{LastKnown, Sighting};
 use crate::vm::VmId;
-
-/// VMs that are read together.
-const PAGE: i64 = 2_000;
 
 /// That a VM is known to an API: its base URL and dialect.
 const AT: &str = "base = (SELECT id FROM v6fleet.bases WHERE (url, dialect) = ($1, $2))";
@@ -65,19 +64,15 @@ impl Known for Postgres {
     ) -> Result<(), LedgerError> {
         let sql = format!(
             "SELECT vmid, seen_at, allocation FROM v6fleet.vms
-             WHERE {AT} AND vmid > $3 AND seen_at IS NOT NULL AND allocation IS NOT NULL ORDER BY vmid LIMIT $4"
+             WHERE {AT} AND seen_at IS NOT NULL AND allocation IS NOT NULL ORDER BY vmid"
         );
-        let mut after = String::new();
-        loop {
-            let values = [&base_url as _, &dialect.as_str() as _, &after as _, &PAGE as _];
-            let page = self.session.all(&sql, &values, seen)?;
-            let Some((last, ..)) = page.last() else { return Ok(()) };
-            VmId::as_str(last).clone_into(&mut after);
-            let found = page.iter().filter_map(|(vm, seen_at, found)| Some((vm, found.as_ref()?, *seen_at)));
-            for (vm, allocation, seen_at) in found {
-                each(vm, allocation, seen_at);
+        let mut show = |row: &Row| {
+            if let (vm, seen_at, Some(allocation)) = seen(row)? {
+                each(&vm, &allocation, seen_at);
             }
-        }
+            Ok(ControlFlow::Continue(()))
+        };
+        self.session.each(&sql, &[&base_url, &dialect.as_str()], &mut show).map(drop)
     }
 }
 

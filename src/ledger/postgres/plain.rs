@@ -2,8 +2,8 @@
 
 use std::time::SystemTime;
 
+use super::parameter::Parameter;
 use jiff::Timestamp;
-use tokio_postgres::types::ToSql;
 use tokio_postgres::{Error, Row};
 
 use super::column::{self, kept, moment};
@@ -134,7 +134,7 @@ impl Plain for Postgres {
 
     fn take_in(&self, table: Table, records: Vec<Record>) -> Result<(), LedgerError> {
         let columns = in_columns(table, records);
-        let columns: Vec<&(dyn ToSql + Sync)> = columns.iter().map(|column| &**column as _).collect();
+        let columns: Vec<&dyn Parameter> = columns.iter().map(|column| &**column as _).collect();
         let values = values(table);
         if table == Table::Claims {
             self.session.execute(&[LEAVE, &values].concat(), &columns)?;

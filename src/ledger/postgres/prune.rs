@@ -2,7 +2,7 @@
 
 use super::column;
 use super::runs::{NEWEST_OF_ITS_JOB, PENDING, UNFINISHED};
-use super::session::Session;
+use super::session::{Question, Session, Value};
 use crate::ledger::error::LedgerError;
 use crate::ledger::numbers::span;
 use crate::ledger::record::WrittenFile;
@@ -38,7 +38,8 @@ pub(super) fn prune(
                 AND NOT ({NEWEST_OF_ITS_JOB} AND NOT ({PIPED_ANEW}) AND {UNFINISHED})
                 AND NOT ({NEWEST_OF_ITS_JOB} AND {supersedes}))"
     );
-    session.execute(&choose, &[&i64::from(keep), &ours.unwrap_or_default()])?;
+    let values: Vec<Value> = vec![Box::new(i64::from(keep)), Box::new(ours.unwrap_or_default())];
+    session.later(Question::new(choose, values));
     let pruned = "SELECT no, written FROM v6fleet.runs WHERE pruned ORDER BY no";
     let pruned = session.all(pruned, &[], |row| Ok((row.try_get(0)?, column::list(row, 1)?)))?;
     for (run, written) in &pruned {

@@ -1,5 +1,9 @@
 //! The API's own rate limit, from one run to the next.
 
+use std::sync::LazyLock;
+
+use tokio_postgres::{Error, Row};
+
 use super::column::moment;
 use super::database::Postgres;
 use crate::clock;
@@ -11,17 +15,27 @@ use crate::ledger::record::RunKey;
 const OF_RUN: &str = "base = $1 AND key_fingerprint =
     (SELECT coalesce(key_fingerprint, '') FROM v6fleet.runs WHERE no = $2)";
 
+/// The limit that was found for run `$2` of base `$1`.
+pub(super) static REMEMBERED: LazyLock<String> =
+    LazyLock::new(|| format!("SELECT per_second FROM v6fleet.rates WHERE {OF_RUN}"));
+
+/// Whether run `$1` is of an account.
+pub(super) const SHARED: &str = "SELECT coalesce(key_fingerprint, '') <> '' FROM v6fleet.runs WHERE no = $1";
+
+/// Reads the column of [`REMEMBERED`].
+pub(super) fn remembered(row: &Row) -> Result<Option<f64>, Error> {
+    let rate: f64 = row.try_get(0)?;
+    Ok(Some(rate).filter(|rate| rate.is_finite() && *rate > 0.0))
+}
+
 impl Rates for Postgres {
     fn remembered_rate(&self, run: &RunKey) -> Result<Option<f64>, LedgerError> {
         let run = self.run(run)?;
-        let sql = format!("SELECT per_second FROM v6fleet.rates WHERE {OF_RUN}");
-        let rate: Option<f64> = self.session.first(&sql, &[&run.base, &run.no], |row| row.try_get(0))?;
-        Ok(rate.filter(|rate| rate.is_finite() && *rate > 0.0))
+        Ok(self.session.first(&REMEMBERED, &[&run.base, &run.no], remembered)?.flatten())
     }
 
     fn shares_pace(&self, run: &RunKey) -> Result<bool, LedgerError> {
-        let sql = "SELECT coalesce(key_fingerprint, '') <> '' FROM v6fleet.runs WHERE no = $1";
-        self.session.one(sql, &[&self.run(run)?.no], |row| row.try_get(0))
+        self.session.one(SHARED, &[&self.run(run)?.no], |row| row.try_get(0))
     }
 
     fn remember_rate(&self, run: &RunKey, per_second: Option<f64>) -> Result<(), LedgerError> {

@@ -1,11 +1,13 @@
 //! The runs, each as a whole: found, told of, compared, and whether they are finished.
 
+use std::sync::LazyLock;
+
 use jiff::Timestamp;
 use tokio_postgres::{Error, Row};
 
 use super::column::{self, count};
 use super::database::Postgres;
-use super::session::{Session, Values};
+use super::session::{Question, Session, Values};
 use crate::inventory::InventoryFile;
 use crate::ledger::engine::{Runs, Vms, the_one_meant};
 use crate::ledger::error::LedgerError;
@@ -53,6 +55,23 @@ const SUCCESSES: &str = "0, 10, 11";
 const SAME_JOB: &str = "EXISTS (SELECT 1 FROM v6fleet.runs o WHERE o.no = $1
     AND (o.base, o.fleet, o.piped) = (r.base, r.fleet, r.piped) AND r.selection IN ($2, o.selection))";
 
+/// When the job of run `$1` last succeeded, or that for the whole inventory: its selection is `$2`.
+static LAST_SUCCESS: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT max(ended_at) FROM v6fleet.runs r
+         WHERE no <= $1 AND {COMPLETE} AND exit_code IN ({SUCCESSES}) AND {SAME_JOB}"
+    )
+});
+
+/// How often the whole inventory of run `$1` was run, where that is of a part of it, and when that last succeeded.
+static WHOLE_SUCCESS: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT count(*), max(ended_at) FILTER (WHERE {COMPLETE} AND exit_code IN ({SUCCESSES}))
+         FROM v6fleet.runs r WHERE NOT pruned AND selection = $2 AND EXISTS (SELECT 1 FROM v6fleet.runs o
+            WHERE o.no = $1 AND o.selection <> $2 AND (o.base, o.fleet, o.piped) = (r.base, r.fleet, r.piped))"
+    )
+});
+
 impl Runs for Postgres {
     fn find_run(&self, typed: &str) -> Result<RunKey, LedgerError> {
         let sql = match typed {
@@ -75,9 +94,16 @@ impl Runs for Postgres {
         let sql = "SELECT r.id, tool_version, url, key_fingerprint, action, inventory, options, label_columns, started_at,
                 ended_at, resumes, inventory_vms, dialect, kind
             FROM v6fleet.runs r JOIN v6fleet.bases b ON b.id = r.base WHERE r.id = $1";
-        let info = self.session.one(sql, &[&run.id], info)?;
-        let (last_success_at, whole_success_at) = (self.last_success(run)?, self.whole_success(run)?);
-        Ok(RunInfo { last_success_at, whole_success_at, ..info })
+        let no = self.run(run)?.no;
+        let of_job = |sql: &'static str| Question::new(sql, vec![Box::new(no), Box::new(EVERYTHING)]);
+        let asked = Question::new(sql, vec![Box::new(run.id.clone())]);
+        let answers = self.session.side_by_side(&[asked, of_job(&LAST_SUCCESS), of_job(&WHOLE_SUCCESS)])?;
+        let [info, last, whole] = &answers;
+        let info = self.session.read(info, self::info)?.pop();
+        let info = info.ok_or_else(|| LedgerError::UnknownRun(run.id.clone()))?;
+        let last = self.session.read(last, |row| column::time(row, 0))?.pop();
+        let whole = self.session.read(whole, whole_success)?.pop();
+        Ok(RunInfo { last_success_at: last.flatten(), whole_success_at: whole.flatten(), ..info })
     }
 
     fn workers(&self, run: &RunKey) -> Result<Vec<Worker>, LedgerError> {
@@ -180,23 +206,12 @@ impl Runs for Postgres {
 
     fn last_success(&self, run: &RunKey) -> Result<Option<Timestamp>, LedgerError> {
         let run = self.run(run)?;
-        let sql = format!(
-            "SELECT max(ended_at) FROM v6fleet.runs r
-             WHERE no <= $1 AND {COMPLETE} AND exit_code IN ({SUCCESSES}) AND {SAME_JOB}"
-        );
-        self.session.one(&sql, &[&run.no, &EVERYTHING], |row| column::time(row, 0))
+        self.session.one(&LAST_SUCCESS, &[&run.no, &EVERYTHING], |row| column::time(row, 0))
     }
 
     fn whole_success(&self, run: &RunKey) -> Result<Option<Timestamp>, LedgerError> {
         let run = self.run(run)?;
-        let sql = format!(
-            "SELECT count(*), max(ended_at) FILTER (WHERE {COMPLETE} AND exit_code IN ({SUCCESSES}))
-             FROM v6fleet.runs r WHERE NOT pruned AND selection = $2 AND EXISTS (SELECT 1 FROM v6fleet.runs o
-                WHERE o.no = $1 AND o.selection <> $2 AND (o.base, o.fleet, o.piped) = (r.base, r.fleet, r.piped))"
-        );
-        let whole = |row: &Row| Ok((count(row, 0)?, column::time(row, 1)?));
-        let (runs, at) = self.session.one(&sql, &[&run.no, &EVERYTHING], whole)?;
-        Ok((runs > 0).then(|| at.unwrap_or(Timestamp::UNIX_EPOCH)))
+        self.session.one(&WHOLE_SUCCESS, &[&run.no, &EVERYTHING], whole_success)
     }
 
     fn last_inventory(&self, job: &NewRun) -> Result<Option<LastInventory>, LedgerError> {
@@ -216,12 +231,14 @@ impl Runs for Postgres {
     }
 }
 
-/// The last run of the job of run `no` before it, if it is unfinished.
-pub(super) fn unfinished_before(postgres: &Postgres, no: i64) -> Result<Option<RunKey>, LedgerError> {
-    let last = "SELECT max(l.no) FROM v6fleet.runs l JOIN v6fleet.runs o ON o.no = $1 WHERE l.no < o.no AND NOT l.pruned
-        AND (l.base, l.fleet, l.selection, l.piped) = (o.base, o.fleet, o.selection, o.piped)";
-    newest(&postgres.session, &format!("no = ({last}) AND {UNFINISHED}"), &[&no])
-}
+/// The number of the last run of the job of run `$1` before it, if it is unfinished.
+pub(super) static UNFINISHED_BEFORE: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT r.no FROM v6fleet.runs r WHERE {UNFINISHED} AND r.no = (
+            SELECT max(l.no) FROM v6fleet.runs l JOIN v6fleet.runs o ON o.no = $1 WHERE l.no < o.no AND NOT l.pruned
+                AND (l.base, l.fleet, l.selection, l.piped) = (o.base, o.fleet, o.selection, o.piped))"
+    )
+});
 
 fn newest(session: &Session, condition: &str, values: Values<'_>) -> Result<Option<RunKey>, LedgerError> {
     let sql =
@@ -289,6 +306,12 @@ fn overview(row: &Row) -> Result<(Overview, bool), Error> {
         running: false,
     };
     Ok((overview, counts.is_some()))
+}
+
+/// Reads the columns of [`WHOLE_SUCCESS`].
+fn whole_success(row: &Row) -> Result<Option<Timestamp>, Error> {
+    let at = column::time(row, 1)?;
+    Ok((count(row, 0)? > 0).then(|| at.unwrap_or(Timestamp::UNIX_EPOCH)))
 }
 
 fn key(row: &Row) -> Result<RunKey, Error> {

@@ -29,15 +29,17 @@ pub(super) fn migrate(session: &Session) -> Result<(), LedgerError> {
         return Ok(());
     }
     session.transaction(|| {
-        session.batch(LOCK)?;
+        session.batch_later(LOCK);
         // Another may have done it by now.
         let version = self::version(session)?;
         if version == 0 {
-            session.batch("CREATE SCHEMA v6fleet; CREATE TABLE v6fleet.schema (version bigint NOT NULL)")?;
-            session.batch("INSERT INTO v6fleet.schema VALUES (0)")?;
+            session
+                .batch_later("CREATE SCHEMA v6fleet; CREATE TABLE v6fleet.schema (version bigint NOT NULL)");
+            session.batch_later("INSERT INTO v6fleet.schema VALUES (0)");
         }
-        MIGRATIONS[version as usize..].iter().try_for_each(|step| session.batch(step))?;
-        session.batch(&format!("UPDATE v6fleet.schema SET version = {SCHEMA}"))
+        MIGRATIONS[version as usize..].iter().for_each(|step| session.batch_later(*step));
+        session.batch_later(format!("UPDATE v6fleet.schema SET version = {SCHEMA}"));
+        Ok(())
     })
 }
 

@@ -1,16 +1,19 @@
 //! A connection to the database, behind calls that wait for their answers.
 
+use std::array;
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::fmt;
 use std::future::{Future, poll_fn};
-use std::iter;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::future::{Either, FutureExt, TryFutureExt, join_all, select};
+use futures_util::StreamExt;
+use futures_util::future::{Either, join, join_all, select, try_join, try_join_all};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
@@ -21,14 +24,15 @@ use tokio_postgres::{AsyncMessage, Client, Connection, Error, Row, Statement};
 
 use super::connect::Settings;
 use super::engine_error::engine_error;
+use super::parameter::Parameter;
 use crate::ledger::error::LedgerError;
 use crate::text::duration;
 
 /// The values of a statement.
-pub(super) type Values<'v> = &'v [&'v (dyn ToSql + Sync)];
+pub(super) type Values<'v> = &'v [&'v dyn Parameter];
 
 /// A value that a statement keeps.
-pub(super) type Value = Box<dyn ToSql + Sync + Send>;
+pub(super) type Value = Box<dyn Parameter + Send>;
 
 /// A statement with its values, which any connection can be asked.
 pub(super) struct Question {
@@ -41,11 +45,54 @@ impl Question {
         Self { sql: sql.into(), values }
     }
 
-    async fn ask(&self, statement: Statement, client: &Client) -> Result<Vec<Row>, Error> {
-        let values: Vec<&(dyn ToSql + Sync)> = self.values.iter().map(|value| &**value as _).collect();
-        client.query(&statement, &values).await
+    /// The answer, of a question that is asked once.
+    async fn ask(&self, client: &Client) -> Result<Vec<Row>, Error> {
+        client.query_typed(&self.sql, &self.typed()).await
+    }
+
+    /// The answer, with the statement as it is prepared from now on; the first answer does not wait for that.
+    async fn ask_prepared(
+        &self,
+        prepared: Option<Statement>,
+        client: &Client,
+    ) -> Result<(Vec<Row>, Statement), Error> {
+        let typed = self.typed();
+        let (values, kinds): (Vec<_>, Vec<_>) = typed.iter().cloned().unzip();
+        match prepared {
+            Some(statement) => Ok((client.query(&statement, &values).await?, statement)),
+            None => {
+                let answer = client.query_typed(&self.sql, &typed);
+                try_join(answer, client.prepare_typed(&self.sql, &kinds)).await
+            }
+        }
+    }
+
+    /// Has it carried out, whatever it answers.
+    async fn tell(&self, client: &Client) -> Result<(), Error> {
+        if self.values.is_empty() {
+            return client.batch_execute(&self.sql).await;
+        }
+        client.execute_typed(&self.sql, &self.typed()).await.map(drop)
+    }
+
+    fn typed(&self) -> Vec<(&(dyn ToSql + Sync), Type)> {
+        self.values.iter().map(|value| (&**value as _, value.kind())).collect()
     }
 }
+
+impl fmt::Debug for Question {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Question").field(&self.sql).finish_non_exhaustive()
+    }
+}
+
+/// Values with the database's types of them.
+fn typed(values: Values<'_>) -> Vec<(&(dyn ToSql + Sync), Type)> {
+    values.iter().map(|value| (*value as _, value.kind())).collect()
+}
+
+/// The most rows that are taken at once of those that have come in.
+const PAGE: usize = 1_000;
 
 /// What was heard.
 pub(super) enum Heard<T> {
@@ -70,10 +117,12 @@ where
 /// How long a connection that is closed is waited for: the server frees what it held then.
 pub(super) const FAREWELL: Duration = Duration::from_secs(1);
 
-/// Whether the database is at work on what starts like `$1` (it keeps the start of long ones), and not waiting for who asked.
+/// Whether the database is at work on what starts like one of `$1` (it keeps the start of long ones), and not waiting for who
+/// asked.
 const IS_AT_WORK: &str = "SELECT EXISTS (SELECT FROM pg_stat_activity
     WHERE pid <> pg_backend_pid() AND datname = current_database() AND state IN ('active', 'disabled')
-        AND wait_event_type IS DISTINCT FROM 'Client' AND starts_with($1, query))";
+        AND wait_event_type IS DISTINCT FROM 'Client'
+        AND EXISTS (SELECT FROM unnest($1) AS asked WHERE starts_with(asked, query)))";
 
 /// An open connection.
 #[derive(Debug)]
@@ -92,7 +141,9 @@ pub(super) struct Session {
     /// How long it had said nothing when it was given up.
     silence: Cell<Option<Duration>>,
     /// Those that were prepared, by their text.
-    statements: RefCell<HashMap<String, Statement>>,
+    statements: RefCell<HashMap<Cow<'static, str>, Statement>>,
+    /// What nobody waits for, and is sent ahead of the next question.
+    unsent: RefCell<Vec<Question>>,
 }
 
 impl Session {
@@ -109,6 +160,7 @@ impl Session {
             alerts: Arc::default(),
             silence: Cell::new(None),
             statements: RefCell::default(),
+            unsent: RefCell::default(),
         };
         session.connect()?;
         Ok(session)
@@ -119,6 +171,7 @@ impl Session {
         self.part();
         self.statements.take();
         self.silence.take();
+        self.unsent.take();
         let limit = self.settings.connect_limit();
         let connecting = async {
             let connecting = self.settings.config.connect(self.settings.tls.clone());
@@ -153,26 +206,42 @@ impl Session {
         &self.name
     }
 
-    /// Waits for what `question` asks, which is `sql`; statements that it asks for at once share a round trip.
+    /// Waits for what `question` asks, which is `sql`; statements that it asks for at once share a round trip, also with what
+    /// was to be sent [`Self::later`].
     fn ask<'s, T, F: Future<Output = Result<T, Error>>>(
         &'s self,
-        sql: &str,
+        sql: &[&str],
         question: impl FnOnce(&'s Client) -> F,
     ) -> Result<T, LedgerError> {
         let client = self.client()?;
+        let unsent = self.unsent.take();
+        let asked: Vec<&str> = unsent.iter().map(|told| &*told.sql).chain(sql.iter().copied()).collect();
         let answer = self.runtime.block_on(async {
-            let answer = pin!(question(client));
+            let ahead = join_all(unsent.iter().map(|told| told.tell(client)));
+            let answer = pin!(join(ahead, question(client)));
             match self.patience.get() {
                 Some(patience) => timeout(patience, answer).await.map_err(|_| patience),
-                None => self.watched(sql, answer).await,
+                None => self.watched(&asked, answer).await,
             }
         });
-        answer.map_err(|silence| self.give_up(silence))?.map_err(engine_error(&self.name))
+        let (ahead, answer) = answer.map_err(|silence| self.give_up(silence))?;
+        let ahead = ahead.into_iter().collect::<Result<(), Error>>();
+        ahead.and(answer).map_err(engine_error(&self.name))
+    }
+
+    /// Has something carried out that nobody waits for: with the next question, ahead of it. If it goes wrong, so does that.
+    pub(super) fn later(&self, told: Question) {
+        self.unsent.borrow_mut().push(told);
+    }
+
+    /// The same of statements without values.
+    pub(super) fn batch_later(&self, sql: impl Into<Cow<'static, str>>) {
+        self.later(Question::new(sql, vec![]));
     }
 
     /// Waits for an answer. Whenever nothing has come for a while, another connection asks whether the database is at work on
     /// it. Where it cannot be reached, or twice was not, the error is how long nothing has come.
-    async fn watched<A: Future + Unpin>(&self, sql: &str, mut answer: A) -> Result<A::Output, Duration> {
+    async fn watched<A: Future + Unpin>(&self, sql: &[&str], mut answer: A) -> Result<A::Output, Duration> {
         let begun = Instant::now();
         let mut was_at_work = true;
         loop {
@@ -195,11 +264,11 @@ impl Session {
     }
 
     /// Whether the database is at work on `sql`; `None` where it does not say anything.
-    async fn is_at_work(&self, sql: &str) -> Option<bool> {
+    async fn is_at_work(&self, sql: &[&str]) -> Option<bool> {
         let Settings { config, tls, .. } = &self.settings;
         let look = async {
             let (client, connection) = config.connect(tls.clone()).await?;
-            let values: [(&(dyn ToSql + Sync), Type); 1] = [(&sql, Type::TEXT)];
+            let values: [(&(dyn ToSql + Sync), Type); 1] = [(&sql, Type::TEXT_ARRAY)];
             let looked = pin!(client.query_typed(IS_AT_WORK, &values));
             let rows = match select(looked, pin!(connection)).await {
                 Either::Left((rows, _)) => rows?,
@@ -251,29 +320,19 @@ impl Session {
 
     /// Carries out statements without values.
     pub(super) fn batch(&self, sql: &str) -> Result<(), LedgerError> {
-        self.ask(sql, |client| client.batch_execute(sql))
-    }
-
-    /// The statement, prepared once.
-    pub(super) fn prepared(&self, sql: &str) -> Result<Statement, LedgerError> {
-        if let Some(statement) = self.statements.borrow().get(sql) {
-            return Ok(statement.clone());
-        }
-        let statement = self.ask(sql, |client| client.prepare(sql))?;
-        self.statements.borrow_mut().insert(sql.to_owned(), statement.clone());
-        Ok(statement)
+        self.ask(&[sql], |client| client.batch_execute(sql))
     }
 
     /// Returns how many rows were changed.
     pub(super) fn execute(&self, sql: &str, values: Values<'_>) -> Result<u64, LedgerError> {
-        let statement = self.prepared(sql)?;
-        self.ask(sql, |client| client.execute(&statement, values))
+        let values = typed(values);
+        self.ask(&[sql], |client| client.execute_typed(sql, &values))
     }
 
     /// All rows.
     pub(super) fn rows(&self, sql: &str, values: Values<'_>) -> Result<Vec<Row>, LedgerError> {
-        let statement = self.prepared(sql)?;
-        self.ask(sql, |client| client.query(&statement, values))
+        let values = typed(values);
+        self.ask(&[sql], |client| client.query_typed(sql, &values))
     }
 
     /// All rows, as `read` reads them.
@@ -283,7 +342,7 @@ impl Session {
         values: Values<'_>,
         read: impl Fn(&Row) -> Result<T, Error>,
     ) -> Result<Vec<T>, LedgerError> {
-        self.rows(sql, values)?.iter().map(read).collect::<Result<_, _>>().map_err(engine_error(&self.name))
+        self.read(&self.rows(sql, values)?, read)
     }
 
     /// The first row, if there is one.
@@ -303,28 +362,88 @@ impl Session {
         values: Values<'_>,
         read: impl Fn(&Row) -> Result<T, Error>,
     ) -> Result<T, LedgerError> {
-        let statement = self.prepared(sql)?;
-        let row = self.ask(sql, |client| client.query_one(&statement, values))?;
+        let values = typed(values);
+        let row = self.ask(&[sql], |client| client.query_typed_one(sql, &values))?;
         read(&row).map_err(engine_error(&self.name))
+    }
+
+    /// Shows all rows as they come in, however many there are, until `each` has had enough; it asks nothing meanwhile.
+    pub(super) fn each(
+        &self,
+        sql: &str,
+        values: Values<'_>,
+        each: &mut dyn FnMut(&Row) -> Result<ControlFlow<()>, Error>,
+    ) -> Result<ControlFlow<()>, LedgerError> {
+        let rows = self.ask(&[sql], |client| client.query_typed_raw(sql, typed(values)))?;
+        let mut pages = Box::pin(rows).ready_chunks(PAGE);
+        while let Some(page) = self.ask(&[sql], |_| async { Ok(pages.next().await) })? {
+            for row in page {
+                let shown = row.and_then(|row| each(&row));
+                if shown.map_err(engine_error(&self.name))?.is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Asks all of it in one round trip.
+    pub(super) fn side_by_side<const N: usize>(
+        &self,
+        questions: &[Question; N],
+    ) -> Result<[Vec<Row>; N], LedgerError> {
+        let answers = self.ask(&texts(questions), |client| {
+            try_join_all(questions.iter().map(|question| question.ask(client)))
+        })?;
+        Ok(each_to_its_question(answers))
+    }
+
+    /// The same, and commits the transaction with it.
+    pub(super) fn and_commit<const N: usize>(
+        &self,
+        questions: &[Question; N],
+    ) -> Result<[Vec<Row>; N], LedgerError> {
+        let answers = self.ask(&[&texts(questions)[..], &[COMMIT]].concat(), |client| {
+            then_commit(try_join_all(questions.iter().map(|question| question.ask(client))), client)
+        })?;
+        Ok(each_to_its_question(answers))
+    }
+
+    /// Rows, as `read` reads each.
+    pub(super) fn read<T>(
+        &self,
+        rows: &[Row],
+        read: impl Fn(&Row) -> Result<T, Error>,
+    ) -> Result<Vec<T>, LedgerError> {
+        rows.iter().map(read).collect::<Result<_, _>>().map_err(engine_error(&self.name))
+    }
+
+    /// Sends what was to be sent later, and waits until it is carried out.
+    pub(super) fn send(&self) -> Result<(), LedgerError> {
+        self.ask(&[], |_| async { Ok(()) })
     }
 
     /// Asks all of it in one transaction and in one round trip. Each finds what those before it have written; after an
     /// error, nothing of it is kept.
     pub(super) fn together(&self, questions: &[Question]) -> Result<Vec<Vec<Row>>, LedgerError> {
-        let prepared = questions.iter().map(|question| self.prepared(&question.sql));
-        let statements = prepared.collect::<Result<Vec<_>, _>>()?;
-        let answers = self.ask("COMMIT", |client| async move {
-            let simple = |sql| client.batch_execute(sql).map_ok(|()| Vec::new()).boxed_local();
-            let asked = questions.iter().zip(statements);
-            let asked = asked.map(|(question, statement)| question.ask(statement, client).boxed_local());
+        let known = |question: &Question| self.statements.borrow().get(&question.sql).cloned();
+        let known: Vec<Option<Statement>> = questions.iter().map(known).collect();
+        self.batch_later(BEGIN);
+        let answers = self.ask(&[&texts(questions)[..], &[COMMIT]].concat(), |client| {
+            let asked = questions.iter().zip(known);
             // They leave in the order in which they stand, and none waits for the answer to another.
-            let all: Vec<_> =
-                iter::once(simple("BEGIN")).chain(asked).chain(iter::once(simple("COMMIT"))).collect();
-            join_all(all).await.into_iter().collect::<Result<Vec<_>, Error>>()
+            then_commit(
+                try_join_all(asked.map(|(question, known)| question.ask_prepared(known, client))),
+                client,
+            )
         });
-        let mut answers = answers.inspect_err(|_| drop(self.batch("ROLLBACK")))?.into_iter();
-        answers.next();
-        Ok(answers.take(questions.len()).collect())
+        let answers = answers.inspect_err(|_| self.roll_back())?;
+        let mut statements = self.statements.borrow_mut();
+        let kept = questions.iter().zip(answers).map(|(question, (rows, statement))| {
+            statements.entry(question.sql.clone()).or_insert(statement);
+            rows
+        });
+        Ok(kept.collect())
     }
 
     /// All that `write` asks for is on disk together, or nothing of it.
@@ -332,11 +451,47 @@ impl Session {
         &self,
         write: impl FnOnce() -> Result<T, LedgerError>,
     ) -> Result<T, LedgerError> {
-        self.batch("BEGIN")?;
-        let written = write().and_then(|value| self.batch("COMMIT").map(|()| value));
-        // After an error nothing is kept, also where this cannot be said any more.
-        written.inspect_err(|_| drop(self.batch("ROLLBACK")))
+        self.batch_later(BEGIN);
+        let written = write().and_then(|value| self.commit().map(|()| value));
+        written.inspect_err(|_| self.roll_back())
     }
+
+    /// A transaction that has not asked for anything has nothing to commit.
+    fn commit(&self) -> Result<(), LedgerError> {
+        let begun = self.unsent.borrow_mut().pop_if(|last| last.sql == BEGIN);
+        if begun.is_some() { Ok(()) } else { self.batch(COMMIT) }
+    }
+
+    /// After an error nothing is kept, also where this cannot be said any more.
+    pub(super) fn roll_back(&self) {
+        let begun = self.unsent.borrow().iter().rposition(|told| told.sql == BEGIN);
+        self.unsent.borrow_mut().truncate(begun.unwrap_or_default());
+        if begun.is_none() {
+            let _ = self.batch("ROLLBACK");
+        }
+    }
+}
+
+/// Begins a transaction.
+pub(super) const BEGIN: &str = "BEGIN";
+
+const COMMIT: &str = "COMMIT";
+
+fn texts(questions: &[Question]) -> Vec<&str> {
+    questions.iter().map(|question| &*question.sql).collect()
+}
+
+/// There are as many answers as questions.
+fn each_to_its_question<const N: usize>(answers: Vec<Vec<Row>>) -> [Vec<Row>; N] {
+    let mut answers = answers.into_iter();
+    array::from_fn(|_| answers.next().unwrap_or_default())
+}
+
+/// What is asked, and committed in the same round trip.
+async fn then_commit<T>(asked: impl Future<Output = Result<T, Error>>, client: &Client) -> Result<T, Error> {
+    let (answer, committed) = join(asked, client.batch_execute(COMMIT)).await;
+    // After an error there is nothing to commit, and no error in that.
+    answer.and_then(|answer| committed.map(|()| answer))
 }
 
 impl Session {

@@ -3,13 +3,13 @@
 use std::sync::LazyLock;
 use std::time::Instant;
 
-use tokio_postgres::types::ToSql;
+use super::parameter::Parameter;
 use tokio_postgres::{Error, Row};
 
 use super::breakers::{self, LEFT_ALONE};
 use super::column::{self, count};
 use super::database::Run;
-use super::session::{Session, Value};
+use super::session::{Question, Session, Value};
 use crate::ledger::error::LedgerError;
 use crate::ledger::numbers::span;
 use crate::ledger::protocol::{Counted, LeftAlone, Seen};
@@ -17,10 +17,11 @@ use crate::ledger::record::Counts;
 use crate::outcome::Outcome;
 use crate::stop::Stop;
 
-/// Begins one of run `$1`, whose items have the numbers from `$2` to `$3`.
+/// Begins one of run `$1`, whose items have the numbers from `$2` to `$3`, unless it has begun.
 const BEGIN: &str = "INSERT INTO v6fleet.sittings (run, pending, held)
     SELECT $1, count(*), count(p.worker) FROM v6fleet.items i LEFT JOIN v6fleet.progress p ON p.item = i.no
-    WHERE i.no BETWEEN $2 AND $3 AND p.outcome IS NULL";
+    WHERE i.no BETWEEN $2 AND $3 AND p.outcome IS NULL
+    HAVING NOT EXISTS (SELECT 1 FROM v6fleet.sittings WHERE run = $1) ON CONFLICT DO NOTHING";
 
 /// No VM of those from `$1` to `$2` is of a canary any more.
 const FORGET_CANARY: &str =
@@ -83,18 +84,19 @@ pub(super) struct Sight {
 }
 
 /// A run is begun or goes on: nothing has come of it yet in this sitting.
-pub(super) fn begin(session: &Session, run: i64) -> Result<(), LedgerError> {
+pub(super) fn begin(session: &Session, run: i64) {
     let [first, last] = span(run);
-    session.execute("DELETE FROM v6fleet.sittings WHERE run = $1", &[&run])?;
-    session.execute(FORGET_CANARY, &[&first, &last])?;
-    session.execute("DELETE FROM v6fleet.breakers WHERE run = $1", &[&run])?;
-    session.execute(BEGIN, &[&run, &first, &last]).map(drop)
+    let of_run = |sql| Question::new(sql, vec![Box::new(run)]);
+    session.later(of_run("DELETE FROM v6fleet.sittings WHERE run = $1"));
+    session.later(Question::new(FORGET_CANARY, vec![Box::new(first), Box::new(last)]));
+    session.later(of_run("DELETE FROM v6fleet.breakers WHERE run = $1"));
+    ensure(session, run);
 }
 
 /// The same, where nothing was ever summed up: of a run that came from another ledger.
-pub(super) fn ensure(session: &Session, run: i64) -> Result<(), LedgerError> {
-    let is_there = "SELECT EXISTS (SELECT 1 FROM v6fleet.sittings WHERE run = $1)";
-    if session.one(is_there, &[&run], |row| row.try_get(0))? { Ok(()) } else { begin(session, run) }
+pub(super) fn ensure(session: &Session, run: i64) {
+    let [first, last] = span(run);
+    session.later(Question::new(BEGIN, vec![Box::new(run), Box::new(first), Box::new(last)]));
 }
 
 /// The statement and its values by which all workers of a run are told to stop.
@@ -105,15 +107,17 @@ pub(super) fn stopping(run: i64, stop: Stop) -> (&'static str, Vec<Value>) {
 
 pub(super) fn stop(session: &Session, run: i64, stop: Stop) -> Result<(), LedgerError> {
     let (sql, values) = stopping(run, stop);
-    let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| &**value as _).collect();
+    let values: Vec<&dyn Parameter> = values.iter().map(|value| &**value as _).collect();
     session.execute(sql, &values).map(drop)
 }
 
+/// Whether VMs of run `$1` are held, and whether others are free to be.
+pub(super) const GOES_ON: &str =
+    "SELECT held > 0, pending > 0 AND stop IS NULL FROM v6fleet.sittings WHERE run = $1";
+
 /// Whether others hold VMs of a run; where there `are_others`, they may yet, unless nothing is left or all are to stop.
-pub(super) fn goes_on(session: &Session, run: i64, are_others: bool) -> Result<bool, LedgerError> {
-    let sql = "SELECT held > 0 OR ($2 AND pending > 0 AND stop IS NULL) FROM v6fleet.sittings WHERE run = $1";
-    let goes_on = session.first(sql, &[&run, &are_others], |row| row.try_get(0))?;
-    Ok(goes_on.unwrap_or_default())
+pub(super) fn goes_on(row: &Row, are_others: bool) -> Result<bool, Error> {
+    Ok(row.try_get(0)? || are_others && row.try_get(1)?)
 }
 
 /// The values of [`ADD`].

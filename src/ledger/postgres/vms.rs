@@ -1,4 +1,4 @@
-//! The VMs of a run, and what each has come to. They are read a page at a time, however many there are.
+//! The VMs of a run, and what each has come to. They are read as they come in, however many there are.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -7,11 +7,9 @@ use tokio_postgres::{Error, Row as SqlRow};
 
 use super::column::{self, count};
 use super::database::Postgres;
-use super::engine_error::engine_error;
-use super::session::Values;
 use crate::difference::Standing;
 use crate::inventory::Vm;
-use crate::ledger::engine::{Each, Engine, IN_FLIGHT, Vms};
+use crate::ledger::engine::{Each, IN_FLIGHT, Vms};
 use crate::ledger::error::LedgerError;
 use crate::ledger::numbers::span;
 use crate::ledger::record::{Counts, Entry, Pair, PendingVms, Row, RunKey, Skipped};
@@ -19,14 +17,14 @@ use crate::ledger::sums::{Line, Sums};
 use crate::outcome::{Basis, Failure, Kind, Outcome};
 use crate::vm::VmId;
 
-/// VMs that are read together.
-const PAGE: i64 = 2_000;
+/// What is looked for is mostly found among so many VMs; the others are asked for once it is not.
+const FIRST: i64 = 2_000;
 
 /// A run's items, with what has become of each.
 const LISTED: &str = "v6fleet.items i LEFT JOIN v6fleet.progress p ON p.item = i.no";
 
-/// A page of `$3` items from the number `$1` to `$2`.
-const PAGED: &str = "WHERE i.no BETWEEN $1 AND $2 ORDER BY i.no LIMIT $3";
+/// The items from the number `$1` to `$2`.
+const ORDERED: &str = "WHERE i.no BETWEEN $1 AND $2 ORDER BY i.no";
 
 /// That a call is in flight, or was when the process died.
 const IS_IN_FLIGHT: &str = "(p.claimed_at IS NOT NULL AND p.outcome IS NULL)";
@@ -41,6 +39,9 @@ const ROW: &str = "i.vmid, i.name, p.rack_id, i.action, p.outcome, p.basis, p.pr
 
 /// How many they are, with the number, the expected rack and whether a call is in flight.
 const ROW_COLUMNS: usize = 29;
+
+/// The racks of run `$1`.
+pub(super) const RACKS: &str = "SELECT rack_id FROM v6fleet.racks WHERE run = $1 ORDER BY no";
 
 /// What [`standing`] reads of an item.
 macro_rules! standing {
@@ -69,41 +70,19 @@ macro_rules! standing {
 }
 
 impl Postgres {
-    /// Shows the rows from one number to another that `sql` finds, page by page, until there are no more or there was enough:
-    /// the first column is the number. `other` is `$4`.
-    fn pages(
-        &self,
-        sql: &str,
-        within: [i64; 2],
-        other: Option<i64>,
-        each: &mut dyn FnMut(&SqlRow) -> Result<ControlFlow<()>, Error>,
-    ) -> Result<ControlFlow<()>, LedgerError> {
-        let [mut next, end] = within;
-        loop {
-            let values: Values<'_> = &[&next, &end, &PAGE, &other];
-            let page = self.session.rows(sql, if other.is_some() { values } else { &values[..3] })?;
-            let Some(last) = page.last() else { return Ok(ControlFlow::Continue(())) };
-            next = last.get::<_, i64>(0) + 1;
-            for row in &page {
-                if each(row).map_err(engine_error(self.path()))?.is_break() {
-                    return Ok(ControlFlow::Break(()));
-                }
-            }
-        }
-    }
-
-    /// Shows each of them, as `read` reads it.
+    /// Shows what `sql` finds of a run's items, each as `read` reads it.
     fn show<T>(
         &self,
         sql: &str,
-        within: [i64; 2],
+        run: i64,
         read: impl Fn(&SqlRow) -> Result<T, Error>,
         each: Each<'_, T>,
     ) -> Result<(), LedgerError> {
-        self.pages(sql, within, None, &mut |row| Ok(each(read(row)?))).map(drop)
+        let [first, last] = span(run);
+        self.session.each(sql, &[&first, &last], &mut |row| Ok(each(read(row)?))).map(drop)
     }
 
-    /// Shows the items of one run, each with what another run says of its VM.
+    /// Shows the items of one run, each with what another run says of its VM: the first ones, then all others.
     fn each_beside(
         &self,
         own: i64,
@@ -116,11 +95,22 @@ impl Postgres {
                 o.no IS NOT NULL, {}, {}
              FROM {LISTED} LEFT JOIN v6fleet.items o ON o.run = $4 AND o.vmid = i.vmid
                 LEFT JOIN v6fleet.progress q ON q.item = o.no
-             {PAGED}",
+             {ORDERED} LIMIT $3",
             standing!("p"),
             standing!("q")
         );
-        self.pages(&sql, span(own), Some(other), &mut |row| Ok(each(beside(row)?)))
+        let [mut next, last] = span(own);
+        for limit in [Some(FIRST), None] {
+            let (first, mut found) = (next, 0);
+            let shown = self.session.each(&sql, &[&first, &last, &limit, &other], &mut |row| {
+                (next, found) = (row.try_get::<_, i64>(0)? + 1, found + 1);
+                Ok(each(beside(row)?))
+            })?;
+            if shown.is_break() || limit.is_some_and(|limit| found < limit) {
+                return Ok(shown);
+            }
+        }
+        Ok(ControlFlow::Continue(()))
     }
 }
 
@@ -135,8 +125,12 @@ struct Beside {
 impl Vms for Postgres {
     fn racks(&self, run: &RunKey) -> Result<Vec<Option<Arc<str>>>, LedgerError> {
         let run = self.run(run)?;
-        let sql = "SELECT rack_id FROM v6fleet.racks WHERE run = $1 ORDER BY no";
-        self.session.all(sql, &[&run.no], |row| Ok(column::text(row, 0)?.map(Arc::from)))
+        if let Some((_, known)) = self.last_racks.borrow().as_ref().filter(|(last, _)| *last == run.no) {
+            return Ok(known.clone());
+        }
+        let racks = self.session.all(RACKS, &[&run.no], rack)?;
+        self.last_racks.replace(Some((run.no, racks.clone())));
+        Ok(racks)
     }
 
     fn rack_ids(&self) -> Result<Vec<String>, LedgerError> {
@@ -148,13 +142,14 @@ impl Vms for Postgres {
         let racks = self.racks(run)?;
         let run = self.run(run)?;
         let mut sums = Sums::new(&racks, run.kind);
-        let sql = format!("SELECT i.no, {LINE} FROM {LISTED} {PAGED}");
-        let add = &mut |row: &SqlRow| {
+        let sql = format!("SELECT i.no, {LINE} FROM {LISTED} {ORDERED}");
+        let [first, last] = span(run.no);
+        let mut add = |row: &SqlRow| {
             let error = column::text(row, 5)?;
             sums.add(&Line { error: error.as_deref(), ..line(row, run.kind)? });
             Ok(ControlFlow::Continue(()))
         };
-        self.pages(&sql, span(run.no), None, add).map(drop)?;
+        self.session.each(&sql, &[&first, &last], &mut add).map(drop)?;
         Ok(sums.sorted())
     }
 
@@ -177,19 +172,18 @@ impl Vms for Postgres {
 
     fn rows(&self, run: &RunKey, each: Each<'_, Row>) -> Result<(), LedgerError> {
         let run = self.run(run)?;
-        let sql = format!("SELECT i.no, {EXPECTED_RACK}, {IS_IN_FLIGHT}, {ROW} FROM {LISTED} {PAGED}");
-        self.show(&sql, span(run.no), |item| row(item, run.kind), each)
+        let sql = format!("SELECT i.no, {EXPECTED_RACK}, {IS_IN_FLIGHT}, {ROW} FROM {LISTED} {ORDERED}");
+        self.show(&sql, run.no, |item| row(item, run.kind), each)
     }
 
     fn skipped(&self, run: &RunKey, each: Each<'_, Skipped>) -> Result<(), LedgerError> {
         let run = self.run(run)?;
-        let sql = "SELECT no, file, line, field, reason FROM v6fleet.skipped
-            WHERE run = $4 AND no BETWEEN $1 AND $2 ORDER BY no LIMIT $3";
+        let sql = "SELECT no, file, line, field, reason FROM v6fleet.skipped WHERE run = $1 ORDER BY no";
         let skipped = |row: &SqlRow| {
             let text = |nth| column::text(row, nth).map(Option::unwrap_or_default);
             Ok(Skipped { file: text(1)?, line: row.try_get(2)?, column: text(3)?, reason: text(4)? })
         };
-        self.pages(sql, [0, i64::MAX], Some(run.no), &mut |row| Ok(each(skipped(row)?))).map(drop)
+        self.session.each(sql, &[&run.no], &mut |row| Ok(each(skipped(row)?))).map(drop)
     }
 
     fn pairs(&self, from: &RunKey, to: &RunKey, each: Each<'_, Pair>) -> Result<(), LedgerError> {
@@ -209,24 +203,26 @@ impl Vms for Postgres {
 
     fn each_vm(&self, run: &RunKey, each: &mut dyn FnMut(&str, Option<&str>)) -> Result<(), LedgerError> {
         let run = self.run(run)?;
-        let sql = format!("SELECT i.no, i.vmid, {EXPECTED_RACK} FROM v6fleet.items i {PAGED}");
+        let sql = format!("SELECT i.vmid, {EXPECTED_RACK} FROM v6fleet.items i {ORDERED}");
+        let [first, last] = span(run.no);
         let mut show = |row: &SqlRow| {
-            each(row.try_get(1)?, column::text(row, 2)?.as_deref());
+            each(row.try_get(0)?, column::text(row, 1)?.as_deref());
             Ok(ControlFlow::Continue(()))
         };
-        self.pages(&sql, span(run.no), None, &mut show).map(drop)
+        self.session.each(&sql, &[&first, &last], &mut show).map(drop)
     }
 
     fn each_prefix(&self, run: &RunKey, each: &mut dyn FnMut(&str, &str)) -> Result<(), LedgerError> {
         let run = self.run(run)?;
-        let sql = format!("SELECT i.no, i.vmid, p.prefix FROM {LISTED} {PAGED}");
+        let sql = format!("SELECT i.vmid, p.prefix FROM {LISTED} {ORDERED}");
+        let [first, last] = span(run.no);
         let mut show = |row: &SqlRow| {
-            if let Some(prefix) = row.try_get(2)? {
-                each(row.try_get(1)?, prefix);
+            if let Some(prefix) = row.try_get(1)? {
+                each(row.try_get(0)?, prefix);
             }
             Ok(ControlFlow::Continue(()))
         };
-        self.pages(&sql, span(run.no), None, &mut show).map(drop)
+        self.session.each(&sql, &[&first, &last], &mut show).map(drop)
     }
 
     fn pending(&self, run: &RunKey) -> Result<Vec<PendingVms>, LedgerError> {
@@ -281,6 +277,10 @@ impl Vms for Postgres {
             })
         })
     }
+}
+
+pub(super) fn rack(row: &SqlRow) -> Result<Option<Arc<str>>, Error> {
+    Ok(column::text(row, 0)?.map(Arc::from))
 }
 
 /// What stands in `column`; an item without one has failed so far.

@@ -7,7 +7,7 @@ use tokio_postgres::{Error, Row};
 use super::column::{self, count, span_micros};
 use super::database::{Enlisted, Postgres};
 use super::process;
-use super::session::{FAREWELL, Session, Values};
+use super::session::{FAREWELL, Question, Session, Value};
 use crate::ledger::error::LedgerError;
 use crate::ledger::numbers::span;
 use crate::ledger::record::{Counts, Presence, RunKey, Terms, Worker};
@@ -36,20 +36,20 @@ impl Postgres {
     /// Becomes a worker of a run, in the caller's transaction if there is one; what we were before is left.
     pub(super) fn enlist(&self, run: i64, terms: Terms) -> Result<Enlisted, LedgerError> {
         self.leave()?;
-        let sql = "INSERT INTO v6fleet.workers (run, host, pid, process, concurrency, lease_us, lease_until)
-            VALUES ($1, $2, $3, $4, $5, $6, clock_timestamp() + $6::bigint * interval '1 microsecond') RETURNING no";
-        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let pid = i64::from(std::process::id());
-        let concurrency = i64::from(terms.concurrency);
-        let values = [
-            &run as _,
-            &host as _,
-            &pid as _,
-            &process::ours() as _,
-            &concurrency as _,
-            &span_micros(terms.lease) as _,
-        ];
-        let no = self.session.one(sql, &values, |row| row.try_get(0))?;
+        let [rows] = self.session.side_by_side(&[enlisting(run, terms)])?;
+        self.enlisted(run, terms, &rows)
+    }
+
+    /// The same, and commits the caller's transaction.
+    pub(super) fn enlist_and_commit(&self, run: i64, terms: Terms) -> Result<Enlisted, LedgerError> {
+        self.leave()?;
+        let [rows] = self.session.and_commit(&[enlisting(run, terms)])?;
+        self.enlisted(run, terms, &rows)
+    }
+
+    fn enlisted(&self, run: i64, terms: Terms, rows: &[Row]) -> Result<Enlisted, LedgerError> {
+        let numbers = self.session.read(rows, |row| row.try_get(0))?;
+        let no = numbers.first().copied().unwrap_or_default();
         let enlisted = Enlisted { no, run, terms };
         self.worker.set(Some(enlisted));
         Ok(enlisted)
@@ -64,11 +64,15 @@ impl Postgres {
     /// Every worker that there was.
     pub(super) fn all_workers(&self, run: &RunKey) -> Result<Vec<Worker>, LedgerError> {
         let run = self.run(run)?;
-        let deeds = deeds(&self.session, run.no)?;
         let sql = "SELECT no, host, pid, concurrency, lease_us, since, seen_at, left_at IS NOT NULL,
                 lease_until > clock_timestamp(), process, bulletin
             FROM v6fleet.workers WHERE run = $1 ORDER BY no";
-        let mut workers = self.session.all(sql, &[&run.no], worker)?;
+        let [first, last] = span(run.no);
+        let deeds = Question::new(DEEDS, vec![Box::new(first), Box::new(last)]);
+        let asked = [deeds, Question::new(sql, vec![Box::new(run.no)])];
+        let [deeds, workers] = self.session.side_by_side(&asked)?;
+        let deeds = self.session.read(&deeds, deed)?;
+        let mut workers = self.session.read(&workers, worker)?;
         for worker in &mut workers {
             worker.settled.kind = run.kind;
             for Deed { outcome, vms, .. } in deeds.iter().filter(|deed| deed.worker == worker.no) {
@@ -90,8 +94,30 @@ impl Drop for Postgres {
     }
 }
 
+/// Makes a worker of this process.
+fn enlisting(run: i64, terms: Terms) -> Question {
+    let sql = "INSERT INTO v6fleet.workers (run, host, pid, process, concurrency, lease_us, lease_until)
+        VALUES ($1, $2, $3, $4, $5, $6, clock_timestamp() + $6::bigint * interval '1 microsecond') RETURNING no";
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let values: [Value; 6] = [
+        Box::new(run),
+        Box::new(host),
+        Box::new(i64::from(std::process::id())),
+        Box::new(process::ours()),
+        Box::new(i64::from(terms.concurrency)),
+        Box::new(span_micros(terms.lease)),
+    ];
+    Question::new(sql, values.into())
+}
+
 /// The workers whose lease has not run out, of runs that have not ended and of which `condition` holds: `r` is the run.
-pub(super) fn live(session: &Session, condition: &str, values: Values<'_>) -> Result<Vec<Live>, LedgerError> {
+pub(super) fn live(session: &Session, condition: &str, values: Vec<Value>) -> Result<Vec<Live>, LedgerError> {
+    let [rows] = session.side_by_side(&[living(condition, values)])?;
+    alive(session, &rows)
+}
+
+/// Asks for them.
+pub(super) fn living(condition: &str, values: Vec<Value>) -> Question {
     let sql = format!(
         "SELECT w.no, r.id, w.pid, w.process, format('pid %s on %s since %s', w.pid, w.host,
             to_char(w.since AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'))
@@ -99,7 +125,12 @@ pub(super) fn live(session: &Session, condition: &str, values: Values<'_>) -> Re
          WHERE NOT w.buried AND w.lease_until > clock_timestamp() AND r.ended_at IS NULL AND NOT r.pruned
             AND {condition} ORDER BY w.no"
     );
-    let found = session.all(&sql, values, |row| {
+    Question::new(sql, values)
+}
+
+/// Those of what [`living`] asks for that are not known to be gone.
+pub(super) fn alive(session: &Session, rows: &[Row]) -> Result<Vec<Live>, LedgerError> {
+    let found = session.read(rows, |row| {
         let live = Live { no: row.try_get(0)?, run: row.try_get(1)?, named: row.try_get(4)? };
         Ok((is_gone(row, [2, 3])?, live))
     })?;
@@ -120,14 +151,12 @@ struct Deed {
     vms: u64,
 }
 
-fn deeds(session: &Session, run: i64) -> Result<Vec<Deed>, LedgerError> {
-    let sql = "SELECT worker, outcome, count(*) FROM v6fleet.progress
-        WHERE item BETWEEN $1 AND $2 AND worker IS NOT NULL GROUP BY worker, outcome";
-    let [first, last] = span(run);
-    session.all(sql, &[&first, &last], |row| {
-        let outcome = column::known_word(row, 1, Outcome::from_word)?;
-        Ok(Deed { worker: row.try_get(0)?, outcome, vms: count(row, 2)? })
-    })
+const DEEDS: &str = "SELECT worker, outcome, count(*) FROM v6fleet.progress
+    WHERE item BETWEEN $1 AND $2 AND worker IS NOT NULL GROUP BY worker, outcome";
+
+fn deed(row: &Row) -> Result<Deed, Error> {
+    let outcome = column::known_word(row, 1, Outcome::from_word)?;
+    Ok(Deed { worker: row.try_get(0)?, outcome, vms: count(row, 2)? })
 }
 
 fn worker(row: &Row) -> Result<Worker, Error> {

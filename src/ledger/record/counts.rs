@@ -32,9 +32,14 @@ impl Counts {
 
     /// One more VM, which came out like this.
     pub fn add_vm(&mut self, outcome: Outcome, failure: Option<Failure>) {
-        self.selected += 1;
-        self.not_attempted += u64::from(failure == Some(Failure::NotAttempted));
-        self.add(outcome, 1);
+        self.add_vms(outcome, failure, 1);
+    }
+
+    /// So many VMs more, which came out like this.
+    pub fn add_vms(&mut self, outcome: Outcome, failure: Option<Failure>, vms: u64) {
+        self.selected += vms;
+        self.not_attempted += if failure == Some(Failure::NotAttempted) { vms } else { 0 };
+        self.add(outcome, vms);
     }
 
     /// Counts so many VMs more that came out like this. They are selected already.

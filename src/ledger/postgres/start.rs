@@ -1,0 +1,74 @@
+//! What there is to know before a run is carried out, in one round trip.
+
+use tokio_postgres::{Error, Row};
+
+use super::column::{self, count};
+use super::database::Postgres;
+use super::rates::{REMEMBERED, SHARED, remembered};
+use super::session::Question;
+use super::vms::{RACKS, rack};
+use crate::ledger::error::LedgerError;
+use crate::ledger::numbers::span;
+use crate::ledger::record::{Counts, RunKey, Start};
+use crate::outcome::{Failure, Outcome};
+
+/// How many of the VMs from the number `$1` to `$2` have come out how, by rack.
+const TALLY: &str = "SELECT i.rack, p.outcome, p.failure, count(*)
+    FROM v6fleet.items i LEFT JOIN v6fleet.progress p ON p.item = i.no
+    WHERE i.no BETWEEN $1 AND $2 GROUP BY i.rack, p.outcome, p.failure";
+
+/// VMs of one rack that have come out alike, or are pending.
+struct Alike {
+    rack: usize,
+    outcome: Option<Outcome>,
+    failure: Option<Failure>,
+    vms: u64,
+}
+
+/// What a run is when it is begun.
+pub(super) fn start(postgres: &Postgres, run: &RunKey) -> Result<Start, LedgerError> {
+    let Postgres { session, .. } = postgres;
+    let run = postgres.run(run)?;
+    let [first, last] = span(run.no);
+    let asked = [
+        Question::new(TALLY, vec![Box::new(first), Box::new(last)]),
+        Question::new(RACKS, vec![Box::new(run.no)]),
+        Question::new(REMEMBERED.as_str(), vec![Box::new(run.base), Box::new(run.no)]),
+        Question::new(SHARED, vec![Box::new(run.no)]),
+    ];
+    let [tally, racks, rate, is_shared] = session.side_by_side(&asked)?;
+    let racks = session.read(&racks, rack)?;
+    postgres.last_racks.replace(Some((run.no, racks.clone())));
+    let mut start = Start {
+        counts: Counts::none(run.kind),
+        pending: vec![0; racks.len()],
+        racks,
+        remembered_rate: session.read(&rate, remembered)?.pop().flatten(),
+        shares_pace: session.read(&is_shared, |row| row.try_get(0))?.contains(&true),
+    };
+    session.read(&tally, alike)?.iter().for_each(|alike| alike.add_to(&mut start));
+    Ok(start)
+}
+
+impl Alike {
+    fn add_to(&self, Start { counts, pending, .. }: &mut Start) {
+        let Self { rack, outcome, failure, vms } = *self;
+        // What has no outcome has failed, for the time being.
+        let came_to = outcome.unwrap_or(Outcome::Failed);
+        let why = (came_to == Outcome::Failed).then(|| failure.unwrap_or(Failure::NotAttempted));
+        counts.add_vms(came_to, why, vms);
+        if let (None, Some(pending)) = (outcome, pending.get_mut(rack)) {
+            *pending += vms;
+        }
+    }
+}
+
+fn alike(row: &Row) -> Result<Alike, Error> {
+    let rack: u32 = column::small(row, 0)?.unwrap_or_default();
+    Ok(Alike {
+        rack: rack as usize,
+        outcome: column::known_word(row, 1, Outcome::from_word)?,
+        failure: column::known_word(row, 2, Failure::from_word)?,
+        vms: count(row, 3)?,
+    })
+}
