@@ -73,10 +73,12 @@ fn refused(check: Check, refusal: Refusal) -> Finding {
 fn reports(run: &RunSettings) -> Finding {
     let RunSettings { reports, inventory, api, .. } = run;
     let spared = Spared::new(&run.ledger).inventory(inventory).api(api);
-    let fit = outputs::spare(&spared, reports, inventory.skip_invalid);
-    let fit = fit.and_then(|()| Ok(reports.files.iter().try_for_each(ReportFile::look)?));
-    match (fit, &reports.directory) {
-        (Err(refusal), _) => refused(Check::Reports, refusal),
+    if let Err(refusal) = outputs::spare(&spared, reports, inventory.skip_invalid) {
+        return refused(Check::Reports, refusal);
+    }
+    match (reports.files.iter().try_for_each(ReportFile::look), &reports.directory) {
+        (Err(error), _) => refused(Check::Reports, error.into())
+            .with_remedy("have it so that it can be written, or name another file with -o"),
         (Ok(()), Some(typed)) => place::reports(typed, &Place::look(typed)),
         (Ok(()), None) => Finding::ok(Check::Reports, "no directory is asked for"),
     }

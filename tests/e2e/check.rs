@@ -133,6 +133,7 @@ fn the_settings_and_the_key_are_told_and_what_is_wrong_with_the_key() {
         &missing,
         &[
             "error key --api-key-file no-key: No such file",
+            "error key → put the key that HostUp shows there",
             "ok api it answers",
             "unchecked access there is no key",
         ],
@@ -381,7 +382,12 @@ fn a_full_disk_and_a_read_only_directory_are_told() {
         ],
     );
     let file = [&CHECK[..], &["-o", "small/report.csv"]].concat();
-    assert_lines(&told(&file, 2), &["error reports small/report.csv: cannot be written"]);
+    assert_lines(
+        &told(&file, 2),
+        &[
+            "error reports small/report.csv: cannot be written: Read-only file system (os error 30) → have it so that",
+        ],
+    );
     assert_eq!(files(&fixture).len(), 1, "{:?}", files(&fixture));
     assert_no_vm_is_called(&sandbox);
 }

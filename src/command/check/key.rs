@@ -12,7 +12,7 @@ use crate::text::quoted;
 pub(super) fn found(key: &Result<ApiKey, ConfigError>) -> Finding {
     let key = match key {
         Ok(key) => key,
-        Err(error) => return Finding::error(Check::Key, error.to_string(), exit::USAGE),
+        Err(error) => return missing(error),
     };
     let rights = key.rights.map(|rights| format!(", rights {rights:04o}")).unwrap_or_default();
     let says = format!("{}{rights}, fingerprint {}", key.source, key.fingerprint());
@@ -20,6 +20,14 @@ pub(super) fn found(key: &Result<ApiKey, ConfigError>) -> Finding {
         true => Finding::warning(Check::Key, format!("{says}: everybody on this machine may read it"))
             .with_remedy(format!("chmod 600 {}", quoted(&key.source))),
         false => Finding::ok(Check::Key, says),
+    }
+}
+
+fn missing(error: &ConfigError) -> Finding {
+    let finding = Finding::error(Check::Key, error.to_string(), exit::USAGE);
+    match error {
+        ConfigError::NoKey => finding,
+        _ => finding.with_remedy("put the key that HostUp shows there, or say where it is (--api-key-file)"),
     }
 }
 
