@@ -29,6 +29,7 @@ mod rates;
 mod runs;
 mod schema;
 mod session;
+mod settings;
 mod sitting;
 mod start;
 mod statements;

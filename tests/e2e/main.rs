@@ -48,4 +48,4 @@ mod unattended;
 mod webhook;
 mod workers;
 
-use support::{dialect, faketime, fixture, fleet, postgres, sandbox, skip, strace, tmpfs};
+use support::{dialect, faketime, fixture, fleet, pooler, postgres, sandbox, skip, strace, tmpfs};

@@ -10,8 +10,9 @@ use jiff::SignedDuration;
 use serde_json::Value;
 
 use crate::crash::{creations, made};
-use crate::fixture::{Fixture, Process, eventually};
+use crate::fixture::{Fixture, Outcome, Process, eventually};
 use crate::fleet;
+use crate::pooler::Pooler;
 use crate::postgres::Server;
 use crate::sandbox::Sandbox;
 use crate::script::{Answer, Api, Received, error, success};
@@ -72,6 +73,26 @@ fn three_workers_call_each_vm_once_and_end_with_the_run() {
     let workers = told_workers(&fixture);
     assert!(workers.len() == 3 && workers.iter().all(|worker| !worker.0), "{workers:?}");
     assert_eq!(fixture.reported_runs(), 1);
+}
+
+#[test]
+fn workers_share_a_run_through_a_pooler_that_shares_their_connections() {
+    let Some(server) = Server::start() else { return };
+    let Some(pooler) = Pooler::to(&server, 2) else { return };
+    let sandbox = Sandbox::start(&["--latency", "20ms"]);
+    let mut fixture = fixture(&sandbox, server);
+    fixture.set("V6FLEET_LEDGER", &pooler.url());
+    let outcomes: Vec<_> =
+        shared(&mut fixture, 3, &[]).into_iter().map(|worker| worker.end().exits(0)).collect();
+    let mut called = sandbox.called_vmids();
+    called.sort_unstable();
+    called.dedup();
+    assert_eq!((sandbox.calls().len(), called.len()), (VMS, VMS), "each is called once");
+    assert_eq!(outcomes[0].rows().len(), VMS);
+    let is_told = |outcome: &Outcome| outcome.stderr.contains("a pooler shares connections to the database");
+    assert!(outcomes.iter().any(is_told), "{}", outcomes[0].stderr);
+    assert!(outcomes.iter().all(|outcome| !outcome.stderr.contains("WARN")), "nothing goes wrong");
+    assert_eq!(creations(&fixture), made(&sandbox.calls()));
 }
 
 #[test]

@@ -16,6 +16,7 @@ pub mod faketime;
 pub mod fixture;
 pub mod fleet;
 pub mod ledger;
+pub mod pooler;
 pub mod postgres;
 pub mod proxy;
 pub mod sandbox;

@@ -28,10 +28,10 @@ const AS_NOBODY: &str =
 const VERSIONS: &str = "/usr/lib/postgresql";
 
 /// The port by which the socket is named.
-const PORT: u16 = 5432;
+pub(crate) const PORT: u16 = 5432;
 
 /// The role that owns the cluster.
-const USER: &str = "fleet";
+pub(crate) const USER: &str = "fleet";
 
 /// Who may connect over TCP: whoever knows the password, over TLS or not.
 const BY_PASSWORD: &str = "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n";
@@ -181,6 +181,11 @@ impl Server {
         self.dir.path().to_str().unwrap().replace('/', "%2F")
     }
 
+    /// Where it is, and its socket.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
     /// Where it listens.
     pub fn socket(&self) -> PathBuf {
         self.dir.path().join(format!(".s.PGSQL.{}", self.port))
@@ -303,7 +308,7 @@ fn runs_as_root() -> bool {
 }
 
 /// A program of the server's, by somebody whom it lets run it, where it sees `disk`.
-fn unprivileged(program: &Path, dir: &Path, disk: Option<&Tmpfs>) -> Command {
+pub(crate) fn unprivileged(program: &Path, dir: &Path, disk: Option<&Tmpfs>) -> Command {
     let mut command = match disk.map(Tmpfs::entered) {
         None => Command::new(program),
         Some(enter) => {
@@ -321,7 +326,7 @@ fn unprivileged(program: &Path, dir: &Path, disk: Option<&Tmpfs>) -> Command {
 }
 
 /// A directory of the server's own.
-fn new_dir() -> TempDir {
+pub(crate) fn new_dir() -> TempDir {
     let dir = tempfile::Builder::new().prefix("pg-").tempdir().unwrap();
     if runs_as_root() {
         chown(dir.path(), Some(NOBODY), Some(NOBODY)).unwrap();

@@ -61,7 +61,7 @@ impl Book {
         sitting::ensure(&postgres.session, run.no);
         postgres.forget_ahead();
         let patience = PATIENCE.min(worker.terms.lease / 3);
-        postgres.session.batch_later(begin(patience));
+        postgres.session.batch_later(LISTEN);
         let now = Instant::now();
         Ok(Self {
             postgres,
@@ -237,7 +237,7 @@ impl Book {
     /// The answers to the last batch, which may be on disk.
     fn asked_again(&mut self) -> Result<Vec<Vec<Row>>, LedgerError> {
         self.postgres.reconnect()?;
-        self.postgres.session.batch_later(begin(self.patience));
+        self.postgres.session.batch_later(LISTEN);
         if !self.is_written()? {
             return self.asked();
         }
@@ -249,15 +249,7 @@ impl Book {
 }
 
 /// What a connection begins with.
-fn begin(patience: Duration) -> String {
-    format!("{}; LISTEN v6fleet", limits(patience))
-}
-
-/// What the server, too, is not to wait for any longer.
-fn limits(patience: Duration) -> String {
-    let millis = patience.as_millis();
-    format!("SET statement_timeout = {millis}; SET idle_in_transaction_session_timeout = {millis}")
-}
+const LISTEN: &str = "LISTEN v6fleet";
 
 impl engine::Book for Book {
     fn write(&mut self, mut batch: &mut dyn Iterator<Item = Request>) -> Result<Vec<Reply>, LedgerError> {
@@ -293,7 +285,7 @@ impl engine::Book for Book {
     fn shut(self: Box<Self>) -> Box<dyn Engine> {
         let Self { postgres, page, .. } = *self;
         postgres.session.wait_for(None);
-        postgres.session.batch_later(format!("{}; UNLISTEN v6fleet", limits(Duration::ZERO)));
+        postgres.session.batch_later("UNLISTEN v6fleet");
         // Its rate binds nobody any more; where that is not said, others find it out in time.
         postgres.session.later(Question::new(pace::LEAVE, vec![Box::new(page.worker)]));
         Box::new(postgres)

@@ -12,21 +12,11 @@ use super::column;
 use super::connect::Settings;
 use super::schema;
 use super::session::Session;
+use super::settings::{self, Scope};
 use super::url::DatabaseUrl;
 use crate::ledger::error::LedgerError;
 use crate::ledger::record::{RunKey, Terms};
 use crate::outcome::{Kind, Outcome};
-
-/// A commit that has answered is on disk, whatever the server's own default is; a standby that has to have it, too, is
-/// still waited for.
-const DURABLE: &str = "SELECT set_config('synchronous_commit', 'on', false)
-    WHERE current_setting('synchronous_commit') IN ('off', 'local')";
-
-/// Every statement finds its rows by their numbers and in their order, however many there are by now: what is planned while
-/// a run is young would go through all of them, or sort them, later. Compiling such plans would take longer than they do.
-const PLANS: &str = "SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_hashjoin = off;
-    SET enable_mergejoin = off; SET enable_memoize = off; SET enable_sort = off; SET jit = off;
-    SET plan_cache_mode = force_generic_plan";
 
 /// A run's racks, by number; `None` stands for VMs whose rack nobody knows.
 type Racks = Vec<Option<Arc<str>>>;
@@ -77,8 +67,7 @@ impl Postgres {
     /// Opens a database for reading only.
     pub(crate) fn open_read_only(url: &DatabaseUrl) -> Result<Self, LedgerError> {
         let session = Session::open(&url.as_path(), &Settings::of(url)?)?;
-        session.batch_later("SET default_transaction_read_only = on");
-        session.batch_later(PLANS);
+        session.batch_later(settings::of_reader(Scope::Session));
         schema::check(&session)?;
         Ok(Self::of(session, Duration::ZERO))
     }
@@ -129,6 +118,5 @@ impl Postgres {
 
 /// With the first question.
 fn write_durably(session: &Session) {
-    session.batch_later(DURABLE);
-    session.batch_later(PLANS);
+    session.batch_later(settings::of_writer(Scope::Session));
 }

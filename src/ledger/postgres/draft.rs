@@ -12,7 +12,7 @@ use super::database::{Postgres, Run};
 use super::job_lock::Job;
 use super::parameter::Parameter;
 use super::runs::UNFINISHED_BEFORE;
-use super::session::{BEGIN, Question, Session, Value};
+use super::session::{Question, Session, Value};
 use super::sitting;
 use crate::clock;
 use crate::inventory::{Reading, Vm};
@@ -106,7 +106,7 @@ pub(super) struct Draft<'p> {
 impl<'p> Draft<'p> {
     pub(super) fn begin(postgres: &'p Postgres, new: &NewRun) -> Result<Self, LedgerError> {
         postgres.leave()?;
-        postgres.session.batch_later(BEGIN);
+        postgres.session.batch_later(postgres.session.begin());
         let mut draft = Self {
             postgres,
             new: new.clone(),

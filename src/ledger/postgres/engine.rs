@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::database::Postgres;
 use super::job_lock::Job;
+use super::settings::{self, Scope};
 use super::workers::Live;
 use super::{burial, prune, schema, start, workers};
 use crate::inventory::InventoryFile;
@@ -47,7 +48,8 @@ impl Engine for Postgres {
 
     fn hold_still(&self) -> Result<(), LedgerError> {
         self.forget_ahead();
-        self.session.batch_later("BEGIN ISOLATION LEVEL REPEATABLE READ");
+        let settings = settings::of_reader(Scope::Transaction);
+        self.session.batch_later(format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {settings}"));
         Ok(())
     }
 

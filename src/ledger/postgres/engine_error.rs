@@ -40,6 +40,15 @@ fn not_there(error: &Error) -> Option<i64> {
 /// Raised where a batch is on disk already, or those before it are not.
 const OUT_OF_TURN: &str = "V6003";
 
+/// Raised where a connection is not ours alone.
+const NOT_OURS: &str = "V6004";
+
+/// Whether others have the connection, too, or have prepared something there by a name that is ours.
+pub(super) fn is_of_others(error: &Error) -> bool {
+    let names = [SqlState::DUPLICATE_PSTATEMENT, SqlState::INVALID_SQL_STATEMENT_NAME];
+    error.code().is_some_and(|code| code.code() == NOT_OURS || names.contains(code))
+}
+
 fn has_lapsed(error: &Error) -> bool {
     error.code().is_some_and(|code| code.code() == LAPSED)
 }

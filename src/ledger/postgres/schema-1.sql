@@ -177,6 +177,16 @@ CREATE TABLE v6fleet.rates (
     PRIMARY KEY (base, key_fingerprint)
 );
 
+-- Refuses a transaction on a connection that others have as well, through a pooler: what is set and prepared there may be
+-- theirs.
+CREATE FUNCTION v6fleet.is_of(session text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF current_setting('v6fleet.session', true) IS DISTINCT FROM session THEN
+        RAISE EXCEPTION 'v6fleet: the connection is another one''s' USING ERRCODE = 'V6004';
+    END IF;
+END
+$$;
+
 -- Begins a batch of a worker: what it has claimed stays its own. Refused where it was buried, and where this is not
 -- the batch that follows the last one on disk.
 CREATE FUNCTION v6fleet.renew(worker bigint, nth bigint) RETURNS void LANGUAGE plpgsql AS $$

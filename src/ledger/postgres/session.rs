@@ -21,10 +21,12 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{AsyncMessage, Client, Connection, Error, Row, Statement};
+use tracing::info;
 
 use super::connect::Settings;
-use super::engine_error::engine_error;
+use super::engine_error::{engine_error, is_of_others};
 use super::parameter::Parameter;
+use super::settings::{self, Scope};
 use crate::ledger::error::LedgerError;
 use crate::text::duration;
 
@@ -140,6 +142,10 @@ pub(super) struct Session {
     alerts: Arc<Notify>,
     /// How long it had said nothing when it was given up.
     silence: Cell<Option<Duration>>,
+    /// What this connection alone is called by.
+    token: String,
+    /// A pooler gives each transaction a connection of the server's that others have as well.
+    is_pooled: Cell<bool>,
     /// Those that were prepared, by their text.
     statements: RefCell<HashMap<Cow<'static, str>, Statement>>,
     /// What nobody waits for, and is sent ahead of the next question.
@@ -159,6 +165,8 @@ impl Session {
             connection: None,
             alerts: Arc::default(),
             silence: Cell::new(None),
+            token: String::new(),
+            is_pooled: Cell::new(false),
             statements: RefCell::default(),
             unsent: RefCell::default(),
         };
@@ -182,6 +190,8 @@ impl Session {
         };
         let (client, connection) = self.runtime.block_on(connecting)?;
         (self.client, self.connection) = (Some(client), Some(connection));
+        self.token = format!("{:032x}", fastrand::u128(..));
+        self.batch_later(format!("SELECT set_config('v6fleet.session', '{}', false)", self.token));
         Ok(())
     }
 
@@ -426,24 +436,54 @@ impl Session {
     /// Asks all of it in one transaction and in one round trip. Each finds what those before it have written; after an
     /// error, nothing of it is kept.
     pub(super) fn together(&self, questions: &[Question]) -> Result<Vec<Vec<Row>>, LedgerError> {
+        if !self.is_pooled.get() {
+            if let Some(answers) = self.together_prepared(questions)? {
+                return Ok(answers);
+            }
+            info!("a pooler shares connections to the database among transactions: no statement is prepared");
+            self.is_pooled.set(true);
+        }
+        self.batch_later(self.begin());
+        let answers = self.ask(&[&texts(questions)[..], &[COMMIT]].concat(), |client| {
+            then_commit(try_join_all(questions.iter().map(|question| question.ask(client))), client)
+        });
+        answers.inspect_err(|_| self.roll_back())
+    }
+
+    /// The same with statements that are prepared; `None` where nothing was done, as others have the connection, too: what is
+    /// prepared by a name there may be theirs.
+    fn together_prepared(&self, questions: &[Question]) -> Result<Option<Vec<Vec<Row>>>, LedgerError> {
         let known = |question: &Question| self.statements.borrow().get(&question.sql).cloned();
         let known: Vec<Option<Statement>> = questions.iter().map(known).collect();
-        self.batch_later(BEGIN);
-        let answers = self.ask(&[&texts(questions)[..], &[COMMIT]].concat(), |client| {
+        let ours = format!("SELECT v6fleet.is_of('{}')", self.token);
+        self.batch_later(self.begin());
+        let answers = self.ask(&[&texts(questions)[..], &[COMMIT]].concat(), |client| async {
             let asked = questions.iter().zip(known);
             // They leave in the order in which they stand, and none waits for the answer to another.
-            then_commit(
-                try_join_all(asked.map(|(question, known)| question.ask_prepared(known, client))),
-                client,
-            )
+            let asked = try_join_all(asked.map(|(question, known)| question.ask_prepared(known, client)));
+            match then_commit(try_join(client.batch_execute(&ours), asked), client).await {
+                Err(error) if is_of_others(&error) => Ok(None),
+                answers => answers.map(|((), answers)| Some(answers)),
+            }
         });
-        let answers = answers.inspect_err(|_| self.roll_back())?;
+        let Some(answers) = answers.inspect_err(|_| self.roll_back())? else { return Ok(None) };
         let mut statements = self.statements.borrow_mut();
         let kept = questions.iter().zip(answers).map(|(question, (rows, statement))| {
             statements.entry(question.sql.clone()).or_insert(statement);
             rows
         });
-        Ok(kept.collect())
+        Ok(Some(kept.collect()))
+    }
+
+    /// Begins a transaction in which the server does not wait for longer than we do; it may be on a connection that others have
+    /// set up.
+    pub(super) fn begin(&self) -> String {
+        let limits = self.patience.get().map(|patience| {
+            let millis = patience.as_millis();
+            format!("; SET LOCAL statement_timeout = {millis}; SET LOCAL idle_in_transaction_session_timeout = {millis}")
+        });
+        let settings = self.is_pooled.get().then(|| format!("; {}", settings::of_writer(Scope::Transaction)));
+        [Some(BEGIN.to_owned()), limits, settings].into_iter().flatten().collect()
     }
 
     /// All that `write` asks for is on disk together, or nothing of it.
@@ -451,20 +491,20 @@ impl Session {
         &self,
         write: impl FnOnce() -> Result<T, LedgerError>,
     ) -> Result<T, LedgerError> {
-        self.batch_later(BEGIN);
+        self.batch_later(self.begin());
         let written = write().and_then(|value| self.commit().map(|()| value));
         written.inspect_err(|_| self.roll_back())
     }
 
     /// A transaction that has not asked for anything has nothing to commit.
     fn commit(&self) -> Result<(), LedgerError> {
-        let begun = self.unsent.borrow_mut().pop_if(|last| last.sql == BEGIN);
+        let begun = self.unsent.borrow_mut().pop_if(|last| begins(last));
         if begun.is_some() { Ok(()) } else { self.batch(COMMIT) }
     }
 
     /// After an error nothing is kept, also where this cannot be said any more.
     pub(super) fn roll_back(&self) {
-        let begun = self.unsent.borrow().iter().rposition(|told| told.sql == BEGIN);
+        let begun = self.unsent.borrow().iter().rposition(begins);
         self.unsent.borrow_mut().truncate(begun.unwrap_or_default());
         if begun.is_none() {
             let _ = self.batch("ROLLBACK");
@@ -472,8 +512,11 @@ impl Session {
     }
 }
 
-/// Begins a transaction.
-pub(super) const BEGIN: &str = "BEGIN";
+const BEGIN: &str = "BEGIN";
+
+fn begins(told: &Question) -> bool {
+    told.sql.starts_with(BEGIN)
+}
 
 const COMMIT: &str = "COMMIT";
 
