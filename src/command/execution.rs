@@ -13,7 +13,7 @@ use super::ended::{Ended, News};
 use super::exit;
 use super::failure::{Broken, Refusal};
 use super::log;
-use super::outputs::{all_written, list_skipped, outputs, write_reports};
+use super::outputs::{all_written, list_skipped, outputs, unreported, write_reports};
 use super::own_files;
 use super::recap::print_recap;
 use super::rehearsal::Callee;
@@ -168,12 +168,14 @@ impl Plan<'_> {
 
     fn report(&self, mut ledger: Ledger, run: &RunKey, summary: &Summary) -> Result<Ended, Broken> {
         let patience = self.patience();
-        let info = ledger.outlast(patience, |ledger| ledger.run_info(run))?;
-        let outputs = outputs(self.reports, &info.id);
+        let outputs = outputs(self.reports, &run.id);
+        let unreported = |error: LedgerError| unreported(&error, &outputs, run, self.ledger_args);
+        let info = ledger.outlast(patience, |ledger| ledger.run_info(run)).map_err(unreported)?;
         let write = |ledger: &Ledger| write_reports(ledger, run, &info, summary, &outputs);
-        let mut written = ledger.outlast(patience, write)??;
+        let mut written = ledger.outlast(patience, write).map_err(unreported)??;
         if summary.skipped > 0 {
-            ledger.outlast(patience, |ledger| list_skipped(ledger, run, self.reports, &mut written))?;
+            let list = |ledger: &Ledger| list_skipped(ledger, run, self.reports, &mut written);
+            ledger.outlast(patience, list).map_err(unreported)?;
         }
         let recap = print_recap(
             self.reports.recap,
@@ -185,7 +187,7 @@ impl Plan<'_> {
         )?;
         self.own(&ledger, run, &written.paths);
         self.prune(&ledger);
-        ledger.close()?;
+        ledger.close().map_err(unreported)?;
         all_written(written, &outputs, run, self.ledger_args)?;
         let event = RunEnded::of(&info, summary);
         Ok(Ended { exit_code: summary.exit_code, news: Some(News { recap, event }) })

@@ -138,12 +138,33 @@ pub(super) fn all_written(
         return Ok(());
     }
     let missing = outputs.iter().filter(|output| !written.paths.contains(&output.path));
-    let missing: Vec<String> = missing.map(|output| format!(" -o {}", quoted(&output.to_string()))).collect();
+    let command = reporting(missing, run, ledger_args);
     let failed: Vec<String> = written.failed.into_iter().map(|error| in_words(&error.into())).collect();
     Err(Broken::new(anyhow::anyhow!(
-        "{}\nEvery outcome is in the ledger all the same. Once that is mended: v6fleet report {}{ledger_args}{}",
+        "{}\nEvery outcome is in the ledger all the same. Once that is mended: {command}",
         failed.join("\n"),
-        run.id,
-        missing.concat(),
     )))
+}
+
+/// The ledger failed once the run was over: what that means, and how to write its reports after all.
+pub(super) fn unreported(
+    error: &LedgerError,
+    outputs: &[ReportFile<Format>],
+    run: &RunKey,
+    ledger_args: &str,
+) -> Broken {
+    let command = reporting(outputs.iter(), run, ledger_args);
+    Broken::new(anyhow::anyhow!(
+        "{error}\nThe run is over, and every outcome is in the ledger. Once that is mended: {command}"
+    ))
+}
+
+/// The command that writes these reports of a run.
+fn reporting<'o>(
+    outputs: impl Iterator<Item = &'o ReportFile<Format>>,
+    run: &RunKey,
+    ledger_args: &str,
+) -> String {
+    let outputs: Vec<String> = outputs.map(|output| format!(" -o {}", quoted(&output.to_string()))).collect();
+    format!("v6fleet report {}{ledger_args}{}", run.id, outputs.concat())
 }

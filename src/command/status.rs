@@ -108,7 +108,7 @@ fn of_several(run: Overview, workers: Vec<Worker>, begun_at: Timestamp) -> Statu
 
 /// Who carries out the run of a ledger that one process has.
 fn alone(ledger: &Ledger) -> Result<Vec<Hand>, LedgerError> {
-    Ok(ledger.holder()?.map(|name| Hand { name, deeds: None }).into_iter().collect())
+    Ok(ledger.holder_alone()?.map(|name| Hand { name, deeds: None }).into_iter().collect())
 }
 
 fn hand(worker: Worker) -> Hand {

@@ -59,8 +59,11 @@ pub trait Engine: Begin + Runs + Vms + Known + Rates + Plain + Send + Debug {
     /// What the run that is under way told last.
     fn bulletin(&self) -> Result<Option<Bulletin>, LedgerError>;
 
-    /// Who says that he writes now; of several the last.
+    /// Who says that he writes now, and which run; of several the last.
     fn holder(&self) -> Result<Option<String>, LedgerError>;
+
+    /// The same, but for the run.
+    fn holder_alone(&self) -> Result<Option<String>, LedgerError>;
 
     /// Who keeps a run of this job from beginning now, or from being gone on with: in a file whoever writes, elsewhere who
     /// works on a run of the same job. `inventory` is asked for what is piped in.

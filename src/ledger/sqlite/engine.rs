@@ -49,11 +49,15 @@ impl Engine for Sqlite {
     }
 
     fn holder(&self) -> Result<Option<String>, LedgerError> {
+        Lock::holder_and_run(&self.path)
+    }
+
+    fn holder_alone(&self) -> Result<Option<String>, LedgerError> {
         Lock::holder(&self.path)
     }
 
     fn holder_of(&self, _: &NewRun, _: &[InventoryFile]) -> Result<Option<String>, LedgerError> {
-        Lock::holder_and_run(&self.path)
+        self.holder()
     }
 
     fn schema(&self) -> Result<(u32, u32), LedgerError> {
