@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio_postgres::Config;
+use tokio_postgres::config::SslMode;
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tracing::warn;
 
@@ -120,6 +121,10 @@ impl Settings {
         let tls = tls::connector(mode, roots.as_deref()).map_err(trust)?;
         let mut config: Config = said.conninfo(mode).parse()?;
         config.keepalives_retries(KEEPALIVE_RETRIES).tcp_user_timeout(UNACKNOWLEDGED);
+        if mode == Mode::Prefer && said.is_at_sockets() {
+            // No server speaks TLS there, and to ask it would take a round trip.
+            config.ssl_mode(SslMode::Disable);
+        }
         if let Some(password) = said.password() {
             config.password(password);
         }
@@ -166,6 +171,10 @@ impl Said<'_> {
         // An address alone is its own name.
         let hosts = self.of("host").or_else(|| self.of("hostaddr")).unwrap_or_else(default);
         hosts.split(',').map(str::to_owned).collect()
+    }
+
+    fn is_at_sockets(&self) -> bool {
+        self.of("hostaddr").is_none() && self.hosts().iter().all(|host| host.starts_with('/'))
     }
 
     /// One for each host.
@@ -288,7 +297,7 @@ fn quoted(value: &str) -> String {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
-    use tokio_postgres::config::{Host, SslMode};
+    use tokio_postgres::config::Host;
 
     use super::*;
 

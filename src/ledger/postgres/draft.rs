@@ -267,6 +267,7 @@ impl engine::Draft for Draft<'_> {
         sitting::begin(session, self.run.no);
         self.postgres.enlist_and_commit(self.run.no, self.new.terms)?;
         self.committed = true;
+        self.postgres.know(&self.key, self.run);
         Ok(self.key.clone())
     }
 }
