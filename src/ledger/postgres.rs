@@ -25,6 +25,7 @@ mod passfile;
 mod plain;
 mod process;
 mod prune;
+mod question;
 mod rates;
 mod runs;
 mod schema;

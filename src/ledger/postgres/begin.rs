@@ -8,7 +8,7 @@ use super::column::{self, moment, span_micros};
 use super::database::{Postgres, Run};
 use super::draft::Draft;
 use super::job_lock::Job;
-use super::session::Question;
+use super::question::Question;
 use super::sitting::GOES_ON;
 use super::statements::CLAIM_ALONE;
 use super::workers::{alive, live, living};

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::session::Question;
+use super::question::Question;
 use crate::ledger::engine::Board;
 use crate::ledger::record::Bulletin;
 

@@ -6,7 +6,7 @@ use tokio_postgres::{Error, Row};
 
 use super::column::{self, span_micros};
 use super::database::Run;
-use super::session::{Question, Value};
+use super::question::{Question, Value};
 use crate::ledger::protocol::{LeftAlone, Sick, Trial, Tried};
 use crate::ledger::record::RackNo;
 

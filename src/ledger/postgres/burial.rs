@@ -4,7 +4,8 @@ use jiff::{SignedDuration, Timestamp};
 use tokio_postgres::Row;
 
 use super::column;
-use super::session::{Question, Session, Value};
+use super::question::{Question, Value};
+use super::session::Session;
 use super::workers::is_gone;
 use crate::ledger::dating::{Attempts, Dating};
 use crate::ledger::engine::LEFT_IN_FLIGHT;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use super::column::{kept, moment};
-use super::session::Value;
+use super::question::Value;
 use crate::allocation::{Allocation, NextHop};
 use crate::difference::Ids;
 use crate::ledger::dating::{Attempts, Dating};

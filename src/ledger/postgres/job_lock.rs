@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use tracing::info;
 
-use super::session::{Question, Session, Value};
+use super::question::{Question, Value};
+use super::session::Session;
 use super::workers::{self, Live};
 use crate::ledger::error::LedgerError;
 use crate::ledger::job::{fleet, selection};

@@ -5,7 +5,7 @@ use std::time::Instant;
 use tokio_postgres::{Error, Row};
 
 use super::column;
-use super::session::Question;
+use super::question::Question;
 use crate::pace::{Ask, Exchange, Standing};
 
 const PACE: &str = "SELECT v6fleet.pace($1, $2, $3)";

@@ -11,7 +11,7 @@ use super::breakers;
 use super::changes::Changes;
 use super::column::{self, moment};
 use super::database::Run;
-use super::session::{Question, Value};
+use super::question::{Question, Value};
 use super::sitting::{self, ADD, SEE, added};
 use super::statements::{CLAIM, CLAIM_AGAIN, CLAIM_ALONE, CLAIM_CANARY, RENEW, writing};
 use crate::allocation::Expected;

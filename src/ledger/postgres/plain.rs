@@ -8,7 +8,7 @@ use tokio_postgres::{Error, Row};
 
 use super::column::{self, kept, moment};
 use super::database::Postgres;
-use super::session::Value as SqlValue;
+use super::question::Value as SqlValue;
 use crate::ledger::engine::{EachBatch, Plain};
 use crate::ledger::error::LedgerError;
 use crate::ledger::plain::{Holds, Record, Table, Value};

@@ -1,8 +1,9 @@
 //! Old runs, deleted in small steps. What was last seen of a VM stays, whichever run saw it.
 
 use super::column;
+use super::question::{Question, Value};
 use super::runs::{NEWEST_OF_ITS_JOB, PENDING, UNFINISHED};
-use super::session::{Question, Session, Value};
+use super::session::Session;
 use crate::ledger::error::LedgerError;
 use crate::ledger::numbers::span;
 use crate::ledger::record::WrittenFile;

@@ -7,7 +7,8 @@ use tokio_postgres::{Error, Row};
 
 use super::column::{self, count};
 use super::database::Postgres;
-use super::session::{Question, Session, Values};
+use super::question::{Question, Values};
+use super::session::Session;
 use crate::inventory::InventoryFile;
 use crate::ledger::engine::{Runs, Vms, the_one_meant};
 use crate::ledger::error::LedgerError;

@@ -4,8 +4,8 @@ use tokio_postgres::{Error, Row};
 
 use super::column::{self, count};
 use super::database::Postgres;
+use super::question::Question;
 use super::rates::{REMEMBERED, SHARED, remembered};
-use super::session::Question;
 use super::vms::{RACKS, rack};
 use crate::ledger::error::LedgerError;
 use crate::ledger::numbers::span;

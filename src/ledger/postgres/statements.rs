@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use super::changes::{Changes, Deferrals, Doubts, News, Outcomes, Sightings};
 use super::database::Run;
-use super::session::{Question, Value};
+use super::question::{Question, Value};
 use super::sitting::SETTLED;
 
 /// Begins batch `$2` of worker `$1`: what follows is refused where that batch, or another one, is on disk already, and where
