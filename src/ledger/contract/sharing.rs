@@ -263,6 +263,20 @@ fn what_is_left_alone_is_tried_by_one_worker_at_a_time() {
 }
 
 #[test]
+fn whatever_a_run_is_to_stop_for_all_its_workers_hear_of_it() {
+    if !is_installed() {
+        return;
+    }
+    let place = Database::new();
+    for &stop in Stop::ALL {
+        let run = begun(&place, stop.as_str(), 1);
+        let [mut one, mut two] = [(); 2].map(|()| Hand::join(&place, &run));
+        one.write(vec![Request::Stop(stop)]);
+        assert_eq!(two.seen().stop, Some(stop));
+    }
+}
+
+#[test]
 fn a_stop_holds_for_all_workers_and_the_last_that_holds_anything_ends_the_run_once() {
     if !is_installed() {
         return;

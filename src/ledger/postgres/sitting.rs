@@ -30,7 +30,7 @@ const FORGET_CANARY: &str =
 
 /// All workers of run `$1` are to stop for `$2`, unless they are to for something that is not among the lesser reasons `$3`.
 const STOP: &str = "WITH stopped AS (
-        UPDATE v6fleet.sittings SET stop = $2 WHERE run = $1 AND coalesce(stop = ANY ($3), true) RETURNING run
+        UPDATE v6fleet.sittings SET stop = $2 WHERE run = $1 AND (stop IS NULL OR stop = ANY ($3)) RETURNING run
     )
     SELECT v6fleet.alert() FROM stopped";
 
