@@ -10,7 +10,7 @@ use super::draft::Draft;
 use super::job_lock::Job;
 use super::question::Question;
 use super::sitting::GOES_ON;
-use super::statements::CLAIM_ALONE;
+use super::statements::CLAIM_ALONE_IN;
 use super::workers::{alive, live, living};
 use super::{burial, sitting};
 use crate::clock;
@@ -66,14 +66,13 @@ impl Begin for Postgres {
     }
 
     fn closing(&self, run: &RunKey) -> Result<Closing, LedgerError> {
-        let Run { no, base, .. } = self.run(run)?;
+        let Run { no, .. } = self.run(run)?;
         // Nobody joins it meanwhile, and nobody claims anything; a batch that has claimed, and may only need its run to be
         // there, is not held up: it would hold up the next line.
         let has_ended = "SELECT ended_at IS NOT NULL FROM v6fleet.runs WHERE no = $1 FOR NO KEY UPDATE";
         let of_run = |sql| Question::new(sql, vec![Box::new(no)]);
-        let alone = Question::new(CLAIM_ALONE, vec![Box::new(base)]);
         let others = living("r.no = $1", vec![Box::new(no)]);
-        let asked = [of_run(has_ended), alone, others, of_run(GOES_ON)];
+        let asked = [of_run(has_ended), of_run(CLAIM_ALONE_IN), others, of_run(GOES_ON)];
         let [has_ended, _, others, goes_on] = self.session.side_by_side(&asked)?;
         if self.session.read(&has_ended, |row| row.try_get(0))?.contains(&true) {
             return Ok(Closing::Before);

@@ -63,6 +63,8 @@ impl Book {
         postgres.forget_ahead();
         let patience = PATIENCE.min(worker.terms.lease / 3);
         postgres.session.batch_later(LISTEN);
+        // Before the first batch: that is given up sooner than a large run is summed up, and a connection's loss would forget it.
+        postgres.session.send()?;
         let now = Instant::now();
         Ok(Self {
             postgres,

@@ -34,8 +34,19 @@ pub(super) static CLAIMED: LazyLock<String> = LazyLock::new(|| {
 pub(super) const CLAIMED_AGAIN: &str = "SELECT array(SELECT item FROM v6fleet.progress
     WHERE item = ANY ($3) AND worker = $1 AND claimed_at = $2 AND outcome IS NULL)";
 
+/// The lock of all claims at a base.
+macro_rules! claim_lock {
+    ($base:literal) => {
+        concat!("pg_advisory_xact_lock(1983276653, ", $base, "::bigint::integer)")
+    };
+}
+
 /// One claim at a time of VMs at base `$1`, until its transaction ends: it finds what those before it have claimed.
-pub(super) const CLAIM_ALONE: &str = "SELECT pg_advisory_xact_lock(1983276653, $1::bigint::integer)";
+pub(super) const CLAIM_ALONE: &str = concat!("SELECT ", claim_lock!("$1"));
+
+/// The same at the base of run `$1`, unless that has ended.
+pub(super) const CLAIM_ALONE_IN: &str =
+    concat!("SELECT ", claim_lock!("base"), " FROM v6fleet.runs WHERE no = $1 AND ended_at IS NULL");
 
 /// Runs at base `$1` beside run `$2` whose workers may hold something.
 macro_rules! others {
