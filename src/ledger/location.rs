@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::error::LedgerError;
-use super::postgres::{DatabaseUrl, InvalidUrl};
+use super::postgres::{DatabaseUrl, InvalidUrl, Postgres};
 use super::sqlite::check_writable;
 
 /// Where a ledger is.
@@ -22,9 +22,12 @@ impl Location {
         }
     }
 
-    /// What would keep a writer from it, as far as it can be seen without touching anything; of a database nothing can.
+    /// What would keep a writer from it, as far as it can be seen without leaving anything behind.
     pub fn check_writable(&self) -> Result<(), LedgerError> {
-        self.file().map_or(Ok(()), check_writable)
+        match self {
+            Self::File(path) => check_writable(path),
+            Self::Database(url) => Postgres::check_writable(url),
+        }
     }
 
     /// Whether both lead to one ledger, as far as their names tell.

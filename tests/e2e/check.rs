@@ -459,6 +459,36 @@ fn a_ledger_in_a_database_is_checked_as_one_in_a_file_is() {
 }
 
 #[test]
+fn a_database_that_a_run_could_not_write_is_told_and_stays_as_it_is() {
+    let Some(server) = Server::start() else { return };
+    let sandbox = Sandbox::start(&[]);
+    let mut fixture = fixture(&sandbox, Dialect::V1);
+    let refused = |fixture: &Fixture, user: &str, line: &str| {
+        let ledger = server.url().replace("fleet@", &format!("{user}@"));
+        let args = ["--ledger", &ledger];
+        assert_lines(
+            &fixture.run(&[&CHECK[..], &args].concat()).exits(2),
+            &[&format!("error ledger {line}")],
+        );
+        fixture.run(&[&["run"], &CHECK[1..], &args].concat()).exits(2).assert_in_stderr(line);
+    };
+    server.sql("CREATE ROLE reader LOGIN");
+    refused(&fixture, "reader", "permission denied for database postgres");
+    fixture.set("V6FLEET_LEDGER", &server.url());
+    fixture.run(&CHECK).exits(0);
+    assert_eq!(server.sql("SELECT count(*) FROM pg_namespace WHERE nspname = 'v6fleet'"), "0");
+    fixture.run(&[&["run"], &CHECK[1..], &["--rate", "none"]].concat()).exits(0);
+    server.sql(
+        "GRANT USAGE ON SCHEMA v6fleet TO reader; GRANT SELECT ON ALL TABLES IN SCHEMA v6fleet TO reader",
+    );
+    refused(&fixture, "reader", "permission denied for table ");
+    let read = ["status", "--ledger", &server.url().replace("fleet@", "reader@")];
+    fixture.run(&read).exits(0).assert_in_stdout("exit code 0");
+    server.sql("ALTER DATABASE postgres SET default_transaction_read_only = on");
+    refused(&fixture, "fleet", "in a read-only transaction");
+}
+
+#[test]
 fn programs_are_told_the_same_with_every_setting_and_its_source() {
     let sandbox = Sandbox::start(&[]);
     let fixture = fixture(&sandbox, Dialect::V1);

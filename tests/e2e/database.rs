@@ -119,7 +119,7 @@ fn a_run_whose_database_stays_away_after_its_last_call_is_broken_off_and_can_be_
     let Some(server) = Server::durable() else { return };
     let sandbox = Sandbox::start(&["--latency", "20ms"]);
     let mut fixture = fixture(&sandbox, server);
-    let (run, _lock) = about_to_end(&mut fixture, &sandbox, &["--max-wait", "200ms"]);
+    let (run, _lock) = about_to_end(&mut fixture, &sandbox, &["--max-wait", "2s"]);
     fixture.database().crash();
     run.end().exits(1).assert_in_stderr("go on: v6fleet resume ");
     fixture.database().start_again();

@@ -64,6 +64,11 @@ impl Postgres {
         Ok(Self::of(session, lock_timeout))
     }
 
+    /// What would keep a writer from it: nothing that is tried is kept.
+    pub(crate) fn check_writable(url: &DatabaseUrl) -> Result<(), LedgerError> {
+        schema::rehearse(&Session::open(&url.as_path(), &Settings::of(url)?)?)
+    }
+
     /// Opens a database for reading only.
     pub(crate) fn open_read_only(url: &DatabaseUrl) -> Result<Self, LedgerError> {
         let session = Session::open(&url.as_path(), &Settings::of(url)?)?;

@@ -111,10 +111,12 @@ fn advice(code: &SqlState) -> Option<&'static str> {
         }
         SqlState::INVALID_CATALOG_NAME => "make it with `createdb`, or name another one",
         SqlState::INSUFFICIENT_PRIVILEGE => {
-            "the user has to own the schema v6fleet, or to have the right CREATE on the database before its first run"
+            "who runs has to own the schema v6fleet, or to have the right CREATE on the database before its first run; \
+             who only reads needs USAGE on the schema, and SELECT on its tables"
         }
         SqlState::READ_ONLY_SQL_TRANSACTION => {
-            "this server is a standby: name the primary, or all hosts with target_session_attrs=read-write"
+            "a standby is read-only: name the primary, or all hosts with target_session_attrs=read-write; of any other \
+             server turn default_transaction_read_only off for the user"
         }
         _ => return None,
     })

@@ -43,6 +43,17 @@ pub(super) fn migrate(session: &Session) -> Result<(), LedgerError> {
     })
 }
 
+/// Refuses a database that cannot be written, as a run would find it: what a run writes first is tried, and taken back.
+pub(super) fn rehearse(session: &Session) -> Result<(), LedgerError> {
+    session.rehearse(|| {
+        session.batch_later(LOCK);
+        match version(session)? {
+            0 => session.batch("CREATE SCHEMA v6fleet"),
+            _ => session.batch("SELECT version FROM v6fleet.schema FOR UPDATE"),
+        }
+    })
+}
+
 /// Refuses a database in which there is no ledger, or an older one: who only reads does not change it.
 pub(super) fn check(session: &Session) -> Result<(), LedgerError> {
     match version(session)? {

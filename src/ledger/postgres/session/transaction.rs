@@ -87,6 +87,17 @@ impl Session {
         written.inspect_err(|_| self.roll_back())
     }
 
+    /// What `write` asks for is tried, and nothing of it is kept.
+    pub(in crate::ledger::postgres) fn rehearse<T>(
+        &self,
+        write: impl FnOnce() -> Result<T, LedgerError>,
+    ) -> Result<T, LedgerError> {
+        self.batch_later(self.begin());
+        let written = write();
+        self.roll_back();
+        written
+    }
+
     /// A transaction that has not asked for anything has nothing to commit.
     fn commit(&self) -> Result<(), LedgerError> {
         let begun = self.unsent.borrow_mut().pop_if(|last| begins(last));
