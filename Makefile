@@ -2,6 +2,8 @@
 
 CARGO ?= cargo
 CARGO_DIR = $(or $(CARGO_HOME),$(HOME)/.cargo)
+# Where cargo builds, as far as the environment says.
+BUILT = $(or $(CARGO_TARGET_DIR),target)
 DEMO := target/demo
 DEMO_V2 := target/demo-v2
 DEMO_FLEET := target/demo-fleet
@@ -33,11 +35,11 @@ demo: ## build, and run the job over the demo fleet against the embedded sandbox
 
 demo-v2: ## build, and list, plan, run and audit VMs of the API's v2 against a sandbox; state in target/demo-v2
 	$(CARGO) build --locked
-	sh inventories/demo-v2.sh target/debug/v6fleet $(DEMO_V2)
+	sh inventories/demo-v2.sh $(BUILT)/debug/v6fleet $(DEMO_V2)
 
 demo-fleet: ## build, and let three workers share a run, of which one is killed and one hangs (PostgreSQL, curl); state in target/demo-fleet
 	$(CARGO) build --locked
-	sh inventories/demo-fleet.sh target/debug/v6fleet $(DEMO_FLEET)
+	sh inventories/demo-fleet.sh $(BUILT)/debug/v6fleet $(DEMO_FLEET)
 
 test: ## run the whole test suite: with cargo-nextest where it is installed, else with cargo test
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then set -x; $(CARGO) nextest run --locked; \
@@ -87,7 +89,7 @@ install: ## build for use, and install v6fleet in cargo's bin directory
 package: ## build for use, and a Debian package of it in target/package (it needs cargo-deb)
 	$(CARGO) $(REPRODUCIBLY) build --release --locked
 	rm -f $(PACKAGE)/*.deb
-	sh deploy/pages.sh target/release/v6fleet $(PACKAGE)
+	sh deploy/pages.sh $(BUILT)/release/v6fleet $(PACKAGE)
 	@printf 'v6fleet (%s-1) unstable; urgency=medium\n\n  * What has changed is told in changelog.gz.\n\n -- %s  %s\n' \
 		'$(VERSION)' '$(MAINTAINER)' "$$(date -Ru -d "@$$(git log -1 --format=%ct 2>/dev/null || date +%s)")" \
 		> $(PACKAGE)/changelog
@@ -105,7 +107,7 @@ dist: package ## the package, a static program in a tarball, an SBOM and checksu
 	$(CARGO) $(REPRODUCIBLY) build --release --locked --target $(STATIC)
 	rm -rf $(DIST)
 	mkdir -p $(DIST)/$(TREE)
-	cp target/$(STATIC)/release/v6fleet $(DIST)/$(TREE)/
+	cp $(BUILT)/$(STATIC)/release/v6fleet $(DIST)/$(TREE)/
 	cp -r README.md CHANGELOG.md LICENSE* docs inventories deploy $(PACKAGE)/man $(PACKAGE)/completions $(DIST)/$(TREE)/
 	tar -C $(DIST) --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$$(git log -1 --format=%ct)" \
 		-I 'gzip -9n' -cf $(DIST)/$(TREE).tar.gz $(TREE)

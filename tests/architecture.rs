@@ -299,3 +299,14 @@ fn a_never_that_is_broken_is_told() {
         assert!(!never.breaks("rusqlite3", file));
     }
 }
+
+#[test]
+fn every_source_that_the_document_leads_to_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let named = named(DOCUMENT);
+    let sources: Vec<_> =
+        named.iter().filter(|name| Path::new(name).extension().is_some_and(|it| it == "rs")).collect();
+    let is_there = |name: &str| [root.join("src"), root.into()].iter().any(|dir| dir.join(name).is_file());
+    let lost: Vec<_> = sources.iter().filter(|name| !is_there(name)).collect();
+    assert!(!sources.is_empty() && lost.is_empty(), "ARCHITECTURE.md leads to {lost:?}");
+}
