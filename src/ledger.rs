@@ -49,10 +49,11 @@ pub use postgres::{DatabaseUrl, InvalidUrl};
 pub use protocol::{CLAIM_LIFE, Claimed, Counted, LeftAlone, Reply, Seen, Sick, Take, Trial, Tried};
 pub(crate) use record::as_object;
 pub use record::{
-    Bulletin, ChangeCount, Closing, Contribution, Counts, Course, Deferred, Ending, Entry, FailureCount,
-    Forecasts, Item, LastCall, LastInventory, LastKnown, Named, NewRun, OpenBreakers, Overview, Pacing, Pair,
-    PendingVms, Presence, RackCounts, RackNo, ReasonCount, Row, RunInfo, RunKey, Setback, Settled,
-    Settlement, Sighting, Since, Skipped, Start, Summary, Tally, Terms, Unfinished, Worker, WrittenFile,
+    Baseline, Bulletin, ChangeCount, Closing, Contribution, Counts, Course, Deferred, Ending, Entry,
+    FailureCount, Finish, Forecasts, Item, LastCall, LastInventory, LastKnown, Named, NewRun, OpenBreakers,
+    Overview, Pacing, Pair, PendingVms, Presence, RackCounts, RackNo, ReasonCount, Row, RunInfo, RunKey,
+    Setback, Settled, Settlement, Sighting, Since, Skipped, Start, Summary, Tally, Terms, Unfinished, Worker,
+    WrittenFile,
 };
 pub use sqlite::beside;
 pub use sums::Sums;
@@ -215,13 +216,14 @@ impl Ledger {
         exit_code: Option<impl FnOnce(&Summary) -> u8>,
     ) -> Result<Summary, LedgerError> {
         let at = now();
-        let mut summary = self.summary_at(run, at)?;
-        summary.since = self.since_given(run, summary.counts.failed)?;
+        let Finish { sums, course, baseline } = self.finish(run)?;
+        let mut summary = self.summed_up(run, sums, course, at)?;
+        summary.since = self.since_then(baseline, run, summary.counts.failed)?;
         summary.exit_code = exit_code.map_or(0, |exit_code| exit_code(&summary));
         let Summary { exit_code, counts, .. } = summary;
-        let workers = self.note_end(run, &Ending { at, stopped_by, exit_code, counts })?;
+        self.note_end(run, &Ending { at, stopped_by, exit_code, counts, workers: &summary.workers })?;
         let complete = stopped_by.is_none() && summary.pending == 0;
-        Ok(Summary { workers, complete, stopped_by, ..summary })
+        Ok(Summary { complete, stopped_by, ..summary })
     }
 
     /// Notes what a run has written, beside what it wrote before.
@@ -246,12 +248,17 @@ impl Ledger {
 
     /// Adds up a run's rows, as they are now.
     pub fn summary(&self, run: &RunKey) -> Result<Summary, LedgerError> {
-        self.summary_at(run, now())
+        self.summed_up(run, self.sums(run)?, self.course(run)?, now())
     }
 
     /// `now` is the end of a run that goes on.
-    fn summary_at(&self, run: &RunKey, now: Timestamp) -> Result<Summary, LedgerError> {
-        let (sums, course) = (self.sums(run)?, self.course(run)?);
+    fn summed_up(
+        &self,
+        run: &RunKey,
+        sums: Sums,
+        course: Course,
+        now: Timestamp,
+    ) -> Result<Summary, LedgerError> {
         let shared = self.shared_prefixes(run, &sums)?;
         sums.summary(course, shared, now)
     }
@@ -296,17 +303,22 @@ impl Ledger {
 
     /// Which VMs fail, and which have recovered, since the last run with which this one can be compared.
     pub fn since(&self, run: &RunKey) -> Result<Option<Since>, LedgerError> {
-        self.since_given(run, self.overview(run)?.counts.failed)
+        self.since_then(self.baseline(run)?, run, self.overview(run)?.counts.failed)
     }
 
     /// `failed` is how many VMs of `run` fail.
-    fn since_given(&self, run: &RunKey, failed: u64) -> Result<Option<Since>, LedgerError> {
-        let Some(baseline) = self.baseline(run)? else { return Ok(None) };
-        let mut since = Since { run: baseline.id.clone(), ..Since::default() };
-        if self.overview(&baseline)?.counts.failed == 0 && failed == 0 {
+    fn since_then(
+        &self,
+        baseline: Option<Baseline>,
+        run: &RunKey,
+        failed: u64,
+    ) -> Result<Option<Since>, LedgerError> {
+        let Some(baseline) = baseline else { return Ok(None) };
+        let mut since = Since { run: baseline.run.id.clone(), ..Since::default() };
+        if baseline.failed == 0 && failed == 0 {
             return Ok(Some(since));
         }
-        self.each_pair(&baseline, run, |pair| {
+        self.each_pair(&baseline.run, run, |pair| {
             if pair.fails_newly() {
                 name(&mut since.newly_failing, &pair);
             } else if pair.difference() == Some(Difference::Recovered) {

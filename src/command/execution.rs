@@ -20,7 +20,7 @@ use super::rehearsal::Callee;
 use super::signals::signals;
 use crate::brake::Brake;
 use crate::config::{CallSettings, ReportingSettings};
-use crate::ledger::{Board, Counts, End, Ledger, LedgerError, Reply, RunKey, Start, Summary, Writer};
+use crate::ledger::{Board, End, Ledger, LedgerError, Reply, RunKey, Start, Summary, Writer};
 use crate::pace::Pace;
 use crate::progress::{Progress, Screen};
 use crate::reconcile::{Ending, Parts, reconcile};
@@ -108,10 +108,8 @@ impl<'a> Execution<'a> {
 
     fn call_all(self) -> Result<(Ledger, Ending), Broken> {
         let Self { plan, run, callee, mut writer, is_shared, board, start } = self;
+        let (begun, now) = (start.so_far(), Instant::now());
         let Start { counts, pending, racks, remembered_rate, shares_pace } = start;
-        let now = Instant::now();
-        // What is pending counts as failed in a summary, and is not done for the progress.
-        let begun = Counts { failed: counts.failed - pending.iter().sum::<u64>(), ..counts };
         let terminal = io::stderr().is_terminal();
         let mut progress = Progress::new(plan.reports.progress, begun, terminal, plan.screen, now);
         let paced = if shares_pace { Pace::shared } else { Pace::new };

@@ -84,7 +84,7 @@ fn overviews(
 /// What has no outcome yet has not failed while somebody is at work on it.
 fn goes_on(ledger: &Ledger, run: &mut Overview) -> Result<(), LedgerError> {
     run.running = true;
-    run.counts = ledger.counts_so_far(&RunKey { id: run.id.clone() })?;
+    run.counts = ledger.start(&RunKey { id: run.id.clone() })?.so_far();
     Ok(())
 }
 

@@ -80,12 +80,12 @@ fn kept(ledger: &Ledger, under_way: Vec<String>, key: &RunKey) -> Result<Status,
         return going_on(ledger, key, course.begun_at);
     }
     let run = ledger.overview(key)?;
-    let pending = if run.complete { 0 } else { ledger.sums(key)?.pending.iter().sum() };
+    let pending = if run.complete { 0 } else { ledger.start(key)?.pending.iter().sum() };
     Ok(Status { run, pending, workers: vec![], bulletin: None })
 }
 
 fn going_on(ledger: &Ledger, key: &RunKey, begun_at: Timestamp) -> Result<Status, Failure> {
-    let counts = ledger.counts_so_far(key)?;
+    let counts = ledger.start(key)?.so_far();
     let run = Overview::under_way(ledger.run_info(key)?, counts);
     match ledger.is_shared() {
         true => Ok(of_several(run, ledger.workers(key)?, begun_at)),

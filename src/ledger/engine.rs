@@ -16,9 +16,8 @@ use super::error::LedgerError;
 use super::plain::{Record, Table};
 use super::protocol::{Reply, Request};
 use super::record::{
-    Bulletin, Closing, Contribution, Counts, Course, Ending, Entry, LastInventory, LastKnown, NewRun,
-    Overview, Pair, PendingVms, Row, RunInfo, RunKey, Sighting, Skipped, Start, Terms, Unfinished, Worker,
-    WrittenFile,
+    Baseline, Bulletin, Closing, Course, Ending, Entry, Finish, LastInventory, LastKnown, NewRun, Overview,
+    Pair, PendingVms, Row, RunInfo, RunKey, Sighting, Skipped, Start, Terms, Unfinished, Worker, WrittenFile,
 };
 use super::sums::Sums;
 use crate::allocation::Allocation;
@@ -90,6 +89,11 @@ pub trait Engine: Begin + Runs + Vms + Known + Rates + Plain + Send + Debug {
         })
     }
 
+    /// What there is to know of a run that ends now.
+    fn finish(&self, run: &RunKey) -> Result<Finish, LedgerError> {
+        Ok(Finish { sums: self.sums(run)?, course: self.course(run)?, baseline: self.baseline(run)? })
+    }
+
     /// Tries to reach it anew where it could not be reached.
     fn reach(&mut self) -> Result<(), LedgerError>;
 
@@ -145,9 +149,8 @@ pub trait Begin {
     /// Notes all that a run has written in directories of its own.
     fn note_written(&self, run: &RunKey, files: &[WrittenFile]) -> Result<(), LedgerError>;
 
-    /// Notes how a run ended, or that it stopped before its end, with the last of what [`Engine::settle_up`] writes. Returns
-    /// who carried it out, as [`Course`] has it.
-    fn note_end(&self, run: &RunKey, ending: &Ending) -> Result<Vec<Contribution>, LedgerError>;
+    /// Notes how a run ended, or that it stopped before its end, with the last of what [`Engine::settle_up`] writes.
+    fn note_end(&self, run: &RunKey, ending: &Ending<'_>) -> Result<(), LedgerError>;
 }
 
 /// A run before its first call: every selected VM, all written or none. Dropped without [`Draft::commit`], it leaves nothing
@@ -225,7 +228,7 @@ pub trait Runs {
 
     /// The last complete run before `run` of the same job, at the same base URL, with which it can be compared:
     /// one of the same selection, or of the whole inventory.
-    fn baseline(&self, run: &RunKey) -> Result<Option<RunKey>, LedgerError>;
+    fn baseline(&self, run: &RunKey) -> Result<Option<Baseline>, LedgerError>;
     /// When the job of `run` last succeeded, by `run` itself or an earlier one: complete, and by its exit code
     /// no VM failed and no row was skipped; of the same selection, or of the whole inventory.
     fn last_success(&self, run: &RunKey) -> Result<Option<Timestamp>, LedgerError>;
@@ -244,11 +247,6 @@ pub trait Vms {
     fn rack_ids(&self) -> Result<Vec<String>, LedgerError>;
     /// Adds up a run's VMs, as they are now.
     fn sums(&self, run: &RunKey) -> Result<Sums, LedgerError>;
-    /// What a run's VMs have come to so far; those without an outcome are selected, and nothing else.
-    fn counts_so_far(&self, run: &RunKey) -> Result<Counts, LedgerError> {
-        let sums = self.sums(run)?;
-        Ok(sums.counts().without_pending(sums.pending.iter().sum()))
-    }
     /// A run's rows, in inventory order.
     fn rows(&self, run: &RunKey, each: Each<'_, Row>) -> Result<(), LedgerError>;
     /// The invalid inventory rows that a run went on without, in the order of the files.

@@ -16,6 +16,7 @@ mod database;
 mod draft;
 mod engine;
 mod engine_error;
+mod finish;
 mod job_lock;
 mod known;
 mod pace;

@@ -2,6 +2,7 @@
 
 mod bulletin;
 mod counts;
+mod finish;
 mod item;
 mod row;
 mod run;
@@ -12,6 +13,7 @@ mod worker;
 
 pub use bulletin::{Bulletin, OpenBreakers, Pacing};
 pub use counts::Counts;
+pub use finish::{Baseline, Finish};
 pub use item::{Deferred, Item, LastCall, RackNo, Setback, Settled, Settlement, Tally};
 pub use row::Row;
 pub(crate) use row::as_object;

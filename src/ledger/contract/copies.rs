@@ -87,7 +87,12 @@ fn said(ledger: &Ledger) -> Vec<String> {
 fn say_of_run(said: &mut Said, ledger: &Ledger, run: &RunKey) {
     said.note("info", ledger.run_info(run).unwrap());
     said.note("course", ledger.course(run).unwrap());
-    said.note("summary", ledger.summary_at(run, Timestamp::MAX).unwrap());
+    said.note(
+        "summary",
+        ledger
+            .summed_up(run, ledger.sums(run).unwrap(), ledger.course(run).unwrap(), Timestamp::MAX)
+            .unwrap(),
+    );
     said.note("rows", rows(ledger, run));
     let mut skipped = vec![];
     ledger

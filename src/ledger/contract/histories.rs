@@ -302,8 +302,8 @@ impl<'p, P: Place> History<'p, P> {
         let unfinished = died || self.model.is_unfinished();
         let (sums, start) = (ledger.sums(&self.run).unwrap(), ledger.start(&self.run).unwrap());
         assert_eq!(sums.pending, self.model.pending());
+        let so_far = start.so_far();
         assert_eq!((start.counts, start.pending), (sums.counts(), sums.pending));
-        let so_far = ledger.counts_so_far(&self.run).unwrap();
         assert_eq!(
             (so_far.selected, so_far.by_outcome().collect()),
             (PLACES.len() as u64, self.model.counted())

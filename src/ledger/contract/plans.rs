@@ -197,5 +197,5 @@ pub(super) fn a_plan_is_another_job_than_the_run_of_the_same_files<P: Place>() {
     );
     let again = begin_one(&ledger, &call(), 3);
     assert_eq!(ledger.baseline(&again).unwrap(), None, "a plan is nothing to compare a run with");
-    assert_eq!(ledger.baseline(&begin_one(&ledger, &plan(), 3)).unwrap().as_ref(), Some(&keys[0]));
+    assert_eq!(compared_with(&ledger, &begin_one(&ledger, &plan(), 3)).as_ref(), Some(&keys[0]));
 }

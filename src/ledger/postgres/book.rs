@@ -59,12 +59,9 @@ impl Book {
         let run = postgres.run(run)?;
         let enlisted = postgres.worker.get().filter(|ours| ours.run == run.no);
         let worker = enlisted.map_or_else(|| postgres.enlist(run.no, Terms::default()), Ok)?;
-        sitting::ensure(&postgres.session, run.no);
         postgres.forget_ahead();
         let patience = PATIENCE.min(worker.terms.lease / 3);
         postgres.session.batch_later(LISTEN);
-        // Before the first batch: that is given up sooner than a large run is summed up, and a connection's loss would forget it.
-        postgres.session.send()?;
         let now = Instant::now();
         Ok(Self {
             postgres,

@@ -6,11 +6,11 @@ use super::database::Postgres;
 use super::job_lock::Job;
 use super::settings::{self, Scope};
 use super::workers::Live;
-use super::{burial, prune, schema, start, workers};
+use super::{burial, finish, prune, schema, start, workers};
 use crate::inventory::InventoryFile;
 use crate::ledger::engine::{Board, Engine};
 use crate::ledger::error::LedgerError;
-use crate::ledger::record::{Bulletin, NewRun, RunKey, Start, WrittenFile};
+use crate::ledger::record::{Bulletin, Finish, NewRun, RunKey, Start, WrittenFile};
 
 impl Engine for Postgres {
     fn path(&self) -> &Path {
@@ -64,6 +64,10 @@ impl Engine for Postgres {
 
     fn start(&self, run: &RunKey) -> Result<Start, LedgerError> {
         start::start(self, run)
+    }
+
+    fn finish(&self, run: &RunKey) -> Result<Finish, LedgerError> {
+        finish::finish(self, run)
     }
 
     fn reach(&mut self) -> Result<(), LedgerError> {

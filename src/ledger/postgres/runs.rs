@@ -9,12 +9,14 @@ use super::column::{self, count};
 use super::database::Postgres;
 use super::question::{Question, Values};
 use super::session::Session;
+use super::workers;
 use crate::inventory::InventoryFile;
-use crate::ledger::engine::{Runs, Vms, the_one_meant};
+use crate::ledger::engine::{Engine, Runs, the_one_meant};
 use crate::ledger::error::LedgerError;
 use crate::ledger::job::{EVERYTHING, fleet, selection};
 use crate::ledger::record::{
-    Counts, Course, LastInventory, NewRun, Overview, RunInfo, RunKey, Unfinished, Worker, WrittenFile,
+    Baseline, Counts, Course, LastInventory, NewRun, Overview, RunInfo, RunKey, Unfinished, Worker,
+    WrittenFile,
 };
 use crate::outcome::Kind;
 use crate::stop::Stop;
@@ -73,6 +75,19 @@ static WHOLE_SUCCESS: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
+/// How run `$1` went.
+pub(super) const COURSE: &str =
+    "SELECT coalesce(resumed_at, started_at), ended_at, stopped_by, exit_code, warnings, calls_before, workers,
+        (SELECT count(*) FROM v6fleet.skipped s WHERE s.run = r.no)
+    FROM v6fleet.runs r WHERE no = $1";
+
+/// The run with which run `$1` can be compared; the selection of a whole inventory is `$2`.
+pub(super) static BASELINE: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT id, counts FROM v6fleet.runs r WHERE no < $1 AND {COMPLETE} AND {SAME_JOB} ORDER BY no DESC LIMIT 1"
+    )
+});
+
 impl Runs for Postgres {
     fn find_run(&self, typed: &str) -> Result<RunKey, LedgerError> {
         let sql = match typed {
@@ -108,25 +123,14 @@ impl Runs for Postgres {
     }
 
     fn workers(&self, run: &RunKey) -> Result<Vec<Worker>, LedgerError> {
-        self.all_workers(run)
+        let run = self.run(run)?;
+        let [deeds, workers] = self.session.side_by_side(&workers::asking(run.no))?;
+        workers::all(&self.session, run.kind, [&deeds, &workers])
     }
 
     fn course(&self, run: &RunKey) -> Result<Course, LedgerError> {
-        let sql = "SELECT coalesce(resumed_at, started_at), ended_at, stopped_by, exit_code, warnings, calls_before, workers,
-                (SELECT count(*) FROM v6fleet.skipped s WHERE s.run = r.no)
-            FROM v6fleet.runs r WHERE id = $1";
-        self.session.one(sql, &[&run.id], |row| {
-            Ok(Course {
-                begun_at: column::at(row, 0)?,
-                ended_at: column::time(row, 1)?,
-                stopped_by: column::known_word(row, 2, Stop::from_word)?,
-                exit_code: exit_code(row, 3)?,
-                warnings: column::json(row, 4)?.unwrap_or_default(),
-                calls_before: count(row, 5)?,
-                workers: column::list(row, 6)?,
-                skipped: count(row, 7)?,
-            })
-        })
+        let run = self.run(run)?;
+        self.session.one(COURSE, &[&run.no], course)
     }
 
     fn overviews(&self, limit: Option<u32>) -> Result<Vec<Overview>, LedgerError> {
@@ -149,8 +153,8 @@ impl Runs for Postgres {
         let (overview, is_counted) = self.session.one(&sql, &[&run.id], overview)?;
         match is_counted {
             true => Ok(overview),
-            // It has not ended.
-            false => Ok(Overview { counts: self.sums(run)?.counts(), ..overview }),
+            // It has not ended, or ended before counts were kept.
+            false => Ok(Overview { counts: self.start(run)?.counts, ..overview }),
         }
     }
 
@@ -199,10 +203,9 @@ impl Runs for Postgres {
         self.session.one(&sql, &[&run.id], |row| row.try_get(0))
     }
 
-    fn baseline(&self, run: &RunKey) -> Result<Option<RunKey>, LedgerError> {
+    fn baseline(&self, run: &RunKey) -> Result<Option<Baseline>, LedgerError> {
         let run = self.run(run)?;
-        let earlier = format!("no < $1 AND {COMPLETE} AND {SAME_JOB}");
-        newest(&self.session, &earlier, &[&run.no, &EVERYTHING])
+        self.compared(self.session.all(&BASELINE, &[&run.no, &EVERYTHING], compared)?)
     }
 
     fn last_success(&self, run: &RunKey) -> Result<Option<Timestamp>, LedgerError> {
@@ -229,6 +232,19 @@ impl Runs for Postgres {
         let values: Values<'_> = &[&fleets, &job.base_url, &job.dialect.as_str(), &EVERYTHING, &selection];
         let last = |row: &Row| Ok(LastInventory { run: row.try_get(0)?, vms: count(row, 1)? });
         self.session.first(&sql, values, last)
+    }
+}
+
+impl Postgres {
+    /// The run that was found to compare another with, if one was.
+    pub(super) fn compared(
+        &self,
+        mut found: Vec<(RunKey, Option<Counts>)>,
+    ) -> Result<Option<Baseline>, LedgerError> {
+        let Some((run, counts)) = found.pop() else { return Ok(None) };
+        // Counts were not always kept.
+        let counts = counts.map_or_else(|| self.start(&run).map(|start| start.counts), Ok)?;
+        Ok(Some(Baseline { run, failed: counts.failed }))
     }
 }
 
@@ -313,6 +329,25 @@ fn overview(row: &Row) -> Result<(Overview, bool), Error> {
 fn whole_success(row: &Row) -> Result<Option<Timestamp>, Error> {
     let at = column::time(row, 1)?;
     Ok((count(row, 0)? > 0).then(|| at.unwrap_or(Timestamp::UNIX_EPOCH)))
+}
+
+/// Reads the columns of [`COURSE`].
+pub(super) fn course(row: &Row) -> Result<Course, Error> {
+    Ok(Course {
+        begun_at: column::at(row, 0)?,
+        ended_at: column::time(row, 1)?,
+        stopped_by: column::known_word(row, 2, Stop::from_word)?,
+        exit_code: exit_code(row, 3)?,
+        warnings: column::json(row, 4)?.unwrap_or_default(),
+        calls_before: count(row, 5)?,
+        workers: column::list(row, 6)?,
+        skipped: count(row, 7)?,
+    })
+}
+
+/// Reads the columns of [`BASELINE`].
+pub(super) fn compared(row: &Row) -> Result<(RunKey, Option<Counts>), Error> {
+    Ok((key(row)?, column::shaped(row, 1)?))
 }
 
 fn key(row: &Row) -> Result<RunKey, Error> {

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use futures_util::future::{join, join_all, try_join_all};
+use futures_util::future::{join, join_all, try_join, try_join_all};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
@@ -275,17 +275,32 @@ impl Session {
         values: Values<'_>,
         each: &mut dyn FnMut(&Row) -> Result<ControlFlow<()>, Error>,
     ) -> Result<ControlFlow<()>, LedgerError> {
-        let rows = self.ask(&[sql], |client| client.query_typed_raw(sql, typed(values)))?;
+        self.each_beside(&[], sql, values, each).map(|([], shown)| shown)
+    }
+
+    /// The same after the answers to some questions, in the same round trip.
+    pub(super) fn each_beside<const N: usize>(
+        &self,
+        questions: &[Question; N],
+        sql: &str,
+        values: Values<'_>,
+        each: &mut dyn FnMut(&Row) -> Result<ControlFlow<()>, Error>,
+    ) -> Result<([Vec<Row>; N], ControlFlow<()>), LedgerError> {
+        let (answers, rows) = self.ask(&[&texts(questions)[..], &[sql]].concat(), |client| {
+            let answers = try_join_all(questions.iter().map(|question| question.ask(client)));
+            try_join(answers, client.query_typed_raw(sql, typed(values)))
+        })?;
+        let answers = each_to_its_question(answers);
         let mut pages = Box::pin(rows).ready_chunks(PAGE);
         while let Some(page) = self.ask(&[sql], |_| async { Ok(pages.next().await) })? {
             for row in page {
                 let shown = row.and_then(|row| each(&row));
                 if shown.map_err(engine_error(&self.name))?.is_break() {
-                    return Ok(ControlFlow::Break(()));
+                    return Ok((answers, ControlFlow::Break(())));
                 }
             }
         }
-        Ok(ControlFlow::Continue(()))
+        Ok((answers, ControlFlow::Continue(())))
     }
 
     /// Asks all of it in one round trip.

@@ -7,12 +7,13 @@ use tokio_postgres::{Error, Row as SqlRow};
 
 use super::column::{self, count};
 use super::database::Postgres;
+use super::question::Question;
 use crate::difference::Standing;
 use crate::inventory::Vm;
 use crate::ledger::engine::{Each, IN_FLIGHT, Vms};
 use crate::ledger::error::LedgerError;
 use crate::ledger::numbers::span;
-use crate::ledger::record::{Counts, Entry, Pair, PendingVms, Row, RunKey, Skipped};
+use crate::ledger::record::{Entry, Pair, PendingVms, Row, RunKey, Skipped};
 use crate::ledger::sums::{Line, Sums};
 use crate::outcome::{Basis, Failure, Kind, Outcome};
 use crate::vm::VmId;
@@ -82,6 +83,26 @@ impl Postgres {
         self.session.each(sql, &[&first, &last], &mut |row| Ok(each(read(row)?))).map(drop)
     }
 
+    /// A run's VMs added up, and the answers to what else is asked in the same round trip.
+    pub(super) fn sums_beside<const N: usize>(
+        &self,
+        run: &RunKey,
+        asked: &[Question; N],
+    ) -> Result<(Sums, [Vec<SqlRow>; N]), LedgerError> {
+        let racks = self.racks(run)?;
+        let run = self.run(run)?;
+        let mut sums = Sums::new(&racks, run.kind);
+        let sql = format!("SELECT i.no, {LINE} FROM {LISTED} {ORDERED}");
+        let [first, last] = span(run.no);
+        let mut add = |row: &SqlRow| {
+            let error = column::text(row, 5)?;
+            sums.add(&Line { error: error.as_deref(), ..line(row, run.kind)? });
+            Ok(ControlFlow::Continue(()))
+        };
+        let (answers, _) = self.session.each_beside(asked, &sql, &[&first, &last], &mut add)?;
+        Ok((sums.sorted(), answers))
+    }
+
     /// Shows the items of one run, each with what another run says of its VM: the first ones, then all others.
     fn each_beside(
         &self,
@@ -139,35 +160,7 @@ impl Vms for Postgres {
     }
 
     fn sums(&self, run: &RunKey) -> Result<Sums, LedgerError> {
-        let racks = self.racks(run)?;
-        let run = self.run(run)?;
-        let mut sums = Sums::new(&racks, run.kind);
-        let sql = format!("SELECT i.no, {LINE} FROM {LISTED} {ORDERED}");
-        let [first, last] = span(run.no);
-        let mut add = |row: &SqlRow| {
-            let error = column::text(row, 5)?;
-            sums.add(&Line { error: error.as_deref(), ..line(row, run.kind)? });
-            Ok(ControlFlow::Continue(()))
-        };
-        self.session.each(&sql, &[&first, &last], &mut add).map(drop)?;
-        Ok(sums.sorted())
-    }
-
-    fn counts_so_far(&self, run: &RunKey) -> Result<Counts, LedgerError> {
-        let run = self.run(run)?;
-        let [first, last] = span(run.no);
-        let selected = "SELECT count(*) FROM v6fleet.items WHERE no BETWEEN $1 AND $2";
-        let selected = self.session.one(selected, &[&first, &last], |row| count(row, 0))?;
-        let settled = "SELECT outcome, count(*) FROM v6fleet.progress
-            WHERE item BETWEEN $1 AND $2 AND outcome IS NOT NULL GROUP BY outcome";
-        let settled = self.session.all(settled, &[&first, &last], |row| {
-            Ok((column::known_word(row, 0, Outcome::from_word)?, count(row, 1)?))
-        })?;
-        let mut counts = Counts { selected, ..Counts::none(run.kind) };
-        for (outcome, vms) in settled {
-            counts.add(outcome.unwrap_or(Outcome::Failed), vms);
-        }
-        Ok(counts)
+        self.sums_beside(run, &[]).map(|(sums, [])| sums)
     }
 
     fn rows(&self, run: &RunKey, each: Each<'_, Row>) -> Result<(), LedgerError> {

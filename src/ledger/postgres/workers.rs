@@ -11,8 +11,8 @@ use super::question::{Question, Value};
 use super::session::{FAREWELL, Session};
 use crate::ledger::error::LedgerError;
 use crate::ledger::numbers::span;
-use crate::ledger::record::{Counts, Presence, RunKey, Terms, Worker};
-use crate::outcome::Outcome;
+use crate::ledger::record::{Counts, Presence, Terms, Worker};
+use crate::outcome::{Kind, Outcome};
 
 const LEAVE: &str = "UPDATE v6fleet.workers
     SET left_at = clock_timestamp(), lease_until = least(lease_until, clock_timestamp()) WHERE no = $1";
@@ -60,30 +60,6 @@ impl Postgres {
     pub(super) fn leave(&self) -> Result<(), LedgerError> {
         let Some(Enlisted { no, .. }) = self.worker.take() else { return Ok(()) };
         self.session.execute(LEAVE, &[&no]).map(drop)
-    }
-
-    /// Every worker that there was.
-    pub(super) fn all_workers(&self, run: &RunKey) -> Result<Vec<Worker>, LedgerError> {
-        let run = self.run(run)?;
-        let sql = "SELECT no, host, pid, concurrency, lease_us, since, seen_at, left_at IS NOT NULL,
-                lease_until > clock_timestamp(), process, bulletin
-            FROM v6fleet.workers WHERE run = $1 ORDER BY no";
-        let [first, last] = span(run.no);
-        let deeds = Question::new(DEEDS, vec![Box::new(first), Box::new(last)]);
-        let asked = [deeds, Question::new(sql, vec![Box::new(run.no)])];
-        let [deeds, workers] = self.session.side_by_side(&asked)?;
-        let deeds = self.session.read(&deeds, deed)?;
-        let mut workers = self.session.read(&workers, worker)?;
-        for worker in &mut workers {
-            worker.settled.kind = run.kind;
-            for Deed { outcome, vms, .. } in deeds.iter().filter(|deed| deed.worker == worker.no) {
-                match outcome {
-                    Some(outcome) => worker.settled.add(*outcome, *vms),
-                    None => worker.holds = *vms,
-                }
-            }
-        }
-        Ok(workers)
     }
 }
 
@@ -143,6 +119,35 @@ pub(super) fn is_gone(row: &Row, [pid, process]: [usize; 2]) -> Result<bool, Err
     let process: Option<&str> = row.try_get(process)?;
     let pid = column::small(row, pid)?.unwrap_or_default();
     Ok(process.is_some_and(|process| process::is_gone(pid, process)))
+}
+
+/// Asks for every worker that a run had, and what each did.
+pub(super) fn asking(run: i64) -> [Question; 2] {
+    let sql = "SELECT no, host, pid, concurrency, lease_us, since, seen_at, left_at IS NOT NULL,
+            lease_until > clock_timestamp(), process, bulletin
+        FROM v6fleet.workers WHERE run = $1 ORDER BY no";
+    let [first, last] = span(run);
+    [Question::new(DEEDS, vec![Box::new(first), Box::new(last)]), Question::new(sql, vec![Box::new(run)])]
+}
+
+/// Reads what [`asking`] asks for, of a run of that kind.
+pub(super) fn all(
+    session: &Session,
+    kind: Kind,
+    [deeds, workers]: [&[Row]; 2],
+) -> Result<Vec<Worker>, LedgerError> {
+    let deeds = session.read(deeds, deed)?;
+    let mut workers = session.read(workers, worker)?;
+    for worker in &mut workers {
+        worker.settled.kind = kind;
+        for Deed { outcome, vms, .. } in deeds.iter().filter(|deed| deed.worker == worker.no) {
+            match outcome {
+                Some(outcome) => worker.settled.add(*outcome, *vms),
+                None => worker.holds = *vms,
+            }
+        }
+    }
+    Ok(workers)
 }
 
 /// So many VMs a worker has settled so, or holds.

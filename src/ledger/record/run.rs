@@ -186,11 +186,13 @@ pub struct Skipped {
 
 /// How a run ends, to be noted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ending {
+pub struct Ending<'e> {
     pub at: Timestamp,
     pub stopped_by: Option<Stop>,
     pub exit_code: u8,
     pub counts: Counts,
+    /// Who carried it out.
+    pub workers: &'e [Contribution],
 }
 
 /// A file that a run has written in a directory of its own, as it was then.

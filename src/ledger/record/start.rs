@@ -18,3 +18,10 @@ pub struct Start {
     /// Others may call for the same account.
     pub shares_pace: bool,
 }
+
+impl Start {
+    /// What the VMs have come to so far; those without an outcome are selected, and nothing else.
+    pub fn so_far(&self) -> Counts {
+        self.counts.without_pending(self.pending.iter().sum())
+    }
+}

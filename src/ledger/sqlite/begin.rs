@@ -8,10 +8,10 @@ use super::book::Book;
 use super::column::{micros, span_micros};
 use super::draft::Draft;
 use crate::clock;
-use crate::ledger::engine::{self, Begin, Runs};
+use crate::ledger::engine::{self, Begin};
 use crate::ledger::error::LedgerError;
 use crate::ledger::job::{SANDBOX, refuse_mixing};
-use crate::ledger::record::{Closing, Contribution, Ending, NewRun, RunKey, Terms, WrittenFile};
+use crate::ledger::record::{Closing, Ending, NewRun, RunKey, Terms, WrittenFile};
 use crate::ledger::stored;
 use crate::stop::Stop;
 
@@ -69,13 +69,12 @@ impl Begin for Sqlite {
         self.ask(|db| db.execute(note, params![run.id, stored::write_list(files)])).map(drop)
     }
 
-    fn note_end(&self, run: &RunKey, ending: &Ending) -> Result<Vec<Contribution>, LedgerError> {
+    /// Who carried out a run that came from another ledger is noted.
+    fn note_end(&self, run: &RunKey, ending: &Ending<'_>) -> Result<(), LedgerError> {
         let end = "UPDATE runs SET ended_at = ?2, stopped_by = ?3, exit_code = ?4, counts = ?5 WHERE id = ?1";
-        let Ending { at, stopped_by, exit_code, counts } = ending;
+        let Ending { at, stopped_by, exit_code, counts, workers: _ } = ending;
         let values =
             params![run.id, micros(*at), stopped_by.map(Stop::as_str), exit_code, stored::write(counts)];
-        self.ask(|db| db.execute(end, values))?;
-        // Those of a run that came from another ledger are noted.
-        Ok(self.course(run)?.workers)
+        self.ask(|db| db.execute(end, values)).map(drop)
     }
 }

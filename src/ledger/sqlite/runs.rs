@@ -11,7 +11,8 @@ use crate::ledger::engine::{Runs, Vms, the_one_meant};
 use crate::ledger::error::LedgerError;
 use crate::ledger::job::{EVERYTHING, fleet, selection};
 use crate::ledger::record::{
-    Counts, Course, LastInventory, NewRun, Overview, RunInfo, RunKey, Unfinished, Worker, WrittenFile,
+    Baseline, Counts, Course, LastInventory, NewRun, Overview, RunInfo, RunKey, Unfinished, Worker,
+    WrittenFile,
 };
 use crate::outcome::Kind;
 use crate::stop::Stop;
@@ -159,10 +160,11 @@ impl Runs for Sqlite {
         self.ask(|db| db.query_row(&sql, [&run.id], |row| row.get(0)))
     }
 
-    fn baseline(&self, run: &RunKey) -> Result<Option<RunKey>, LedgerError> {
+    fn baseline(&self, run: &RunKey) -> Result<Option<Baseline>, LedgerError> {
         let run = self.run(run)?;
         let earlier = format!("no < ?1 AND {COMPLETE} AND {SAME_JOB}");
-        self.ask(|db| newest(db, &earlier, params![run.no, EVERYTHING]))
+        let baseline = self.ask(|db| newest(db, &earlier, params![run.no, EVERYTHING]))?;
+        baseline.map(|run| Ok(Baseline { failed: self.overview(&run)?.counts.failed, run })).transpose()
     }
 
     fn last_success(&self, run: &RunKey) -> Result<Option<Timestamp>, LedgerError> {
