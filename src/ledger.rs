@@ -98,7 +98,7 @@ impl Ledger {
             Location::File(path) => Box::new(sqlite::Sqlite::open(path, lock_timeout)?),
             Location::Database(url) => Box::new(postgres::Postgres::open(url, lock_timeout)?),
         };
-        engine.settle_up(&mut || Ok(()))?;
+        engine.bury_lost()?;
         Ok(Self::of(engine))
     }
 
@@ -206,6 +206,10 @@ impl Ledger {
             };
             Ok(())
         })?;
+        if matches!(end, End::Held) {
+            // Who holds it may be gone.
+            self.bury_lost()?;
+        }
         Ok(end)
     }
 

@@ -100,8 +100,12 @@ pub trait Engine: Begin + Runs + Vms + Known + Rates + Plain + Send + Debug {
     /// An error where what is written would be seen by nobody, or another run may have begun.
     fn check(&self) -> Result<(), LedgerError>;
 
-    /// Makes up for what a process did not come to: what it left claimed becomes pending, with an unanswered attempt, and
-    /// what is known of the VMs is brought up to date. What `then` writes is on disk together with the last of it.
+    /// Makes up for what processes that are gone did not come to: what they left claimed becomes pending, with an unanswered
+    /// attempt, and what is known of the VMs is brought up to date.
+    fn bury_lost(&self) -> Result<(), LedgerError>;
+
+    /// The same for what this process holds, which it calls no more. What `then` writes is on disk together with the last of
+    /// it.
     fn settle_up(&self, then: &mut dyn FnMut() -> Result<(), LedgerError>) -> Result<(), LedgerError>;
 
     /// Deletes all runs but the newest `keep`, the pinned ones, those that wait for a resume, and the one but for

@@ -78,13 +78,16 @@ impl Engine for Postgres {
         self.session.check()
     }
 
+    fn bury_lost(&self) -> Result<(), LedgerError> {
+        self.forget_ahead();
+        burial::bury_lost(&self.session, self.worker.get().map(|ours| ours.no))
+    }
+
     fn settle_up(&self, then: &mut dyn FnMut() -> Result<(), LedgerError>) -> Result<(), LedgerError> {
         self.forget_ahead();
-        let ours = self.worker.get().map(|ours| ours.no);
-        burial::bury_lost(&self.session, ours)?;
         self.session.transaction(|| {
-            // Nothing that we have claimed is called any more.
-            ours.map_or(Ok(()), |ours| burial::bury(&self.session, ours, true))?;
+            let ours = self.worker.get();
+            ours.map_or(Ok(()), |ours| burial::bury(&self.session, ours.no, true))?;
             then()
         })
     }

@@ -85,6 +85,11 @@ impl Engine for Sqlite {
         self.lock.as_ref().map_or(Ok(()), Lock::check)
     }
 
+    /// Of all who wrote this file, the last one may have been this process.
+    fn bury_lost(&self) -> Result<(), LedgerError> {
+        self.settle_up(&mut || Ok(()))
+    }
+
     fn settle_up(&self, then: &mut dyn FnMut() -> Result<(), LedgerError>) -> Result<(), LedgerError> {
         let mut steps = Steps::begin(&self.db).map_err(engine_error(&self.path))?;
         self.ask(|db| {
