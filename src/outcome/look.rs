@@ -2,7 +2,8 @@
 //!
 //! What the API does not say is unknown, and never a change.
 
-use super::{Answer, Outcome, oddities};
+use super::Outcome;
+use super::verdict::{Answer, oddities};
 use crate::allocation::{Allocation, Moment, NextHop};
 use crate::vm::Action;
 

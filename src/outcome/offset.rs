@@ -4,7 +4,8 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::TOLERANCE;
+/// How far the server's and our reading of one moment may lie apart.
+pub const TOLERANCE: SignedDuration = SignedDuration::from_secs(2);
 
 /// The server's clock minus ours: any value from `least` to `most`, both included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
