@@ -3,405 +3,25 @@
 //! Values of one flag, or of one label, are alternatives; different flags and labels narrow each other, and an exclusion
 //! (a leading `!`) always wins. Says nothing of how many, or of what failed last time.
 
-use std::borrow::Cow;
-use std::fmt;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
+mod condition;
+mod error;
+mod glob;
+mod ids;
+mod rack;
+mod vmid;
 
-use globset::{Glob, GlobMatcher};
-use serde_json::Value;
+use ids::IdSet;
+use vmid::{Spec, ids_of_file, of_dialect};
 
-use super::columns::Column;
+pub use condition::WherePattern;
+pub use error::{InvalidPattern, SelectionError};
+pub(super) use ids::{Ids, Range};
+pub use rack::RackPattern;
+pub use vmid::VmidPattern;
+
 use super::file::{InventoryFile, identity};
-use super::json::text;
-use super::source::Hashed;
 use super::vm::Vm;
-use crate::allocation::{NextHop, Prefix};
-use crate::dialect::{Dialect, VPS};
-use crate::text::{escape_path, spelled_out};
-use crate::vm::{Action, VmId};
-
-/// Why a text selects nothing that could be meant.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidPattern {
-    #[error("is empty: name a rack, or a pattern such as dc1r*")]
-    NoRack,
-    #[error("not a pattern (* any text, ? one character, [ab] one of them, {{x,y}} either): {0}")]
-    Glob(String),
-    #[error("not LABEL=PATTERN, such as role=db* (labels are the inventory's own columns)")]
-    NoLabel,
-    #[error(
-        "an empty pattern matches nothing: {label}=* is every VM that has a {label}, !{label}=* every one without"
-    )]
-    NoPattern { label: String },
-    #[error(
-        "\"{}\" is no VM id and no range of them, such as 10000,10010-10020 (or @FILE, with one or more a line)",
-        spelled_out(.0)
-    )]
-    NoVmId(String),
-    #[error("\"{}\" is what VMs are called with --api {other}, and this is {dialect}", spelled_out(text))]
-    OtherDialect { text: String, dialect: Dialect, other: Dialect },
-    #[error("the range {0} runs backwards")]
-    Backwards(String),
-    #[error("@ needs the name of a file, such as @failed.txt")]
-    NoFile,
-}
-
-/// Why a selection cannot be made: what a `--vmid` names, or its file.
-#[derive(Debug, thiserror::Error)]
-pub enum SelectionError {
-    #[error("--vmid: {0}")]
-    Typed(InvalidPattern),
-    #[error("{}: {source}", escape_path(.file))]
-    Unreadable { file: PathBuf, source: io::Error },
-    #[error("{}:{line}: {reason}", escape_path(.file))]
-    Invalid { file: PathBuf, line: usize, reason: InvalidPattern },
-}
-
-/// Splits off a leading `!`.
-fn exclusion(text: &str) -> (bool, &str) {
-    text.strip_prefix('!').map_or((false, text), |rest| (true, rest))
-}
-
-/// Case counts, and `*` matches any text, a `/` too.
-fn glob(text: &str) -> Result<GlobMatcher, InvalidPattern> {
-    let glob = Glob::new(text).map_err(|error| InvalidPattern::Glob(error.kind().to_string()))?;
-    Ok(glob.compile_matcher())
-}
-
-/// A `--rack [!]GLOB`.
-#[derive(Debug, Clone)]
-pub struct RackPattern {
-    excludes: bool,
-    glob: GlobMatcher,
-}
-
-impl RackPattern {
-    pub(super) fn matches(&self, rack: Option<&str>) -> bool {
-        rack.is_some_and(|rack| self.glob.is_match(rack))
-    }
-}
-
-impl fmt::Display for RackPattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", if self.excludes { "!" } else { "" }, self.glob.glob())
-    }
-}
-
-impl FromStr for RackPattern {
-    type Err = InvalidPattern;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match exclusion(text) {
-            (_, "") => Err(InvalidPattern::NoRack),
-            (excludes, pattern) => Ok(Self { excludes, glob: glob(pattern)? }),
-        }
-    }
-}
-
-/// A `--vmid [!]SPEC`: what VMs are called, of whichever dialect, or a file of that.
-#[derive(Debug, Clone)]
-pub struct VmidPattern {
-    excludes: bool,
-    spec: Spec,
-}
-
-#[derive(Debug, Clone)]
-enum Spec {
-    Listed(Vec<Ids>),
-    File(PathBuf),
-}
-
-/// The first and the last VM id of a range, by their numbers.
-pub(super) type Range = (u128, u128);
-
-/// Ids of one dialect: v1's in a range, v2's one by one or by a pattern.
-#[derive(Debug, Clone)]
-pub(super) enum Ids {
-    Range(Dialect, Range),
-    Glob(GlobMatcher),
-}
-
-impl Ids {
-    fn dialect(&self) -> Dialect {
-        match self {
-            Self::Range(dialect, _) => *dialect,
-            Self::Glob(_) => Dialect::V2,
-        }
-    }
-
-    /// Those of one dialect.
-    pub(super) fn range(&self, dialect: Dialect) -> Option<Range> {
-        match self {
-            Self::Range(own, range) if *own == dialect => Some(*range),
-            Self::Range(..) | Self::Glob(_) => None,
-        }
-    }
-
-    pub(super) fn glob(&self) -> Option<&GlobMatcher> {
-        match self {
-            Self::Glob(glob) => Some(glob),
-            Self::Range(..) => None,
-        }
-    }
-
-    /// Whether a VM of `dialect` may be meant.
-    fn checked(&self, dialect: Dialect) -> Result<(), InvalidPattern> {
-        let other = self.dialect();
-        let refusal = || InvalidPattern::OtherDialect { text: self.to_string(), dialect, other };
-        if other == dialect { Ok(()) } else { Err(refusal()) }
-    }
-}
-
-impl fmt::Display for Ids {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Range(dialect, (first, last)) if first == last => dialect.written(*first).fmt(f),
-            Self::Range(dialect, (first, last)) => {
-                write!(f, "{}-{}", dialect.written(*first), dialect.written(*last))
-            }
-            Self::Glob(glob) => glob.glob().fmt(f),
-        }
-    }
-}
-
-impl FromStr for Ids {
-    type Err = InvalidPattern;
-
-    fn from_str(part: &str) -> Result<Self, Self::Err> {
-        let part = part.trim();
-        match Dialect::of(part) {
-            Some((dialect, number)) => Ok(Self::Range(dialect, (number, number))),
-            None if part.starts_with(VPS) && part.contains(WILD) => glob(part).map(Self::Glob),
-            None => Ok(Self::Range(Dialect::V1, range(part)?)),
-        }
-    }
-}
-
-/// What a pattern of ids has, and no id.
-const WILD: [char; 3] = ['*', '?', '['];
-
-impl FromStr for VmidPattern {
-    type Err = InvalidPattern;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (excludes, spec) = exclusion(text);
-        let spec = match spec.strip_prefix('@') {
-            Some("") => return Err(InvalidPattern::NoFile),
-            Some(file) => Spec::File(file.into()),
-            None => Spec::Listed(ids(spec)?),
-        };
-        Ok(Self { excludes, spec })
-    }
-}
-
-impl VmidPattern {
-    /// The file of `@FILE`.
-    pub fn file(&self) -> Option<&Path> {
-        match &self.spec {
-            Spec::File(file) => Some(file),
-            Spec::Listed(_) => None,
-        }
-    }
-}
-
-/// What a list with commas names.
-fn ids(commas: &str) -> Result<Vec<Ids>, InvalidPattern> {
-    commas.split(',').map(str::parse).collect()
-}
-
-/// An id of v1, or two with a hyphen between.
-fn range(part: &str) -> Result<Range, InvalidPattern> {
-    let id = |text: &str| Dialect::V1.number(text.trim()).map_err(|_| InvalidPattern::NoVmId(part.into()));
-    let (first, last) = part.split_once('-').unwrap_or((part, part));
-    match (id(first)?, id(last)?) {
-        (first, last) if first > last => Err(InvalidPattern::Backwards(part.into())),
-        range => Ok(range),
-    }
-}
-
-/// One list a line; `#` starts a comment. Returns the SHA-256 of the file too.
-fn ids_of_file(file: &Path, dialect: Option<Dialect>) -> Result<(Vec<Ids>, String), SelectionError> {
-    let unreadable = |source| SelectionError::Unreadable { file: file.into(), source };
-    let mut all = Vec::new();
-    let mut bytes = Hashed::new(File::open(file).map_err(unreadable)?);
-    for (index, line) in BufReader::new(&mut bytes).lines().enumerate() {
-        let line = line.map_err(unreadable)?;
-        let list = line.split('#').next().unwrap_or_default().trim_start_matches('\u{feff}').trim();
-        if !list.is_empty() {
-            let invalid = |reason| SelectionError::Invalid { file: file.into(), line: index + 1, reason };
-            all.extend(ids(list).and_then(|ids| of_dialect(ids, dialect)).map_err(invalid)?);
-        }
-    }
-    Ok((all, bytes.finish().map_err(unreadable)?))
-}
-
-/// The same ids, if all are of that dialect, where there is one.
-fn of_dialect(ids: Vec<Ids>, dialect: Option<Dialect>) -> Result<Vec<Ids>, InvalidPattern> {
-    dialect.map_or(Ok(()), |dialect| ids.iter().try_for_each(|ids| ids.checked(dialect)))?;
-    Ok(ids)
-}
-
-/// Ids as ranges, sorted and apart.
-#[derive(Debug, Clone, Default)]
-struct Ranges(Vec<Range>);
-
-impl Ranges {
-    fn new(mut ranges: Vec<Range>) -> Self {
-        ranges.sort_unstable();
-        let mut apart: Vec<Range> = Vec::new();
-        for (first, last) in ranges {
-            match apart.last_mut() {
-                Some(previous) if first <= previous.1.saturating_add(1) => previous.1 = previous.1.max(last),
-                _ => apart.push((first, last)),
-            }
-        }
-        Self(apart)
-    }
-
-    fn contains(&self, id: u128) -> bool {
-        let behind = self.0.partition_point(|&(first, _)| first <= id);
-        behind > 0 && id <= self.0[behind - 1].1
-    }
-}
-
-/// Ids of either dialect, to look VMs up in.
-#[derive(Debug, Clone, Default)]
-struct IdSet {
-    /// By dialect, in its order.
-    ranges: [Ranges; Dialect::EACH.len()],
-    globs: Vec<GlobMatcher>,
-}
-
-impl IdSet {
-    fn new(ids: &[Ids]) -> Self {
-        let ranges = |dialect| Ranges::new(ids.iter().filter_map(|ids| ids.range(dialect)).collect());
-        Self { ranges: Dialect::EACH.map(ranges), globs: ids.iter().filter_map(Ids::glob).cloned().collect() }
-    }
-
-    fn contains(&self, id: &VmId) -> bool {
-        Dialect::of(id.as_str())
-            .is_some_and(|(dialect, number)| self.ranges[dialect as usize].contains(number))
-            || self.globs.iter().any(|glob| glob.is_match(id.as_str()))
-    }
-}
-
-/// A `--where [!]LABEL=GLOB`. A known column's name stands for that column, else it is a label, or a path into the
-/// nested objects of one.
-#[derive(Debug, Clone)]
-pub struct WherePattern {
-    excludes: bool,
-    subject: Subject,
-    glob: GlobMatcher,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Subject {
-    Column(Column),
-    Label { name: String, path: Option<super::Path> },
-}
-
-impl FromStr for WherePattern {
-    type Err = InvalidPattern;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (excludes, condition) = exclusion(text);
-        let (label, pattern) = split(condition).ok_or(InvalidPattern::NoLabel)?;
-        match (label, pattern) {
-            ("", _) => Err(InvalidPattern::NoLabel),
-            (_, "") => Err(InvalidPattern::NoPattern { label: label.into() }),
-            _ => Ok(Self { excludes, subject: Subject::named(label), glob: glob(pattern)? }),
-        }
-    }
-}
-
-impl fmt::Display for WherePattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let subject = match &self.subject {
-            Subject::Column(column) => column.as_str(),
-            Subject::Label { name, .. } => name,
-        };
-        write!(f, "{}{subject}={}", if self.excludes { "!" } else { "" }, self.glob.glob())
-    }
-}
-
-/// At the first `=`, but for one in the quotation marks of a path.
-fn split(condition: &str) -> Option<(&str, &str)> {
-    let mut quoted = false;
-    let equals = condition.char_indices().find(|(_, c)| {
-        quoted ^= *c == '"';
-        *c == '=' && !quoted
-    });
-    match equals {
-        Some((at, _)) => Some((&condition[..at], &condition[at + 1..])),
-        None => condition.split_once('='),
-    }
-}
-
-impl Subject {
-    fn named(name: &str) -> Self {
-        let label = || Self::Label { name: name.into(), path: name.parse().ok() };
-        Column::named(name).map_or_else(label, Self::Column)
-    }
-
-    fn of<'v>(&self, vm: &'v Vm, rack: Option<&'v str>) -> Option<Cow<'v, str>> {
-        match self {
-            Self::Column(column) => Self::known(*column, vm, rack).map(Cow::Borrowed),
-            Self::Label { name, path } => match vm.label(name) {
-                Some(text) => Some(Cow::Borrowed(text)),
-                None => nested(path.as_ref()?, vm).map(Cow::Owned),
-            },
-        }
-    }
-
-    fn known<'v>(column: Column, vm: &'v Vm, rack: Option<&'v str>) -> Option<&'v str> {
-        let expected = &vm.expected;
-        match column {
-            Column::Vmid => Some(vm.id.as_str()),
-            Column::Name => vm.name.as_deref(),
-            Column::RackId => rack,
-            Column::Action => vm.action.map(Action::as_str),
-            Column::Prefix => expected.prefix.as_ref().map(Prefix::as_str),
-            Column::NextHop => expected.next_hop.as_ref().map(NextHop::as_str),
-            Column::ProxmoxVmId => expected.proxmox_vm_id.as_deref(),
-            Column::ClientId => expected.client_id.as_deref(),
-            Column::AccountId => expected.account_id.as_deref(),
-        }
-    }
-}
-
-/// What is in the nested objects of a label, which are kept as JSON.
-fn nested(path: &super::Path, vm: &Vm) -> Option<String> {
-    let [first, _, ..] = path.keys() else { return None };
-    let object: Value = serde_json::from_str(vm.label(first)?).ok()?;
-    let text = text(path.find(|_| Some(&object))?);
-    (!text.is_empty()).then_some(text)
-}
-
-impl WherePattern {
-    pub(super) fn excludes(&self) -> bool {
-        self.excludes
-    }
-
-    /// The label that it names; `None` for a known column.
-    pub(super) fn label(&self) -> Option<&str> {
-        match &self.subject {
-            Subject::Label { name, .. } => Some(name),
-            Subject::Column(_) => None,
-        }
-    }
-
-    /// Whether the VM has what it names.
-    pub(super) fn concerns(&self, vm: &Vm) -> bool {
-        self.subject.of(vm, None).is_some()
-    }
-
-    pub(super) fn matches(&self, vm: &Vm, rack: Option<&str>) -> bool {
-        self.subject.of(vm, rack).is_some_and(|text| self.glob.is_match(text.as_ref()))
-    }
-}
+use crate::dialect::Dialect;
 
 /// All that was typed to select VMs; nothing typed selects every one.
 #[derive(Debug, Clone, Default)]
@@ -467,8 +87,10 @@ impl Selection {
     /// What a VM lacks, a rack or a label, no pattern matches: `*` neither.
     pub fn matches(&self, vm: &Vm, rack: Option<&str>) -> bool {
         let by_rack = self.racks.iter().map(|pattern| ((), pattern.excludes, pattern.matches(rack)));
-        let by_label =
-            self.wheres.iter().map(|pattern| (&pattern.subject, pattern.excludes, pattern.matches(vm, rack)));
+        let by_label = self
+            .wheres
+            .iter()
+            .map(|pattern| (&pattern.subject, pattern.excludes(), pattern.matches(vm, rack)));
         self.ids.as_ref().is_none_or(|ids| ids.contains(&vm.id))
             && !self.excluded_ids.contains(&vm.id)
             && passes(&by_rack)
@@ -482,8 +104,7 @@ impl Selection {
 
     /// Whether it makes a difference in which rack a VM is.
     pub fn asks_for_rack(&self) -> bool {
-        let is_rack = |pattern: &WherePattern| matches!(pattern.subject, Subject::Column(Column::RackId));
-        self.names_racks() || self.wheres.iter().any(is_rack)
+        self.names_racks() || self.wheres.iter().any(WherePattern::asks_for_rack)
     }
 }
 
@@ -502,6 +123,7 @@ mod tests {
 
     use super::*;
     use crate::allocation::Expected;
+    use crate::vm::Action;
 
     type Texts = &'static [&'static str];
 
@@ -723,8 +345,6 @@ mod tests {
         ] {
             assert_eq!(selection(&[], &[], &[condition]).matches(&vm, None), selected, "{condition}");
         }
-        assert_eq!(split("a.\"b=c\"=d=e"), Some(("a.\"b=c\"", "d=e")));
-        assert_eq!(split("5\"=x"), Some(("5\"", "x")));
     }
 
     #[test]
