@@ -79,11 +79,22 @@ pub(super) fn decoded<'a>(
         (None, None) => (UTF_8, 0),
     };
     source.consume(mark);
-    let source = match encoding == UTF_8 {
+    Ok((in_utf_8(source, encoding), Encoding(encoding)))
+}
+
+/// The text of a file that is in the encoding of its byte order mark, else in UTF-8.
+pub(super) fn marked<'a>(bytes: impl Read + 'a) -> io::Result<Source<'a>> {
+    let mut source = Source::new(bytes);
+    let (encoding, mark) = encoding_rs::Encoding::for_bom(source.peek(3)?).unwrap_or((UTF_8, 0));
+    source.consume(mark);
+    Ok(in_utf_8(source, encoding))
+}
+
+fn in_utf_8<'a>(source: Source<'a>, encoding: &'static encoding_rs::Encoding) -> Source<'a> {
+    match encoding == UTF_8 {
         true => source,
         false => Source::new(Decoded::new(source, encoding)),
-    };
-    Ok((source, Encoding(encoding)))
+    }
 }
 
 /// How files begin that are not read, and what to do about them.

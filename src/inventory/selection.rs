@@ -282,6 +282,20 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_ids_may_be_in_any_encoding_that_says_so_and_its_comments_in_any_at_all() {
+        let utf_16: Vec<u8> =
+            "\u{feff}10000\r\n10010 # åäö\r\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        for bytes in [&utf_16[..], b"10000\r10010 # \xE5\xE4\xF6"] {
+            let mut file = tempfile::NamedTempFile::new().unwrap();
+            file.write_all(bytes).unwrap();
+            let selection = selection(&[], &[&format!("@{}", file.path().display())], &[]);
+            for (id, listed) in [("10000", true), ("10010", true), ("10001", false)] {
+                assert_eq!(selection.matches(&vm(id, &[]), None), listed, "{id}");
+            }
+        }
+    }
+
+    #[test]
     fn an_empty_file_of_ids_selects_nothing() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let selection = selection(&[], &[&format!("@{}", file.path().display())], &[]);
@@ -290,11 +304,22 @@ mod tests {
 
     #[test]
     fn a_bad_file_of_ids_is_named_with_its_line() {
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        file.write_all(b"1\n!2\n").unwrap();
-        let pattern = format!("@{}", file.path().display()).parse().unwrap();
-        let error = Selection::new(vec![], vec![pattern], vec![], None).unwrap_err().to_string();
-        assert!(error.starts_with(&format!("{}:2: \"!2\" is no VM id", file.path().display())), "{error}");
+        let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+        let refused = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            let pattern = format!("@{}", path.display()).parse().unwrap();
+            Selection::new(vec![], vec![pattern], vec![], None).unwrap_err().to_string()
+        };
+        let long = [&b"1\n"[..], &b"2".repeat(2 * 1024 * 1024)].concat();
+        for (bytes, reason) in [
+            (&b"1\n!2\n"[..], "\"!2\" is no VM id"),
+            (b"1\n2\xE5\n", "\"2\u{fffd}\" is no VM id"),
+            (b"1\n2\0\n", "\"2\\0\" is no VM id"),
+            (&long, "the line is longer than 1024 KiB"),
+        ] {
+            let error = refused(bytes);
+            assert!(error.starts_with(&format!("{}:2: {reason}", path.display())), "{error}");
+        }
         let absent = Selection::new(vec![], vec!["@no/such/file".parse().unwrap()], vec![], None);
         assert!(absent.unwrap_err().to_string().starts_with("no/such/file: "));
     }

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::dialect::Dialect;
+use crate::inventory::source::MAX_ROW_BYTES;
 use crate::text::{escape_path, spelled_out};
 
 /// Why a text selects nothing that could be meant.
@@ -28,6 +29,8 @@ pub enum InvalidPattern {
     OtherDialect { text: String, dialect: Dialect, other: Dialect },
     #[error("the range {0} runs backwards")]
     Backwards(String),
+    #[error("the line is longer than {} KiB: one id, or a list of them, a line", MAX_ROW_BYTES / 1024)]
+    LongLine,
     #[error("@ needs the name of a file, such as @failed.txt")]
     NoFile,
 }

@@ -1,7 +1,6 @@
 //! VM ids as they are typed, or listed in a file.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -9,7 +8,8 @@ use super::error::{InvalidPattern, SelectionError};
 use super::glob::exclusion;
 use super::ids::Ids;
 use crate::dialect::Dialect;
-use crate::inventory::source::Hashed;
+use crate::inventory::encoding::marked;
+use crate::inventory::source::{Hashed, Line};
 
 /// A `--vmid [!]SPEC`: what VMs are called, of whichever dialect, or a file of that.
 #[derive(Debug, Clone)]
@@ -59,17 +59,30 @@ pub(super) fn ids_of_file(
     dialect: Option<Dialect>,
 ) -> Result<(Vec<Ids>, String), SelectionError> {
     let unreadable = |source| SelectionError::Unreadable { file: file.into(), source };
-    let mut all = Vec::new();
     let mut bytes = Hashed::new(File::open(file).map_err(unreadable)?);
-    for (index, line) in BufReader::new(&mut bytes).lines().enumerate() {
-        let line = line.map_err(unreadable)?;
-        let list = line.split('#').next().unwrap_or_default().trim_start_matches('\u{feff}').trim();
-        if !list.is_empty() {
-            let invalid = |reason| SelectionError::Invalid { file: file.into(), line: index + 1, reason };
-            all.extend(ids(list).and_then(|ids| of_dialect(ids, dialect)).map_err(invalid)?);
-        }
+    let mut lines = marked(&mut bytes).map_err(unreadable)?;
+    let (mut all, mut line) = (Vec::new(), Vec::new());
+    for number in 1.. {
+        let ids = match lines.read_line(&mut line).map_err(unreadable)? {
+            Line::Whole => ids_of_line(&line, dialect),
+            Line::Oversized => Err(InvalidPattern::LongLine),
+            Line::End => break,
+        };
+        let invalid = |reason| SelectionError::Invalid { file: file.into(), line: number, reason };
+        all.extend(ids.map_err(invalid)?);
     }
+    drop(lines);
     Ok((all, bytes.finish().map_err(unreadable)?))
+}
+
+/// What is no text may stand in a comment; an id has none of it.
+fn ids_of_line(line: &[u8], dialect: Option<Dialect>) -> Result<Vec<Ids>, InvalidPattern> {
+    let line = String::from_utf8_lossy(line);
+    let list = line.split('#').next().unwrap_or_default().trim_start_matches('\u{feff}').trim();
+    match list.is_empty() {
+        true => Ok(Vec::new()),
+        false => of_dialect(ids(list)?, dialect),
+    }
 }
 
 /// The same ids, if all are of that dialect, where there is one.
