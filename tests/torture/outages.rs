@@ -165,7 +165,7 @@ const WAITS: [Wait; 4] = [
     Wait {
         command: &["run", "fleet.csv", "--action", "allocate"],
         lock: "LOCK TABLE v6fleet.items",
-        is_like: "INSERT INTO v6fleet.items%",
+        is_like: "%INSERT INTO v6fleet.items%",
         exits: 2,
     },
     Wait {

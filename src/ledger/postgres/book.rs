@@ -61,7 +61,7 @@ impl Book {
         let worker = enlisted.map_or_else(|| postgres.enlist(run.no, Terms::default()), Ok)?;
         postgres.forget_ahead();
         let patience = PATIENCE.min(worker.terms.lease / 3);
-        postgres.session.batch_later(LISTEN);
+        postgres.session.unheeded(listening());
         let now = Instant::now();
         Ok(Self {
             postgres,
@@ -237,7 +237,7 @@ impl Book {
     /// The answers to the last batch, which may be on disk.
     fn asked_again(&mut self) -> Result<Vec<Vec<Row>>, LedgerError> {
         self.postgres.reconnect()?;
-        self.postgres.session.batch_later(LISTEN);
+        self.postgres.session.unheeded(listening());
         if !self.is_written()? {
             return self.asked();
         }
@@ -248,8 +248,10 @@ impl Book {
     }
 }
 
-/// What a connection begins with.
-const LISTEN: &str = "LISTEN v6fleet";
+/// What a connection begins with: who is not alerted looks all the same, later.
+fn listening() -> Question {
+    Question::new("LISTEN v6fleet", vec![])
+}
 
 impl engine::Book for Book {
     fn write(&mut self, mut batch: &mut dyn Iterator<Item = Request>) -> Result<Vec<Reply>, LedgerError> {
@@ -285,9 +287,9 @@ impl engine::Book for Book {
     fn shut(self: Box<Self>) -> Box<dyn Engine> {
         let Self { postgres, page, .. } = *self;
         postgres.session.wait_for(None);
-        postgres.session.batch_later("UNLISTEN v6fleet");
+        postgres.session.unheeded(Question::new("UNLISTEN v6fleet", vec![]));
         // Its rate binds nobody any more; where that is not said, others find it out in time.
-        postgres.session.later(Question::new(pace::LEAVE, vec![Box::new(page.worker)]));
+        postgres.session.unheeded(Question::new(pace::LEAVE, vec![Box::new(page.worker)]));
         Box::new(postgres)
     }
 }
@@ -336,6 +338,16 @@ mod tests {
 
     fn settle(item: Item) -> Request {
         Request::Settle(Box::new(success(item, Outcome::Created, Basis::CreatedFlag)))
+    }
+
+    #[test]
+    fn a_book_that_cannot_say_that_it_is_shut_is_shut_all_the_same() {
+        let Some(server) = Server::start() else { return };
+        let run = begin(&Ledger::of(Box::new(opened(&server.url()))), &[None; 2]);
+        let book = Book::open(opened(&server.url()), &run).unwrap();
+        server.sql("DROP TABLE v6fleet.pacers");
+        let engine = Box::new(book).shut();
+        assert_eq!(engine.start(&run).unwrap().pending, [2]);
     }
 
     #[test]

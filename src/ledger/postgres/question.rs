@@ -5,9 +5,10 @@ use std::{array, fmt};
 
 use futures_util::future::try_join;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Error, Row, Statement};
+use tokio_postgres::{Error, Row, Statement};
 
 use super::parameter::Parameter;
+use super::session::MarkedClient;
 
 /// The values of a statement.
 pub(super) type Values<'v> = &'v [&'v dyn Parameter];
@@ -27,7 +28,7 @@ impl Question {
     }
 
     /// The answer, of a question that is asked once.
-    pub(super) async fn ask(&self, client: &Client) -> Result<Vec<Row>, Error> {
+    pub(super) async fn ask(&self, client: MarkedClient<'_>) -> Result<Vec<Row>, Error> {
         client.query_typed(&self.sql, &self.typed()).await
     }
 
@@ -35,7 +36,7 @@ impl Question {
     pub(super) async fn ask_prepared(
         &self,
         prepared: Option<Statement>,
-        client: &Client,
+        client: MarkedClient<'_>,
     ) -> Result<(Vec<Row>, Statement), Error> {
         let typed = self.typed();
         let (values, kinds): (Vec<_>, Vec<_>) = typed.iter().cloned().unzip();
@@ -49,7 +50,7 @@ impl Question {
     }
 
     /// Has it carried out, whatever it answers.
-    pub(super) async fn tell(&self, client: &Client) -> Result<(), Error> {
+    pub(super) async fn tell(&self, client: MarkedClient<'_>) -> Result<(), Error> {
         if self.values.is_empty() {
             return client.batch_execute(&self.sql).await;
         }
@@ -70,10 +71,6 @@ impl fmt::Debug for Question {
 /// Values with the database's types of them.
 pub(super) fn typed(values: Values<'_>) -> Vec<(&(dyn ToSql + Sync), Type)> {
     values.iter().map(|value| (*value as _, value.kind())).collect()
-}
-
-pub(super) fn texts(questions: &[Question]) -> Vec<&str> {
-    questions.iter().map(|question| &*question.sql).collect()
 }
 
 /// There are as many answers as questions.

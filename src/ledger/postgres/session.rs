@@ -1,7 +1,10 @@
 //! A connection to the database, behind calls that wait for their answers.
 
+mod marked_client;
 mod silence;
 mod transaction;
+
+pub(super) use marked_client::MarkedClient;
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
@@ -14,17 +17,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use futures_util::future::{join, join_all, try_join, try_join_all};
+use futures_util::future::{join_all, join3, try_join, try_join_all};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_postgres::{AsyncMessage, Client, Connection, Error, Row, Statement};
+use tracing::debug;
 
 use super::connect::Settings;
 use super::engine_error::engine_error;
-use super::question::{Question, Values, each_to_its_question, texts, typed};
+use super::question::{Question, Values, each_to_its_question, typed};
 use crate::ledger::error::LedgerError;
 use crate::text::duration;
 
@@ -78,6 +82,8 @@ pub(super) struct Session {
     statements: RefCell<HashMap<Cow<'static, str>, Statement>>,
     /// What nobody waits for, and is sent ahead of the next question.
     unsent: RefCell<Vec<Question>>,
+    /// What nobody heeds, and is sent ahead of that.
+    unheeded: RefCell<Vec<Question>>,
 }
 
 impl Session {
@@ -97,6 +103,7 @@ impl Session {
             is_pooled: Cell::new(false),
             statements: RefCell::default(),
             unsent: RefCell::default(),
+            unheeded: RefCell::default(),
         };
         session.connect()?;
         Ok(session)
@@ -108,6 +115,7 @@ impl Session {
         self.statements.take();
         self.silence.take();
         self.unsent.take();
+        self.unheeded.take();
         let limit = self.settings.connect_limit();
         let connecting = async {
             let connecting = self.settings.config.connect(self.settings.tls.clone());
@@ -152,25 +160,25 @@ impl Session {
         &self.name
     }
 
-    /// Waits for what `question` asks, which is `sql`; statements that it asks for at once share a round trip, also with what
-    /// was to be sent [`Self::later`].
+    /// Waits for what `question` asks; statements that it asks for at once share a round trip, also with what was to be sent
+    /// [`Self::later`].
     fn ask<'s, T, F: Future<Output = Result<T, Error>>>(
         &'s self,
-        sql: &[&str],
-        question: impl FnOnce(&'s Client) -> F,
+        question: impl FnOnce(MarkedClient<'s>) -> F,
     ) -> Result<T, LedgerError> {
         let client = self.client()?;
-        let unsent = self.unsent.take();
-        let asked: Vec<&str> = unsent.iter().map(|told| &*told.sql).chain(sql.iter().copied()).collect();
+        let (unheeded, unsent) = (self.unheeded.take(), self.unsent.take());
         let answer = self.runtime.block_on(async {
+            let unheeded = join_all(unheeded.iter().map(|told| told.tell(client)));
             let ahead = join_all(unsent.iter().map(|told| told.tell(client)));
-            let answer = pin!(join(ahead, question(client)));
+            let answer = pin!(join3(unheeded, ahead, question(client)));
             match self.patience.get() {
                 Some(patience) => timeout(patience, answer).await.map_err(|_| patience),
-                None => self.watched(&asked, answer).await,
+                None => self.watched(answer).await,
             }
         });
-        let (ahead, answer) = answer.map_err(|silence| self.give_up(silence))?;
+        let (unheeded, ahead, answer) = answer.map_err(|silence| self.give_up(silence))?;
+        unheeded.into_iter().filter_map(Result::err).for_each(|error| debug!(%error, "of no consequence"));
         let ahead = ahead.into_iter().collect::<Result<(), Error>>();
         ahead.and(answer).map_err(engine_error(&self.name))
     }
@@ -180,7 +188,13 @@ impl Session {
         self.unsent.borrow_mut().push(told);
     }
 
-    /// The same of statements without values.
+    /// Has something carried out that may as well fail: with the next question, ahead of all that waits for that, lest its
+    /// error abort a transaction. So it is not for what is in the midst of one.
+    pub(super) fn unheeded(&self, told: Question) {
+        self.unheeded.borrow_mut().push(told);
+    }
+
+    /// The same as [`Self::later`], of statements without values.
     pub(super) fn batch_later(&self, sql: impl Into<Cow<'static, str>>) {
         self.later(Question::new(sql, vec![]));
     }
@@ -194,10 +208,11 @@ impl Session {
         self.unanswered(silence)
     }
 
-    fn client(&self) -> Result<&Client, LedgerError> {
-        match self.silence.get() {
-            Some(silence) => Err(self.unanswered(silence)),
-            None => self.client.as_ref().ok_or_else(|| self.cut_off()),
+    fn client(&self) -> Result<MarkedClient<'_>, LedgerError> {
+        match (self.silence.get(), &self.client) {
+            (Some(silence), _) => Err(self.unanswered(silence)),
+            (None, None) => Err(self.cut_off()),
+            (None, Some(client)) => Ok(MarkedClient { client, token: &self.token }),
         }
     }
 
@@ -212,7 +227,7 @@ impl Session {
 
     /// An error where the connection has ended.
     pub(super) fn check(&self) -> Result<(), LedgerError> {
-        match self.client()?.is_closed() {
+        match self.client()?.client.is_closed() {
             false => Ok(()),
             // The server's own words for it.
             true => self.batch("SELECT 1"),
@@ -221,19 +236,19 @@ impl Session {
 
     /// Carries out statements without values.
     pub(super) fn batch(&self, sql: &str) -> Result<(), LedgerError> {
-        self.ask(&[sql], |client| client.batch_execute(sql))
+        self.ask(|client| client.batch_execute(sql))
     }
 
     /// Returns how many rows were changed.
     pub(super) fn execute(&self, sql: &str, values: Values<'_>) -> Result<u64, LedgerError> {
         let values = typed(values);
-        self.ask(&[sql], |client| client.execute_typed(sql, &values))
+        self.ask(|client| client.execute_typed(sql, &values))
     }
 
     /// All rows.
     pub(super) fn rows(&self, sql: &str, values: Values<'_>) -> Result<Vec<Row>, LedgerError> {
         let values = typed(values);
-        self.ask(&[sql], |client| client.query_typed(sql, &values))
+        self.ask(|client| client.query_typed(sql, &values))
     }
 
     /// All rows, as `read` reads them.
@@ -264,7 +279,7 @@ impl Session {
         read: impl Fn(&Row) -> Result<T, Error>,
     ) -> Result<T, LedgerError> {
         let values = typed(values);
-        let row = self.ask(&[sql], |client| client.query_typed_one(sql, &values))?;
+        let row = self.ask(|client| client.query_typed_one(sql, &values))?;
         read(&row).map_err(engine_error(&self.name))
     }
 
@@ -286,13 +301,13 @@ impl Session {
         values: Values<'_>,
         each: &mut dyn FnMut(&Row) -> Result<ControlFlow<()>, Error>,
     ) -> Result<([Vec<Row>; N], ControlFlow<()>), LedgerError> {
-        let (answers, rows) = self.ask(&[&texts(questions)[..], &[sql]].concat(), |client| {
+        let (answers, rows) = self.ask(|client| {
             let answers = try_join_all(questions.iter().map(|question| question.ask(client)));
-            try_join(answers, client.query_typed_raw(sql, typed(values)))
+            try_join(answers, client.stream_typed(sql, typed(values)))
         })?;
         let answers = each_to_its_question(answers);
         let mut pages = Box::pin(rows).ready_chunks(PAGE);
-        while let Some(page) = self.ask(&[sql], |_| async { Ok(pages.next().await) })? {
+        while let Some(page) = self.ask(|_| async { Ok(pages.next().await) })? {
             for row in page {
                 let shown = row.and_then(|row| each(&row));
                 if shown.map_err(engine_error(&self.name))?.is_break() {
@@ -308,9 +323,8 @@ impl Session {
         &self,
         questions: &[Question; N],
     ) -> Result<[Vec<Row>; N], LedgerError> {
-        let answers = self.ask(&texts(questions), |client| {
-            try_join_all(questions.iter().map(|question| question.ask(client)))
-        })?;
+        let answers =
+            self.ask(|client| try_join_all(questions.iter().map(|question| question.ask(client))))?;
         Ok(each_to_its_question(answers))
     }
 
@@ -325,12 +339,40 @@ impl Session {
 
     /// Sends what was to be sent later, and waits until it is carried out.
     pub(super) fn send(&self) -> Result<(), LedgerError> {
-        self.ask(&[], |_| async { Ok(()) })
+        self.ask(|_| async { Ok(()) })
     }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
         self.part();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use support::postgres::Server;
+
+    use super::*;
+    use crate::ledger::postgres::DatabaseUrl;
+
+    #[test]
+    fn an_error_is_the_next_questions_unless_nobody_heeds_it() {
+        let Some(server) = Server::start() else { return };
+        let url = DatabaseUrl::of(Path::new(&server.url())).unwrap().unwrap();
+        let session = Session::open(&url.as_path(), &Settings::of(&url).unwrap()).unwrap();
+        let wrong = || Question::new("SELECT 1 / 0", vec![]);
+        session.later(wrong());
+        session.batch("SELECT 1").unwrap_err();
+        session.unheeded(wrong());
+        session.batch("SELECT 1").unwrap();
+        session
+            .transaction(|| {
+                session.unheeded(wrong());
+                session.batch_later("CREATE TABLE made ()");
+                session.batch("INSERT INTO made DEFAULT VALUES")
+            })
+            .unwrap();
+        assert_eq!(server.sql("SELECT count(*) FROM made"), "1", "nor is a transaction aborted by it");
     }
 }

@@ -9,30 +9,25 @@ use tokio::time::timeout;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::Session;
+use super::marked_client::mark;
 use crate::ledger::postgres::connect::Settings;
 
-/// Whether the database is at work on what starts like one of `$1` (it keeps the start of long ones), and not waiting for who
-/// asked.
+/// Whether the database is at work on a statement of the connection with the mark `$1`, and not waiting for who asked.
 const IS_AT_WORK: &str = "SELECT EXISTS (SELECT FROM pg_stat_activity
-    WHERE pid <> pg_backend_pid() AND datname = current_database() AND state IN ('active', 'disabled')
-        AND wait_event_type IS DISTINCT FROM 'Client'
-        AND EXISTS (SELECT FROM unnest($1) AS asked WHERE starts_with(asked, query)))";
+    WHERE pid <> pg_backend_pid() AND datname = current_database() AND wait_event_type IS DISTINCT FROM 'Client'
+        AND (state = 'active' AND starts_with(query, $1) OR state = 'disabled'))";
 
 impl Session {
     /// Waits for an answer. Whenever nothing has come for a while, another connection asks whether the database is at work on
     /// it. Where it cannot be reached, or twice was not, the error is how long nothing has come.
-    pub(super) async fn watched<A: Future + Unpin>(
-        &self,
-        sql: &[&str],
-        mut answer: A,
-    ) -> Result<A::Output, Duration> {
+    pub(super) async fn watched<A: Future + Unpin>(&self, mut answer: A) -> Result<A::Output, Duration> {
         let begun = Instant::now();
         let mut was_at_work = true;
         loop {
             if let Ok(answer) = timeout(self.settings.quiet, &mut answer).await {
                 return Ok(answer);
             }
-            let is_at_work = match select(answer, pin!(self.is_at_work(sql))).await {
+            let is_at_work = match select(answer, pin!(self.is_at_work())).await {
                 Either::Left((answer, _)) => return Ok(answer),
                 Either::Right((is_at_work, waiting)) => {
                     answer = waiting;
@@ -47,12 +42,12 @@ impl Session {
         }
     }
 
-    /// Whether the database is at work on `sql`; `None` where it does not say anything.
-    async fn is_at_work(&self, sql: &[&str]) -> Option<bool> {
-        let Settings { config, tls, .. } = &self.settings;
+    /// Whether the database is at work for this connection; `None` where it does not say anything.
+    async fn is_at_work(&self) -> Option<bool> {
+        let (Settings { config, tls, .. }, mark) = (&self.settings, mark(&self.token));
         let look = async {
             let (client, connection) = config.connect(tls.clone()).await?;
-            let values: [(&(dyn ToSql + Sync), Type); 1] = [(&sql, Type::TEXT_ARRAY)];
+            let values: [(&(dyn ToSql + Sync), Type); 1] = [(&mark, Type::TEXT)];
             let looked = pin!(client.query_typed(IS_AT_WORK, &values));
             let rows = match select(looked, pin!(connection)).await {
                 Either::Left((rows, _)) => rows?,
@@ -73,6 +68,7 @@ impl Session {
 mod tests {
     use std::path::Path;
 
+    use support::pooler::Pooler;
     use support::postgres::Server;
     use support::proxy::{Proxy, Way};
 
@@ -98,6 +94,30 @@ mod tests {
         session.batch("CREATE TABLE locked ()").unwrap();
         let _lock = server.lock_until("LOCK TABLE locked", "SELECT pg_sleep(0.2)");
         session.transaction(|| session.batch("LOCK TABLE locked")).unwrap();
+    }
+
+    #[test]
+    fn a_statement_is_waited_for_also_where_a_pooler_chooses_the_connection() {
+        let Some(server) = Server::start() else { return };
+        let Some(pooler) = Pooler::to(&server, 2) else { return };
+        let session = impatient(&pooler.url());
+        for sql in ["SELECT pg_sleep(0.2)", "SELECT pg_sleep(0.2) WHERE true"] {
+            session.batch(sql).unwrap();
+            session.execute(sql, &[]).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_others_ask_in_the_same_words_is_not_taken_for_what_was_lost() {
+        let Some(server) = Server::start() else { return };
+        let proxy = Proxy::to(&server, Duration::ZERO);
+        let session = impatient(&proxy.url());
+        let _others = server.lock_until("SELECT 1", "SELECT pg_sleep(60)");
+        proxy.hold(Way::There);
+        let lost = session.batch("BEGIN; SELECT 1; SELECT pg_sleep(60); COMMIT").unwrap_err();
+        assert!(lost.is_away(), "{lost}");
+        let theirs = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+        assert_eq!(server.sql(theirs), "1", "while the database was at work on theirs");
     }
 
     #[test]

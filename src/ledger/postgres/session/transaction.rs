@@ -3,13 +3,13 @@
 use std::future::Future;
 
 use futures_util::future::{join, try_join, try_join_all};
-use tokio_postgres::{Client, Error, Row, Statement};
+use tokio_postgres::{Error, Row, Statement};
 use tracing::info;
 
-use super::Session;
+use super::{MarkedClient, Session};
 use crate::ledger::error::LedgerError;
 use crate::ledger::postgres::engine_error::is_of_others;
-use crate::ledger::postgres::question::{Question, each_to_its_question, texts};
+use crate::ledger::postgres::question::{Question, each_to_its_question};
 use crate::ledger::postgres::settings::{self, Scope};
 
 const BEGIN: &str = "BEGIN";
@@ -35,7 +35,7 @@ impl Session {
             self.is_pooled.set(true);
         }
         self.batch_later(self.begin());
-        let answers = self.ask(&[&texts(questions)[..], &[COMMIT]].concat(), |client| {
+        let answers = self.ask(|client| {
             then_commit(try_join_all(questions.iter().map(|question| question.ask(client))), client)
         });
         answers.inspect_err(|_| self.roll_back())
@@ -48,7 +48,7 @@ impl Session {
         let known: Vec<Option<Statement>> = questions.iter().map(known).collect();
         let ours = format!("SELECT v6fleet.is_of('{}')", self.token);
         self.batch_later(self.begin());
-        let answers = self.ask(&[&texts(questions)[..], &[COMMIT]].concat(), |client| async {
+        let answers = self.ask(|client| async move {
             let asked = questions.iter().zip(known);
             // They leave in the order in which they stand, and none waits for the answer to another.
             let asked = try_join_all(asked.map(|(question, known)| question.ask_prepared(known, client)));
@@ -118,7 +118,7 @@ impl Session {
         &self,
         questions: &[Question; N],
     ) -> Result<[Vec<Row>; N], LedgerError> {
-        let answers = self.ask(&[&texts(questions)[..], &[COMMIT]].concat(), |client| {
+        let answers = self.ask(|client| {
             then_commit(try_join_all(questions.iter().map(|question| question.ask(client))), client)
         })?;
         Ok(each_to_its_question(answers))
@@ -126,7 +126,10 @@ impl Session {
 }
 
 /// What is asked, and committed in the same round trip.
-async fn then_commit<T>(asked: impl Future<Output = Result<T, Error>>, client: &Client) -> Result<T, Error> {
+async fn then_commit<T>(
+    asked: impl Future<Output = Result<T, Error>>,
+    client: MarkedClient<'_>,
+) -> Result<T, Error> {
     let (answer, committed) = join(asked, client.batch_execute(COMMIT)).await;
     // After an error there is nothing to commit, and no error in that.
     answer.and_then(|answer| committed.map(|()| answer))
