@@ -80,10 +80,13 @@ impl<'a> Past<'a> {
 
     /// Why no VM at all is meant.
     pub(super) fn why_nothing(&self) -> String {
-        match &self.only_planned {
-            Some(Planned { run, changes: 0 }) => format!("plan {} found nothing to do", run.id),
-            Some(Planned { run, .. }) => format!("of the VMs that plan {} would change none matches", run.id),
-            None => "no VM of the inventory matches".to_owned(),
+        match (&self.only_planned, &self.only_failed) {
+            (Some(Planned { run, changes: 0 }), _) => format!("plan {} found nothing to do", run.id),
+            (Some(Planned { run, .. }), _) => {
+                format!("of the VMs that plan {} would change none matches", run.id)
+            }
+            (None, Some(run)) => format!("of the VMs that failed in run {} none matches", run.id),
+            (None, None) => "no VM of the inventory matches".to_owned(),
         }
     }
 }

@@ -321,7 +321,7 @@ mod tests {
             assert!(error.starts_with(&format!("{}:2: {reason}", path.display())), "{error}");
         }
         let absent = Selection::new(vec![], vec!["@no/such/file".parse().unwrap()], vec![], None);
-        assert!(absent.unwrap_err().to_string().starts_with("no/such/file: "));
+        assert!(absent.unwrap_err().to_string().starts_with("--vmid @no/such/file: "));
     }
 
     #[test]

@@ -69,7 +69,7 @@ pub enum LedgerError {
         escape_path(path)
     )]
     SeveralClocks { path: PathBuf, run: String },
-    #[error("no run {0:?} in the ledger")]
+    #[error("no run {0:?} in the ledger: v6fleet runs lists those that are")]
     UnknownRun(String),
     #[error("no {kind} in the ledger", kind = .0)]
     NoneOfKind(Kind),

@@ -80,13 +80,14 @@ fn only_what_failed_before_is_called_again() {
     let first = fixture.run(&run).exits(3);
     let id = first.report()["run"]["id"].as_str().unwrap().to_owned();
     fixture.run(&[&run[..], &["--vmid", "10000"]].concat()).exits(0);
-    for (option, code, called) in [
-        ("--only-failed", 7, &[][..]),
-        (&format!("--only-failed={id}"), 3, &["10099", "10199"]),
-        ("--only-failed", 3, &["10099", "10199"]),
+    let nothing = "nothing selected: of the VMs that failed in run ";
+    for (option, code, called, says) in [
+        ("--only-failed", 7, &[][..], nothing),
+        (&format!("--only-failed={id}"), 3, &["10099", "10199"], ""),
+        ("--only-failed", 3, &["10099", "10199"], ""),
     ] {
         let before = sandbox.calls().len();
-        fixture.run(&[&run[..], &[option]].concat()).exits(code);
+        fixture.run(&[&run[..], &[option]].concat()).exits(code).assert_in_stderr(says);
         let mut record = sandbox.called_vmids().split_off(before);
         record.sort();
         assert_eq!(record, called, "{option}");

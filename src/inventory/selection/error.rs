@@ -40,7 +40,7 @@ pub enum InvalidPattern {
 pub enum SelectionError {
     #[error("--vmid: {0}")]
     Typed(InvalidPattern),
-    #[error("{}: {source}", escape_path(.file))]
+    #[error("--vmid @{}: {source}", escape_path(.file))]
     Unreadable { file: PathBuf, source: io::Error },
     #[error("{}:{line}: {reason}", escape_path(.file))]
     Invalid { file: PathBuf, line: usize, reason: InvalidPattern },

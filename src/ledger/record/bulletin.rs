@@ -1,4 +1,4 @@
-//! What a run says of itself while it is under way: made anew about once a second, and kept nowhere.
+//! What a run says of itself while it is under way: made anew about once a second, and none but the last is there to be read.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
