@@ -22,7 +22,7 @@ pub(super) struct News {
 
 /// The last line of a run's log. The recap has told the counts, and what was wrong is told after it.
 pub(super) fn log_end(event: &RunEnded) {
-    let RunEnded { run, course, stopped_by, exit_code, error, .. } = event;
+    let RunEnded { run, course, stopped_by, exit_code, host, resume, error, .. } = event;
     let counts = course.as_ref().map(|course| course.counts);
     let of = |outcome: Outcome| counts?.by_outcome().find(|(own, _)| *own == outcome).map(|(_, vms)| vms);
     info!(
@@ -43,6 +43,8 @@ pub(super) fn log_end(event: &RunEnded) {
         said.duration_s = course.as_ref().map(|course| course.duration_s),
         said.calls_in_duration = course.as_ref().map(|course| course.calls_in_duration),
         stopped_by = stopped_by.map(Stop::as_str),
+        said.host = host,
+        said.resume = resume,
         said.error = error,
         exit_code,
         "run ended"

@@ -15,12 +15,12 @@ use super::failure::{Broken, Refusal};
 use super::log;
 use super::outputs::{all_written, list_skipped, outputs, unreported, write_reports};
 use super::own_files;
-use super::recap::print_recap;
+use super::recap::{going_on, print_recap};
 use super::rehearsal::Callee;
 use super::signals::signals;
 use crate::brake::Brake;
 use crate::config::{CallSettings, ReportingSettings};
-use crate::ledger::{Board, End, Ledger, LedgerError, Reply, RunKey, Start, Summary, Writer};
+use crate::ledger::{Board, End, Ledger, LedgerError, Reply, RunKey, Start, Summary, Writer, host};
 use crate::pace::Pace;
 use crate::progress::{Progress, Screen};
 use crate::reconcile::{Ending, Parts, reconcile};
@@ -187,7 +187,8 @@ impl Plan<'_> {
         self.prune(&ledger);
         ledger.close().map_err(unreported)?;
         all_written(written, &outputs, run, self.ledger_args)?;
-        let event = RunEnded::of(&info, summary);
+        let resume = going_on(&info.id, summary, self.ledger_args);
+        let event = RunEnded::of(&info, summary, &host(), resume.as_deref());
         Ok(Ended { exit_code: summary.exit_code, news: Some(News { recap, event }) })
     }
 

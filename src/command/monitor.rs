@@ -8,6 +8,7 @@ use super::exit;
 use super::failure::{Failure, Refusal};
 use super::log;
 use crate::config::{MonitorSettings, NotifyOn};
+use crate::ledger::host;
 use crate::ping::{Notice, Ping, Route};
 use crate::report::RunEnded;
 
@@ -39,7 +40,7 @@ fn news(ended: &Result<Ended, Failure>) -> Option<News> {
         Ok(Ended { news, .. }) => news.clone(),
         Err(failure) => {
             let error = failure.in_words();
-            let event = RunEnded::without_end(log::run(), failure.exit_code(), &error);
+            let event = RunEnded::without_end(log::run(), failure.exit_code(), &host(), &error);
             Some(News { recap: format!("error: {error}\n"), event })
         }
     }

@@ -49,6 +49,11 @@ fn again(kind: Kind, info: &RunInfo, ledger_args: &str) -> Option<String> {
     Some(format!("{}{ledger_args}", words.join(" ")))
 }
 
+/// The command that goes on with a run which has ended; `None` where nothing is left to do.
+pub(super) fn going_on(run: &str, summary: &Summary, ledger_args: &str) -> Option<String> {
+    (summary.pending > 0).then(|| format!("v6fleet resume {run}{ledger_args}"))
+}
+
 /// Returns the recap for people, uncoloured. Where a report has standard output, the recap goes to standard error.
 pub(super) fn print_recap(
     form: Form,
@@ -64,11 +69,14 @@ pub(super) fn print_recap(
     let plan = Some(info).filter(|info| info.kind == Kind::Plan && summary.complete);
     let carry_out = plan.and_then(|plan| again(Kind::Run, plan, ledger_args));
     let carry_out = carry_out.map(|again| format!("{again} --only-planned={}", info.id));
-    let resume = format!("v6fleet resume {}{ledger_args}", info.id);
-    let resume = (summary.pending > 0).then_some(resume.as_str());
+    let resume = going_on(&info.id, summary, ledger_args);
     let next = match summary.running {
         true => recap::Next::default(),
-        false => recap::Next { carry_out: carry_out.as_deref(), rerun: rerun.as_deref(), resume },
+        false => recap::Next {
+            carry_out: carry_out.as_deref(),
+            rerun: rerun.as_deref(),
+            resume: resume.as_deref(),
+        },
     };
     let text = |colored| recap::text(info, summary, &reports, next, colored);
     let terminal = if aside { io::stderr().is_terminal() } else { io::stdout().is_terminal() };

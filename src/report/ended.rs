@@ -21,6 +21,10 @@ pub struct RunEnded {
     pub course: Option<EndedCourse>,
     pub stopped_by: Option<Stop>,
     pub exit_code: u8,
+    /// The machine that it ended on.
+    pub host: String,
+    /// The command that goes on with it, where something is left to do.
+    pub resume: Option<String>,
     /// What was wrong, where the job did not come to its end.
     pub error: Option<String>,
     /// For people, in a chat program.
@@ -46,8 +50,8 @@ pub struct EndedCourse {
 }
 
 impl RunEnded {
-    /// Of a run that came to its end, or was stopped.
-    pub fn of(run: &RunInfo, summary: &Summary) -> Self {
+    /// Of a run that came to its end, or was stopped, on `host`; `resume` is the command that goes on with it.
+    pub fn of(run: &RunInfo, summary: &Summary, host: &str, resume: Option<&str>) -> Self {
         let course = EndedCourse {
             kind: run.kind,
             base_url: run.base_url.clone(),
@@ -60,25 +64,41 @@ impl RunEnded {
             calls_in_duration: summary.calls_in_duration,
         };
         let exit_code = summary.exit_code;
-        let text = format!("{}{}Exit code {exit_code}", recap::head(run, summary), failures(summary));
+        let go_on = resume.map(|command| format!("Go on: {command}\n")).unwrap_or_default();
+        let text = format!("{}{}{go_on}", recap::head(run, summary), failures(summary));
         Self {
             run: Some(run.id.clone()),
             course: Some(course),
             stopped_by: summary.stopped_by,
-            ..Self::new(exit_code, &text)
+            resume: resume.map(str::to_owned),
+            ..Self::new(exit_code, host, &text)
         }
     }
 
-    /// Of a job that was refused, or broken off; `run` is the one that it had begun.
-    pub fn without_end(run: Option<&str>, exit_code: u8, error: &str) -> Self {
+    /// Of a job that was refused, or broken off, on `host`; `run` is the one that it had begun.
+    pub fn without_end(run: Option<&str>, exit_code: u8, host: &str, error: &str) -> Self {
         let what = run.map_or_else(|| "A run was not begun".to_owned(), |run| format!("Run {run} broke off"));
-        let text = format!("{what}: {error}\nExit code {exit_code}");
-        Self { run: run.map(str::to_owned), error: Some(error.to_owned()), ..Self::new(exit_code, &text) }
+        let text = format!("{what}: {error}\n");
+        Self {
+            run: run.map(str::to_owned),
+            error: Some(error.to_owned()),
+            ..Self::new(exit_code, host, &text)
+        }
     }
 
-    fn new(exit_code: u8, text: &str) -> Self {
-        let text = harmless(&format!("v6fleet: {text}"));
-        Self { event: "run ended", run: None, course: None, stopped_by: None, exit_code, error: None, text }
+    /// `text` is whole lines.
+    fn new(exit_code: u8, host: &str, text: &str) -> Self {
+        Self {
+            event: "run ended",
+            run: None,
+            course: None,
+            stopped_by: None,
+            exit_code,
+            host: host.to_owned(),
+            resume: None,
+            error: None,
+            text: harmless(&format!("v6fleet: {text}Host: {host}\nExit code {exit_code}")),
+        }
     }
 
     /// One JSON object on one line.
@@ -121,20 +141,33 @@ mod tests {
         let since =
             Since { run: "20261122T021500Z-0001".into(), newly_failing: named(1), recovered: named(0) };
         let summary = Summary { since: Some(since), ..summary(&rows()) };
-        insta::assert_snapshot!(RunEnded::of(&run(), &summary).json().unwrap(), @r#"{"event":"run ended","run":"20261123T021500Z-7f3a","kind":"run","base_url":"https://cloud.hostup.se","api":"v1","selected":20,"created":2,"unchanged":2,"updated":2,"failed":14,"not_attempted":1,"skipped":0,"newly_failing":1,"calls":71,"duration_s":6.3,"calls_in_duration":71,"stopped_by":null,"exit_code":3,"error":null,"text":"v6fleet: Complete: 20 VMs, 2 created, 2 unchanged, 2 updated, 14 failed, 1 of them not attempted\nRun 20261123T021500Z-7f3a: allocate, https://cloud.hostup.se\nNewly failing since 20261122T021500Z-0001: 1 VM: 10010\nRecovered since 20261122T021500Z-0001: none\nFailed: 1 rejected, 1 unauthorized, 1 forbidden, 1 not_found, 1 conflict, 1 rate_limited, 1 server_error, 1 timeout, 1 connect, 1 tls, 1 redirected, 1 malformed_answer, 1 refused_by_api, 1 not_attempted\nExit code 3"}"#);
+        insta::assert_snapshot!(RunEnded::of(&run(), &summary, "host-a", None).json().unwrap(), @r#"{"event":"run ended","run":"20261123T021500Z-7f3a","kind":"run","base_url":"https://cloud.hostup.se","api":"v1","selected":20,"created":2,"unchanged":2,"updated":2,"failed":14,"not_attempted":1,"skipped":0,"newly_failing":1,"calls":71,"duration_s":6.3,"calls_in_duration":71,"stopped_by":null,"exit_code":3,"host":"host-a","resume":null,"error":null,"text":"v6fleet: Complete: 20 VMs, 2 created, 2 unchanged, 2 updated, 14 failed, 1 of them not attempted\nRun 20261123T021500Z-7f3a: allocate, https://cloud.hostup.se\nNewly failing since 20261122T021500Z-0001: 1 VM: 10010\nRecovered since 20261122T021500Z-0001: none\nFailed: 1 rejected, 1 unauthorized, 1 forbidden, 1 not_found, 1 conflict, 1 rate_limited, 1 server_error, 1 timeout, 1 connect, 1 tls, 1 redirected, 1 malformed_answer, 1 refused_by_api, 1 not_attempted\nHost: host-a\nExit code 3"}"#);
+    }
+
+    #[test]
+    fn a_run_that_can_be_gone_on_with_is_told_with_the_command_and_where() {
+        let command = "v6fleet resume 20261123T021500Z-7f3a --ledger postgres://ops@db/v6fleet";
+        let event = RunEnded::of(&run(), &summary(&rows()), "host-a", Some(command));
+        assert_eq!(event.resume.as_deref(), Some(command));
+        let end = "\nGo on: v6fleet resume 20261123T021500Z-7f3a --ledger postgres://ops＠db/v6fleet\nHost: host-a\nExit code 3";
+        assert!(event.text.ends_with(end), "{}", event.text);
     }
 
     #[test]
     fn a_plan_that_ended_is_told_with_counts_of_its_own() {
-        insta::assert_snapshot!(RunEnded::of(&plan(), &plan_summary()).json().unwrap(), @r#"{"event":"run ended","run":"20261123T020000Z-91c2","kind":"plan","base_url":"https://cloud.hostup.se","api":"v2","selected":10,"create":3,"update":1,"keep":1,"blocked":3,"failed":2,"not_attempted":1,"skipped":0,"newly_failing":null,"calls":14,"duration_s":6.3,"calls_in_duration":14,"stopped_by":null,"exit_code":3,"error":null,"text":"v6fleet: Complete: 10 of 20 VMs, 3 to create, 1 to update, 1 to keep, 3 blocked, 2 failed, 1 of them not attempted\nPlan 20261123T020000Z-91c2: allocate, https://cloud.hostup.se (v2); nothing was changed\nFailed: 1 not_found, 1 not_attempted\nExit code 3"}"#);
+        insta::assert_snapshot!(RunEnded::of(&plan(), &plan_summary(), "host-a", None).json().unwrap(), @r#"{"event":"run ended","run":"20261123T020000Z-91c2","kind":"plan","base_url":"https://cloud.hostup.se","api":"v2","selected":10,"create":3,"update":1,"keep":1,"blocked":3,"failed":2,"not_attempted":1,"skipped":0,"newly_failing":null,"calls":14,"duration_s":6.3,"calls_in_duration":14,"stopped_by":null,"exit_code":3,"host":"host-a","resume":null,"error":null,"text":"v6fleet: Complete: 10 of 20 VMs, 3 to create, 1 to update, 1 to keep, 3 blocked, 2 failed, 1 of them not attempted\nPlan 20261123T020000Z-91c2: allocate, https://cloud.hostup.se (v2); nothing was changed\nFailed: 1 not_found, 1 not_attempted\nHost: host-a\nExit code 3"}"#);
     }
 
     #[test]
     fn a_job_that_was_refused_or_broken_off_is_told_with_the_error() {
-        let refused =
-            RunEnded::without_end(None, 2, "a<!channel>.csv:2: vmid: not a number: \"[x](http://e) @all\"");
-        insta::assert_snapshot!(refused.json().unwrap(), @r#"{"event":"run ended","run":null,"stopped_by":null,"exit_code":2,"error":"a<!channel>.csv:2: vmid: not a number: \"[x](http://e) @all\"","text":"v6fleet: A run was not begun: a＜!channel＞.csv:2: vmid: not a number: \"［x］(http://e) ＠all\"\nExit code 2"}"#);
-        let broken = RunEnded::without_end(Some("20261123T021500Z-7f3a"), 1, "the disk is full");
-        insta::assert_snapshot!(broken.json().unwrap(), @r#"{"event":"run ended","run":"20261123T021500Z-7f3a","stopped_by":null,"exit_code":1,"error":"the disk is full","text":"v6fleet: Run 20261123T021500Z-7f3a broke off: the disk is full\nExit code 1"}"#);
+        let refused = RunEnded::without_end(
+            None,
+            2,
+            "host-a",
+            "a<!channel>.csv:2: vmid: not a number: \"[x](http://e) @all\"",
+        );
+        insta::assert_snapshot!(refused.json().unwrap(), @r#"{"event":"run ended","run":null,"stopped_by":null,"exit_code":2,"host":"host-a","resume":null,"error":"a<!channel>.csv:2: vmid: not a number: \"[x](http://e) @all\"","text":"v6fleet: A run was not begun: a＜!channel＞.csv:2: vmid: not a number: \"［x］(http://e) ＠all\"\nHost: host-a\nExit code 2"}"#);
+        let broken = RunEnded::without_end(Some("20261123T021500Z-7f3a"), 1, "host-a", "the disk is full");
+        insta::assert_snapshot!(broken.json().unwrap(), @r#"{"event":"run ended","run":"20261123T021500Z-7f3a","stopped_by":null,"exit_code":1,"host":"host-a","resume":null,"error":"the disk is full","text":"v6fleet: Run 20261123T021500Z-7f3a broke off: the disk is full\nHost: host-a\nExit code 1"}"#);
     }
 }

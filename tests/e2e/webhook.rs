@@ -74,6 +74,8 @@ fn webhooks_are_told_after_trouble_how_a_run_ended() {
         ("skipped", json!(0)),
         ("stopped_by", Value::Null),
         ("exit_code", json!(3)),
+        ("host", json!(rustix::system::uname().nodename().to_str().unwrap())),
+        ("resume", Value::Null),
         ("error", Value::Null),
     ] {
         assert_eq!(event[field], expected, "{field}");
@@ -83,8 +85,15 @@ fn webhooks_are_told_after_trouble_how_a_run_ended() {
     assert!(text.starts_with(first) && text.ends_with("\nExit code 3"), "{text}");
     assert_eq!(events(&other), events(&one));
 
-    fixture.run(&["run", "unknown.csv", "--action", "allocate", "--canary", "2"]).exits(4);
-    assert_eq!(events(&one)[1]["stopped_by"], "canary");
+    fixture.write("unknown-first.csv", "vmid\n10099\n10000\n");
+    let stopped =
+        fixture.run(&["run", "unknown-first.csv", "--action", "allocate", "--canary", "1"]).exits(4);
+    let event = &events(&one)[1];
+    let resume = event["resume"].as_str().unwrap();
+    assert_eq!(event["stopped_by"], "canary");
+    assert!(resume.starts_with(&format!("v6fleet resume {}", id(&stopped).as_str().unwrap())), "{resume}");
+    stopped.assert_in_stdout(&format!("Go on:        {resume}\n"));
+    assert!(event["text"].as_str().unwrap().contains(&format!("\nGo on: {resume}\nHost: ")), "{event}");
 }
 
 #[test]

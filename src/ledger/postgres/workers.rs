@@ -10,6 +10,7 @@ use super::process;
 use super::question::{Question, Value};
 use super::session::{FAREWELL, Session};
 use crate::ledger::error::LedgerError;
+use crate::ledger::host::host;
 use crate::ledger::numbers::span;
 use crate::ledger::record::{Counts, Presence, Terms, Worker};
 use crate::outcome::{Kind, Outcome};
@@ -75,10 +76,9 @@ impl Drop for Postgres {
 fn enlisting(run: i64, terms: Terms) -> Question {
     let sql = "INSERT INTO v6fleet.workers (run, host, pid, process, concurrency, lease_us, lease_until)
         VALUES ($1, $2, $3, $4, $5, $6, clock_timestamp() + $6::bigint * interval '1 microsecond') RETURNING no";
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let values: [Value; 6] = [
         Box::new(run),
-        Box::new(host),
+        Box::new(host()),
         Box::new(i64::from(std::process::id())),
         Box::new(process::ours()),
         Box::new(i64::from(terms.concurrency)),

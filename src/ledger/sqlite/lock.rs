@@ -13,6 +13,7 @@ use tracing::info;
 use super::board::{self, Notes};
 use super::path::{beside, io_error};
 use crate::ledger::error::LedgerError;
+use crate::ledger::host::host;
 use crate::ledger::record::Bulletin;
 use crate::text::moment_for_people;
 
@@ -235,9 +236,8 @@ fn read_again(file: &mut File, path: &Path) -> Result<String, LedgerError> {
 }
 
 fn holder() -> String {
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let since = moment_for_people(jiff::Timestamp::now());
-    format!("{HOLDER}{} on {host} since {since}", std::process::id())
+    format!("{HOLDER}{} on {} since {since}", std::process::id(), host())
 }
 
 #[cfg(test)]
