@@ -15,6 +15,11 @@ pub struct BaseUrl(pub(super) Url);
 pub enum InvalidBaseUrl {
     #[error("not a URL such as https://cloud.hostup.se")]
     NotAUrl,
+    /// It is not shown: all of it may be a token.
+    #[error(
+        "it has to begin with https://, as https://cloud.hostup.se does (it may hold a secret, so it is not shown)"
+    )]
+    NoScheme,
     #[error(
         "plain http is for a literal loopback address only (http://127.0.0.1:PORT): others could read along"
     )]
@@ -44,13 +49,23 @@ impl BaseUrl {
     }
 }
 
+impl InvalidBaseUrl {
+    /// Of a text that is no URL of a server's.
+    pub(super) fn of(text: &str) -> Self {
+        match text.contains("://") {
+            true => Self::NotAUrl,
+            false => Self::NoScheme,
+        }
+    }
+}
+
 impl FromStr for BaseUrl {
     type Err = InvalidBaseUrl;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let url = Url::parse(text).map_err(|_| InvalidBaseUrl::NotAUrl)?;
+        let url = Url::parse(text).map_err(|_| InvalidBaseUrl::of(text))?;
         if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-            return Err(InvalidBaseUrl::NotAUrl);
+            return Err(InvalidBaseUrl::of(text));
         }
         let credentials = !url.username().is_empty() || url.password().is_some();
         if credentials || url.query().is_some() || url.fragment().is_some() {
@@ -86,8 +101,11 @@ mod tests {
         {
             assert_eq!(text.parse::<BaseUrl>(), Err(InvalidBaseUrl::PlainHttp), "{text}");
         }
-        for text in ["", "cloud.hostup.se", "ftp://cloud.hostup.se", "file:///etc/passwd"] {
+        for text in ["ftp://cloud.hostup.se", "file:///etc/passwd", "https://", "https://h:99999"] {
             assert_eq!(text.parse::<BaseUrl>(), Err(InvalidBaseUrl::NotAUrl), "{text}");
+        }
+        for text in ["", "cloud.hostup.se", "cloud.hostup.se:443/x", "127.0.0.1:8646", "mailto:a@b.example"] {
+            assert_eq!(text.parse::<BaseUrl>(), Err(InvalidBaseUrl::NoScheme), "{text}");
         }
         for text in
             ["https://user:pw@cloud.hostup.se", "https://cloud.hostup.se/?a=b", "https://cloud.hostup.se/#a"]

@@ -33,7 +33,7 @@ impl FromStr for WebhookUrl {
     type Err = InvalidBaseUrl;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let mut url = Url::parse(text).map_err(|_| InvalidBaseUrl::NotAUrl)?;
+        let mut url = Url::parse(text).map_err(|_| InvalidBaseUrl::of(text))?;
         let query = url.query().map(str::to_owned);
         url.set_query(None);
         Ok(Self { base: url.as_str().parse()?, query })
