@@ -22,7 +22,7 @@ use crate::clock;
 use crate::config::{ApiKey, ApiSettings, CheckSettings, ConfigError, Form, RunSettings, Setting};
 use crate::inventory::{Inputs, InventoryFile, Selection};
 use crate::ledger::{Ledger, LedgerError, NewRun, SANDBOX};
-use crate::report::ReportFile;
+use crate::report::{Format, ReportFile};
 use crate::sandbox::Running;
 use crate::text::escape_path;
 use ledger::{Held, Kept};
@@ -76,12 +76,22 @@ fn reports(run: &RunSettings) -> Finding {
     if let Err(refusal) = outputs::spare(&spared, reports, inventory.skip_invalid) {
         return refused(Check::Reports, refusal);
     }
-    match (reports.files.iter().try_for_each(ReportFile::look), &reports.directory) {
-        (Err(error), _) => refused(Check::Reports, error.into())
-            .with_remedy("have it so that it can be written, or name another file with -o"),
-        (Ok(()), Some(typed)) => place::reports(typed, &Place::look(typed)),
-        (Ok(()), None) => Finding::ok(Check::Reports, "no directory is asked for"),
+    if let Err(error) = reports.files.iter().try_for_each(ReportFile::look) {
+        return refused(Check::Reports, error.into())
+            .with_remedy("have it so that it can be written, or name another file with -o");
     }
+    let cramped = reports.files.iter().find_map(cramped);
+    let directory = reports.directory.as_ref().map(|typed| place::reports(typed, &Place::look(typed)));
+    // What keeps a run from its beginning has a higher code than what it ends with.
+    let found = [cramped, directory].into_iter().flatten().max_by_key(|finding| finding.exit_code);
+    found.unwrap_or_else(|| Finding::ok(Check::Reports, "no directory is asked for"))
+}
+
+/// What is written to pipes and devices takes no room.
+fn cramped(file: &ReportFile<Format>) -> Option<Finding> {
+    let takes_room = !file.is_stdout() && file.path.metadata().map_or(true, |found| found.is_file());
+    let directory = file.path.parent().filter(|_| takes_room)?;
+    place::file(&file.path, &Place::look(directory))
 }
 
 fn key_of(run: &RunSettings) -> Result<ApiKey, ConfigError> {
@@ -214,9 +224,20 @@ fn callee(run: &RunSettings) -> Result<(Option<Running>, BaseUrl), Refusal> {
 /// The finding is of what keeps it from being gone at all.
 fn way(run: &RunSettings, base_url: &BaseUrl) -> Result<Way, Finding> {
     let ApiSettings { ca_file, proxy, connect_timeout, timeout, .. } = &run.api;
-    let roots = extra_roots(ca_file.as_deref()).map_err(|refusal| refused(Check::Certificate, refusal))?;
+    let roots = extra_roots(ca_file.as_deref()).map_err(|refusal| unusable(Check::Certificate, refusal))?;
     let way = Way::new(base_url, run.dialect, proxy.as_ref(), roots.as_deref(), *connect_timeout, *timeout);
-    way.map_err(|error| refused(way::of_client(&error), error.into()))
+    way.map_err(|error| unusable(way::of_client(&error), error.into()))
+}
+
+/// Of certificates to trust it is not told with what is wrong what to do.
+fn unusable(check: Check, refusal: Refusal) -> Finding {
+    let finding = refused(check, refusal);
+    match check {
+        Check::Certificate => {
+            finding.with_remedy("name a file of certificates in PEM with --ca-file, or none")
+        }
+        _ => finding,
+    }
 }
 
 fn nowhere(finding: Finding) -> Vec<Finding> {

@@ -38,8 +38,12 @@ pub(crate) enum ConfigError {
     EmptyKey(String),
     #[error("the API key from {0} is not UTF-8 text")]
     UnreadableKey(String),
-    #[error("the API key from {0} has a character that no HTTP header can carry")]
+    #[error(
+        "the API key from {0} has a character that no HTTP header can carry: the end of a line within it, say"
+    )]
     UnfitKey(String),
+    #[error("what {0} holds is no API key: it is longer than {1} bytes")]
+    LongKey(String, u64),
     #[error("neither XDG_STATE_HOME nor HOME is set: name a ledger with --ledger")]
     NoHome,
     #[error("--ledger: {0}")]

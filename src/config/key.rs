@@ -1,7 +1,8 @@
 //! The API key: never an argument, and nothing prints it.
 
 use std::env;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +12,9 @@ use sha2::{Digest, Sha256};
 use super::error::ConfigError;
 use super::places::below;
 use crate::text::escape_path;
+
+/// In bytes. What is longer is another file, and no header of HTTP can be relied on to carry it.
+const LONGEST: u64 = 4096;
 
 /// The API key, and where it came from.
 #[derive(Debug)]
@@ -45,7 +49,7 @@ impl ApiKey {
     fn from_file(path: &Path, option: Option<&'static str>) -> Result<Self, ConfigError> {
         let io = |source| ConfigError::File { option, path: path.to_owned(), source };
         let rights = Some(fs::metadata(path).map_err(io)?.permissions().mode() & 0o7777);
-        let key = fs::read(path).map_err(io)?;
+        let key = beginning(path).map_err(io)?;
         let source = escape_path(path);
         match String::from_utf8(key) {
             Ok(key) => Self::new(&key, source, rights),
@@ -58,6 +62,9 @@ impl ApiKey {
         let key = key.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
         if key.is_empty() {
             return Err(ConfigError::EmptyKey(source));
+        }
+        if key.len() as u64 > LONGEST {
+            return Err(ConfigError::LongKey(source, LONGEST));
         }
         match key.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
             true => Ok(Self { secret: SecretString::from(key), source, rights }),
@@ -75,6 +82,13 @@ impl ApiKey {
         let digest = format!("{:x}", Sha256::digest(self.secret.expose_secret()));
         digest[..8].to_owned()
     }
+}
+
+/// So much of a file that a key would be all of it, whatever blanks end it: some files have no end.
+fn beginning(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(4 * LONGEST).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Where the service manager puts the key, whether or not it is there.
@@ -125,6 +139,23 @@ mod tests {
             assert!(told.contains(path.to_str().unwrap()) && !told.contains("secret"), "{told}");
         }
         assert!(matches!(find(b"secret-\xe5"), Err(ConfigError::UnreadableKey(_))));
+    }
+
+    #[test]
+    fn a_file_that_is_too_long_for_a_key_is_none_and_is_not_read_to_its_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        let find = |length: u64| {
+            fs::write(&path, "k".repeat(usize::try_from(length).unwrap())).unwrap();
+            ApiKey::find(Some(&path))
+        };
+        assert!(find(LONGEST).is_ok());
+        for length in [LONGEST + 1, 9 * LONGEST] {
+            let error = find(length).unwrap_err();
+            assert!(matches!(error, ConfigError::LongKey(..)), "{error}");
+            assert!(!error.to_string().contains("kk"), "{error}");
+        }
+        assert!(matches!(ApiKey::find(Some(Path::new("/dev/zero"))), Err(ConfigError::LongKey(..))));
     }
 
     #[test]

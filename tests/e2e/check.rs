@@ -138,6 +138,9 @@ fn the_settings_and_the_key_are_told_and_what_is_wrong_with_the_key() {
             "unchecked access there is no key",
         ],
     );
+    fs::write(fixture.path("no-key"), "k".repeat(200_000)).unwrap();
+    let other_file = check(&fixture, &["--api-key-file", "no-key"], 2);
+    assert_lines(&other_file, &["error key no API key: it is longer than 4096 bytes → put the key that"]);
     assert_no_vm_is_called(&sandbox);
 }
 
@@ -191,6 +194,10 @@ fn a_certificate_that_is_not_to_be_trusted_is_told_with_why_and_what_to_do() {
     unknown.set("V6FLEET_CA_FILE", other.ca_file().unwrap().to_str().unwrap());
     let outcome = check(&unknown, &[], 8);
     assert_lines(&outcome, &["error certificate or name the authority's with --ca-file"]);
+    assert_lines(
+        &check(&unknown, &["--ca-file", "fleet.csv"], 2),
+        &["error certificate holds no PEM certificate → name a file of certificates in PEM with --ca-file"],
+    );
     for (fault, code) in [("client-certificate", 8), ("plain-http", 5), ("handshake-cut", 5)] {
         let sandbox = Sandbox::speaking(Transport::Http2, &["--tls-fault", &format!("{fault}=100%")]);
         let outcome = check(&fixture(&sandbox, Dialect::V1), &[], code);
@@ -367,6 +374,10 @@ fn a_full_disk_and_a_read_only_directory_are_told() {
     let filler = disk.fill();
     assert_lines(&told(&ledger, 2), &["error space 0.0 KiB free in small → make room on the ledger's disk"]);
     assert_lines(&told(&reports, 1), &["error reports small/reports: 0.0 KiB free in small → make room"]);
+    let file = [&CHECK[..], &["-o", "small/report.csv"]].concat();
+    let line =
+        "error reports small/report.csv: 0.0 KiB free in small → make room, or name another file with -o";
+    assert_lines(&told(&file, 1), &[line]);
     fs::remove_file(filler).unwrap();
     disk.protect();
     let read_only = told(&ledger, 2);
@@ -381,7 +392,6 @@ fn a_full_disk_and_a_read_only_directory_are_told() {
             "error reports → mend its rights",
         ],
     );
-    let file = [&CHECK[..], &["-o", "small/report.csv"]].concat();
     assert_lines(
         &told(&file, 2),
         &[
@@ -425,6 +435,10 @@ fn a_locked_ledger_a_newer_one_and_what_is_none_are_told_and_the_inventory_is_ch
     );
     let looks_back = check(&fixture, &["--resume"], 2);
     assert_lines(&looks_back, &["unchecked inventory the ledger cannot be opened"]);
+    assert_lines(
+        &check(&fixture, &["--ledger", "."], 2),
+        &["error ledger .: is a directory, and a ledger is a file: name one with --ledger"],
+    );
     fs::write(fixture.ledger(), "no ledger at all, but a text that is long enough").unwrap();
     assert_lines(&check(&fixture, &[], 2), &["error ledger not a v6fleet ledger"]);
 }

@@ -74,15 +74,27 @@ pub(super) fn reports(typed: &Path, place: &Place) -> Finding {
         return Finding::error(Check::Reports, says, exit::USAGE)
             .with_remedy("mend its rights, or name another directory with --output-dir");
     }
-    match &place.free {
-        Ok(free) if free.is_none() => {
-            let says = format!("{typed}: {} in {directory}", free.in_words());
-            Finding::error(Check::Reports, says, exit::INTERNAL)
-                .with_remedy("make room, or name another directory with --output-dir")
-        }
-        Ok(free) => Finding::ok(Check::Reports, format!("{typed} can be written, {}", free.in_words())),
-        Err(_) => Finding::ok(Check::Reports, format!("{typed} can be written")),
+    let cramped = cramped(&typed, place);
+    let can = |free| Finding::ok(Check::Reports, format!("{typed} can be written{free}"));
+    match (cramped, &place.free) {
+        (Some(cramped), _) => cramped.with_remedy("make room, or name another directory with --output-dir"),
+        (None, Ok(free)) => can(format!(", {}", free.in_words())),
+        (None, Err(_)) => can(String::new()),
     }
+}
+
+/// Told where there is no room for a report of that name.
+pub(super) fn file(name: &Path, place: &Place) -> Option<Finding> {
+    let cramped = cramped(&escape_path(name), place)?;
+    Some(cramped.with_remedy("make room, or name another file with -o"))
+}
+
+/// Whether a file can be made is tried before the first call, but not how much can be written.
+fn cramped(name: &str, place: &Place) -> Option<Finding> {
+    let free = place.free.as_ref().ok().filter(|free| free.is_none())?;
+    let exit_code = if free.files == Some(0) { exit::USAGE } else { exit::INTERNAL };
+    let says = format!("{name}: {} in {}", free.in_words(), escape_path(&place.directory));
+    Some(Finding::error(Check::Reports, says, exit_code))
 }
 
 /// Whether a ledger has room to grow, by so many VMs if their number is known.
@@ -154,6 +166,10 @@ mod tests {
         };
         assert_eq!(of(&place(1 << 40, None)), (Level::Ok, 0));
         assert_eq!(of(&place(0, None)), (Level::Error, 1));
+        assert_eq!(of(&place(1 << 40, Some(0))), (Level::Error, 2));
+        let file = |place: &Place| file(Path::new("a.csv"), place).map(|finding| finding.exit_code);
+        let files = [place(1 << 40, Some(9)), place(0, None), place(1 << 40, Some(0))];
+        assert_eq!(files.each_ref().map(file), [None, Some(1), Some(2)]);
         let protected = Place { writable: Err(io::ErrorKind::PermissionDenied.into()), ..place(1, None) };
         assert_eq!(of(&protected), (Level::Error, 2));
         let unknown = Place { free: Err(io::ErrorKind::Unsupported.into()), ..place(1, None) };

@@ -1,6 +1,6 @@
 //! Where a ledger lies: its directory, its file, and those beside it by name.
 
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, DirBuilder, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -34,7 +34,11 @@ pub(crate) fn check_writable(path: &Path) -> Result<(), LedgerError> {
     let writable = |path: &Path| access(path, Access::WRITE_OK).map_err(|errno| io_error(path)(errno.into()));
     writable(there)?;
     match fs::metadata(path) {
-        Ok(file) => refuse_more_names(path, file.nlink()).and_then(|()| writable(path)),
+        Ok(file) => {
+            refuse_what_is_no_file(path, &file)?;
+            refuse_more_names(path, file.nlink())?;
+            writable(path)
+        }
         Err(_) => Ok(()),
     }
 }
@@ -45,6 +49,8 @@ pub(super) fn create(path: &Path) -> Result<(), LedgerError> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io)?;
     refuse_network_file_systems(dir)?;
+    // Before it is opened: a pipe would be waited for.
+    fs::metadata(path).map_or(Ok(()), |found| refuse_what_is_no_file(path, &found))?;
     let file =
         OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path).map_err(io)?;
     let file = file.metadata().map_err(io)?;
@@ -53,8 +59,19 @@ pub(super) fn create(path: &Path) -> Result<(), LedgerError> {
     Ok(())
 }
 
+/// A directory, say, or a device.
+pub(super) fn refuse_what_is_no_file(path: &Path, found: &Metadata) -> Result<(), LedgerError> {
+    let what = match found.is_dir() {
+        _ if found.is_file() => return Ok(()),
+        true => "a directory",
+        false => "a pipe or a device",
+    };
+    let reason = format!("is {what}, and a ledger is a file: name one with --ledger");
+    Err(LedgerError::Unusable { path: path.to_owned(), reason })
+}
+
 /// The lock lies beside the ledger, by name.
-pub(super) fn refuse_more_names(path: &Path, names: u64) -> Result<(), LedgerError> {
+fn refuse_more_names(path: &Path, names: u64) -> Result<(), LedgerError> {
     let reason = match names {
         0 | 1 => return Ok(()),
         names => format!(

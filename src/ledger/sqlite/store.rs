@@ -14,7 +14,7 @@ use rustix::fs::StatVfsMountFlags;
 use super::engine_error::{broken, engine_error};
 use super::lock::Lock;
 use super::log::{BUSY_TIMEOUT, begin_a_new_log, checkpoint, checkpoint_only_when_asked};
-use super::path::{io_error, log};
+use super::path::{io_error, log, refuse_what_is_no_file};
 use super::schema::{SCHEMA, migrate, show_as_todays, version};
 use crate::ledger::error::LedgerError;
 
@@ -78,8 +78,13 @@ fn immutable(path: &Path) -> Result<PathBuf, LedgerError> {
 
 /// Opens for reading, also while a run writes.
 pub(super) fn open_read_only(path: &Path) -> Result<Connection, LedgerError> {
-    if fs::metadata(path).is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
-        return Err(LedgerError::Missing(path.to_owned()));
+    match fs::metadata(path) {
+        Ok(found) => refuse_what_is_no_file(path, &found)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(LedgerError::Missing(path.to_owned()));
+        }
+        // It is told by the engine, as it meets it.
+        Err(_) => {}
     }
     // Elsewhere it may be mounted to be written: by a run that is on.
     let db = match is_on_read_only_media(path)? && Lock::held_for(path)?.is_none() {
@@ -112,7 +117,7 @@ fn connect(path: &Path, access: OpenFlags) -> Result<Connection, LedgerError> {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
-    use super::super::path::create;
+    use super::super::path::{check_writable, create};
     use super::*;
 
     fn at(dir: &tempfile::TempDir) -> PathBuf {
@@ -154,5 +159,18 @@ mod tests {
             assert!(fs::read(path).unwrap() == before, "{} was changed", path.display());
         }
         assert!(matches!(open_read_only(&dir.path().join("none.db")), Err(LedgerError::Missing(_))));
+    }
+
+    #[test]
+    fn a_directory_a_device_and_a_pipe_are_no_ledgers_and_nobody_waits_for_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RWXU).unwrap();
+        for path in [dir.path(), Path::new("/dev/null"), &pipe] {
+            for refused in [create(path), check_writable(path), open_read_only(path).map(drop)] {
+                let told = refused.unwrap_err().to_string();
+                assert!(told.ends_with("and a ledger is a file: name one with --ledger"), "{told}");
+            }
+        }
     }
 }
