@@ -12,6 +12,9 @@ use std::path::{Path, PathBuf};
 use super::error::ReportError;
 use super::output::{Output, Place, STDOUT};
 
+/// Other names of standard output: the file that it may be, a log say, must not be replaced by a report.
+const STDOUTS: [&str; 3] = ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
+
 /// The formats of one kind of document, told apart by the end of a file's name where none is named.
 pub trait FileFormat: fmt::Debug + Copy + 'static {
     /// Each with the end of such a file's name.
@@ -72,7 +75,9 @@ impl<F: FileFormat> ReportFile<F> {
         let colon = bytes.iter().position(|byte| *byte == b':')?;
         let (word, name) = (&bytes[..colon], &bytes[colon + 1..]);
         let format = F::of_word(word).filter(|_| !name.is_empty())?;
-        Some(Self { path: OsStr::from_bytes(name).into(), format })
+        let name = Path::new(OsStr::from_bytes(name));
+        let is_stdout = F::ON_STDOUT && STDOUTS.iter().any(|stdout| name == Path::new(stdout));
+        Some(Self { path: if is_stdout { STDOUT.into() } else { name.to_owned() }, format })
     }
 
     /// Whether it is standard output.

@@ -365,6 +365,10 @@ fn a_format_may_be_named_before_any_file_and_before_standard_output() {
     let again = fixture.run(&["report", "--sandbox", "-o", "csv:-", "--format", "json"]).exits(0);
     assert_eq!(again.stdout, fixture.read("plain"));
     assert!(again.stderr.contains("\"summary\":{\"selected\":60,"), "{}", again.stderr);
+    // Here it is a file, which may be a log.
+    let device = fixture.run(&["report", "--sandbox", "-o", "csv:/dev/stdout"]).exits(0);
+    assert_eq!(device.stdout, fixture.read("plain"));
+    assert!(device.stderr.contains("Complete: 60 VMs"), "{}", device.stderr);
     fixture.run(&["diff", "latest", "latest", "--sandbox", "-o", "csv:x"]).exits(0);
     assert!(fixture.path("x").exists());
     for (files, told) in [
