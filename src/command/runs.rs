@@ -3,7 +3,7 @@
 use super::exit;
 use super::failure::{Broken, Failure};
 use super::ledger::{to_change, to_read};
-use super::stdout::print_as;
+use super::stdout::{columns, print_as};
 use crate::config::{Form, RunsSettings, Show, Wanted};
 use crate::ledger::{Ledger, LedgerError, Overview, RunKey};
 use crate::report::runs;
@@ -52,7 +52,7 @@ impl Prepared {
             }
         };
         let text = match form {
-            Form::Text => runs::text(&list),
+            Form::Text => runs::text(&list, columns()),
             Form::Json => runs::json(&list).map_err(Broken::new)?,
         };
         print_as(form, &text)?;

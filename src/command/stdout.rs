@@ -36,6 +36,12 @@ pub(super) fn print_unless(holds_else: bool, form: Form, text: &str) -> Result<(
     Ok(())
 }
 
+/// How wide the terminal is that it is shown on; `None` where it goes elsewhere, or nobody knows.
+pub(super) fn columns() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    (size.ws_col > 0).then_some(size.ws_col.into())
+}
+
 /// Standard output while it is written to.
 #[derive(Debug)]
 pub(super) struct Stdout(Option<BufWriter<StdoutLock<'static>>>);

@@ -1,4 +1,4 @@
-//! The list of runs: a table for people, an object for programs.
+//! The list of runs: a table for people, or a few lines a run where that has no room; an object for programs.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 use serde::Serialize;
 
 use super::api::api;
-use super::counts::word;
+use super::counts::{in_words, word};
 use super::json;
 use super::selection::selection;
 use crate::ledger::{Counts, Overview};
@@ -16,13 +16,38 @@ use crate::text::{count, counted, duration, escape, excerpt, moment_for_people};
 /// Characters of one text from outside.
 const TEXT: usize = 60;
 
-/// The table, ending in a line break. Where the runs called more than one API, it names each one's.
-pub fn text(runs: &[Overview]) -> String {
+/// The list, ending in a line break; of a terminal, `columns` says how wide that is. Where the runs called more than one API, it
+/// names each one's.
+pub fn text(runs: &[Overview], columns: Option<usize>) -> String {
     if runs.is_empty() {
         return "No run.\n".to_owned();
     }
-    let named = |run: &Overview| api(&run.base_url, run.dialect);
     let several = runs.iter().any(|run| named(run) != named(&runs[0]));
+    let table = table(runs, several);
+    let width = table.lines().map(|line| line.chars().count()).max().unwrap_or_default();
+    match columns.is_some_and(|columns| width > columns) {
+        true => runs.iter().map(|run| lines(run, several)).collect(),
+        false => table,
+    }
+}
+
+fn named(run: &Overview) -> String {
+    api(&run.base_url, run.dialect)
+}
+
+/// What the table says of a run, one thing a line.
+fn lines(run: &Overview, several: bool) -> String {
+    let api = if several { format!(" at {}", excerpt(&named(run), TEXT)) } else { String::new() };
+    let took = took(run).map(|took| format!(", took {took}")).unwrap_or_default();
+    let (id, what, counts, ending) = (escape(&run.id), what(run), in_words(&run.counts), ending(run));
+    format!("{id}\n  {what}{api}\n  {counts}\n  {ending}{took}\n")
+}
+
+fn took(run: &Overview) -> Option<String> {
+    run.ended_at.map(|end| duration(end.duration_since(run.started_at).as_secs_f64()))
+}
+
+fn table(runs: &[Overview], several: bool) -> String {
     let mut table = Table::new();
     table.load_style(TableStyle::new().header_separator(LineStyle::none().fill('─')));
     let called = several.then_some("API");
@@ -33,11 +58,10 @@ pub fn text(runs: &[Overview]) -> String {
     let counts = ["VMs"].into_iter().chain(outcomes.iter().map(|outcome| word(*outcome)));
     table.set_header(columns.chain(counts).chain(not_attempted).chain(["Ended"]));
     for run in runs {
-        let took = run.ended_at.map(|end| duration(end.duration_since(run.started_at).as_secs_f64()));
         let own = [
             escape(&run.id).into_owned(),
             moment_for_people(run.started_at),
-            took.unwrap_or_default(),
+            took(run).unwrap_or_default(),
             what(run),
         ];
         let api = several.then(|| excerpt(&named(run), TEXT));
@@ -170,23 +194,47 @@ pub(super) mod tests {
 
     #[test]
     fn each_run_is_a_line_that_says_how_it_ended() {
-        insta::assert_snapshot!(text(&runs()), @r"
+        insta::assert_snapshot!(text(&runs(), None), @r"
          Run                    Started                      Took  What                                        VMs  created  unchanged  updated  failed  Ended
         ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
          20261124T021500Z-0003  2026-11-24 02:15:00Z               allocate fleet.csv                        6,000        1      5,990        2       7  not finished
          20261123T021500Z-0002  2026-11-23 02:15:00Z  10 min 12 s  fleet.csv, its own actions                6,000        1      5,990        2       7  stopped: max_failed
          20261123T020000Z-0001  2026-11-23 02:00:00Z  25 min 12 s  allocate a\u{1b}[2J.csv and 2 more files  6,000        1      5,990        2       7  complete, pinned
         ");
-        assert_eq!(text(&[]), "No run.\n");
+        assert_eq!(text(&[], None), "No run.\n");
+    }
+
+    #[test]
+    fn on_a_terminal_without_room_for_the_table_each_run_has_a_few_lines() {
+        let runs = runs();
+        let table = text(&runs, None);
+        let width = table.lines().map(|line| line.chars().count()).max().unwrap();
+        assert_eq!(text(&runs, Some(width)), table);
+        insta::assert_snapshot!(text(&runs, Some(width - 1)), @r"
+        20261124T021500Z-0003
+          allocate fleet.csv
+          6,000 VMs: 1 created, 5,990 unchanged, 2 updated, 7 failed
+          not finished
+        20261123T021500Z-0002
+          fleet.csv, its own actions
+          6,000 VMs: 1 created, 5,990 unchanged, 2 updated, 7 failed
+          stopped: max_failed, took 10 min 12 s
+        20261123T020000Z-0001
+          allocate a\u{1b}[2J.csv and 2 more files
+          6,000 VMs: 1 created, 5,990 unchanged, 2 updated, 7 failed
+          complete, pinned, took 25 min 12 s
+        ");
     }
 
     #[test]
     fn where_more_than_one_api_was_called_each_is_named() {
         let mut runs = runs();
-        assert!(!text(&runs).contains("cloud.hostup.se"));
+        let every_width = [None, Some(80)];
+        assert!(every_width.iter().all(|columns| !text(&runs, *columns).contains("cloud.hostup.se")));
         runs[1].base_url = "https://staging.example".into();
-        let text = text(&runs);
-        assert!(text.contains("API") && text.contains("cloud.hostup.se") && text.contains("staging.example"));
+        for text in every_width.map(|columns| text(&runs, columns)) {
+            assert!(text.contains("cloud.hostup.se") && text.contains("staging.example"), "{text}");
+        }
     }
 
     #[test]
@@ -201,7 +249,7 @@ pub(super) mod tests {
         };
         let plan =
             Overview { kind: Kind::Plan, dialect: Dialect::V2, counts, complete: true, ..runs()[1].clone() };
-        insta::assert_snapshot!(text(&[runs().remove(0), plan]));
+        insta::assert_snapshot!(text(&[runs().remove(0), plan], None));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What a shell is told: completions, with racks and run ids from the ledger.
+//! What a shell is told: completions, with racks and run ids from the ledger; and what has room on its terminal.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -164,4 +164,21 @@ fn other_shells_are_answered_too() {
             "{shell}: {failed:?}"
         );
     }
+}
+
+#[test]
+fn the_list_of_runs_fits_the_terminal_that_it_is_shown_on() {
+    let (fixture, run) = rehearsed();
+    let shown = |columns: u16| {
+        let typed = format!("stty cols {columns}; \"$PROGRAM\" runs --sandbox");
+        let screen = lines(beside(&fixture, "script").args(["-qec", &typed, "/dev/null"]));
+        screen.iter().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>()
+    };
+    let wide = shown(200);
+    assert!(wide.len() == 3 && wide[2].starts_with(&format!(" {run}  ")), "{wide:?}");
+    let narrow = shown(80);
+    assert_eq!(
+        (narrow.len(), narrow[0].as_str(), narrow[1].as_str()),
+        (4, run.as_str(), "  allocate fleet.csv")
+    );
 }
