@@ -27,16 +27,17 @@ impl ConfigFile {
                 None => return Ok(None),
             },
         };
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound && !must_exist => return Ok(None),
             Err(source) => {
                 return Err(ConfigError::File { option: must_exist.then_some("--config"), path, source });
             }
         };
-        match text.parse() {
+        let parsed = utf_8(bytes).and_then(|text| text.parse().map_err(|error| unquoted(&text, &error)));
+        match parsed {
             Ok(table) => Ok(Some(Self { path, table })),
-            Err(error) => Err(ConfigError::Syntax { path, reason: unquoted(&text, &error) }),
+            Err(reason) => Err(ConfigError::Syntax { path, reason }),
         }
     }
 
@@ -69,10 +70,23 @@ fn option(key: &str) -> String {
     key.replace('_', "-")
 }
 
+/// The text of a file, or what is wrong with it.
+fn utf_8(bytes: Vec<u8>) -> Result<String, String> {
+    String::from_utf8(bytes).map_err(|error| {
+        let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        format!("line {}: is not UTF-8: save the file as UTF-8", line_behind(before))
+    })
+}
+
+/// The line that what follows `before` is on, counted from 1.
+fn line_behind(before: &[u8]) -> usize {
+    before.split(|byte| *byte == b'\n').count()
+}
+
 /// What is wrong with a file, without the line that is wrong: it may hold a secret.
 fn unquoted(text: &str, error: &toml::de::Error) -> String {
     let before = &text[..error.span().map_or(0, |span| span.start)];
-    format!("line {}: {}", before.matches('\n').count() + 1, error.message())
+    format!("line {}: {}", line_behind(before.as_bytes()), error.message())
 }
 
 /// An option's values as they would have been typed.

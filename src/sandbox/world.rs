@@ -286,9 +286,7 @@ impl World {
     /// The VMs that a file lists as allocated, by id.
     pub(super) fn long_allocated(&self) -> Vec<u64> {
         let listed = self.residents.iter().filter(|(_, resident)| !self.open && resident.allocated);
-        let mut vmids: Vec<u64> = listed.map(|(&vmid, _)| vmid).collect();
-        vmids.sort_unstable();
-        vmids
+        listed.map(|(&vmid, _)| vmid).collect()
     }
 
     /// Puts a VM that exists on another rack; says whether it exists.

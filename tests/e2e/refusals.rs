@@ -18,6 +18,7 @@ fn what_cannot_be_done_is_refused_before_anything_is_called() {
     fixture.write("empty.csv", "");
     fixture.write("header-only.csv", "vmid\n");
     fixture.write("bad.toml", "rat = '1/s'\n");
+    fixture.write("latin1.toml", b"rate = '1/s'\n# \xE5r\n");
     fixture.write("empty-key", " \n");
     fixture.write("not.db", "not a database, but long enough to have a header of its own".repeat(10));
     for (code, word, args) in [
@@ -47,6 +48,11 @@ fn what_cannot_be_done_is_refused_before_anything_is_called() {
         (2, "--sandbox", &["fleet.csv", "--world", "inventories/world.toml"]),
         (2, "nosuch.toml", &["fleet.csv", "--config", "nosuch.toml"]),
         (2, "\"rat\"", &["fleet.csv", "--config", "bad.toml"]),
+        (
+            2,
+            "latin1.toml: line 2: is not UTF-8: save the file as UTF-8",
+            &["fleet.csv", "--config", "latin1.toml"],
+        ),
         (2, "no known kind of report", &["fleet.csv", "-o", "report.xlsx"]),
         (2, "does not exist", &["fleet.csv", "-o", "nosuch/report.csv"]),
         (2, "is a directory", &["fleet.csv", "-o", "is-a-dir.csv"]),
