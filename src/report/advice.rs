@@ -28,7 +28,7 @@ pub(super) fn advice(failure: Failure) -> &'static str {
             "the key may not do this: check its rights and that these VMs are of its account"
         }
         Failure::NotFound => {
-            "the API knows no such VM: check that the column holds HostUp's vmid, not NetBox's or Proxmox's"
+            "the API knows no such VM: is that HostUp's vmid, not NetBox's or Proxmox's? if all fail so, check --base-url"
         }
         Failure::Conflict => {
             "the VM's state is in the way: is it still being built, or without an allocation to refresh?"

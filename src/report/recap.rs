@@ -459,7 +459,7 @@ mod tests {
             → the key may not do this: check its rights and that these VMs are of its account
           not_found: 1 VM: 10013
             no such VM
-            → the API knows no such VM: check that the column holds HostUp's vmid, not NetBox's or Proxmox's
+            → the API knows no such VM: is that HostUp's vmid, not NetBox's or Proxmox's? if all fail so, check --base-url
           conflict: 1 VM: 10014
             VPS not ready
             → the VM's state is in the way: is it still being built, or without an allocation to refresh?
