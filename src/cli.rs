@@ -37,7 +37,7 @@ pub use options::{
 };
 pub use report::ReportArgs;
 pub use run::{
-    AccessArgs, BrakeArgs, CallArgs, CallingArgs, ConnectionArgs, EndpointArgs, JobArgs, OUTPUT_DIR,
+    AccessArgs, BrakeArgs, CallArgs, CallingArgs, ConnectionArgs, EndArgs, EndpointArgs, JobArgs, OUTPUT_DIR,
     PaceArgs, PlanArgs, RehearsalArgs, ReportingArgs, ResumeArgs, RunArgs,
 };
 pub use sandbox::{

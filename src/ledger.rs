@@ -203,7 +203,7 @@ impl Ledger {
         self.settle_up(&mut || {
             end = match self.closing(run)? {
                 Closing::Held => End::Held,
-                Closing::Before => End::Before(self.summary(run)?),
+                Closing::Before => End::Before(Summary { since: self.since(run)?, ..self.summary(run)? }),
                 Closing::Ours => End::Noted(self.note(run, stopped_by, exit_code.take())?),
             };
             Ok(())

@@ -150,6 +150,8 @@ pub struct CallingArgs {
     #[command(flatten)]
     pub reports: ReportingArgs,
     #[command(flatten)]
+    pub end: EndArgs,
+    #[command(flatten)]
     pub connection: ConnectionArgs,
     #[command(flatten)]
     pub rehearsal: RehearsalArgs,
@@ -263,10 +265,6 @@ pub struct ReportingArgs {
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     pub progress: TypedProgress,
 
-    /// Exit with 10 if anything changed, with 11 if anything is not as the inventory expects
-    #[arg(long)]
-    pub detailed_exitcode: bool,
-
     /// Tell a monitor: URL/start, then URL if the exit code is 0, else URL/CODE, with the recap [default: none]
     #[arg(long, value_name = "URL")]
     pub ping_url: Option<BaseUrl>,
@@ -278,6 +276,15 @@ pub struct ReportingArgs {
     /// When --notify-url is told
     #[arg(long, value_name = "WHEN", default_value = "trouble")]
     pub notify_on: TypedNotifyOn,
+}
+
+/// What a run's end comes to, whoever ends it.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Reports")]
+pub struct EndArgs {
+    /// Exit with 10 if anything changed, with 11 if anything is not as the inventory expects
+    #[arg(long)]
+    pub detailed_exitcode: bool,
 
     /// Runs that stay in the ledger: at its end a run deletes older ones, but none that is pinned or can be resumed
     #[arg(long, value_name = "N", default_value = "100", value_parser = at_least_one)]

@@ -41,7 +41,7 @@ pub(super) struct Plan<'a> {
 /// What this process is to the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
-    /// It has begun it, or gone on with it, and reports it whoever ends it.
+    /// It has begun it, or gone on with it, and reports it whoever ends it. It deletes old runs, whose reports are on its disk.
     Begins,
     /// It works on another's run, and reports it if it ends it.
     Joins,
@@ -184,7 +184,9 @@ impl Plan<'_> {
             self.ledger_args,
         )?;
         self.own(&ledger, run, &written.paths);
-        self.prune(&ledger);
+        if self.role == Role::Begins {
+            self.prune(&ledger);
+        }
         ledger.close().map_err(unreported)?;
         all_written(written, &outputs, run, self.ledger_args)?;
         let resume = going_on(&info.id, summary, self.ledger_args);

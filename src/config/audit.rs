@@ -12,7 +12,8 @@ use super::setting::Setting;
 use crate::api::BaseUrl;
 use crate::audit::Severity;
 use crate::cli::{
-    AuditArgs, CallingArgs, CommonArgs, EndpointArgs, JobArgs, ReportingArgs, TypedNotifyOn, TypedProgress,
+    AuditArgs, CallingArgs, CommonArgs, EndArgs, EndpointArgs, JobArgs, ReportingArgs, TypedNotifyOn,
+    TypedProgress,
 };
 use crate::dialect::Dialect;
 use crate::outcome::Kind;
@@ -102,12 +103,11 @@ fn plan(typed: &AuditArgs) -> JobArgs {
                 output_dir: NO_REPORTS.1.into(),
                 format: typed.format,
                 progress: TypedProgress::Auto,
-                detailed_exitcode: false,
                 ping_url: None,
                 notify_url: vec![],
                 notify_on: TypedNotifyOn::Trouble,
-                keep_runs: NonZeroU32::MAX,
             },
+            end: EndArgs { detailed_exitcode: false, keep_runs: NonZeroU32::MAX },
             connection: typed.connection.clone(),
             rehearsal: typed.rehearsal.clone(),
         },

@@ -34,6 +34,11 @@ pub(super) struct Layers {
     file: Option<ConfigFile>,
 }
 
+/// As one types an option; what is recorded of a switch is that it is on.
+fn typed(name: &str, value: &str) -> String {
+    if value == "true" { format!("--{name}") } else { format!("--{name}={value}") }
+}
+
 impl Layers {
     /// Finds the configuration file, and parses the command line over all that is there.
     pub(super) fn read(args: Vec<OsString>) -> Result<(Self, Parsed), ConfigError> {
@@ -65,9 +70,8 @@ impl Layers {
     /// A run's own options of these `names`, as `resume` takes them where they are typed: nothing says otherwise.
     pub(super) fn as_typed(recorded: &Map<String, Value>, names: &[&str]) -> Result<Parsed, ConfigError> {
         let recorded = names.iter().filter_map(|name| Some((name, recorded.get(*name)?)));
-        let typed = recorded.flat_map(|(name, value)| {
-            values(value).into_iter().map(move |value| OsString::from(format!("--{name}={value}")))
-        });
+        let typed = recorded
+            .flat_map(|(name, value)| values(value).into_iter().map(move |value| typed(name, &value).into()));
         let args = ["v6fleet", "resume"].map(OsString::from).into_iter().chain(typed).collect();
         Self { args, recorded: Map::new(), file: None }.parse()
     }

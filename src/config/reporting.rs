@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::ConfigError;
 use super::form::Form;
-use crate::cli::{ReportingArgs, TypedFailOn, TypedProgress};
+use crate::cli::{EndArgs, ReportingArgs, TypedFailOn, TypedProgress};
 use crate::progress::ProgressMode;
 use crate::report::{Format, ReportFile};
 
@@ -44,15 +44,15 @@ impl From<TypedFailOn> for FailOn {
 }
 
 impl ReportingSettings {
-    pub(super) fn of(typed: &ReportingArgs, fail_on: FailOn) -> Result<Self, ConfigError> {
+    pub(super) fn of(typed: &ReportingArgs, end: &EndArgs, fail_on: FailOn) -> Result<Self, ConfigError> {
         Ok(Self {
             files: typed.output.iter().cloned().map(ReportFile::named).collect::<Result<_, _>>()?,
             directory: directory(&typed.output_dir).map(Path::to_owned),
             recap: Form::of(typed.format),
             progress: progress(typed.progress),
-            detailed_exit_code: typed.detailed_exitcode,
+            detailed_exit_code: end.detailed_exitcode,
             fail_on,
-            keep_runs: typed.keep_runs,
+            keep_runs: end.keep_runs,
         })
     }
 }

@@ -60,7 +60,7 @@ impl ResumeRequest {
         Ok(ResumeSettings {
             api: ApiSettings::of(&typed.calling),
             calls: CallSettings::of(&typed.calling, typed.max_changed, looks(kind, dialect)),
-            reports: ReportingSettings::of(&typed.calling.reports, typed.fail_on.into())?,
+            reports: ReportingSettings::of(&typed.calling.reports, &typed.calling.end, typed.fail_on.into())?,
             options: recorded(&in_force),
         })
     }

@@ -112,7 +112,7 @@ impl RunSettings {
             resume: typed.resume,
             max_shrink: typed.max_shrink,
             calls: CallSettings::of(calling, max_changed, looks(kind, dialect)),
-            reports: ReportingSettings::of(&calling.reports, fail_on)?,
+            reports: ReportingSettings::of(&calling.reports, &calling.end, fail_on)?,
             options: recorded(in_force),
             typed: layers.args,
             base_url: typed.endpoint.base_url,

@@ -13,7 +13,7 @@ use crate::dialect::Dialect;
 use crate::outcome::Kind;
 
 /// What all workers of a run go by, as it was begun.
-const OF_THE_RUN: [&str; 13] = [
+const OF_THE_RUN: [&str; 15] = [
     "rate",
     "max-attempts",
     "timeout",
@@ -27,6 +27,8 @@ const OF_THE_RUN: [&str; 13] = [
     "max-changed",
     "max-drift",
     "fail-on",
+    "detailed-exitcode",
+    "keep-runs",
 ];
 
 /// What is known before the run is found.
@@ -70,7 +72,7 @@ impl WorkRequest {
         Ok(WorkSettings {
             api: ApiSettings::of(&run.calling),
             calls: CallSettings::of(&run.calling, run.max_changed, looks(kind, dialect)),
-            reports: ReportingSettings::of(reports, run.fail_on.into())?,
+            reports: ReportingSettings::of(reports, &run.calling.end, run.fail_on.into())?,
         })
     }
 }

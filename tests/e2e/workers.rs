@@ -32,7 +32,9 @@ fn fixture(sandbox: &Sandbox, server: Server) -> Fixture {
 fn shared(fixture: &mut Fixture, workers: usize, options: &[&str]) -> Vec<Process> {
     let mut all = vec![fixture.start(&[&RUN[..], options].concat())];
     let works = |fixture: &mut Fixture| -> usize {
-        let working = "SELECT count(DISTINCT worker) FROM v6fleet.progress WHERE outcome IS NOT NULL";
+        let working =
+            "SELECT count(DISTINCT worker) FROM v6fleet.progress JOIN v6fleet.workers w ON w.no = worker
+            WHERE outcome IS NOT NULL AND w.run = (SELECT max(no) FROM v6fleet.runs)";
         fixture.database().sql(working).parse().unwrap_or_default()
     };
     eventually("the run is under way", || {
@@ -149,6 +151,24 @@ fn a_worker_that_is_told_to_go_leaves_the_run_to_the_others_and_stop_ends_it_for
     let outcome = fixture.run(&["resume", "--concurrency", "16"]).exits(0);
     assert_eq!(outcome.rows().len(), VMS);
     assert_eq!(sandbox.called_vmids().len(), VMS, "what was settled is not called again");
+}
+
+#[test]
+fn a_run_that_a_worker_ends_has_the_exit_code_that_it_was_begun_for_and_deletes_no_older_one() {
+    let Some(server) = Server::start() else { return };
+    let sandbox = Sandbox::start(&["--latency", "20ms"]);
+    let mut fixture = fixture(&sandbox, server);
+    fixture.run(&[&RUN[..], &["--vmid", "100001"]].concat()).exits(0);
+    let begun = ["--detailed-exitcode", "--keep-runs", "1"];
+    let [first, worker] = shared(&mut fixture, 2, &begun).try_into().ok().unwrap();
+    first.signal("INT");
+    first.end().exits(130);
+    worker.end().exits(10);
+    let runs = fixture.run(&["runs", "--format", "json"]).exits(0);
+    let runs: Value = serde_json::from_str(&runs.stdout).unwrap();
+    let ended: Vec<_> =
+        runs["runs"].as_array().unwrap().iter().map(|run| run["exit_code"].as_u64()).collect();
+    assert_eq!(ended, [Some(10), Some(0)]);
 }
 
 #[test]

@@ -282,6 +282,11 @@ fn a_stop_holds_for_all_workers_and_the_last_that_holds_anything_ends_the_run_on
         return;
     }
     let place = Database::new();
+    let before = begun(&place, "a", 1);
+    let mut alone = Hand::join(&place, &before);
+    let held = alone.takes(1).remove(0);
+    alone.settles(held).unwrap();
+    assert!(matches!(Ledger::of(alone.book.shut()).end(&before, None, |_| 0), Ok(End::Noted(_))));
     let run = begun(&place, "a", 9);
     let [mut one, two] = [(); 2].map(|()| Hand::join(&place, &run));
     let mut held = one.takes(2);
@@ -298,8 +303,11 @@ fn a_stop_holds_for_all_workers_and_the_last_that_holds_anything_ends_the_run_on
     let one = Ledger::of(one.book.shut());
     let End::Noted(summary) = end(&one, Some(Stop::Deadline)) else { panic!("not noted") };
     assert_eq!((summary.counts.created, summary.pending, summary.complete), (1, 8, false));
+    let since = summary.since.unwrap();
+    assert_eq!(since.run, before.id);
     let End::Before(summary) = end(&left, None) else { panic!("noted twice") };
     assert_eq!((summary.stopped_by, summary.exit_code), (Some(Stop::Deadline), 5));
+    assert_eq!(summary.since, Some(since));
     assert!(!place.open().join(&run, TERMS).unwrap());
     assert!(!place.open().request_stop(&run, Stop::Deadline).unwrap());
     let workers = place.read().workers(&run).unwrap();
