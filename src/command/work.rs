@@ -16,8 +16,7 @@ use super::outputs;
 use super::rehearsal::Callee;
 use super::spared::Spared;
 use crate::api::BaseUrl;
-use crate::clock;
-use crate::config::{LedgerSettings, WorkRequest, WorkSettings};
+use crate::config::{CallSettings, LedgerSettings, WorkRequest, WorkSettings};
 use crate::ledger::{Ledger, RunInfo, RunKey, SANDBOX};
 use crate::progress::Screen;
 use crate::text::escape_path;
@@ -30,14 +29,14 @@ pub(super) fn work(request: &WorkRequest, screen: &Screen) -> Result<Ended, Fail
     let (ledger, run) = find(request)?;
     let info = ledger.run_info(&run).map_err(Refusal::from)?;
     let mut settings = request.of_run(&info.options, info.kind, info.dialect).map_err(Refusal::from)?;
-    let begun_at = ledger.course(&run).map_err(Refusal::from)?.begun_at;
-    let lasted = Duration::try_from(clock::now().duration_since(begun_at)).unwrap_or_default();
+    let found = Found { ledger, run, info };
+    let callee = prepare(&found, &settings, &request.ledger)?;
+    let lasts = join(&found, &settings.calls)?;
     let deadline = &mut settings.calls.reconcile.deadline;
-    *deadline = deadline.map(|deadline| deadline.saturating_sub(lasted));
+    *deadline = deadline.map(|deadline| deadline.saturating_sub(lasts));
     let WorkSettings { calls, reports, .. } = &settings;
     let plan = Plan { calls, reports, screen, ledger_args: &request.ledger.args(false), role: Role::Joins };
-    let found = Found { ledger, run, info };
-    Ok(prepare(found, &settings, &request.ledger, plan)?.carry_out()?)
+    Ok(Execution::prepare(plan, found.ledger, found.run, callee)?.carry_out()?)
 }
 
 /// The latest run that is under way, or the one that was named.
@@ -93,30 +92,31 @@ struct Found {
     info: RunInfo,
 }
 
-fn prepare<'a>(
-    Found { ledger, run, info }: Found,
-    settings: &WorkSettings,
-    ledger_settings: &LedgerSettings,
-    plan: Plan<'a>,
-) -> Result<Execution<'a>, Refusal> {
+/// Whom to call, once nothing is wrong with how it was asked for.
+fn prepare(found: &Found, settings: &WorkSettings, ledger: &LedgerSettings) -> Result<Callee, Refusal> {
+    let Found { run, info, .. } = found;
     if info.base_url == SANDBOX {
         let error =
             anyhow::anyhow!("run {} is a rehearsal, and its API is within the process that began it", run.id);
         return Err(Refusal::usage(error));
     }
-    make_room(plan.calls.reconcile.concurrency.get(), false)?;
-    let spared = Spared::new(ledger_settings).recorded(&info).api(&settings.api);
-    outputs::spare(&spared, plan.reports, ledger.course(&run)?.skipped > 0)?;
-    outputs::check(plan.reports)?;
+    make_room(settings.calls.reconcile.concurrency.get(), false)?;
+    let spared = Spared::new(ledger).recorded(info).api(&settings.api);
+    outputs::spare(&spared, &settings.reports, found.ledger.course(run)?.skipped > 0)?;
+    outputs::check(&settings.reports)?;
     let access = Access::find(&settings.api, false)?;
     if access.fingerprint() != info.key_fingerprint.as_deref() {
         warn!("this is not the API key that the run began with");
     }
     let base_url: BaseUrl = info.base_url.parse().map_err(Refusal::usage)?;
-    let callee = Callee::real(access.api(&base_url, info.dialect)?);
-    if !ledger.join(&run, terms(plan.calls))? {
-        return Err(Refusal::nothing(format!("run {} is not under way: it has ended", run.id)));
-    }
+    Ok(Callee::real(access.api(&base_url, info.dialect)?))
+}
+
+/// Becomes a worker of the run, and returns how long that has been under way.
+fn join(Found { ledger, run, .. }: &Found, calls: &CallSettings) -> Result<Duration, Refusal> {
+    let lasts = ledger.join(run, terms(calls))?;
+    let lasts =
+        lasts.ok_or_else(|| Refusal::nothing(format!("run {} is not under way: it has ended", run.id)))?;
     info!(run = run.id, "one more worker");
-    Execution::prepare(plan, ledger, run, callee)
+    Ok(lasts)
 }

@@ -8,6 +8,7 @@ use std::fmt::Debug;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -136,9 +137,9 @@ pub trait Begin {
     /// Notes that a run goes on, with these options and those of its own that they say nothing of.
     fn resume(&self, run: &RunKey, job: &NewRun) -> Result<(), LedgerError>;
 
-    /// Becomes a worker of a run that others carry out. Returns whether it goes on: there is nothing to join where it has
-    /// ended.
-    fn join(&self, run: &RunKey, terms: Terms) -> Result<bool, LedgerError>;
+    /// Becomes a worker of a run that others carry out. Returns how long ago it began or last went on, by the ledger's clock;
+    /// `None` where there is nothing to join, as it has ended.
+    fn join(&self, run: &RunKey, terms: Terms) -> Result<Option<Duration>, LedgerError>;
 
     /// Lets all workers of a run stop, once each looks at it. Returns whether there are any.
     fn request_stop(&self, run: &RunKey, stop: Stop) -> Result<bool, LedgerError>;

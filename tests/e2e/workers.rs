@@ -10,6 +10,7 @@ use jiff::SignedDuration;
 use serde_json::Value;
 
 use crate::crash::{creations, made};
+use crate::faketime;
 use crate::fixture::{Fixture, Outcome, Process, eventually};
 use crate::fleet;
 use crate::pooler::Pooler;
@@ -321,6 +322,34 @@ fn at_a_runs_deadline_all_workers_end_whoever_sees_it_first_and_what_is_left_was
     assert!(calls <= 33, "{calls} calls");
     let spared = outcome.rows().iter().filter(|row| row["failure"] == "not_attempted").count();
     assert_eq!((spared, outcome.vms_that_are("failed").len()), (VMS - calls, VMS - calls));
+}
+
+#[test]
+fn a_worker_whose_clock_is_an_hour_off_keeps_to_the_runs_deadline_all_the_same() {
+    let Some(server) = Server::start() else { return };
+    let sandbox = Sandbox::start(&["--latency", "40ms"]);
+    let mut fixture = fixture(&sandbox, server);
+    if !faketime::can_set_the_time(&mut fixture) {
+        return;
+    }
+    let began = fixture.start(&[&RUN[..], &["--limit", "60", "--deadline", "10m"]].concat());
+    sandbox.await_calls(1);
+    faketime::set(&fixture, 3_600);
+    let joined = fixture.start(&WORK);
+    for worker in [began, joined] {
+        worker.end().exits(0);
+    }
+    faketime::set(&fixture, 0);
+    let calls = sandbox.calls().len();
+    let began = fixture.start(&LIMITED);
+    sandbox.await_calls(calls + 1);
+    began.kill();
+    let is_past = "SELECT clock_timestamp() > max(since) + interval '1500 milliseconds' FROM v6fleet.workers";
+    eventually("it is past the deadline", || fixture.database().sql(is_past) == "t");
+    let calls = sandbox.calls().len();
+    faketime::set(&fixture, -3_600);
+    fixture.run(&[&WORK[..], &["latest"]].concat()).exits(5);
+    assert_eq!(sandbox.calls().len(), calls, "no call leaves after it");
 }
 
 #[test]

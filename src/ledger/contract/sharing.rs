@@ -18,7 +18,7 @@ pub(super) struct Hand {
 impl Hand {
     fn join(place: &Database, run: &RunKey) -> Self {
         let ledger = place.open();
-        assert!(ledger.join(run, TERMS).unwrap());
+        assert!(ledger.join(run, TERMS).unwrap().is_some());
         Self { book: ledger.engine.open_book(run).unwrap() }
     }
 
@@ -308,7 +308,7 @@ fn a_stop_holds_for_all_workers_and_the_last_that_holds_anything_ends_the_run_on
     let End::Before(summary) = end(&left, None) else { panic!("noted twice") };
     assert_eq!((summary.stopped_by, summary.exit_code), (Some(Stop::Deadline), 5));
     assert_eq!(summary.since, Some(since));
-    assert!(!place.open().join(&run, TERMS).unwrap());
+    assert_eq!(place.open().join(&run, TERMS).unwrap(), None);
     assert!(!place.open().request_stop(&run, Stop::Deadline).unwrap());
     let workers = place.read().workers(&run).unwrap();
     let settled: Vec<_> = workers.iter().map(|worker| (worker.settled.created, worker.holds)).collect();

@@ -1,6 +1,9 @@
 //! How a run begins, goes on and ends.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value};
+use tokio_postgres::Row;
 
 use super::book::Book;
 use super::column::{self, moment, span_micros};
@@ -9,7 +12,7 @@ use super::draft::Draft;
 use super::job_lock::Job;
 use super::parameter::Parameter;
 use super::question::Question;
-use super::sitting::GOES_ON;
+use super::sitting::{GOES_ON, LASTS};
 use super::statements::CLAIM_ALONE_IN;
 use super::workers::{alive, live, living};
 use super::{burial, sitting};
@@ -46,17 +49,16 @@ impl Begin for Postgres {
         })
     }
 
-    fn join(&self, run: &RunKey, terms: Terms) -> Result<bool, LedgerError> {
+    fn join(&self, run: &RunKey, terms: Terms) -> Result<Option<Duration>, LedgerError> {
         let run = self.run(run)?;
         self.session.transaction(|| {
-            // It does not end meanwhile.
-            let goes_on = "SELECT ended_at IS NULL AND NOT pruned FROM v6fleet.runs WHERE no = $1 FOR SHARE";
-            let goes_on = self.session.one(goes_on, &[&run.no], |row| row.try_get(0))?;
-            if goes_on {
+            let lasts = |row: &Row| row.try_get(0).map(i64::unsigned_abs).map(Duration::from_micros);
+            let lasts = self.session.first(LASTS, &[&run.no], lasts)?;
+            if lasts.is_some() {
                 sitting::ensure(&self.session, run.no);
                 self.enlist(run.no, terms)?;
             }
-            Ok(goes_on)
+            Ok(lasts)
         })
     }
 

@@ -24,6 +24,13 @@ const BEGIN: &str = "INSERT INTO v6fleet.sittings (run, pending, held)
     WHERE i.no BETWEEN $2 AND $3 AND p.outcome IS NULL
     HAVING NOT EXISTS (SELECT 1 FROM v6fleet.sittings WHERE run = $1) ON CONFLICT DO NOTHING";
 
+/// For how many microseconds run `$1` has been under way since it began or last went on; nothing where it has ended, and it does
+/// not end meanwhile.
+pub(super) const LASTS: &str = "SELECT greatest(0,
+        coalesce((extract(epoch FROM clock_timestamp() - s.begun_at) * 1000000)::bigint, 0))
+    FROM v6fleet.runs r LEFT JOIN v6fleet.sittings s ON s.run = r.no
+    WHERE r.no = $1 AND r.ended_at IS NULL AND NOT r.pruned FOR SHARE OF r";
+
 /// No VM of those from `$1` to `$2` is of a canary any more.
 const FORGET_CANARY: &str =
     "UPDATE v6fleet.progress SET is_canary = false WHERE item BETWEEN $1 AND $2 AND is_canary";

@@ -97,7 +97,7 @@ pub(super) fn live(session: &Session, condition: &str, values: Vec<Value>) -> Re
 pub(super) fn living(condition: &str, values: Vec<Value>) -> Question {
     let sql = format!(
         "SELECT w.no, r.id, w.pid, w.process, format('pid %s on %s since %s', w.pid, w.host,
-            to_char(w.since AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'))
+            to_char(w.since AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS\"Z\"'))
          FROM v6fleet.workers w JOIN v6fleet.runs r ON r.no = w.run
          WHERE NOT w.buried AND w.lease_until > clock_timestamp() AND r.ended_at IS NULL AND NOT r.pruned
             AND {condition} ORDER BY w.no"

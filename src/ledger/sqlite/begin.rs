@@ -1,6 +1,7 @@
 //! How a run begins, goes on and ends.
 
-use crate::ledger::numbers::span;
+use std::time::Duration;
+
 use rusqlite::params;
 
 use super::Sqlite;
@@ -11,6 +12,7 @@ use crate::clock;
 use crate::ledger::engine::{self, Begin};
 use crate::ledger::error::LedgerError;
 use crate::ledger::job::{SANDBOX, refuse_mixing};
+use crate::ledger::numbers::span;
 use crate::ledger::record::{Closing, Ending, NewRun, RunKey, Terms, WrittenFile};
 use crate::ledger::stored;
 use crate::stop::Stop;
@@ -47,7 +49,7 @@ impl Begin for Sqlite {
         self.ask(|db| db.execute(sql, values)).map(drop)
     }
 
-    fn join(&self, _: &RunKey, _: Terms) -> Result<bool, LedgerError> {
+    fn join(&self, _: &RunKey, _: Terms) -> Result<Option<Duration>, LedgerError> {
         Err(LedgerError::Unshared(self.path.clone()))
     }
 
