@@ -12,6 +12,9 @@ const WINDOW: u32 = 20;
 /// Failed connects in a row that open the API's breaker.
 const CONNECTS: u32 = 5;
 
+/// The same where others could make these calls: a VM is to have attempts left for them.
+const CONNECTS_BESIDE_OTHERS: u32 = 2;
+
 const FIRST_PROBE: Duration = Duration::from_secs(1);
 const LONGEST_GAP: Duration = Duration::from_secs(30);
 
@@ -47,6 +50,7 @@ pub struct Breaker {
     /// The last first calls, the latest in the lowest bit; a bad one is 1.
     window: u32,
     connects: u32,
+    most_connects: u32,
     state: State,
     /// Before the next time's first probe: grows with every opening, shrinks with every way back, and is as at first
     /// after a whole window that was well.
@@ -83,7 +87,20 @@ impl Breaker {
     }
 
     fn new(most_bad: u32) -> Self {
-        Self { most_bad, window: 0, connects: 0, state: State::Closed, gap: FIRST_PROBE, well_since: 0 }
+        Self {
+            most_bad,
+            window: 0,
+            connects: 0,
+            most_connects: CONNECTS,
+            state: State::Closed,
+            gap: FIRST_PROBE,
+            well_since: 0,
+        }
+    }
+
+    /// Whether there are others who could make the calls.
+    pub fn beside(&mut self, others: bool) {
+        self.most_connects = if others { CONNECTS_BESIDE_OTHERS } else { CONNECTS };
     }
 
     pub fn is_closed(&self) -> bool {
@@ -207,7 +224,7 @@ impl Breaker {
                 self.gap = FIRST_PROBE;
             }
         }
-        let opens = self.window.count_ones() >= self.most_bad || self.connects >= CONNECTS;
+        let opens = self.window.count_ones() >= self.most_bad || self.connects >= self.most_connects;
         if opens {
             self.open(announced, now);
         }

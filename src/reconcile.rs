@@ -139,6 +139,7 @@ impl Shell<'_> {
             }
             Command::Pace(ask) => self.writer.pace(ask),
             Command::Release(positions) => self.writer.release(positions),
+            Command::GiveBack(positions) => self.writer.give_back(positions),
             Command::Defer(deferred) => self.writer.defer(deferred),
             Command::Settle(settled) => self.writer.settle(settled),
             Command::Flush => self.writer.flush(),

@@ -32,8 +32,9 @@ pub(super) fn work(request: &WorkRequest, screen: &Screen) -> Result<Ended, Fail
     let found = Found { ledger, run, info };
     let callee = prepare(&found, &settings, &request.ledger)?;
     let lasts = join(&found, &settings.calls)?;
-    let deadline = &mut settings.calls.reconcile.deadline;
-    *deadline = deadline.map(|deadline| deadline.saturating_sub(lasts));
+    let reconcile = &mut settings.calls.reconcile;
+    reconcile.is_guest = true;
+    reconcile.deadline = reconcile.deadline.map(|deadline| deadline.saturating_sub(lasts));
     let WorkSettings { calls, reports, .. } = &settings;
     let plan = Plan { calls, reports, screen, ledger_args: &request.ledger.args(false), role: Role::Joins };
     Ok(Execution::prepare(plan, found.ledger, found.run, callee)?.carry_out()?)

@@ -31,6 +31,7 @@ impl CallSettings {
             policy: policy(&pace.call),
             timeout: pace.call.timeout,
             looks,
+            is_guest: false,
             deadline: pace.deadline,
         };
         let limits = limits(brakes, max_changed);

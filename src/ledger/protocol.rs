@@ -35,6 +35,8 @@ pub enum Request {
     },
     /// Claimed items whose call never left are given back.
     Release(Vec<i64>),
+    /// Items that are claimed, or wait for another call, are for others to claim, where several workers may share the run.
+    GiveBack(Vec<i64>),
     /// A VM waits for another call.
     Defer(Box<Deferred>),
     Settle(Box<Settled>),

@@ -78,6 +78,11 @@ impl Writer {
         self.hold(Request::Release(positions));
     }
 
+    /// Gives items up, which are claimed or wait, for other workers to call.
+    pub fn give_back(&mut self, positions: Vec<i64>) {
+        self.hold(Request::GiveBack(positions));
+    }
+
     /// Keeps what came of a call, for a VM that waits for another one.
     pub fn defer(&mut self, deferred: impl Into<Box<Deferred>>) {
         self.hold(Request::Defer(deferred.into()));

@@ -1,4 +1,5 @@
-//! The breakers of a run: one for the API as a whole, one for each rack.
+//! The breakers of a run: one for the API as a whole, one for each rack; and where others share these, one for our own way to
+//! the API, of which nobody else hears: they may reach it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -11,6 +12,8 @@ use crate::ledger::{LeftAlone, RackNo, Sick, Trial};
 #[derive(Debug)]
 pub(super) struct Breakers {
     api: Breaker,
+    /// Stays closed where nobody shares them.
+    way: Breaker,
     racks: Vec<Breaker>,
     /// How many of the racks' are not closed.
     open: u32,
@@ -18,10 +21,11 @@ pub(super) struct Breakers {
     trials: Option<Trials>,
 }
 
-/// What a call was for, as each of its two breakers sees it.
+/// What a call was for, as each of its breakers sees it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Purposes {
     api: Purpose,
+    way: Purpose,
     rack: Purpose,
 }
 
@@ -29,12 +33,14 @@ pub(super) struct Purposes {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Opened {
     pub(super) api: bool,
+    pub(super) way: bool,
     pub(super) rack: bool,
 }
 
 impl Breakers {
     pub(super) fn new(racks: usize) -> Self {
-        Self { api: Breaker::of_api(), racks: vec![Breaker::of_rack(); racks], open: 0, trials: None }
+        let [api, way] = [Breaker::of_api(), Breaker::of_api()];
+        Self { api, way, racks: vec![Breaker::of_rack(); racks], open: 0, trials: None }
     }
 
     /// Others work on the run too.
@@ -42,13 +48,28 @@ impl Breakers {
         self.trials = Some(Trials::default());
     }
 
+    /// Whether others work on the run at the moment.
+    pub(super) fn beside(&mut self, others: bool) {
+        self.way.beside(others);
+    }
+
     pub(super) fn api_is_closed(&self) -> bool {
-        self.api.is_closed()
+        self.api.is_closed() && self.way_is_closed()
+    }
+
+    /// Whether the API is left alone by all.
+    pub(super) fn api_is_sick(&self) -> bool {
+        !self.api.is_closed()
+    }
+
+    /// Whether the API can be reached from here, as far as that is known apart from whether it is well.
+    pub(super) fn way_is_closed(&self) -> bool {
+        self.way.is_closed()
     }
 
     /// Whether the API as a whole may be called now, or the earliest moment at which it may be.
     pub(super) fn api_allows(&self, now: Instant) -> Result<(), Option<Instant>> {
-        self.api.allows(now)
+        self.way.allows(now).and_then(|()| self.api.allows(now))
     }
 
     pub(super) fn rack_is_closed(&self, no: RackNo) -> bool {
@@ -65,7 +86,7 @@ impl Breakers {
     }
 
     pub(super) fn all_are_closed(&self) -> bool {
-        self.api.is_closed() && self.open == 0
+        self.api_is_closed() && self.open == 0
     }
 
     /// The racks that are left alone at the moment.
@@ -79,7 +100,8 @@ impl Breakers {
     }
 
     pub(super) fn left(&mut self, no: RackNo, now: Instant) -> Purposes {
-        Purposes { api: self.api.left(now), rack: self.racks[no.0 as usize].left(now) }
+        let [api, way] = [&mut self.api, &mut self.way].map(|breaker| breaker.left(now));
+        Purposes { api, way, rack: self.racks[no.0 as usize].left(now) }
     }
 
     /// Takes note of what came back; `is_first`: the VM had not been called in this run.
@@ -98,13 +120,15 @@ impl Breakers {
         };
         // Whoever cannot be reached is the API, not one rack of it.
         let of_rack = if health == Health::Unreachable { Health::Unknown } else { health };
+        let (of_api, of_way) = self.apart(health);
         let rack = &mut self.racks[no.0 as usize];
         let was_open = !rack.is_closed();
         let were_tried = [self.api.is_tried(), rack.is_tried()];
         // That a rack is sick is known once it is left alone, and opens no breaker of the API.
         let is_known = was_open && health == Health::Ill && self.api.is_closed();
         let opened = Opened {
-            api: self.api.came_back(purposes.api, is_first && !is_known, health, announced, now),
+            api: self.api.came_back(purposes.api, is_first && !is_known, of_api, announced, now),
+            way: self.way.came_back(purposes.way, is_first, of_way, Duration::ZERO, now),
             rack: rack.came_back(purposes.rack, is_first, of_rack, announced, now),
         };
         self.open = self.open + u32::from(!rack.is_closed()) - u32::from(was_open);
@@ -113,6 +137,16 @@ impl Breakers {
             trials.came_of((Some(no), rack), purposes.rack, were_tried[1], now);
         }
         opened
+    }
+
+    /// What a call says of the API, and of our way there: whom we cannot reach others may.
+    fn apart(&self, health: Health) -> (Health, Health) {
+        match health {
+            _ if self.trials.is_none() => (health, Health::Unknown),
+            Health::Unreachable => (Health::Unknown, Health::Unreachable),
+            Health::Unknown => (Health::Unknown, Health::Unknown),
+            Health::Well | Health::Ill => (health, Health::Well),
+        }
     }
 
     fn breaker(&mut self, sick: Sick) -> &mut Breaker {
@@ -154,7 +188,8 @@ impl Breakers {
         self.open = self.racks.iter().map(|rack| u32::from(!rack.is_closed())).sum();
     }
 
-    /// Takes over what nobody tries and there are VMs for, and gives up what there are none for: `busy` are the racks with VMs.
+    /// Takes over what nobody tries and there are VMs for, and gives up what there are none for, or what cannot be reached from
+    /// here: `busy` are the racks with VMs.
     pub(super) fn share_trials(&mut self, busy: &BTreeSet<RackNo>) {
         let Some(trials) = self.trials.as_ref().filter(|trials| trials.are_heard()) else { return };
         let may_try = |no: &RackNo| {
@@ -162,7 +197,8 @@ impl Breakers {
             rack.is_closed() || rack.is_tried() || trials.untried().contains(&Some(*no))
         };
         let some_may_be_called = busy.iter().any(may_try);
-        let has_vms = |sick: Sick| sick.map_or(some_may_be_called, |no| busy.contains(&no));
+        let is_reached = self.way_is_closed();
+        let has_vms = |sick: Sick| is_reached && sick.map_or(some_may_be_called, |no| busy.contains(&no));
         let given_up = self.all().filter(|(sick, breaker)| breaker.is_tried() && !has_vms(*sick));
         let given_up: Vec<Sick> = given_up.map(|(sick, _)| sick).collect();
         let taken: Vec<Sick> = trials.untried().iter().copied().filter(|sick| has_vms(*sick)).collect();

@@ -77,6 +77,8 @@ pub(super) enum Command {
     },
     /// Claimed, and not called after all.
     Release(Vec<i64>),
+    /// For other workers.
+    GiveBack(Vec<i64>),
     /// To be told to those who share the pace, and asked of them.
     Pace(Box<Ask>),
     Defer(Box<Deferred>),

@@ -21,6 +21,10 @@ pub(super) enum Notice {
     /// By its name.
     RackLeftAlone(String),
     ApiLeftAlone,
+    /// It cannot be reached from here, whatever others find.
+    CutOff,
+    /// What we have brought ourselves is refused, and others may have better.
+    LeftToOthers(Stop),
     /// So many calls at once from now on.
     FewerSlots(usize),
     Paused(Duration),
@@ -63,6 +67,15 @@ impl Notice {
                 warn!(rack, "most first calls to this rack fail: leaving it alone, but for single probes");
             }
             Self::ApiLeftAlone => warn!("most calls fail: leaving the API alone, but for single probes"),
+            Self::CutOff => {
+                warn!(
+                    "the API cannot be reached from here: leaving it to other workers, but for single probes"
+                );
+            }
+            Self::LeftToOthers(stop) => warn!(
+                stop = stop.as_str(),
+                "the API refuses this worker's key, or shows it a certificate that it does not trust: leaving the run to others"
+            ),
             Self::FewerSlots(slots) => warn!(
                 slots,
                 "no file descriptor was left for one more call (ulimit -n): keeping to fewer at once"

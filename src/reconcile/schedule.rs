@@ -4,6 +4,7 @@
 //! way it is in flight. Few are claimed ahead of their calls: what a crash leaves claimed may have been called.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::mem;
 use std::time::Instant;
 
 use super::ahead::{self, Ahead};
@@ -394,6 +395,17 @@ impl Schedule {
     pub(super) fn withdraw(&mut self) -> Vec<i64> {
         let ready = self.ready.drain(..);
         ready.inspect(|work| self.turn.given_back(work.item.rack)).map(|work| work.item.position).collect()
+    }
+
+    /// All that is ready is for others to call, and what waits, or one of those. Returns which they are.
+    pub(super) fn give_back(&mut self, all_that_waits: bool) -> Vec<i64> {
+        let mut given_back = self.withdraw();
+        match all_that_waits {
+            true => given_back.extend(mem::take(&mut self.waiting).positions()),
+            false => given_back.extend(self.waiting.pop().map(|work| work.item.position)),
+        }
+        self.enough_until = 0;
+        given_back
     }
 
     pub(super) fn waiting(&self) -> impl Iterator<Item = i64> {

@@ -25,6 +25,8 @@ pub struct Settings {
     /// Of one call: how long an attempt without an answer lasted.
     pub timeout: Duration,
     pub looks: Looks,
+    /// Another process has begun the run, and may have another key and another way to the API.
+    pub is_guest: bool,
     /// No new call leaves after it.
     pub deadline: Option<Duration>,
 }

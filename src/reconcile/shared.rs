@@ -22,9 +22,39 @@ pub(super) struct Shared {
     told: Option<Counts>,
     /// What we have asked all to end for.
     asked: Option<Stop>,
+    /// VMs that came out well by us.
+    ours: u64,
+    /// The same by others, as of when we could last reach the API.
+    others: u64,
 }
 
 impl Shared {
+    /// An outcome of ours is on disk.
+    pub(super) fn counted(&mut self, outcome: Outcome) {
+        self.ours += u64::from(outcome != Outcome::Failed);
+    }
+
+    /// Whether others work on the run at the moment.
+    pub(super) fn has_others(&self) -> bool {
+        self.seen.is_some_and(|seen| seen.workers > 1)
+    }
+
+    /// VMs that came out well by others.
+    fn by_others(&self) -> u64 {
+        let Outcomes { settled, failed, .. } = self.settled();
+        (settled - failed).saturating_sub(self.ours)
+    }
+
+    /// We can reach the API.
+    pub(super) fn reaches_the_api(&mut self) {
+        self.others = self.by_others();
+    }
+
+    /// Whether others have reached it since we could not.
+    pub(super) fn others_reach_the_api(&self) -> bool {
+        self.by_others() > self.others
+    }
+
     /// Returns the outcomes that whoever watches has not heard of, and how many VMs more came out so.
     pub(super) fn saw(&mut self, seen: Seen) -> Vec<(Outcome, u64)> {
         self.is_behind = false;
@@ -63,7 +93,12 @@ impl Shared {
         }
     }
 
-    /// Whether what we know of the run is of after our last claim.
+    /// We have given some back.
+    pub(super) fn gave_back(&mut self) {
+        self.is_behind = true;
+    }
+
+    /// Whether what we know of the run is of after our last claim, and all that we gave back.
     pub(super) fn knows(&self) -> bool {
         !self.is_behind
     }

@@ -95,7 +95,7 @@ impl<'a> World<'a> {
                 self.comes(attempt.latency, Coming::Answer(flight, Box::new(attempt)));
             }
             Command::Claim { .. } => self.book.claim(command),
-            Command::Release(_) | Command::Defer(_) | Command::Settle(_) => {
+            Command::Release(_) | Command::GiveBack(_) | Command::Defer(_) | Command::Settle(_) => {
                 self.book.hold(command, self.now.at);
             }
             Command::Flush | Command::Brake(_) => self.book.flush(),

@@ -146,6 +146,9 @@ impl<'a> State<'a> {
             return Some("no file descriptor is left for a call (ulimit -n)".into());
         }
         let breakers = &self.schedule.breakers;
+        if !breakers.way_is_closed() {
+            return Some("the API cannot be reached from here: probing".into());
+        }
         if !breakers.api_is_closed() {
             return Some("the API fails: probing".into());
         }
@@ -155,6 +158,7 @@ impl<'a> State<'a> {
     fn go_on(&mut self, now: Now) {
         self.check_time(now.at);
         self.look_for_more(now.at);
+        self.give_back_where_cut_off(now.at);
         self.next_slot = self.send(now);
         if self.ledger_away_since.is_some() {
             // The API is not what the run waits for.
@@ -219,8 +223,9 @@ impl<'a> State<'a> {
         self.others_prove_the_key() || self.doubts.are_older_than(self.settings.timeout, now)
     }
 
+    /// A guest may have brought another one.
     fn others_prove_the_key(&self) -> bool {
-        self.shared.as_ref().is_some_and(Shared::proves_the_key)
+        self.shared.as_ref().is_some_and(|shared| !self.settings.is_guest && shared.proves_the_key())
     }
 
     /// How many VMs may be started now; `None` is all of them.
@@ -397,8 +402,9 @@ impl<'a> State<'a> {
     /// Counts a VM whose outcome is on disk.
     fn count(&mut self, vm: Counted, now: Instant) {
         // Where others work on the run, ours are told with theirs.
-        if self.shared.is_none() {
-            self.commands.push(Command::Count(vm.outcome, 1));
+        match &mut self.shared {
+            None => self.commands.push(Command::Count(vm.outcome, 1)),
+            Some(shared) => shared.counted(vm.outcome),
         }
         self.goes_on(now);
         let brake = self.settling.arrived(vm);
@@ -424,7 +430,7 @@ impl<'a> State<'a> {
         }
         match self.doubts.resolve(self.others_prove_the_key()) {
             Err(stop) => {
-                self.stop_all(stop, now.at);
+                self.is_refused(stop, now.at);
                 false
             }
             Ok(refused) => {

@@ -71,6 +71,12 @@ impl Waiting {
         None
     }
 
+    /// Any of them.
+    pub(super) fn pop(&mut self) -> Option<Work> {
+        let behind = self.behind.keys().next().copied();
+        behind.and_then(|no| self.pop_behind(no)).or_else(|| self.until.pop().map(|due| due.work))
+    }
+
     fn pop_behind(&mut self, rack: RackNo) -> Option<Work> {
         let behind = self.behind.get_mut(&rack)?;
         let work = behind.pop_front();

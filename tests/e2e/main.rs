@@ -19,6 +19,7 @@ mod disk;
 mod endings;
 mod files;
 mod formats;
+mod guests;
 mod history;
 mod http2;
 mod inventory;

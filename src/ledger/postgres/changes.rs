@@ -112,6 +112,7 @@ pub(super) type Doubts = BTreeMap<String, Text>;
 pub(super) struct Changes {
     run: i64,
     pub(super) released: Vec<i64>,
+    pub(super) given_back: Vec<i64>,
     pub(super) deferrals: Deferrals,
     pub(super) outcomes: Outcomes,
     pub(super) news: News,
@@ -128,6 +129,7 @@ impl Changes {
         Self {
             run,
             released: Vec::new(),
+            given_back: Vec::new(),
             deferrals: Deferrals::default(),
             outcomes: Outcomes::default(),
             news: News::default(),
@@ -141,6 +143,11 @@ impl Changes {
     /// Claimed items whose call never left.
     pub(super) fn release(&mut self, positions: &[i64]) {
         self.released.extend(positions.iter().map(|position| number(self.run, *position)));
+    }
+
+    /// Items that are nobody's from now on.
+    pub(super) fn give_back(&mut self, positions: &[i64]) {
+        self.given_back.extend(positions.iter().map(|position| number(self.run, *position)));
     }
 
     /// `first_sent` is the clock of the item's first call, where that is known.

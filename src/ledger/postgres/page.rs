@@ -119,6 +119,7 @@ impl Page {
                     self.claim(&mut asking, Wish { again, take, allowance });
                 }
                 Request::Release(positions) => changes.release(&positions),
+                Request::GiveBack(positions) => changes.give_back(&positions),
                 Request::Defer(deferred) => self.defer(&mut changes, &deferred),
                 Request::Brake(brake) => asking.questions.extend([self.brake(brake), self.stop(brake)]),
                 Request::Remember(vm, unanswered) => changes.remember(&vm, &unanswered),

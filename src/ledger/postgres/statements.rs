@@ -180,6 +180,14 @@ pub(super) static CLAIM_AGAIN: LazyLock<String> = LazyLock::new(|| {
 const RELEASE: &str = "UPDATE v6fleet.progress p SET claimed_at = NULL FROM unnest($2::bigint[]) AS n (item)
     WHERE p.item = n.item AND p.worker = $1 AND p.outcome IS NULL";
 
+const GIVE_BACK: &str = "WITH given_back AS (
+        UPDATE v6fleet.progress p SET worker = NULL, claimed_at = NULL FROM unnest($2::bigint[]) AS n (item)
+        WHERE p.item = n.item AND p.worker = $1 AND p.outcome IS NULL
+        RETURNING p.item
+    )
+    UPDATE v6fleet.sittings SET held = held - (SELECT count(*) FROM given_back), returns = returns + 1
+    WHERE run = (SELECT run FROM v6fleet.workers WHERE no = $1)";
+
 static DEFER: LazyLock<String> = LazyLock::new(|| changed(Deferrals::COLUMNS, "", "p.outcome IS NULL"));
 
 /// An item is settled once, and after its claim where it succeeded.
@@ -249,11 +257,21 @@ fn unnested(columns: &[[&str; 2]], first: usize) -> String {
 
 /// What writes the changes of a worker's items, in this order.
 pub(super) fn writing(run: Run, worker: i64, changes: Changes) -> Vec<Question> {
-    let Changes { released, deferrals, outcomes, news, sightings, absences, doubts, remembered, .. } =
-        changes;
+    let Changes {
+        released,
+        given_back,
+        deferrals,
+        outcomes,
+        news,
+        sightings,
+        absences,
+        doubts,
+        remembered,
+        ..
+    } = changes;
     let of_worker = || -> Vec<Value> { vec![Box::new(worker)] };
     let of_base = || -> Vec<Value> { vec![Box::new(run.base)] };
-    let tables: [(&'static str, bool, Vec<Value>, Vec<Value>); 8] = [
+    let tables: [(&'static str, bool, Vec<Value>, Vec<Value>); 9] = [
         (RELEASE, released.is_empty(), of_worker(), vec![Box::new(released)]),
         (&DEFER, deferrals.is_empty(), of_worker(), deferrals.into_values()),
         (REMEMBER, doubts.is_empty(), of_base(), in_columns(doubts)),
@@ -262,6 +280,8 @@ pub(super) fn writing(run: Run, worker: i64, changes: Changes) -> Vec<Question> 
         (&SEE, sightings.is_empty(), of_base(), sightings.into_values()),
         (&MISS, absences.is_empty(), of_base(), absences.into_values()),
         (REMEMBER, remembered.is_empty(), of_base(), in_columns(remembered)),
+        // What is deferred in the same batch is still ours; and others wait for the run's sums from here on.
+        (GIVE_BACK, given_back.is_empty(), of_worker(), vec![Box::new(given_back)]),
     ];
     let needed = tables.into_iter().filter(|(_, is_empty, ..)| !is_empty);
     needed.map(|(sql, _, of, values)| Question::new(sql, of.into_iter().chain(values).collect())).collect()

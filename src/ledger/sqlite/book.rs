@@ -146,7 +146,7 @@ impl Page {
                 Request::Claim { again, take, offset, .. } => {
                     replies.push(Reply::Claimed(self.claim(&mut statements, again, take, offset)?));
                 }
-                Request::Release(positions) => {
+                Request::Release(positions) | Request::GiveBack(positions) => {
                     for position in positions {
                         self.claims.release(short(position));
                     }

@@ -173,6 +173,11 @@ impl<'a> SimulatedApi<'a> {
     }
 }
 
+/// What becomes of the call of somebody who cannot reach it.
+pub(super) fn cut_off(sent: &Sent<'_>) -> Attempt {
+    Attempt { sent_at: sent.now.date, latency: Duration::from_millis(1), ..attempt(Fate::Unreachable) }
+}
+
 fn attempt(fate: Fate) -> Attempt {
     let asking = |status, seconds: Option<u64>| {
         let mut attempt = answered(status, b"{}");

@@ -242,6 +242,7 @@ impl<'a> Judge<'a> {
             Command::Settle(settled) => self.settles(settled),
             Command::Brake(stop) => self.stops(*stop),
             Command::Release(_)
+            | Command::GiveBack(_)
             | Command::Defer(_)
             | Command::Flush
             | Command::Pace(_)

@@ -178,6 +178,7 @@ fn settings(trouble: Trouble, chance: &mut fastrand::Rng) -> Settings {
         rack_concurrency: chance.bool().then(|| some(chance.u32(1..5))),
         policy: Policy { max_attempts: some(chance.u32(1..6)), max_wait },
         timeout: Duration::from_secs(pick(chance, &[1, 5, 45])),
+        is_guest: false,
         looks: pick(&mut chance.clone(), &[Looks::Never, Looks::AfterLoss, Looks::Only]),
         deadline: is(Trouble::Deadline, trouble, chance).then(|| millis(chance, 1..8_000)),
     }

@@ -219,6 +219,11 @@ impl SharedBook {
                     self.ours(lease, position).place = Place::Held(lease);
                 }
             }
+            Command::GiveBack(positions) => {
+                for position in positions {
+                    self.ours(lease, position).place = Place::Free;
+                }
+            }
             Command::Defer(deferred) => {
                 let entry = self.ours(lease, deferred.position);
                 entry.place = Place::Held(lease);

@@ -2,23 +2,27 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
+use std::num::NonZeroU32;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::api::{Sent, SimulatedApi};
+use super::api::{Sent, SimulatedApi, cut_off};
 use super::book::{position, rack};
 use super::plan::{Plan, Trouble};
 use super::shared_book::{LeaseNo, Place, SharedBook};
 use crate::api::Attempt;
 use crate::brake::{Brake, Canary, Threshold};
+use crate::ledger::Counts;
 use crate::outcome::Kind;
 use crate::pace::Pace;
 use crate::reconcile::event::{Command, Event, Now};
 use crate::reconcile::flights::FlightNo;
 use crate::reconcile::racks::Racks;
 use crate::reconcile::state::State;
-use crate::reconcile::{Ending, Looks};
+use crate::reconcile::{Ending, Looks, Settings};
+use crate::retry::Policy;
 use crate::stop::Stop;
 use crate::vm::VmId;
 
@@ -43,6 +47,8 @@ enum Fate {
     /// Nothing of it moves for so long.
     HangsAt(Duration, Duration),
     LeavesAt(Duration),
+    /// It cannot reach the API for so long.
+    IsCutOffAt(Duration, Duration),
 }
 
 #[derive(Debug)]
@@ -71,6 +77,7 @@ struct Worker<'a> {
     has_left: bool,
     /// It has seen that no call may leave any more.
     is_told: bool,
+    cut_off: Option<Range<Instant>>,
     ending: Option<Ending>,
 }
 
@@ -116,6 +123,10 @@ impl World<'_> {
                 Fate::DiesAt(at) => self.comes(worker, at, Coming::Death),
                 Fate::HangsAt(at, lasts) => self.comes(worker, at, Coming::Freeze(lasts)),
                 Fate::LeavesAt(at) => self.comes(worker, at, Coming::Signal),
+                Fate::IsCutOffAt(at, lasts) => {
+                    let from = self.begun.at + at;
+                    self.workers[worker].cut_off = Some(from..from + lasts);
+                }
             }
         }
     }
@@ -218,19 +229,27 @@ impl World<'_> {
         match command {
             Command::Call { flight, vm, .. } => {
                 let sent = self.leaves(no, flight, &vm);
-                let attempt = self.api.call(&sent, &mut self.chance);
+                let attempt = match self.is_cut_off(no) {
+                    true => cut_off(&sent),
+                    false => self.api.call(&sent, &mut self.chance),
+                };
                 self.comes(no, attempt.latency, Coming::Answer(flight, Box::new(attempt)));
             }
             Command::Look { flight, vm } => {
                 let sent = self.leaves(no, flight, &vm);
-                let attempt = self.api.look(&sent, &mut self.chance);
+                let attempt = match self.is_cut_off(no) {
+                    true => cut_off(&sent),
+                    false => self.api.look(&sent, &mut self.chance),
+                };
                 self.comes(no, attempt.latency, Coming::Answer(flight, Box::new(attempt)));
             }
             Command::Remember(..) | Command::Count(..) | Command::Tell(_) => {}
             Command::Flush => self.flushes(no),
             command => {
-                let is_urgent =
-                    !matches!(command, Command::Release(_) | Command::Defer(_) | Command::Settle(_));
+                let is_urgent = !matches!(
+                    command,
+                    Command::Release(_) | Command::GiveBack(_) | Command::Defer(_) | Command::Settle(_)
+                );
                 let due = self.now.at + PATIENCE;
                 self.workers[no].held.push(command);
                 self.workers[no].due.get_or_insert(due);
@@ -239,6 +258,10 @@ impl World<'_> {
                 }
             }
         }
+    }
+
+    fn is_cut_off(&self, no: usize) -> bool {
+        self.workers[no].cut_off.as_ref().is_some_and(|cut_off| cut_off.contains(&self.now.at))
     }
 
     fn leaves<'v>(&mut self, no: usize, flight: FlightNo, vm: &'v VmId) -> Sent<'v> {
@@ -322,7 +345,12 @@ impl World<'_> {
             Ending::Stopped(stop) => self.book.stop = self.book.stop.max(Some(stop)),
             // Told to leave while it was about to, it goes at once.
             Ending::Left(_) | Ending::Abandoned(_) => {
-                self.holds(self.workers[no].has_left, "nobody told it to leave");
+                let refused = matches!(
+                    ending,
+                    Ending::Left(Stop::KeyRefused | Stop::CertificateRefused) if no > 0
+                );
+                self.holds(self.workers[no].has_left || refused, "nobody told it to leave");
+                self.workers[no].has_left = true;
             }
         }
     }
@@ -354,13 +382,14 @@ fn exceeds(plan: &Plan, failed: u64, changed: u64) -> bool {
 
 fn fate(chance: &mut fastrand::Rng) -> Fate {
     let at = Duration::from_millis(chance.u64(0..6_000));
-    match chance.u8(..6) {
+    match chance.u8(..7) {
         0 => Fate::DiesAt(at),
         1 => {
             let most = if chance.bool() { 2_500 } else { 20_000 };
             Fate::HangsAt(at, Duration::from_millis(chance.u64(100..most)))
         }
         2 => Fate::LeavesAt(at),
+        3 => Fate::IsCutOffAt(at, Duration::from_millis(chance.u64(100..60_000))),
         _ => Fate::Works,
     }
 }
@@ -368,19 +397,30 @@ fn fate(chance: &mut fastrand::Rng) -> Fate {
 /// Carries out one run.
 fn run(trouble: Trouble, seed: u64) {
     let mut chance = fastrand::Rng::with_seed(seed);
-    let mut plan = Plan::new(trouble, &mut chance);
-    plan.commit = [1..10, 20..60, 100..1_500][chance.usize(..3)].clone();
-    let looks = if chance.bool() { Looks::Never } else { Looks::Only };
-    plan.settings.looks = looks;
-    plan.faults.descriptors = None;
-    let kind = if looks == Looks::Only { Kind::Plan } else { Kind::Run };
+    let plan = plan(trouble, &mut chance);
     let fates: Vec<Fate> = (0..chance.usize(1..5)).map(|_| fate(&mut chance)).collect();
+    carry_out(&plan, (trouble, seed), &fates, chance);
+}
+
+fn plan(trouble: Trouble, chance: &mut fastrand::Rng) -> Plan {
+    let mut plan = Plan::new(trouble, chance);
+    plan.commit = [1..10, 20..60, 100..1_500][chance.usize(..3)].clone();
+    plan.settings.looks = if chance.bool() { Looks::Never } else { Looks::Only };
+    plan.faults.descriptors = None;
+    plan
+}
+
+/// The first worker has begun the run. Returns what it came to.
+fn carry_out(plan: &Plan, name: (Trouble, u64), fates: &[Fate], mut chance: fastrand::Rng) -> Counts {
+    let kind = if plan.settings.looks == Looks::Only { Kind::Plan } else { Kind::Run };
     let begun = Now { at: Instant::now(), date: Timestamp::from_second(1_800_000_000).unwrap() };
     let mut paces: Vec<Pace> = fates.iter().map(|_| Pace::new(plan.ceiling(), None, begun.at)).collect();
-    let workers = paces.iter_mut().map(|pace| {
+    let guest = Settings { is_guest: true, ..plan.settings.clone() };
+    let workers = paces.iter_mut().enumerate().map(|(no, pace)| {
         let brake = Brake::new(plan.limits, plan.vms());
         let racks = Racks(vec![None; plan.racks.len()]);
-        let mut state = State::new(&plan.settings, pace, brake, racks, &plan.racks, begun);
+        let settings = if no > 0 { &guest } else { &plan.settings };
+        let mut state = State::new(settings, pace, brake, racks, &plan.racks, begun);
         state.share();
         let ticked_at = begun.at + Duration::from_millis(chance.u64(..3_000));
         Worker {
@@ -395,15 +435,16 @@ fn run(trouble: Trouble, seed: u64) {
             is_dead: false,
             has_left: false,
             is_told: false,
+            cut_off: None,
             ending: None,
         }
     });
     let mut world = World {
-        plan: &plan,
-        name: (trouble, seed),
+        plan,
+        name,
         begun,
         now: begun,
-        api: SimulatedApi::new(&plan),
+        api: SimulatedApi::new(plan),
         book: SharedBook::new(&plan.racks, fates.len(), kind, begun.at),
         flights: vec![],
         called: BTreeSet::new(),
@@ -412,14 +453,29 @@ fn run(trouble: Trouble, seed: u64) {
         workers: workers.collect(),
         chance,
     };
-    world.fated(&fates);
+    world.fated(fates);
     while world.goes_on() {}
     world.is_over();
+    world.book.counted
 }
 
 #[test]
 fn workers_of_one_run_lose_and_double_nothing_whoever_of_them_hangs_leaves_or_dies() {
     for trouble in Trouble::ALL {
         (0..24).for_each(|seed| run(trouble, seed));
+    }
+}
+
+#[test]
+fn who_cannot_reach_the_api_leaves_all_to_the_others_and_stops_nobody() {
+    for seed in 0..60 {
+        let mut chance = fastrand::Rng::with_seed(seed);
+        let mut plan = plan(Trouble::Nothing, &mut chance);
+        let max_attempts = NonZeroU32::new(4).unwrap();
+        plan.settings.policy = Policy { max_attempts, max_wait: Duration::from_mins(1) };
+        let cut_off = Fate::IsCutOffAt(Duration::from_millis(chance.u64(..500)), LONGEST);
+        let fates = if chance.bool() { [Fate::Works, cut_off] } else { [cut_off, Fate::Works] };
+        let counted = carry_out(&plan, (Trouble::Nothing, seed), &fates, chance);
+        assert_eq!((counted.failed, counted.settled()), (0, plan.vms()), "seed {seed}");
     }
 }

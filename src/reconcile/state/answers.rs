@@ -68,6 +68,9 @@ impl State<'_> {
         if opened.api {
             self.tell(Notice::ApiLeftAlone);
         }
+        if opened.way {
+            self.tell(Notice::CutOff);
+        }
     }
 
     fn succeed(&mut self, work: Work, answer: Answer, offset: Option<Offset>, ticket: Ticket, now: Now) {
@@ -150,7 +153,7 @@ impl State<'_> {
     fn doubt(&mut self, work: Work, setback: Setback, credential: Credential, ticket: Ticket, now: Instant) {
         self.commands.push(Command::Defer(Box::new(work.deferred(setback))));
         if let Some(stop) = self.doubts.refused(work, credential, ticket.left_at, now) {
-            self.stop_all(stop, now);
+            self.is_refused(stop, now);
         }
     }
 

@@ -38,6 +38,6 @@ impl State<'_> {
         }
         let mut racks = breakers.open_racks().map(|no| self.racks.name(no));
         let named = racks.by_ref().take(NAMED).collect();
-        OpenBreakers { api: !breakers.api_is_closed(), racks: named, more_racks: racks.count() as u64 }
+        OpenBreakers { api: breakers.api_is_sick(), racks: named, more_racks: racks.count() as u64 }
     }
 }

@@ -20,6 +20,8 @@ enum Event {
     /// One of those that the worker calls, by a number that is cut to what there is.
     Settle(usize, usize),
     Release(usize, usize),
+    /// One that it calls, or lets wait.
+    GiveBack(usize, usize),
     /// One of those that wait for another call.
     Again(usize, usize),
     Idle(usize),
@@ -33,6 +35,7 @@ fn event() -> impl Strategy<Value = Event> {
         4 => (worker.clone(), 1..4_u32).prop_map(|(worker, vms)| Event::Claim { worker, vms }),
         4 => (worker.clone(), 0..VMS).prop_map(|(worker, nth)| Event::Settle(worker, nth)),
         2 => (worker.clone(), 0..VMS).prop_map(|(worker, nth)| Event::Release(worker, nth)),
+        1 => (worker.clone(), 0..VMS).prop_map(|(worker, nth)| Event::GiveBack(worker, nth)),
         1 => (worker.clone(), 0..VMS).prop_map(|(worker, nth)| Event::Again(worker, nth)),
         1 => worker.clone().prop_map(Event::Idle),
         1 => worker.prop_map(Event::RunOut),
@@ -67,6 +70,7 @@ impl History {
             Event::Claim { worker, vms } => self.claim(worker, vms),
             Event::Settle(worker, nth) => self.settle(worker, nth),
             Event::Release(worker, nth) => self.release(worker, nth),
+            Event::GiveBack(worker, nth) => self.give_back(worker, nth),
             Event::Again(worker, nth) => self.again(worker, nth),
             Event::Idle(worker) => drop(self.write(worker, vec![Request::Tick])),
             Event::RunOut(but) => {
@@ -141,6 +145,12 @@ impl History {
         let Some(vm) = self.pick(worker, nth, true) else { return };
         let position = self.fates[vm].called.take().unwrap().position;
         self.write(worker, vec![Request::Release(vec![position])]);
+    }
+
+    fn give_back(&mut self, worker: usize, nth: usize) {
+        let Some(vm) = self.pick(worker, nth, nth.is_multiple_of(2)) else { return };
+        (self.fates[vm].holder, self.fates[vm].called) = (None, None);
+        self.write(worker, vec![Request::GiveBack(vec![i64::try_from(vm).unwrap()])]);
     }
 
     fn again(&mut self, worker: usize, nth: usize) {
@@ -244,4 +254,30 @@ fn whatever_happens_to_workers_each_vm_is_one_ones_and_settled_once_and_the_sums
         Ok(())
     });
     held.unwrap();
+}
+
+#[test]
+fn what_a_worker_gives_back_another_one_claims_with_all_that_it_has_been_through() {
+    if !is_installed() {
+        return;
+    }
+    let place = Database::new();
+    let run = begun(&place, "a", 3);
+    let [mut one, mut two] = [(); 2].map(|()| Hand::join(&place, &run));
+    let held = one.takes(3);
+    let waits = Deferred {
+        position: 1,
+        vm: held[1].vm.clone(),
+        tally: Tally { attempts: 1, ..Tally::default() },
+        unanswered: vec![],
+        last: LastCall::default(),
+        setback: setback(),
+    };
+    let batch = vec![Request::GiveBack(vec![0, 1]), Request::Defer(Box::new(waits))];
+    let seen = one.sees(batch).unwrap();
+    assert_eq!((seen.free, seen.pending, seen.started), (2, 3, 1));
+    let taken = two.takes(9);
+    assert_eq!(vms(&taken), ["1", "2"]);
+    assert_eq!(taken.iter().map(|item| item.tally.attempts).collect::<Vec<_>>(), [0, 1]);
+    assert_eq!(two.settles(taken[0].clone()).unwrap().pending, 2);
 }
