@@ -169,6 +169,14 @@ mod tests {
     }
 
     #[test]
+    fn an_option_whose_url_is_missing_is_told_so() {
+        for option in ["--base-url", "--ping-url", "--notify-url", "--proxy"] {
+            let error = read("", &[option, "--quiet"]).unwrap_err().to_string();
+            assert!(error.contains(&format!("a value is required for '{option} <URL>'")), "{error}");
+        }
+    }
+
+    #[test]
     fn a_url_that_is_refused_is_named_without_its_token_or_password() {
         for (option, url, told) in [
             ("ping-url", "hc.example/s3cret", "***"),

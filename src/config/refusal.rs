@@ -65,7 +65,11 @@ fn choice(error: &clap::Error) -> String {
 /// Clap quotes the value that it refuses: of a URL only so much may be told as is no secret.
 pub(crate) fn discreet(mut error: clap::Error) -> clap::Error {
     let is_url = matches!(error.get(ContextKind::InvalidArg), Some(ContextValue::String(arg)) if arg.ends_with("<URL>"));
-    if let (true, Some(ContextValue::String(url))) = (is_url, error.get(ContextKind::InvalidValue)) {
+    // Of one that is missing clap says just that.
+    if let Some(ContextValue::String(url)) = error.get(ContextKind::InvalidValue)
+        && is_url
+        && !url.is_empty()
+    {
         let harmless = without_secrets(url);
         error.insert(ContextKind::InvalidValue, ContextValue::String(harmless));
     }
