@@ -104,11 +104,15 @@ const LEVEL: usize = "unchecked".len();
 const CHECK: usize = "descriptors".len();
 const INDENT: usize = LEVEL + CHECK + 4;
 
+/// What a run that breaks while it is carried out ends with.
+const BROKEN: u8 = 1;
+
 /// What a run would end with: what keeps it from beginning is met first.
 pub fn exit_code(findings: &[Finding]) -> u8 {
     let errors = findings.iter().filter(|finding| finding.is_error());
-    let codes = errors.chain(findings).map(|finding| finding.exit_code);
-    codes.into_iter().find(|code| *code != 0).unwrap_or(0)
+    let refused = errors.clone().filter(|finding| finding.exit_code != BROKEN);
+    let mut codes = refused.chain(errors).chain(findings).map(|finding| finding.exit_code);
+    codes.find(|code| *code != 0).unwrap_or(0)
 }
 
 /// A line for each, and what they come to.
@@ -156,6 +160,7 @@ mod tests {
         let skips = || Finding::warning(Check::Inventory, "one bad row").ending_with(3);
         let locked = || Finding::error(Check::Lock, "held", 6);
         let refused = || Finding::error(Check::Access, "refused", 8);
+        let cramped = || Finding::error(Check::Reports, "no room", 1);
         let odd = || Finding::warning(Check::Clock, "10 min off");
         for (findings, code) in [
             (vec![], 0),
@@ -163,6 +168,8 @@ mod tests {
             (vec![skips(), odd()], 3),
             (vec![skips(), refused()], 8),
             (vec![locked(), skips(), refused()], 6),
+            (vec![cramped(), locked(), refused()], 6),
+            (vec![skips(), cramped()], 1),
         ] {
             assert_eq!(exit_code(&findings), code, "{findings:?}");
         }

@@ -107,8 +107,9 @@ impl<'a> Prospect<'a> {
         let racks = ledger.pending(&unfinished.run)?;
         let rack = |PendingVms { rack_id, vms, known }| (rack_id, Rack { selected: vms, known });
         let racks = racks.into_iter().map(rack).collect();
+        let skipped = ledger.course(&unfinished.run)?.skipped;
         let (selected, course) = (unfinished.pending, Course::GoOn(unfinished));
-        Ok(Self { settings, job, course, selected, skipped: 0, planned: None, racks, warnings: Vec::new() })
+        Ok(Self { settings, job, course, selected, skipped, planned: None, racks, warnings: Vec::new() })
     }
 
     fn of_new(

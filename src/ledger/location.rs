@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::LedgerError;
 use super::postgres::{DatabaseUrl, InvalidUrl, Postgres};
-use super::sqlite::check_writable;
+use super::sqlite::Sqlite;
 
 /// Where a ledger is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +25,7 @@ impl Location {
     /// What would keep a writer from it, as far as it can be seen without leaving anything behind.
     pub fn check_writable(&self) -> Result<(), LedgerError> {
         match self {
-            Self::File(path) => check_writable(path),
+            Self::File(path) => Sqlite::check_writable(path),
             Self::Database(url) => Postgres::check_writable(url),
         }
     }

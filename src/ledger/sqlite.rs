@@ -31,7 +31,6 @@ use crate::outcome::Kind;
 
 pub(super) use file::Sqlite;
 pub use path::beside;
-pub(super) use path::check_writable;
 
 /// A run by the numbers that its rows have.
 #[derive(Debug, Clone, Copy)]

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -266,6 +266,8 @@ fn what_answers_in_the_apis_place_is_told_and_with_it_the_proxy() {
         (Dialect::V2, || html(403), 5),
         (Dialect::V1, || html(302).header("location", "https://portal.example/login"), 4),
         (Dialect::V2, || html(404), 4),
+        (Dialect::V2, || problem(404, "not_found", "no such page"), 4),
+        (Dialect::V2, || answer(200, "application/json", r#"{"data":[]}"#), 5),
         (Dialect::V2, || answer(200, "text/plain", "\u{1b}[2J"), 5),
     ] {
         let api = Api::of(dialect, move |_, _| step().into());
@@ -420,6 +422,22 @@ fn a_locked_ledger_a_newer_one_and_what_is_none_are_told_and_the_inventory_is_ch
     let waits = fixture.run(&[&CHECK[..], &["--lock-timeout", "1m"]].concat()).exits(0);
     assert_lines(&waits, &["warning lock which a run waits for, for 1 min 0 s"]);
     held.close().unwrap();
+    check(&fixture, &[], 0);
+
+    let lock = fixture.path(&format!("{}.lock", fixture.ledger().display()));
+    fs::remove_file(&lock).unwrap();
+    symlink("nowhere", &lock).unwrap();
+    assert_lines(
+        &check(&fixture, &[], 2),
+        &["error ledger ledger.db.lock: is a link, and a ledger's lock is"],
+    );
+    fs::remove_file(&lock).unwrap();
+    fs::write(&lock, "[[package]]\n").unwrap();
+    assert_lines(
+        &check(&fixture, &[], 2),
+        &["error ledger is no ledger's lock: name another", "unchecked lock "],
+    );
+    fs::remove_file(&lock).unwrap();
     check(&fixture, &[], 0);
 
     rusqlite::Connection::open(fixture.ledger()).unwrap().pragma_update(None, "user_version", 99).unwrap();

@@ -395,6 +395,12 @@ fn a_dry_run_says_what_resume_would_come_to() {
     let object: Value = serde_json::from_str(&dry(&["--format", "json"])).unwrap();
     assert_eq!((&object["goes_on_with"], &object["selected"]), (&id(&stopped).into(), &6.into()));
     assert!(dry(&["--rack", "a"]).contains("this job has no unfinished one"));
+    assert_eq!(metered.api.received().len(), calls);
+    fixture.write("fleet.csv", RACKS.to_owned() + "x,a,t\n");
+    metered.interrupted(4, || fixture.run(&[&NIGHT[..], &["--skip-invalid"]].concat()));
+    let calls = metered.api.received().len();
+    let skips = fixture.run(&[&NIGHT[..], &["--dry-run", "--skip-invalid"]].concat()).exits(3);
+    skips.assert_in_stdout("\n1 invalid row would be skipped.\n");
     fixture.write("fleet.csv", "vmid\n1\n");
     let told = dry(&[]);
     assert!(told.contains("\n--resume begins a new run: the inventory has changed since run "), "{told}");

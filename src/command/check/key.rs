@@ -48,6 +48,10 @@ pub(super) fn taken(answer: &Result<Page, Fault>) -> Finding {
             Finding::warning(Check::Access, says("the API knows the key, and it may not list VMs"))
                 .with_remedy("give it the scope read:vm: without it no lost answer can be looked after")
         }
+        Meaning::Final | Meaning::NotFound => {
+            Finding::error(Check::Access, says("the API does not list the account's VMs"), exit::BRAKED)
+                .with_remedy("check --base-url, and --api")
+        }
         _ => Finding::unchecked(Check::Access, says("whether the API takes the key is not known")),
     }
 }
@@ -83,6 +87,8 @@ mod tests {
             (Failure::Forbidden, Meaning::Edge, Level::Unchecked, 0),
             (Failure::RateLimited, Meaning::Throttled, Level::Warning, 0),
             (Failure::ServerError, Meaning::Transient, Level::Unchecked, 0),
+            (Failure::NotFound, Meaning::NotFound, Level::Error, 4),
+            (Failure::Rejected, Meaning::Final, Level::Error, 4),
         ] {
             let message = "its words".to_owned();
             let fault = Fault { failure, meaning, may_have_applied: false, retry_after: None, message };

@@ -7,6 +7,7 @@ use rustix::fs::{Access, StatVfs, access, statvfs};
 
 use crate::check::{Check, Finding};
 use crate::command::exit;
+use crate::ledger::nearest;
 use crate::text::escape_path;
 
 /// What a run cannot begin without, in bytes.
@@ -36,8 +37,7 @@ pub(super) struct Free {
 
 impl Place {
     pub(super) fn look(path: &Path) -> Self {
-        let above = path.ancestors().find(|path| path.exists());
-        let directory = above.filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let directory = nearest(path);
         let writable = match directory.is_dir() {
             true => access(directory, Access::WRITE_OK).map_err(io::Error::from),
             false => Err(io::ErrorKind::NotADirectory.into()),
@@ -184,6 +184,8 @@ mod tests {
         assert_eq!(Place::look(Path::new("no/such/place")).directory, Path::new("."));
         std::fs::write(dir.path().join("file"), "").unwrap();
         assert!(Place::look(&dir.path().join("file/b")).writable.is_err());
+        std::os::unix::fs::symlink("unmounted", dir.path().join("disk")).unwrap();
+        assert!(Place::look(&dir.path().join("disk/b")).writable.is_err());
     }
 
     #[test]

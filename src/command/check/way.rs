@@ -176,7 +176,9 @@ fn answered(course: Course, greeting: &Greeting) -> Finding {
     let Greeting { status, is_json, says } = greeting;
     let what = says.as_deref().map(|says| format!(" ({says})")).unwrap_or_default();
     let answer = format!("HTTP {status}{what}");
-    match (*status, is_json) {
+    // v2 lets nobody in without a key.
+    let is_apis = *is_json && (course.dialect == Dialect::V1 || matches!(status, 401 | 403));
+    match (*status, is_apis) {
         (429, _) => Finding::warning(Check::Api, format!("it refuses calls for their rate: {answer}"))
             .with_remedy("see who else calls it from here; a run waits as long as it is asked to"),
         (500.., _) => Finding::error(Check::Api, format!("it is in trouble: {answer}"), unreachable())

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use super::column::kind;
 use super::engine_error::engine_error;
 use super::lock::Lock;
-use super::path::{create, log};
+use super::path::{self, create, log};
 use super::{Run, store};
 use crate::ledger::error::LedgerError;
 use crate::ledger::record::RunKey;
@@ -30,6 +30,12 @@ impl Sqlite {
         let db = store::open(path)?;
         lock.watch(log(path)?)?;
         Ok(Self { db, path: path.to_owned(), lock: Some(lock) })
+    }
+
+    /// What would keep a writer from it but another one, as far as it can be seen without touching anything.
+    pub(crate) fn check_writable(path: &Path) -> Result<(), LedgerError> {
+        path::check_writable(path)?;
+        Lock::check_takable(path)
     }
 
     /// Opens `path` for reading only.

@@ -1,7 +1,7 @@
 //! The ledger's lock: one run writes at a time, and knows it when the lock or the ledger is taken away from under it.
 
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
-use std::io::{Read, Seek, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -72,22 +72,18 @@ impl Lock {
             }
         };
         let mut lock = Self { path: path.clone(), file, watched: Vec::new(), holder: holder() };
-        lock.refuse_other_files()?;
+        refuse_other_files(&mut lock.file, &lock.path)?;
         lock.watch(path)?;
         lock.watch(ledger.to_owned())?;
         lock.say(&lock.holder.clone())?;
         Ok(lock)
     }
 
-    /// What is named like the lock may be something else: beside a ledger called `Cargo` lies `Cargo.lock`.
-    fn refuse_other_files(&mut self) -> Result<(), LedgerError> {
-        match read_again(&mut self.file, &self.path)? {
-            said if said.is_empty() || said.starts_with(HOLDER) => Ok(()),
-            _ => Err(LedgerError::Unusable {
-                path: self.path.clone(),
-                reason: "is no ledger's lock: name another ledger with --ledger".to_owned(),
-            }),
-        }
+    /// What would keep anybody from taking it, but for who holds it. Nothing is made.
+    pub(super) fn check_takable(ledger: &Path) -> Result<(), LedgerError> {
+        let path = beside(&fs::canonicalize(ledger).unwrap_or_else(|_| ledger.to_owned()), ".lock");
+        let file = if_there(open(&path, OpenOptions::new().read(true).write(true)))?;
+        file.map_or(Ok(()), |mut file| refuse_other_files(&mut file, &path))
     }
 
     /// Counts a file among those without which the lock is none.
@@ -161,7 +157,12 @@ impl Lock {
 /// What stands in the file of a ledger's lock, if that is held now.
 fn said_by_holder(ledger: &Path) -> Result<Option<String>, LedgerError> {
     let path = beside(&fs::canonicalize(ledger).map_err(io_error(ledger))?, ".lock");
-    let Ok(mut file) = open(&path, OpenOptions::new().read(true)) else { return Ok(None) };
+    let mut file = match if_there(open(&path, OpenOptions::new().read(true))) {
+        Ok(Some(file)) => file,
+        // What is no lock, nobody can hold.
+        Ok(None) | Err(LedgerError::Unusable { .. }) => return Ok(None),
+        Err(error) => return Err(error),
+    };
     match file.try_lock_shared() {
         Ok(()) | Err(TryLockError::Error(_)) => Ok(None),
         Err(TryLockError::WouldBlock) => read_again(&mut file, &path).map(Some),
@@ -186,6 +187,25 @@ fn open(path: &Path, options: &mut OpenOptions) -> Result<File, LedgerError> {
     match found.is_file() && found.nlink() <= 1 {
         true => Ok(file),
         false => Err(unusable("is no file of its own, as a ledger's lock must be; remove it")),
+    }
+}
+
+/// `None` where there is no such file.
+fn if_there(opened: Result<File, LedgerError>) -> Result<Option<File>, LedgerError> {
+    match opened {
+        Err(LedgerError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        opened => opened.map(Some),
+    }
+}
+
+/// What is named like the lock may be something else: beside a ledger called `Cargo` lies `Cargo.lock`.
+fn refuse_other_files(file: &mut File, path: &Path) -> Result<(), LedgerError> {
+    match read_again(file, path)? {
+        said if said.is_empty() || said.starts_with(HOLDER) => Ok(()),
+        _ => Err(LedgerError::Unusable {
+            path: path.to_owned(),
+            reason: "is no ledger's lock: name another ledger with --ledger".to_owned(),
+        }),
     }
 }
 

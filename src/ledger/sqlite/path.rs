@@ -9,6 +9,7 @@ use rustix::fs::{Access, access};
 use tracing::warn;
 
 use crate::ledger::error::LedgerError;
+use crate::ledger::nearest::nearest;
 use crate::text::escape_path;
 
 /// The file beside a ledger: `ledger.db` and `.lock` → `ledger.db.lock`.
@@ -23,10 +24,10 @@ pub(super) fn log(path: &Path) -> Result<PathBuf, LedgerError> {
     fs::canonicalize(path).map(|path| beside(&path, "-wal")).map_err(io_error(path))
 }
 
-/// What would keep the ledger from being made or written, as far as it can be seen without touching anything.
-pub(crate) fn check_writable(path: &Path) -> Result<(), LedgerError> {
+/// What would keep the ledger's file from being made or written, as far as it can be seen without touching anything.
+pub(super) fn check_writable(path: &Path) -> Result<(), LedgerError> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let there = dir.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("."));
+    let there = nearest(dir);
     if !there.is_dir() {
         return Err(io_error(there)(io::ErrorKind::NotADirectory.into()));
     }

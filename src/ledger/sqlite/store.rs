@@ -165,6 +165,8 @@ mod tests {
     fn a_directory_a_device_and_a_pipe_are_no_ledgers_and_nobody_waits_for_one() {
         let dir = tempfile::tempdir().unwrap();
         let pipe = dir.path().join("pipe");
+        std::os::unix::fs::symlink("unmounted", dir.path().join("disk")).unwrap();
+        assert!(check_writable(&dir.path().join("disk/ledger.db")).is_err());
         rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RWXU).unwrap();
         for path in [dir.path(), Path::new("/dev/null"), &pipe] {
             for refused in [create(path), check_writable(path), open_read_only(path).map(drop)] {
