@@ -13,11 +13,11 @@ use crate::inventory::READING;
 use crate::text::nearest;
 
 /// The verbs whose options the environment and the configuration file know.
-const CONFIGURED: [&str; 7] = ["run", "plan", "resume", "work", "report", "check", "config"];
+const CONFIGURED: [&str; 6] = ["run", "plan", "resume", "work", "check", "config"];
 
 /// The verbs of whose options the environment and the file know those in [`SHARED`] alone: what narrows or writes a
 /// run's report must not narrow or write theirs.
-const SHARING: [&str; 6] = ["status", "runs", "history", "diff", "audit", INVENTORY];
+const SHARING: [&str; 7] = ["report", "status", "runs", "history", "diff", "audit", INVENTORY];
 
 /// Its `--format` is another thing than that of all the others.
 const INVENTORY: &str = "inventory";

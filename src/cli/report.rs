@@ -17,7 +17,8 @@ pub struct ReportArgs {
     pub run: String,
 
     /// Write a report to this file: .csv, .json, .jsonl, .html, .junit.xml or .prom by its name, or FORMAT:FILE, where
-    /// - is standard output and the recap goes to standard error (repeatable)
+    /// - is standard output and the recap goes to standard error (repeatable; as it is typed: the environment and the
+    ///   configuration file say it of runs)
     #[arg(short, long, value_name = "FILE")]
     pub output: Vec<PathBuf>,
 

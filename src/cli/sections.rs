@@ -43,7 +43,7 @@ pub(super) const SECTIONS: [Section; 3] = [
             ("HOSTUP_API_KEY", "the API key, where no file has it"),
             ("CREDENTIALS_DIRECTORY", "systemd's: the API key is its file api-key"),
             ("XDG_CONFIG_HOME, XDG_STATE_HOME", "in place of ~/.config and ~/.local/state"),
-            ("HTTPS_PROXY, HTTP_PROXY, NO_PROXY", "the way to the API, where no --proxy is named"),
+            ("HTTPS_PROXY, ALL_PROXY, NO_PROXY", "the way to the API, where no --proxy is named"),
             ("PGPASSFILE, PGPASSWORD, PGSSLMODE", "as libpq has them, of a ledger in PostgreSQL"),
             ("NO_COLOR, TERM", "whether colours and a bar are shown"),
             ("LC_ALL, LC_CTYPE, LANG", "whether lines are drawn in UTF-8"),

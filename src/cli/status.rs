@@ -20,8 +20,8 @@ pub struct StatusArgs {
     #[arg(value_name = "RUN")]
     pub run: Option<String>,
 
-    /// Show it anew each second, until the run has ended; on a terminal
-    #[arg(long, conflicts_with = "format")]
+    /// Show it anew each second, until the run has ended; on a terminal, as text
+    #[arg(long)]
     pub watch: bool,
 
     #[command(flatten)]

@@ -34,7 +34,9 @@ const BATCH: usize = 16 * 1024;
 /// Does what was asked for. Returns the exit code.
 pub(super) fn audit(settings: &AuditSettings, screen: &Screen) -> Result<u8, Failure> {
     let AuditSettings { ledger, inventory, files, live, .. } = settings;
-    Spared::new(ledger).inventory(inventory).check(files.iter().map(|file| &file.path))?;
+    let spared = Spared::new(ledger).inventory(inventory);
+    let spared = live.iter().fold(spared, |spared, live| spared.api(&live.api));
+    spared.check(files.iter().map(|file| &file.path))?;
     let selection = inventory.selection.read().map_err(Refusal::from)?;
     let mut inputs = Inputs::default();
     let looked = match live {

@@ -61,7 +61,7 @@ impl Command {
             cli::Command::Stop(typed) => Self::Stop(StopSettings::of(&common, typed)?),
             cli::Command::Inventory(typed) => Self::Inventory(ListingSettings::of(&common, *typed)?.into()),
             cli::Command::Report(typed) => Self::Report(ReportSettings::of(&common, typed)?),
-            cli::Command::Status(typed) => Self::Status(StatusSettings::of(&common, typed)?),
+            cli::Command::Status(typed) => Self::Status(StatusSettings::of(&common, typed, &in_force)?),
             cli::Command::Runs(typed) => Self::Runs(RunsSettings::of(&common, typed)?),
             cli::Command::History(typed) => Self::History(HistorySettings::of(&common, typed)?),
             cli::Command::Diff(typed) => Self::Diff(DiffSettings::of(&common, typed)?.into()),

@@ -63,6 +63,8 @@ pub(crate) enum ConfigError {
         "the API's {0} cannot be looked at: plan, --only-planned and audit --live need --api v2, and the ids of v2"
     )]
     NothingToSee(Dialect),
+    #[error("--watch shows text, and --format cannot be used with it")]
+    FormatBesideWatch,
     #[error("--limit-burst is for --limit-kind token-bucket only")]
     BurstWithoutBucket,
 }

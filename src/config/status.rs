@@ -3,6 +3,7 @@
 use super::error::ConfigError;
 use super::form::Form;
 use super::ledger::LedgerSettings;
+use super::setting::{Setting, Source};
 use crate::cli::{CommonArgs, StatusArgs};
 
 #[derive(Debug)]
@@ -16,8 +17,19 @@ pub(crate) struct StatusSettings {
 }
 
 impl StatusSettings {
-    pub(super) fn of(common: &CommonArgs, typed: StatusArgs) -> Result<Self, ConfigError> {
-        let ledger = LedgerSettings::of(common, typed.reading.sandbox)?;
-        Ok(Self { ledger, run: typed.run, watch: typed.watch, form: Form::of(typed.reading.format) })
+    pub(super) fn of(
+        common: &CommonArgs,
+        typed: StatusArgs,
+        in_force: &[Setting],
+    ) -> Result<Self, ConfigError> {
+        let StatusArgs { run, watch, reading } = typed;
+        if watch && in_force.iter().any(|setting| setting.name == "format" && setting.source == Source::Flag)
+        {
+            return Err(ConfigError::FormatBesideWatch);
+        }
+        let ledger = LedgerSettings::of(common, reading.sandbox)?;
+        // A form that was set for runs is nobody's who watches.
+        let form = if watch { Form::Text } else { Form::of(reading.format) };
+        Ok(Self { ledger, run, watch, form })
     }
 }

@@ -96,6 +96,15 @@ fn no_report_takes_the_place_of_what_is_read_or_kept_by_whatever_name() {
         let outcome = fixture.run(command);
         assert_eq!(outcome.code, Some(2), "{command:?}: {}", outcome.stderr);
     }
+    for (files, output) in [
+        (&["--api-key-file", "key.json"][..], "json:key.json"),
+        (&[], "key.csv"),
+        (&["--sandbox", "--world", "world.toml"], "csv:world.toml"),
+        (&["--ca-file", "ca.pem"], "csv:./ca.pem"),
+    ] {
+        let live = ["audit", "fleet.csv", "--api", "v2", "--live", "-o", output];
+        fixture.run(&[&live[..], files].concat()).exits(2).assert_in_stderr(REFUSED);
+    }
     fixture.run(&[&RUN[..], &["--deadline", "1ms", "--rate", "1/m", "--vmid", "@ids.csv"]].concat());
     for output in ["fleet.csv", "hard.csv", "ledger.csv", "config.csv"] {
         let outcome = fixture.run(&["resume", "-o", output]);

@@ -177,6 +177,21 @@ fn a_repeatable_option_has_one_value_a_line_in_its_variable() {
 }
 
 #[test]
+fn who_looks_at_an_old_run_writes_what_he_types_alone_and_no_files_of_the_nights() {
+    let mut fixture = Fixture::new().env("V6FLEET_OUTPUT", "night.prom");
+    fixture.write("config/v6fleet/config.toml", "output = 'night.csv'\n");
+    fixture.run(&[&RUN[..], &["--rate", "none"]].concat()).exits(3);
+    let tonight = fixture.read("night.prom");
+    fixture.write("night.prom", "tonight's");
+    fixture.run(&["report", "--sandbox"]).exits(0).assert_in_stdout("Complete: 60 VMs, ");
+    fixture.run(&["report", "--sandbox", "-o", "again.prom"]).exits(0);
+    assert_eq!((fixture.read("night.prom").as_str(), fixture.read("again.prom")), ("tonight's", tonight));
+    fixture.set("V6FLEET_OUTPUT", "");
+    fixture.run(&["report", "--sandbox"]).exits(0);
+    assert!(!fixture.path("night.csv").exists());
+}
+
+#[test]
 fn a_bad_value_is_told_with_the_place_that_it_came_from() {
     let word = |option: &str| option.replace('-', "_").to_uppercase();
     for (option, value, reason) in [

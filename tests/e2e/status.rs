@@ -84,6 +84,8 @@ fn a_run_tells_how_it_stands_while_it_is_under_way_and_how_it_ended_afterwards()
     );
     fixture.run(&["status", "1999"]).exits(2).assert_in_stderr("no run \"1999\"");
     fixture.run(&["status", "--watch"]).exits(2).assert_in_stderr("--watch is for a terminal");
+    let typed = fixture.run(&["status", "--watch", "--format", "json"]).exits(2);
+    typed.assert_in_stderr("--watch shows text, and --format cannot be used with it");
 }
 
 #[test]
@@ -95,6 +97,7 @@ fn who_watches_on_a_terminal_is_shown_it_anew_until_the_run_has_ended() {
     awaited(&fixture, "VMs are settled", |told| told["settled"].as_u64() > Some(0));
     let mut terminal = fixture.beside("script");
     terminal.args(["-qec", &format!("{} status --watch", binary().display()), "/dev/null"]);
+    terminal.env("V6FLEET_FORMAT", "json");
     let watch = fixture.spawn(terminal);
     let screens = |shown: &str| shown.split("\u{1b}[H\u{1b}[J").map(str::to_owned).collect::<Vec<_>>();
     eventually("it is shown a second time", || screens(&watch.stdout()).len() > 2);
