@@ -23,7 +23,7 @@ impl WebhookUrl {
     /// The whole of it, to be called and never shown.
     pub fn reveal(&self) -> String {
         match &self.query {
-            None => self.base.as_str().to_owned(),
+            None => self.base.0.as_str().to_owned(),
             Some(query) => format!("{}?{query}", self.base.0),
         }
     }
@@ -60,6 +60,7 @@ mod tests {
     fn a_query_is_kept_and_nothing_but_the_host_is_shown() {
         for (text, revealed) in [
             ("https://chat.example/hook/s3cret", "https://chat.example/hook/s3cret"),
+            ("https://chat.example/hook/s3cret/", "https://chat.example/hook/s3cret/"),
             ("https://chat.example/hook/?key=s3cret&a=b", "https://chat.example/hook/?key=s3cret&a=b"),
             ("https://CHAT.example?s3cret", "https://chat.example/?s3cret"),
         ] {

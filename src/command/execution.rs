@@ -20,7 +20,7 @@ use super::rehearsal::Callee;
 use super::signals::signals;
 use crate::brake::Brake;
 use crate::config::{CallSettings, ReportingSettings};
-use crate::ledger::{Board, End, Ledger, LedgerError, Reply, RunKey, Start, Summary, Writer, host};
+use crate::ledger::{Board, End, Ledger, LedgerError, Reply, RunInfo, RunKey, Start, Summary, Writer, host};
 use crate::pace::Pace;
 use crate::progress::{Progress, Screen};
 use crate::reconcile::{Ending, Parts, reconcile};
@@ -169,29 +169,47 @@ impl Plan<'_> {
         let outputs = outputs(self.reports, &run.id);
         let unreported = |error: LedgerError| unreported(&error, &outputs, run, self.ledger_args);
         let info = ledger.outlast(patience, |ledger| ledger.run_info(run)).map_err(unreported)?;
-        let write = |ledger: &Ledger| write_reports(ledger, run, &info, summary, &outputs);
+        let resume = going_on(&info.id, summary, self.ledger_args);
+        let event = RunEnded::of(&info, summary, &host(), resume.as_deref());
+        match self.tell(ledger, run, &info, summary) {
+            Ok(recap) => Ok(Ended { exit_code: summary.exit_code, news: Some(News { recap, event }) }),
+            Err(broken) => Err(broken.once_over(event)),
+        }
+    }
+
+    /// Writes the reports, and shows the recap and returns it.
+    fn tell(
+        &self,
+        mut ledger: Ledger,
+        run: &RunKey,
+        info: &RunInfo,
+        summary: &Summary,
+    ) -> Result<String, Broken> {
+        let patience = self.patience();
+        let outputs = outputs(self.reports, &run.id);
+        let unreported = |error: LedgerError| unreported(&error, &outputs, run, self.ledger_args);
+        let write = |ledger: &Ledger| write_reports(ledger, run, info, summary, &outputs);
         let mut written = ledger.outlast(patience, write).map_err(unreported)??;
         if summary.skipped > 0 {
             let list = |ledger: &Ledger| list_skipped(ledger, run, self.reports, &mut written);
             ledger.outlast(patience, list).map_err(unreported)?;
         }
+        // Before the recap: nobody may be left to read that.
+        self.own(&ledger, run, &written.paths);
         let recap = print_recap(
             self.reports.recap,
             &self.reports.files,
-            &info,
+            info,
             summary,
             &written.paths,
             self.ledger_args,
         )?;
-        self.own(&ledger, run, &written.paths);
         if self.role == Role::Begins {
             self.prune(&ledger);
         }
         ledger.close().map_err(unreported)?;
         all_written(written, &outputs, run, self.ledger_args)?;
-        let resume = going_on(&info.id, summary, self.ledger_args);
-        let event = RunEnded::of(&info, summary, &host(), resume.as_deref());
-        Ok(Ended { exit_code: summary.exit_code, news: Some(News { recap, event }) })
+        Ok(recap)
     }
 
     /// How long a ledger is waited for that cannot be reached.

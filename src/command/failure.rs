@@ -10,7 +10,7 @@ use crate::api::ClientError;
 use crate::config::ConfigError;
 use crate::inventory::{InventoryError, SelectionError};
 use crate::ledger::LedgerError;
-use crate::report::ReportError;
+use crate::report::{ReportError, RunEnded};
 use crate::shrink::Shrunk;
 use crate::stop::Stop;
 use crate::text::{escape_lines, escape_path};
@@ -76,16 +76,24 @@ usage! { ClientError, ConfigError, InventoryError, ReportError, SelectionError }
 pub(super) struct Broken {
     exit_code: u8,
     error: anyhow::Error,
+    /// How the run ended that was over before.
+    ended: Option<Box<RunEnded>>,
 }
 
 impl Broken {
     pub(super) fn new(error: impl Into<anyhow::Error>) -> Self {
-        Self { exit_code: exit::INTERNAL, error: error.into() }
+        Self { exit_code: exit::INTERNAL, error: error.into(), ended: None }
     }
 
     /// Something stopped it that has an exit code of its own.
     pub(super) fn stopped(stop: Stop, error: impl Into<anyhow::Error>) -> Self {
-        Self { exit_code: stop.exit_code(), error: error.into() }
+        Self { exit_code: stop.exit_code(), ..Self::new(error) }
+    }
+
+    /// It was met once a run was over, which had ended so.
+    pub(super) fn once_over(self, ended: RunEnded) -> Self {
+        let ended = ended.failing(self.exit_code, &in_words(&self.error));
+        Self { ended: Some(Box::new(ended)), ..self }
     }
 }
 
@@ -169,6 +177,14 @@ impl Failure {
         match self {
             Self::Refused(refusal) => refusal.exit_code,
             Self::Broken(broken) => broken.exit_code,
+        }
+    }
+
+    /// How the run ended that was over before; `None` where there is none.
+    pub(super) fn ended(&self) -> Option<&RunEnded> {
+        match self {
+            Self::Refused(_) => None,
+            Self::Broken(broken) => broken.ended.as_deref(),
         }
     }
 

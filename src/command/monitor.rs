@@ -40,7 +40,8 @@ fn news(ended: &Result<Ended, Failure>) -> Option<News> {
         Ok(Ended { news, .. }) => news.clone(),
         Err(failure) => {
             let error = failure.in_words();
-            let event = RunEnded::without_end(log::run(), failure.exit_code(), &host(), &error);
+            let without_end = || RunEnded::without_end(log::run(), failure.exit_code(), &host(), &error);
+            let event = failure.ended().cloned().unwrap_or_else(without_end);
             Some(News { recap: format!("error: {error}\n"), event })
         }
     }

@@ -25,10 +25,11 @@ pub struct RunEnded {
     pub host: String,
     /// The command that goes on with it, where something is left to do.
     pub resume: Option<String>,
-    /// What was wrong, where the job did not come to its end.
+    /// What was wrong, where the job did not come to its end, or something failed after that.
     pub error: Option<String>,
-    /// For people, in a chat program.
-    text: String,
+    /// The lines that people are told, but for the last ones.
+    #[serde(skip)]
+    says: String,
 }
 
 /// What came of a run that has ended.
@@ -71,23 +72,30 @@ impl RunEnded {
             course: Some(course),
             stopped_by: summary.stopped_by,
             resume: resume.map(str::to_owned),
-            ..Self::new(exit_code, host, &text)
+            ..Self::new(exit_code, host, text)
         }
+    }
+
+    /// The same, where something failed once the run was over: `error` says what.
+    #[must_use]
+    pub fn failing(self, exit_code: u8, error: &str) -> Self {
+        let says = format!("{}Then: {}\n", self.says, first_line(error));
+        Self { exit_code, error: Some(error.to_owned()), says, ..self }
     }
 
     /// Of a job that was refused, or broken off, on `host`; `run` is the one that it had begun.
     pub fn without_end(run: Option<&str>, exit_code: u8, host: &str, error: &str) -> Self {
         let what = run.map_or_else(|| "A run was not begun".to_owned(), |run| format!("Run {run} broke off"));
-        let text = format!("{what}: {error}\n");
+        let text = format!("{what}: {}\n", first_line(error));
         Self {
             run: run.map(str::to_owned),
             error: Some(error.to_owned()),
-            ..Self::new(exit_code, host, &text)
+            ..Self::new(exit_code, host, text)
         }
     }
 
-    /// `text` is whole lines.
-    fn new(exit_code: u8, host: &str, text: &str) -> Self {
+    /// `says` is whole lines.
+    fn new(exit_code: u8, host: &str, says: String) -> Self {
         Self {
             event: "run ended",
             run: None,
@@ -97,14 +105,32 @@ impl RunEnded {
             host: host.to_owned(),
             resume: None,
             error: None,
-            text: harmless(&format!("v6fleet: {text}Host: {host}\nExit code {exit_code}")),
+            says,
         }
+    }
+
+    /// For people, in a chat program.
+    fn text(&self) -> String {
+        let Self { says, host, exit_code, .. } = self;
+        harmless(&format!("v6fleet: {says}Host: {host}\nExit code {exit_code}"))
     }
 
     /// One JSON object on one line.
     pub fn json(&self) -> serde_json::Result<String> {
-        super::json::line(self)
+        super::json::line(&Told { event: self, text: self.text() })
     }
+}
+
+#[derive(Serialize)]
+struct Told<'a> {
+    #[serde(flatten)]
+    event: &'a RunEnded,
+    text: String,
+}
+
+/// It may quote an inventory: no more of it than says what is wrong, and no link.
+fn first_line(error: &str) -> String {
+    error.lines().next().unwrap_or_default().replace("://", "：//")
 }
 
 /// `Failed: 5 forbidden, 55 not_attempted`: how many of each kind, in words of our own.
@@ -150,7 +176,18 @@ mod tests {
         let event = RunEnded::of(&run(), &summary(&rows()), "host-a", Some(command));
         assert_eq!(event.resume.as_deref(), Some(command));
         let end = "\nGo on: v6fleet resume 20261123T021500Z-7f3a --ledger postgres://ops＠db/v6fleet\nHost: host-a\nExit code 3";
-        assert!(event.text.ends_with(end), "{}", event.text);
+        assert!(event.text().ends_with(end), "{}", event.text());
+    }
+
+    #[test]
+    fn a_run_of_which_a_report_could_not_be_written_is_told_with_its_counts_and_that() {
+        let event = RunEnded::of(&run(), &summary(&rows()), "host-a", None).failing(1, "a.csv: full\nGo on");
+        let told: serde_json::Value = serde_json::from_str(&event.json().unwrap()).unwrap();
+        assert_eq!((&told["created"], &told["exit_code"]), (&2.into(), &1.into()));
+        assert_eq!(told["error"], "a.csv: full\nGo on");
+        let text = told["text"].as_str().unwrap();
+        assert!(text.starts_with("v6fleet: Complete: 20 VMs, 2 created, "), "{text}");
+        assert!(text.ends_with("\nThen: a.csv: full\nHost: host-a\nExit code 1"), "{text}");
     }
 
     #[test]
@@ -164,9 +201,9 @@ mod tests {
             None,
             2,
             "host-a",
-            "a<!channel>.csv:2: vmid: not a number: \"[x](http://e) @all\"",
+            "a<!channel>.csv:2: vmid: not a number: \"[x](http://e) @all\"\nanother row",
         );
-        insta::assert_snapshot!(refused.json().unwrap(), @r#"{"event":"run ended","run":null,"stopped_by":null,"exit_code":2,"host":"host-a","resume":null,"error":"a<!channel>.csv:2: vmid: not a number: \"[x](http://e) @all\"","text":"v6fleet: A run was not begun: a＜!channel＞.csv:2: vmid: not a number: \"［x］(http://e) ＠all\"\nHost: host-a\nExit code 2"}"#);
+        insta::assert_snapshot!(refused.json().unwrap(), @r#"{"event":"run ended","run":null,"stopped_by":null,"exit_code":2,"host":"host-a","resume":null,"error":"a<!channel>.csv:2: vmid: not a number: \"[x](http://e) @all\"\nanother row","text":"v6fleet: A run was not begun: a＜!channel＞.csv:2: vmid: not a number: \"［x］(http：//e) ＠all\"\nHost: host-a\nExit code 2"}"#);
         let broken = RunEnded::without_end(Some("20261123T021500Z-7f3a"), 1, "host-a", "the disk is full");
         insta::assert_snapshot!(broken.json().unwrap(), @r#"{"event":"run ended","run":"20261123T021500Z-7f3a","stopped_by":null,"exit_code":1,"host":"host-a","resume":null,"error":"the disk is full","text":"v6fleet: Run 20261123T021500Z-7f3a broke off: the disk is full\nHost: host-a\nExit code 1"}"#);
     }

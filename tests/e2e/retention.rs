@@ -51,6 +51,18 @@ fn reports_go_with_their_run_and_those_of_a_pinned_one_stay() {
 }
 
 #[test]
+fn reports_go_with_their_run_also_where_nobody_could_be_shown_its_recap() {
+    let fixture = fixture();
+    let mut unread = fixture.command(&["run", "fleet.csv", "--action", "allocate"]);
+    unread.stdout(fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
+    let output = unread.output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(kept(&fixture).len(), 1);
+    let last = night(&fixture, &["--keep-runs", "1"]);
+    assert_eq!(kept(&fixture), [last].into());
+}
+
+#[test]
 fn what_others_have_made_of_reports_stays() {
     let fixture = fixture();
     let [edited, joined, linked, moved, replaced, whole] = [(); 6].map(|()| night(&fixture, &[]));

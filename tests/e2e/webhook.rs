@@ -102,13 +102,33 @@ fn webhooks_are_told_of_a_run_that_was_not_begun_and_nothing_in_it_is_a_command_
     let fixture = fixture(&api, &[&chat]);
     fixture.run(&["run", "bad.csv", "--action", "allocate"]).exits(2);
     fixture.run(&["resume"]).exits(7);
+    fixture.run(&["run", "<!channel>.csv", "--action", "allocate"]).exits(2);
     let events = events(&chat);
     assert_eq!((&events[0]["exit_code"], &events[0]["run"]), (&json!(2), &Value::Null));
     assert!(events[0]["error"].as_str().unwrap().contains("bad.csv:2: vmid:"), "{}", events[0]);
     let text = events[0]["text"].as_str().unwrap();
-    assert!(text.contains("＜!channel＞") && !text.contains('<'), "{text}");
+    assert!(text.starts_with("v6fleet: A run was not begun: 1 invalid row; nothing was called"), "{text}");
+    assert!(!text.contains("channel"), "what a row says is not for a chat: {text}");
     assert_eq!(events[1]["exit_code"], 7);
-    assert_eq!(events.len(), 2);
+    let text = events[2]["text"].as_str().unwrap();
+    assert!(text.contains("＜!channel＞") && !text.contains('<'), "{text}");
+    assert_eq!(events.len(), 3);
+}
+
+#[test]
+fn webhooks_are_told_the_counts_of_a_run_of_which_a_report_could_not_be_written() {
+    let (api, chat) = (api(), chat(|| ok().into()));
+    let fixture = fixture(&api, &[&chat]);
+    std::os::unix::fs::symlink("/dev/full", fixture.path("full.jsonl")).unwrap();
+    let run = fixture.run(&[&RUN[..], &["-o", "full.jsonl"]].concat()).exits(1);
+    let [event] = &events(&chat)[..] else { panic!("one event") };
+    assert_eq!((&event["run"], &event["unchanged"], &event["exit_code"]), (&id(&run), &json!(2), &json!(1)));
+    assert!(event["error"].as_str().unwrap().starts_with("full.jsonl: cannot be written: "), "{event}");
+    let text = event["text"].as_str().unwrap();
+    assert!(
+        text.starts_with("v6fleet: Complete: 2 VMs, ") && text.contains("\nThen: full.jsonl: "),
+        "{text}"
+    );
 }
 
 #[test]
