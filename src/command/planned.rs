@@ -46,7 +46,8 @@ pub(super) fn plan<E: From<Refusal> + From<InventoryError> + From<LedgerError>>(
         Err(error) => return Err(error.into()),
     };
     let files = inputs.digests(&settings.inventory.files)?;
-    match unfit(&found, job, &files, only.max_age, clock::now()) {
+    let resume = format!("v6fleet resume {}{}", found.id, settings.ledger.args(settings.ledger.sandbox));
+    match unfit(&found, job, &files, only.max_age, clock::now(), resume) {
         None => Ok(Planned { changes: found.counts.changed(), run: RunKey { id: found.id } }),
         Some(unfit) => Err(refuse(&format!("plan {} {unfit}", found.id))),
     }
@@ -73,19 +74,20 @@ enum Unfit {
     OtherContents,
     #[error("has read the inventory in another way (--column, --items and the like)")]
     OtherReading,
-    #[error("has not come to its end ({0}): v6fleet resume goes on with it")]
-    Incomplete(String),
+    #[error("has not come to its end ({why}): {resume} goes on with it")]
+    Incomplete { why: String, resume: String },
     #[error("is {age} old, and --max-plan-age is {most}")]
     Old { age: String, most: String },
 }
 
-/// `files` is the inventory as it is now.
+/// `files` is the inventory as it is now; `resume` is the command that goes on with the plan.
 fn unfit(
     plan: &Overview,
     job: &NewRun,
     files: &[InventoryFile],
     max_age: Duration,
     now: Timestamp,
+    resume: String,
 ) -> Option<Unfit> {
     let [then, of_now] = [(&plan.inventory[..], &plan.options), (files, &job.options)]
         .map(|(files, options)| Origin { files, options });
@@ -102,7 +104,8 @@ fn unfit(
         () if !then.has_contents_of(of_now) => Unfit::OtherContents,
         () if !then.is_read_as(of_now) => Unfit::OtherReading,
         () if !plan.complete => {
-            Unfit::Incomplete(plan.stopped_by.map_or("it runs, or died".into(), |stop| stop.to_string()))
+            let why = plan.stopped_by.map_or("it runs, or died".to_owned(), |stop| stop.to_string());
+            Unfit::Incomplete { why, resume }
         }
         () if age > most => Unfit::Old { age: duration(age), most: duration(most) },
         () => return None,
@@ -171,7 +174,9 @@ mod tests {
         };
         edit(&mut plan, &mut job);
         let max_age = Duration::from_hours(1);
-        unfit(&plan, &job, &files(&["a", "b"]), max_age, NOW.parse().unwrap()).map(|unfit| unfit.to_string())
+        let resume = "v6fleet resume 2026 --ledger l.db".to_owned();
+        let unfit = unfit(&plan, &job, &files(&["a", "b"]), max_age, NOW.parse().unwrap(), resume);
+        unfit.map(|unfit| unfit.to_string())
     }
 
     #[test]
@@ -191,7 +196,7 @@ mod tests {
             (verdict(|plan, _| plan.complete = false), "(it runs, or died)"),
             (
                 verdict(|plan, _| (plan.complete, plan.stopped_by) = (false, Some(Stop::Deadline))),
-                "(deadline)",
+                "(deadline): v6fleet resume 2026 --ledger l.db goes on with it",
             ),
             (
                 verdict(|plan, _| plan.started_at = "2026-11-24T00:59:59Z".parse().unwrap()),

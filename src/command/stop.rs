@@ -19,12 +19,10 @@ pub(super) fn stop(settings: &StopSettings) -> Result<u8, Failure> {
     if !ledger.request_stop(&run, Stop::Terminated).map_err(Broken::from)? {
         return Err(Refusal::nothing(format!("nothing to stop: nobody works on run {}", run.id)).into());
     }
-    print(
-        format!(
-            "All who work on run {} are asked to stop; v6fleet resume {} goes on with it.\n",
-            run.id, run.id
-        )
-        .as_bytes(),
-    )?;
+    let (id, ledger_args) = (&run.id, settings.ledger.args(settings.ledger.sandbox));
+    let asked = format!(
+        "All who work on run {id} are asked to stop; v6fleet resume {id}{ledger_args} goes on with it.\n"
+    );
+    print(asked.as_bytes())?;
     Ok(exit::COMPLETE)
 }

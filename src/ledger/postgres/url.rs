@@ -39,7 +39,7 @@ pub struct DatabaseUrl {
     said: BTreeMap<&'static str, String>,
 }
 
-/// Why a text is no [`DatabaseUrl`]. It quotes nothing: there may be a password in it.
+/// Why a text is no [`DatabaseUrl`]. It quotes nothing but what looks like a keyword: there may be a password in it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidUrl {
     #[error(
@@ -97,16 +97,20 @@ fn said(rest: &str) -> Result<BTreeMap<&'static str, String>, InvalidUrl> {
     let all = |nth: usize| hosts.iter().map(|host| host[nth].as_str()).collect::<Vec<_>>().join(",");
     said.extend([("host", all(0)), ("port", all(1)), ("dbname", decoded(database)?)]);
     for (key, value) in form_urlencoded::parse(query.replace('+', "%2B").as_bytes()) {
-        said.insert(parameter(&key)?, value.into_owned());
+        said.insert(parameter(&key, query)?, value.into_owned());
     }
     Ok(said)
 }
 
-fn parameter(key: &str) -> Result<&'static str, InvalidUrl> {
+/// Where the `?` is one of a password, what follows it is no key, and an `@` is yet to come.
+fn parameter(key: &str, query: &str) -> Result<&'static str, InvalidUrl> {
     match PARAMETERS.into_iter().find(|known| *known == key) {
         Some(known) => Ok(known),
-        None if key == "password" => Err(InvalidUrl::Password),
-        None => Err(InvalidUrl::Parameter(key.to_owned())),
+        None if key == "password" || query.contains('@') => Err(InvalidUrl::Password),
+        None if key.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'_')) => {
+            Err(InvalidUrl::Parameter(key.to_owned()))
+        }
+        None => Err(InvalidUrl::NotAUrl),
     }
 }
 
@@ -154,6 +158,7 @@ mod tests {
                 ],
             ),
             ("postgres://%2Frun%2Fpg/x?user=me", &[("host", "/run/pg"), ("dbname", "x"), ("user", "me")]),
+            ("postgres://h/d?user=me@tenant", &[("user", "me@tenant"), ("host", "h"), ("dbname", "d")]),
             ("postgres:///x?host=/tmp", &[("host", "/tmp"), ("dbname", "x")]),
         ] {
             let url = parsed(typed).unwrap();
@@ -176,6 +181,9 @@ mod tests {
             ("postgres://:s3cret@[h/d", InvalidUrl::Password),
             ("postgres://h/d?password=s3cret", InvalidUrl::Password),
             ("postgres://h/d?user=a&password=", InvalidUrl::Password),
+            ("postgres://u:12?s3cretrest@db/fleet", InvalidUrl::Password),
+            ("postgres://u:12?secret=s3&rest@db/fleet", InvalidUrl::Password),
+            ("postgres://h/d?S3CRET=x", InvalidUrl::NotAUrl),
             ("postgres://h:s3cret/d", InvalidUrl::NotAUrl),
             ("postgres://[h/d", InvalidUrl::NotAUrl),
             ("postgres://[::1]x/d", InvalidUrl::NotAUrl),
