@@ -76,10 +76,10 @@ pub struct Ledger {
 #[derive(Debug)]
 pub enum End {
     /// It is noted.
-    Noted(Summary),
+    Noted(Box<Summary>),
     /// Another worker had noted it.
-    Before(Summary),
-    /// Other workers go on with the run: we have left it.
+    Before,
+    /// Other workers go on with the run, or are about to end it: we have left it.
     Held,
 }
 
@@ -203,10 +203,15 @@ impl Ledger {
         self.check()?;
         let (mut end, mut exit_code) = (End::Held, Some(exit_code));
         self.settle_up(&mut || {
-            end = match self.closing(run)? {
+            end = match self.closing(run, stopped_by)? {
                 Closing::Held => End::Held,
-                Closing::Before => End::Before(Summary { since: self.since(run)?, ..self.summary(run)? }),
-                Closing::Ours => End::Noted(self.note(run, stopped_by, exit_code.take())?),
+                Closing::Before => End::Before,
+                // The answer to that was lost.
+                Closing::Noted => End::Noted(Box::new(self.summary_since(run)?)),
+                Closing::Ours => {
+                    let noted = self.note(run, stopped_by, exit_code.take())?;
+                    noted.map(Box::new).map_or(End::Held, End::Noted)
+                }
             };
             Ok(())
         })?;
@@ -217,21 +222,23 @@ impl Ledger {
         Ok(end)
     }
 
+    /// `None` where others have ended it meanwhile, or gone on with it.
     fn note(
         &self,
         run: &RunKey,
         stopped_by: Option<Stop>,
         exit_code: Option<impl FnOnce(&Summary) -> u8>,
-    ) -> Result<Summary, LedgerError> {
+    ) -> Result<Option<Summary>, LedgerError> {
         let at = now();
         let Finish { sums, course, baseline } = self.finish(run)?;
         let mut summary = self.summed_up(run, sums, course, at)?;
         summary.since = self.since_then(baseline, run, summary.counts.failed)?;
         summary.exit_code = exit_code.map_or(0, |exit_code| exit_code(&summary));
         let Summary { exit_code, counts, .. } = summary;
-        self.note_end(run, &Ending { at, stopped_by, exit_code, counts, workers: &summary.workers })?;
+        let ending = Ending { at, stopped_by, exit_code, counts, workers: &summary.workers };
+        let is_noted = self.note_end(run, &ending)?;
         let complete = stopped_by.is_none() && summary.pending == 0;
-        Ok(Summary { complete, stopped_by, ..summary })
+        Ok(is_noted.then_some(Summary { complete, stopped_by, ..summary }))
     }
 
     /// Notes what a run has written, beside what it wrote before.
@@ -257,6 +264,11 @@ impl Ledger {
     /// Adds up a run's rows, as they are now.
     pub fn summary(&self, run: &RunKey) -> Result<Summary, LedgerError> {
         self.summed_up(run, self.sums(run)?, self.course(run)?, now())
+    }
+
+    /// The same, with which VMs fail and have recovered since the last run with which this one can be compared.
+    pub fn summary_since(&self, run: &RunKey) -> Result<Summary, LedgerError> {
+        Ok(Summary { since: self.since(run)?, ..self.summary(run)? })
     }
 
     /// `now` is the end of a run that goes on.

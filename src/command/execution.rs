@@ -95,13 +95,14 @@ impl<'a> Execution<'a> {
     /// Carries it out, and says and writes nothing of it: what it came to, or why it was stopped.
     pub(super) fn carry_out_unreported(self) -> Result<(RunKey, Result<Summary, Stop>), Broken> {
         let (plan, run) = (self.plan, self.run.clone());
-        let (ledger, ending) = self.call_all()?;
+        let (mut ledger, ending) = self.call_all()?;
         let stop = match ending {
             Ending::Complete => None,
             Ending::Stopped(stop) | Ending::Left(stop) => Some(stop),
             Ending::Abandoned(stop) => return Ok((run, Err(stop))),
         };
-        let (ledger, summary, _) = plan.end(ledger, &run, stop)?;
+        let ended = plan.end(&mut ledger, &run, stop)?;
+        let summary = ended.map_or_else(|| plan.sum_up(&mut ledger, &run), Ok)?;
         ledger.close()?;
         Ok((run, stop.map_or(Ok(summary), Err)))
     }
@@ -156,12 +157,23 @@ fn handed_back(ledger: Option<Ledger>, rest: Vec<Reply>) -> Result<Ledger, Ledge
 
 impl Plan<'_> {
     /// Notes the end of the run, and says what came of it.
-    fn conclude(&self, ledger: Ledger, run: &RunKey, stop: Option<Stop>) -> Result<Ended, Broken> {
-        let (ledger, summary, is_ours) = self.end(ledger, run, stop)?;
-        if self.role == Role::Joins && !is_ours {
-            return self.ended_by_another(ledger, run, &summary);
+    fn conclude(&self, mut ledger: Ledger, run: &RunKey, stop: Option<Stop>) -> Result<Ended, Broken> {
+        match self.end(&mut ledger, run, stop)? {
+            Some(summary) => self.report(ledger, run, &summary),
+            None if self.role == Role::Joins => self.ended_by_another(ledger, run),
+            None => self.report_of_another(ledger, run),
         }
+    }
+
+    /// Reports what another worker has ended.
+    fn report_of_another(&self, mut ledger: Ledger, run: &RunKey) -> Result<Ended, Broken> {
+        let summary = self.sum_up(&mut ledger, run)?;
         self.report(ledger, run, &summary)
+    }
+
+    fn sum_up(&self, ledger: &mut Ledger, run: &RunKey) -> Result<Summary, Broken> {
+        let summary = ledger.outlast(self.patience(), |ledger| ledger.summary_since(run));
+        summary.map_err(|error| self.broken_off(run, &error))
     }
 
     fn report(&self, mut ledger: Ledger, run: &RunKey, summary: &Summary) -> Result<Ended, Broken> {
@@ -217,16 +229,9 @@ impl Plan<'_> {
         self.calls.reconcile.policy.max_wait
     }
 
-    /// Notes the end, once nobody else holds anything of the run. Returns whether it is ours to tell.
-    fn end(
-        &self,
-        mut ledger: Ledger,
-        run: &RunKey,
-        stop: Option<Stop>,
-    ) -> Result<(Ledger, Summary, bool), Broken> {
-        let (summary, is_ours) =
-            self.ended(&mut ledger, run, stop).map_err(|error| self.broken_off(run, &error))?;
-        Ok((ledger, summary, is_ours))
+    /// Notes the end, once nobody else holds anything of the run; `None` where another worker has.
+    fn end(&self, ledger: &mut Ledger, run: &RunKey, stop: Option<Stop>) -> Result<Option<Summary>, Broken> {
+        self.ended(ledger, run, stop).map_err(|error| self.broken_off(run, &error))
     }
 
     fn ended(
@@ -234,41 +239,31 @@ impl Plan<'_> {
         ledger: &mut Ledger,
         run: &RunKey,
         stop: Option<Stop>,
-    ) -> Result<(Summary, bool), LedgerError> {
+    ) -> Result<Option<Summary>, LedgerError> {
         if let Some(stop) = stop.filter(|_| ledger.is_shared()) {
             ledger.outlast(self.patience(), |ledger| ledger.request_stop(run, stop))?;
         }
         loop {
             match self.note_end(ledger, run, stop)? {
-                (End::Noted(summary), _) => return Ok((summary, true)),
-                // Whether that was us is told by an answer that was lost.
-                (End::Before(summary), tries) => return Ok((summary, tries > 1)),
-                (End::Held, _) => thread::sleep(POLL),
+                End::Noted(summary) => return Ok(Some(*summary)),
+                End::Before => return Ok(None),
+                End::Held => thread::sleep(POLL),
             }
         }
     }
 
-    /// Returns how often it was tried, too.
-    fn note_end(
-        &self,
-        ledger: &mut Ledger,
-        run: &RunKey,
-        stop: Option<Stop>,
-    ) -> Result<(End, u32), LedgerError> {
-        let mut tries = 0;
-        let end = ledger.outlast(self.patience(), |ledger| {
-            tries += 1;
-            ledger.end(run, stop, |summary| self.exit_code(stop, summary))
-        })?;
-        Ok((end, tries))
+    fn note_end(&self, ledger: &mut Ledger, run: &RunKey, stop: Option<Stop>) -> Result<End, LedgerError> {
+        ledger
+            .outlast(self.patience(), |ledger| ledger.end(run, stop, |summary| self.exit_code(stop, summary)))
     }
 
     /// This worker was told to go: the run ends if there is no other.
     fn leave(&self, mut ledger: Ledger, run: &RunKey, stop: Stop) -> Result<Ended, Broken> {
         let end = self.note_end(&mut ledger, run, Some(stop));
         match end.map_err(|error| self.broken_off(run, &error))? {
-            (End::Noted(summary) | End::Before(summary), _) => self.report(ledger, run, &summary),
-            (End::Held, _) => {
+            End::Noted(summary) => self.report(ledger, run, &summary),
+            End::Before => self.report_of_another(ledger, run),
+            End::Held => {
                 info!(run = run.id, "this worker has left; others go on with the run");
                 ledger.close()?;
                 Ok(Ended { exit_code: stop.exit_code(), news: None })
@@ -276,11 +271,13 @@ impl Plan<'_> {
         }
     }
 
-    fn ended_by_another(&self, ledger: Ledger, run: &RunKey, summary: &Summary) -> Result<Ended, Broken> {
+    fn ended_by_another(&self, mut ledger: Ledger, run: &RunKey) -> Result<Ended, Broken> {
+        let course = ledger.outlast(self.patience(), |ledger| ledger.course(run));
+        let exit_code = course.map_err(|error| self.broken_off(run, &error))?.exit_code.unwrap_or_default();
         let report = format!("v6fleet report {}{}", run.id, self.ledger_args);
-        info!(run = run.id, exit_code = summary.exit_code, report, "another worker has ended the run");
+        info!(run = run.id, exit_code, report, "another worker has ended the run");
         ledger.close()?;
-        Ok(Ended { exit_code: summary.exit_code, news: None })
+        Ok(Ended { exit_code, news: None })
     }
 
     fn exit_code(&self, stop: Option<Stop>, summary: &Summary) -> u8 {

@@ -106,7 +106,7 @@ pub trait Engine: Begin + Runs + Vms + Known + Rates + Plain + Send + Debug {
     fn bury_lost(&self) -> Result<(), LedgerError>;
 
     /// The same for what this process holds, which it calls no more. What `then` writes is on disk together with the last of
-    /// it.
+    /// it, or after it.
     fn settle_up(&self, then: &mut dyn FnMut() -> Result<(), LedgerError>) -> Result<(), LedgerError>;
 
     /// Deletes all runs but the newest `keep`, the pinned ones, those that wait for a resume, and the one but for
@@ -145,8 +145,9 @@ pub trait Begin {
     fn request_stop(&self, run: &RunKey, stop: Stop) -> Result<bool, LedgerError>;
 
     /// Whether it is ours to end a run of which we hold nothing any more: the last worker ends it, and so does the first that
-    /// finds no other holding anything where nothing is left to do, or all are to stop.
-    fn closing(&self, run: &RunKey) -> Result<Closing, LedgerError>;
+    /// finds no other holding anything where nothing is left to do, or all are to stop. If it is, nobody claims anything any
+    /// more of what is left, for `stop`.
+    fn closing(&self, run: &RunKey, stop: Option<Stop>) -> Result<Closing, LedgerError>;
 
     /// Opens a run to be written, by the thread that has the book.
     fn open_book(self: Box<Self>, run: &RunKey) -> Result<Box<dyn Book>, LedgerError>;
@@ -154,8 +155,9 @@ pub trait Begin {
     /// Notes all that a run has written in directories of its own.
     fn note_written(&self, run: &RunKey, files: &[WrittenFile]) -> Result<(), LedgerError>;
 
-    /// Notes how a run ended, or that it stopped before its end, with the last of what [`Engine::settle_up`] writes.
-    fn note_end(&self, run: &RunKey, ending: &Ending<'_>) -> Result<(), LedgerError>;
+    /// Notes how a run ended, or that it stopped before its end, in what [`Engine::settle_up`] carries out. Returns whether it
+    /// did: others may have ended it meanwhile, or gone on with it.
+    fn note_end(&self, run: &RunKey, ending: &Ending<'_>) -> Result<bool, LedgerError>;
 }
 
 /// A run before its first call: every selected VM, all written or none. Dropped without [`Draft::commit`], it leaves nothing

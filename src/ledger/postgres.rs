@@ -10,6 +10,7 @@ mod book;
 mod breakers;
 mod burial;
 mod changes;
+mod closing;
 mod column;
 mod connect;
 mod database;

@@ -305,14 +305,62 @@ fn a_stop_holds_for_all_workers_and_the_last_that_holds_anything_ends_the_run_on
     assert_eq!((summary.counts.created, summary.pending, summary.complete), (1, 8, false));
     let since = summary.since.unwrap();
     assert_eq!(since.run, before.id);
-    let End::Before(summary) = end(&left, None) else { panic!("noted twice") };
-    assert_eq!((summary.stopped_by, summary.exit_code), (Some(Stop::Deadline), 5));
-    assert_eq!(summary.since, Some(since));
+    assert!(matches!(end(&left, None), End::Before), "noted twice");
+    let End::Noted(again) = end(&one, Some(Stop::Deadline)) else { panic!("its answer may have been lost") };
+    for summary in [left.summary_since(&run).unwrap(), *again] {
+        assert_eq!((summary.stopped_by, summary.exit_code), (Some(Stop::Deadline), 5));
+        assert_eq!(summary.since.as_ref(), Some(&since));
+    }
     assert_eq!(place.open().join(&run, TERMS).unwrap(), None);
     assert!(!place.open().request_stop(&run, Stop::Deadline).unwrap());
     let workers = place.read().workers(&run).unwrap();
     let settled: Vec<_> = workers.iter().map(|worker| (worker.settled.created, worker.holds)).collect();
     assert_eq!(settled, [(0, 0), (1, 0), (0, 0)]);
+}
+
+#[test]
+fn whoever_is_about_to_end_a_run_is_followed_by_another_once_it_is_gone_and_by_whoever_goes_on_with_it() {
+    if !is_installed() {
+        return;
+    }
+    let place = Database::new();
+    let run = begun(&place, "a", 2);
+    let [one, two] = [(); 2].map(|()| Hand::join(&place, &run));
+    let is_about_to = |no: &str| {
+        place.server.sql(&format!("UPDATE v6fleet.sittings SET stop = 'interrupted', ender = {no}"));
+    };
+    let first = place.server.sql("SELECT min(no) FROM v6fleet.workers WHERE lease_until > clock_timestamp()");
+    is_about_to(&first);
+    let two = Ledger::of(two.book.shut());
+    let end = || two.end(&run, Some(Stop::Interrupted), |_| 5).unwrap();
+    assert!(matches!(end(), End::Held), "one is at it");
+    drop(one);
+    let End::Noted(summary) = end() else { panic!("not noted") };
+    assert_eq!((summary.pending, summary.stopped_by), (2, Some(Stop::Interrupted)));
+    is_about_to(&first);
+    let ledger = place.open();
+    ledger.resume(&run, &job("a")).unwrap();
+    let mut hand = Hand { book: ledger.engine.open_book(&run).unwrap() };
+    assert_eq!(vms(&hand.takes(9)), ["1", "2"]);
+}
+
+#[test]
+fn whoever_waits_for_the_end_of_its_run_for_longer_than_its_lease_is_not_lost() {
+    if !is_installed() {
+        return;
+    }
+    let place = Database::new();
+    let run = begun(&place, "a", 2);
+    let [done, mut other] = [(); 2].map(|()| Hand::join(&place, &run));
+    other.takes(1);
+    let done = Ledger::of(done.book.shut());
+    for _ in 0..2 {
+        assert!(matches!(done.end(&run, None, |_| 0).unwrap(), End::Held));
+        let presence = || place.read().workers(&run).unwrap()[1].presence;
+        assert_eq!(presence(), Presence::Live);
+        place.server.sql("UPDATE v6fleet.workers SET lease_until = clock_timestamp() WHERE buried");
+        assert_eq!(presence(), Presence::Lost);
+    }
 }
 
 #[test]

@@ -11,10 +11,8 @@ use super::database::{Postgres, Run};
 use super::draft::Draft;
 use super::job_lock::Job;
 use super::parameter::Parameter;
-use super::question::Question;
-use super::sitting::{GOES_ON, LASTS};
-use super::statements::CLAIM_ALONE_IN;
-use super::workers::{alive, live, living};
+use super::sitting::LASTS;
+use super::workers::live;
 use super::{burial, sitting};
 use crate::clock;
 use crate::ledger::engine::{self, Begin};
@@ -68,21 +66,8 @@ impl Begin for Postgres {
         Ok(!live(&self.session, "r.no = $1", vec![Box::new(run.no)])?.is_empty())
     }
 
-    fn closing(&self, run: &RunKey) -> Result<Closing, LedgerError> {
-        let Run { no, .. } = self.run(run)?;
-        // Nobody joins it meanwhile, and nobody claims anything; a batch that has claimed, and may only need its run to be
-        // there, is not held up: it would hold up the next line.
-        let has_ended = "SELECT ended_at IS NOT NULL FROM v6fleet.runs WHERE no = $1 FOR NO KEY UPDATE";
-        let of_run = |sql| Question::new(sql, vec![Box::new(no)]);
-        let others = living("r.no = $1", vec![Box::new(no)]);
-        let asked = [of_run(has_ended), of_run(CLAIM_ALONE_IN), others, of_run(GOES_ON)];
-        let [has_ended, _, others, goes_on] = self.session.side_by_side(&asked)?;
-        if self.session.read(&has_ended, |row| row.try_get(0))?.contains(&true) {
-            return Ok(Closing::Before);
-        }
-        let are_others = !alive(&self.session, &others)?.is_empty();
-        let goes_on = self.session.read(&goes_on, |row| sitting::goes_on(row, are_others))?;
-        Ok(if goes_on.contains(&true) { Closing::Held } else { Closing::Ours })
+    fn closing(&self, run: &RunKey, stop: Option<Stop>) -> Result<Closing, LedgerError> {
+        self.close_run(run, stop)
     }
 
     fn open_book(self: Box<Self>, run: &RunKey) -> Result<Box<dyn engine::Book>, LedgerError> {
@@ -94,23 +79,8 @@ impl Begin for Postgres {
         self.session.execute(note, &[&run.id, &stored::write_list(files)]).map(drop)
     }
 
-    fn note_end(&self, run: &RunKey, ending: &Ending<'_>) -> Result<(), LedgerError> {
-        let end = "UPDATE v6fleet.runs
-            SET ended_at = $2, stopped_by = $3, exit_code = $4, counts = $5, workers = $6 WHERE id = $1";
-        let Ending { at, stopped_by, exit_code, counts, workers } = ending;
-        let (at, stopped_by, exit_code) = (moment(*at), stopped_by.map(Stop::as_str), i16::from(*exit_code));
-        self.session.later(Question::new(
-            end,
-            vec![
-                Box::new(run.id.clone()),
-                Box::new(at),
-                Box::new(stopped_by),
-                Box::new(exit_code),
-                Box::new(stored::write(counts)),
-                Box::new(stored::write_list(workers)),
-            ],
-        ));
-        Ok(())
+    fn note_end(&self, run: &RunKey, ending: &Ending<'_>) -> Result<bool, LedgerError> {
+        self.note_closed(run, ending)
     }
 }
 
@@ -137,6 +107,7 @@ impl Postgres {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+    use std::thread;
     use std::time::Duration;
 
     use support::postgres::Server;
@@ -209,6 +180,37 @@ mod tests {
             INSERT INTO v6fleet.vms (base, vmid) SELECT r.base, i.vmid FROM v6fleet.items i JOIN v6fleet.runs r ON r.no = i.run";
         let _other = server.lock_until(known, CROSS);
         let end = ledger.outlast(Duration::from_mins(1), |ledger| ledger.end(&run, None, |_| 0));
+        assert!(matches!(end, Ok(End::Noted(_))), "{end:?}");
+    }
+
+    #[test]
+    fn nobody_is_held_up_while_a_run_that_ends_is_summed_up() {
+        let Some(server) = Server::start() else { return };
+        let run = begin(&Ledger::of(opened(&server)), &[None]);
+        let ledger = carry_out(Ledger::of(opened(&server)), &run, 1);
+        let (run, sums) = (&run, server.lock("LOCK TABLE v6fleet.skipped"));
+        thread::scope(|scope| {
+            let ended = scope.spawn(move || ledger.end(run, None, |_| 0));
+            server.await_waiting("%v6fleet.skipped%");
+            let locks = server.sql(
+                "SELECT count(*) FROM pg_locks WHERE granted AND (locktype = 'advisory' OR mode LIKE 'Row%Exclusive%')
+                    AND pid <> (SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep')",
+            );
+            server.unlock(sums);
+            assert!(matches!(ended.join().unwrap(), Ok(End::Noted(_))));
+            assert_eq!(locks, "0");
+        });
+    }
+
+    #[test]
+    fn an_end_and_a_claim_never_wait_for_each_other() {
+        let Some(server) = Server::start() else { return };
+        let run = begin(&Ledger::of(opened(&server)), &[None]);
+        let ledger = carry_out(Ledger::of(opened(&server)), &run, 1);
+        let claim = "SET deadlock_timeout = '5s'; SELECT pg_advisory_xact_lock(1983276653, base::integer) FROM v6fleet.runs";
+        let _other =
+            server.lock_until(claim, &CROSS.replace("1 FROM v6fleet.workers", "1 FROM v6fleet.sittings"));
+        let end = ledger.end(&run, None, |_| 0);
         assert!(matches!(end, Ok(End::Noted(_))), "{end:?}");
     }
 }

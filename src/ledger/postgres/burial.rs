@@ -79,6 +79,14 @@ pub(super) fn bury_lost(session: &Session, ours: Option<i64>) -> Result<(), Ledg
         .try_for_each(|(no, is_gone)| session.transaction(|| bury(session, no, is_gone)))
 }
 
+/// The same of ourselves, with what is asked next: by then nothing is locked any more.
+pub(super) fn bury_ours(session: &Session, ours: i64) -> Result<(), LedgerError> {
+    session.batch_later(session.begin());
+    bury(session, ours, true).inspect_err(|_| session.roll_back())?;
+    session.batch_later("COMMIT");
+    Ok(())
+}
+
 /// The same of one worker, with what the caller's transaction asks next; one that is not known to be gone only if its lease has run out.
 pub(super) fn bury(session: &Session, worker: i64, is_gone: bool) -> Result<(), LedgerError> {
     let take = Question::new(TAKE, vec![Box::new(worker), Box::new(is_gone)]);

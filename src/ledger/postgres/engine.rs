@@ -85,11 +85,10 @@ impl Engine for Postgres {
 
     fn settle_up(&self, then: &mut dyn FnMut() -> Result<(), LedgerError>) -> Result<(), LedgerError> {
         self.forget_ahead();
-        self.session.transaction(|| {
-            let ours = self.worker.get();
-            ours.map_or(Ok(()), |ours| burial::bury(&self.session, ours.no, true))?;
-            then()
-        })
+        if let Some(ours) = self.worker.get() {
+            burial::bury_ours(&self.session, ours.no)?;
+        }
+        then()
     }
 
     fn prune(&self, keep: u32, gone: &mut dyn FnMut(&[WrittenFile])) -> Result<usize, LedgerError> {

@@ -73,6 +73,7 @@ CREATE TABLE v6fleet.sittings (
     returns   bigint NOT NULL DEFAULT 0, -- how often some were given back
     trials    bigint NOT NULL DEFAULT 0, -- how often breakers have changed, or may have
     stop      text,                      -- what all workers are to stop for
+    ender     bigint,                    -- the worker who sums it up, or has ended it
     drifted   bigint NOT NULL DEFAULT 0,
     created   bigint NOT NULL DEFAULT 0, -- this and the others: settled VMs, by outcome
     unchanged bigint NOT NULL DEFAULT 0,

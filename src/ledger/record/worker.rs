@@ -74,9 +74,11 @@ impl From<Worker> for Contribution {
 pub enum Closing {
     /// Whoever asks.
     Ours,
+    /// Whoever asks, and it has.
+    Noted,
     /// Another worker has ended it.
     Before,
-    /// Other workers go on with it: whoever asks has left it to them.
+    /// Other workers go on with it, or are about to end it: whoever asks has left it to them.
     Held,
 }
 

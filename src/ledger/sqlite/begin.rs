@@ -57,7 +57,7 @@ impl Begin for Sqlite {
         Err(LedgerError::Unshared(self.path.clone()))
     }
 
-    fn closing(&self, _: &RunKey) -> Result<Closing, LedgerError> {
+    fn closing(&self, _: &RunKey, _: Option<Stop>) -> Result<Closing, LedgerError> {
         Ok(Closing::Ours)
     }
 
@@ -72,11 +72,11 @@ impl Begin for Sqlite {
     }
 
     /// Who carried out a run that came from another ledger is noted.
-    fn note_end(&self, run: &RunKey, ending: &Ending<'_>) -> Result<(), LedgerError> {
+    fn note_end(&self, run: &RunKey, ending: &Ending<'_>) -> Result<bool, LedgerError> {
         let end = "UPDATE runs SET ended_at = ?2, stopped_by = ?3, exit_code = ?4, counts = ?5 WHERE id = ?1";
         let Ending { at, stopped_by, exit_code, counts, workers: _ } = ending;
         let values =
             params![run.id, micros(*at), stopped_by.map(Stop::as_str), exit_code, stored::write(counts)];
-        self.ask(|db| db.execute(end, values)).map(drop)
+        self.ask(|db| db.execute(end, values)).map(|runs| runs == 1)
     }
 }

@@ -1,0 +1,118 @@
+//! How several workers come to end their run once: one of them says that it will, sums up what nobody changes any more while
+//! others go on with theirs, and notes it.
+
+use tokio_postgres::{Error, Row};
+
+use super::column::moment;
+use super::database::Postgres;
+use super::question::{Question, Value};
+use super::sitting::GOES_ON;
+use super::statements::CLAIM_ALONE_IN;
+use super::workers::{self, alive, living};
+use crate::ledger::error::LedgerError;
+use crate::ledger::record::{Closing, Ending, RunKey};
+use crate::ledger::stored;
+use crate::stop::Stop;
+
+/// Whoever waits for the end of its run is there, though it holds nothing any more and never will.
+const WAIT: &str = "UPDATE v6fleet.workers SET seen_at = clock_timestamp(),
+        lease_until = clock_timestamp() + lease_us * interval '1 microsecond' WHERE no = $1";
+
+/// Whether run `$1` has ended, and which worker did that or is about to; with how to find out whether that is still there, if it
+/// is another one than `$2`.
+const ENDER: &str = "SELECT r.ended_at IS NOT NULL, s.ender, w.no IS NOT NULL, w.pid, w.process
+    FROM v6fleet.runs r LEFT JOIN v6fleet.sittings s ON s.run = r.no
+        LEFT JOIN v6fleet.workers w ON w.no = s.ender AND w.no <> $2 AND w.lease_until > clock_timestamp()
+    WHERE r.no = $1";
+
+/// Nobody else is at the end of run `$1` meanwhile.
+const END_ALONE: &str = "SELECT 1 FROM v6fleet.sittings WHERE run = $1 FOR UPDATE";
+
+/// Worker `$2` ends run `$1`, in place of `$5` if that was about to; unless somebody holds VMs of it or, where there are others,
+/// `$4`, may yet. With VMs left, it is stopped for `$3`: whoever was taken for gone claims none of them any more.
+const TAKE: &str = "UPDATE v6fleet.sittings s
+    SET ender = $2, stop = CASE WHEN pending > 0 THEN coalesce(stop, $3) ELSE stop END
+    WHERE run = $1 AND held = 0 AND (pending = 0 OR stop IS NOT NULL OR NOT $4) AND (ender IS NULL OR ender IN ($2, $5))
+        AND EXISTS (SELECT 1 FROM v6fleet.runs WHERE no = $1 AND ended_at IS NULL)
+    RETURNING run";
+
+/// Notes the end of run `$1`, and that it was worker `$2` who ended it; unless it has ended, or was gone on with.
+const NOTE: &str = "WITH ended AS (
+        UPDATE v6fleet.sittings SET ender = $2 WHERE run = $1 AND ender IS NOT NULL
+            AND EXISTS (SELECT 1 FROM v6fleet.runs WHERE no = $1 AND ended_at IS NULL)
+        RETURNING run
+    )
+    UPDATE v6fleet.runs SET ended_at = $3, stopped_by = $4, exit_code = $5, counts = $6, workers = $7
+    FROM ended WHERE no = ended.run RETURNING no";
+
+/// What [`ENDER`] finds.
+struct Ender {
+    has_ended: bool,
+    no: Option<i64>,
+    is_there: bool,
+}
+
+impl Postgres {
+    /// Whose it is to end a run, as it stands; only where it looks as if it were ours, others are held up for a moment.
+    pub(super) fn close_run(&self, run: &RunKey, stop: Option<Stop>) -> Result<Closing, LedgerError> {
+        let (run, ours) = (self.run(run)?.no, self.worker_no());
+        self.session.later(Question::new(WAIT, vec![Box::new(ours)]));
+        let of_run = |sql| Question::new(sql, vec![Box::new(run)]);
+        let ender = Question::new(ENDER, vec![Box::new(run), Box::new(ours)]);
+        let asked = [ender, living("r.no = $1", vec![Box::new(run)]), of_run(GOES_ON)];
+        let [ender, others, goes_on] = self.session.side_by_side(&asked)?;
+        let are_others = !alive(&self.session, &others)?.is_empty();
+        let goes_on = self.session.read(&goes_on, |row| super::sitting::goes_on(row, are_others))?;
+        match self.session.read(&ender, self::ender)?.pop() {
+            Some(Ender { has_ended: true, no, .. }) if no == Some(ours) => Ok(Closing::Noted),
+            Some(Ender { has_ended: true, .. }) => Ok(Closing::Before),
+            Some(Ender { no, is_there: false, .. }) if !goes_on.contains(&true) => {
+                let values: Vec<Value> = vec![
+                    Box::new(run),
+                    Box::new(ours),
+                    Box::new(stop.map(Stop::as_str)),
+                    Box::new(are_others),
+                    Box::new(no),
+                ];
+                let asked = [of_run(CLAIM_ALONE_IN), of_run(END_ALONE), Question::new(TAKE, values)];
+                let is_taken = self.at_once(&asked)?;
+                Ok(if is_taken { Closing::Ours } else { Closing::Held })
+            }
+            _ => Ok(Closing::Held),
+        }
+    }
+
+    /// Returns whether it was for us to note.
+    pub(super) fn note_closed(&self, run: &RunKey, ending: &Ending<'_>) -> Result<bool, LedgerError> {
+        let Ending { at, stopped_by, exit_code, counts, workers } = ending;
+        let run = self.run(run)?.no;
+        let values: Vec<Value> = vec![
+            Box::new(run),
+            Box::new(self.worker_no()),
+            Box::new(moment(*at)),
+            Box::new(stopped_by.map(Stop::as_str)),
+            Box::new(i16::from(*exit_code)),
+            Box::new(stored::write(counts)),
+            Box::new(stored::write_list(workers)),
+        ];
+        self.at_once(&[Question::new(END_ALONE, vec![Box::new(run)]), Question::new(NOTE, values)])
+    }
+
+    /// Asks all of it in one transaction and round trip. Returns whether the last of it has changed anything.
+    fn at_once<const N: usize>(&self, asked: &[Question; N]) -> Result<bool, LedgerError> {
+        self.session.batch_later(self.session.begin());
+        let answers = self.session.and_commit(asked).inspect_err(|_| self.session.roll_back())?;
+        Ok(answers.last().is_some_and(|rows| !rows.is_empty()))
+    }
+
+    /// Our number; none has 0.
+    fn worker_no(&self) -> i64 {
+        self.worker.get().map_or(0, |ours| ours.no)
+    }
+}
+
+/// Reads the columns of [`ENDER`].
+fn ender(row: &Row) -> Result<Ender, Error> {
+    let is_there = row.try_get(2)? && !workers::is_gone(row, [3, 4])?;
+    Ok(Ender { has_ended: row.try_get(0)?, no: row.try_get(1)?, is_there })
+}
