@@ -345,6 +345,22 @@ fn whoever_is_about_to_end_a_run_is_followed_by_another_once_it_is_gone_and_by_w
 }
 
 #[test]
+fn nobody_looks_for_what_a_worker_has_given_back_that_held_nothing() {
+    if !is_installed() {
+        return;
+    }
+    let place = Database::new();
+    let run = begun(&place, "a", 2);
+    let [idle, mut other] = [(); 2].map(|()| Hand::join(&place, &run));
+    other.takes(1);
+    for (gone, returns) in [(idle, "0"), (other, "1")] {
+        drop(gone);
+        drop(place.open());
+        assert_eq!(place.server.sql("SELECT returns FROM v6fleet.sittings"), returns);
+    }
+}
+
+#[test]
 fn whoever_waits_for_the_end_of_its_run_for_longer_than_its_lease_is_not_lost() {
     if !is_installed() {
         return;

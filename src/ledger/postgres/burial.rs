@@ -47,8 +47,8 @@ const GIVE_BACK: &str = "WITH given_back AS (
         WHERE item BETWEEN $1 AND $2 AND worker = $3 AND outcome IS NULL
         RETURNING item
     )
-    UPDATE v6fleet.sittings SET held = held - (SELECT count(*) FROM given_back), returns = returns + 1,
-        trials = trials + 1 WHERE run = $4";
+    UPDATE v6fleet.sittings SET held = held - (SELECT count(*) FROM given_back),
+        returns = returns + (SELECT least(count(*), 1) FROM given_back), trials = trials + 1 WHERE run = $4";
 
 const BURIED: &str = "UPDATE v6fleet.workers SET buried = true WHERE no = $1";
 
