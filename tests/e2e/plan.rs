@@ -333,8 +333,8 @@ fn trouble_keeps_no_plan_from_the_truth_and_nothing_is_changed_by_it() {
         "look:truncated=3%",
         "--fault",
         "look:reset-before=3%",
-        "--limit",
-        "150/s",
+        "--fault",
+        "look:429-zero=5%",
         "--latency",
         "1ms..5ms",
     ];
