@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
 use std::sync::LazyLock;
+
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 
 /// Where the pid and the state stand in `/proc/PID/stat`, and when the process began, counted behind its name.
 const STATE: usize = 0;
@@ -28,8 +30,14 @@ pub(super) fn is_gone(pid: u32, process: &str) -> bool {
     is_here
         && match Stat::of(pid) {
             Ok(stat) => stat.has_ended || stat.began != began,
-            Err(error) => error.kind() == io::ErrorKind::NotFound && Path::new("/proc/self/stat").exists(),
+            Err(error) => error.kind() == io::ErrorKind::NotFound && !exists(pid),
         }
+}
+
+/// Whether any process has this number: the system may hide other users' in `/proc`, and knows them nevertheless.
+fn exists(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.is_none_or(|pid| test_kill_process(pid) != Err(Errno::SRCH))
 }
 
 /// What the system says of a process.
@@ -51,9 +59,15 @@ impl Stat {
 
 #[cfg(test)]
 mod tests {
-    use std::process::Command;
+    use std::env;
+    use std::process::{Command, Output};
+
+    use support::skip::skipped;
 
     use super::*;
+
+    /// Of a process: its id, and how others know it.
+    const ANOTHERS: [&str; 2] = ["V6FLEET_TEST_PID", "V6FLEET_TEST_PROCESS"];
 
     #[test]
     fn a_process_is_gone_once_it_has_ended_and_never_for_one_of_another_machine() {
@@ -66,6 +80,33 @@ mod tests {
         assert!(is_gone(child.id(), ours));
         for elsewhere in ["", "x", "other boot/pid:[1]/1"] {
             assert!(!is_gone(child.id(), elsewhere), "{elsewhere}");
+        }
+    }
+
+    /// Runs only the test of this name once more, as somebody who sees no other user's processes.
+    fn as_another_user(test: &str) -> Option<Output> {
+        // A mount of its own: the options of one that is there would be everybody's.
+        const HIDE: &str = "mount -t proc -o hidepid=2 proc /proc && echo hidden &&
+            exec setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all \"$@\"";
+        let tests = env::current_exe().unwrap();
+        let mut hidden = Command::new("unshare");
+        hidden.args(["--mount", "--propagation=private", "sh", "-c", HIDE, "sh"]).arg(tests);
+        hidden.args(["--exact", test, "--nocapture"]);
+        hidden.envs(ANOTHERS.into_iter().zip([std::process::id().to_string(), ours()?.to_owned()]));
+        hidden.output().ok().filter(|output| output.stdout.starts_with(b"hidden"))
+    }
+
+    #[test]
+    fn a_process_that_is_hidden_is_not_gone() {
+        if let [Ok(pid), Ok(process)] = ANOTHERS.map(env::var) {
+            let pid = pid.parse().unwrap();
+            assert!(Stat::of(pid).is_err(), "it is not hidden");
+            assert!(!is_gone(pid, &process));
+            return;
+        }
+        match as_another_user("ledger::postgres::process::tests::a_process_that_is_hidden_is_not_gone") {
+            Some(output) => assert!(output.status.success(), "{output:?}"),
+            None => drop(skipped("no /proc can be had that hides the processes of others")),
         }
     }
 }
