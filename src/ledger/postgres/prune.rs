@@ -19,6 +19,11 @@ const PIPED_ANEW: &str = "r.piped <> '' AND EXISTS (SELECT 1 FROM v6fleet.runs n
 const IN_USE: &str = "EXISTS (SELECT 1 FROM v6fleet.workers w WHERE w.run = r.no AND w.no <> $2
     AND (NOT w.buried OR w.left_at IS NULL AND w.lease_until > clock_timestamp()))";
 
+/// Where others delete the same steps, some of its VMs may be left to them: without the run nobody would ever find these.
+const DELETE_RUN: &str = "DELETE FROM v6fleet.runs WHERE no = $1
+    AND NOT EXISTS (SELECT 1 FROM v6fleet.items WHERE no BETWEEN $2 AND $3)
+    AND NOT EXISTS (SELECT 1 FROM v6fleet.progress WHERE item BETWEEN $2 AND $3)";
+
 /// Deletes all runs but those that stay, and those that others than `ours` work on. Returns how many.
 pub(super) fn prune(
     session: &Session,
@@ -43,22 +48,24 @@ pub(super) fn prune(
     session.later(Question::new(choose, values));
     let pruned = "SELECT no, written FROM v6fleet.runs WHERE pruned ORDER BY no";
     let pruned = session.all(pruned, &[], |row| Ok((row.try_get(0)?, column::list(row, 1)?)))?;
+    let mut deleted = 0;
     for (run, written) in &pruned {
         gone(written);
-        delete(session, *run)?;
+        deleted += usize::from(delete(session, *run)?);
     }
-    Ok(pruned.len())
+    Ok(deleted)
 }
 
-/// The tables of a run's VMs, then the run itself.
-fn delete(session: &Session, run: i64) -> Result<(), LedgerError> {
+/// The tables of a run's VMs, then the run itself. Returns whether it is deleted by us.
+fn delete(session: &Session, run: i64) -> Result<bool, LedgerError> {
     for (table, key) in [("items", "no"), ("progress", "item")] {
         delete_all(session, table, key, run)?;
     }
+    let [first, last] = span(run);
     session.transaction(|| {
         session.execute("DELETE FROM v6fleet.skipped WHERE run = $1", &[&run])?;
         session.execute("DELETE FROM v6fleet.racks WHERE run = $1", &[&run])?;
-        session.execute("DELETE FROM v6fleet.runs WHERE no = $1", &[&run]).map(drop)
+        Ok(session.execute(DELETE_RUN, &[&run, &first, &last])? > 0)
     })
 }
 
@@ -70,4 +77,39 @@ fn delete_all(session: &Session, table: &str, key: &str, run: i64) -> Result<(),
     let [first, last] = span(run);
     while session.execute(&step, &[&first, &last, &(STEP - 1)])? > 0 {}
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use support::postgres::Server;
+
+    use crate::ledger::Ledger;
+    use crate::ledger::contract::begin;
+    use crate::ledger::postgres::{DatabaseUrl, Postgres};
+
+    /// To whom it was there, another has just deleted it.
+    const BUSY: &str = "CREATE FUNCTION busy() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+        CREATE TRIGGER busy BEFORE DELETE ON v6fleet.items FOR EACH ROW EXECUTE FUNCTION busy()";
+
+    #[test]
+    fn a_run_whose_vms_another_is_about_to_delete_is_known_until_they_are_gone() {
+        let Some(server) = Server::start() else { return };
+        let url = DatabaseUrl::of(Path::new(&server.url())).unwrap().unwrap();
+        let ended = || {
+            let ledger = Ledger::of(Box::new(Postgres::open(&url, Duration::ZERO).unwrap()));
+            ledger.end(&begin(&ledger, &[None]), None, |_| 0).unwrap();
+            ledger
+        };
+        drop(ended());
+        let ledger = ended();
+        let known =
+            || server.sql("SELECT (SELECT count(*) FROM v6fleet.runs), (SELECT count(*) FROM v6fleet.items)");
+        server.sql(BUSY);
+        assert_eq!((ledger.prune(1, &mut |_| ()).unwrap(), known().as_str()), (0, "2|2"));
+        server.sql("DROP TRIGGER busy ON v6fleet.items");
+        assert_eq!((ledger.prune(1, &mut |_| ()).unwrap(), known().as_str()), (1, "1|1"));
+    }
 }
