@@ -147,6 +147,8 @@ pub struct Seen {
     pub pending: u64,
     /// Of these, held by no worker.
     pub free: u64,
+    /// How often a worker has given VMs back, or lost them.
+    pub returns: u64,
     /// Why it is to end, where somebody wants it to.
     pub stop: Option<Stop>,
     /// What this worker holds is its own until then, at least.

@@ -108,7 +108,7 @@ impl Schedule {
         self.started
     }
 
-    /// Up to `free` VMs are pending again, if none is known to be.
+    /// Up to `free` VMs are pending, whichever racks had no more.
     pub(super) fn refill(&mut self, free: u64) {
         self.turn.refill(free);
         self.enough_until = 0;

@@ -16,6 +16,8 @@ pub(super) struct Shared {
     seen: Option<Seen>,
     /// A claim was answered, and what it leaves of the run is yet to be seen.
     is_behind: bool,
+    /// How often VMs had been given back when they were last looked for.
+    returns: u64,
     /// When a claim brought nothing, if the last one did.
     came_empty_at: Option<Instant>,
     /// What whoever watches was told of.
@@ -128,9 +130,15 @@ impl Shared {
         self.seen.map_or(0, |seen| seen.free)
     }
 
-    /// VMs that may be claimed, where it is time to look for them: none of those that we knew of is left.
-    pub(super) fn given_back(&self, now: Instant) -> Option<u64> {
-        Some(self.free()).filter(|&free| free > 0 && self.knows() && self.may_ask(now))
+    /// VMs that may be claimed, where it is time to look for them: some were given back since we last did, or we are
+    /// `exhausted`, as none of those that we knew of is left.
+    pub(super) fn given_back(&mut self, exhausted: bool, now: Instant) -> Option<u64> {
+        let Seen { free, returns, .. } = self.seen.filter(|seen| seen.free > 0 && self.knows())?;
+        let is_time = returns != self.returns || exhausted && self.may_ask(now);
+        is_time.then(|| {
+            self.returns = returns;
+            free
+        })
     }
 
     /// Whether all are to hear of this stop from us.

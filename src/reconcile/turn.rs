@@ -168,12 +168,14 @@ impl Turn {
         }
     }
 
-    /// Up to `free` VMs are pending again, and nobody knows in which racks.
+    /// Up to `free` VMs are pending, some of them again, and nobody knows in which racks.
     pub(super) fn refill(&mut self, free: u64) {
         for no in (0..).map(RackNo).take(self.racks.len()) {
             let Rack { pending, has_had, .. } = self.racks[no.0 as usize];
-            if pending == 0 && has_had {
-                self.change(no, |rack| rack.pending = free);
+            if has_had {
+                self.change(no, |rack| rack.pending = pending.max(free));
+            }
+            if has_had && pending == 0 {
                 self.order.push_back(no);
             }
         }

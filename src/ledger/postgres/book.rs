@@ -163,7 +163,7 @@ impl Book {
 
     /// Takes what the last batch has found of others.
     fn look_around(&mut self, sight: &Sight) -> Result<(), LedgerError> {
-        self.page.heed_returns(sight.returns);
+        self.page.heed_returns(sight.seen.returns);
         let is_due = sight.others > 0 && self.looked_at.elapsed() >= LOOK;
         if sight.lapsed == 0 && !is_due {
             return Ok(());

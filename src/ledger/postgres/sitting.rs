@@ -79,8 +79,6 @@ const COUNTS: usize = 10;
 #[derive(Debug)]
 pub(super) struct Sight {
     pub(super) seen: Seen,
-    /// How often VMs were given back.
-    pub(super) returns: u64,
     /// Workers of any run beside ours that may hold something.
     pub(super) others: u64,
     /// Of these, the ones whose lease has run out.
@@ -150,6 +148,7 @@ pub(super) fn sight(run: Run, row: &Row, leased_until: Instant) -> Result<Sight,
         started: counted.settled() + held,
         pending,
         free: pending.saturating_sub(held),
+        returns: count(row, 2)?,
         stop: column::known_word(row, 3, Stop::from_word)?,
         leased_until,
         workers: column::small(row, 5)?.unwrap_or_default(),
@@ -157,7 +156,6 @@ pub(super) fn sight(run: Run, row: &Row, leased_until: Instant) -> Result<Sight,
     };
     Ok(Sight {
         seen,
-        returns: count(row, 2)?,
         others: count(row, 6)?,
         lapsed: count(row, 7)?,
         trials: row.try_get(8)?,

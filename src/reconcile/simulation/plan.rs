@@ -70,6 +70,8 @@ pub(super) struct Plan {
     pub(super) signals: Vec<(Duration, Stop)>,
     /// How long the ledger takes for a commit, in milliseconds.
     pub(super) commit: Range<u64>,
+    /// Now and then a claim finds others busy with some of the VMs.
+    pub(super) is_contended: bool,
     /// When it cannot be reached.
     pub(super) ledger_away: Option<Range<Duration>>,
     pub(super) faults: Faults,
@@ -109,6 +111,7 @@ impl Plan {
             limits: limits(trouble, chance),
             signals: signals(trouble, chance),
             commit: if is(Trouble::SlowLedger, trouble, chance) { 100..6_000 } else { 1..10 },
+            is_contended: true,
             faults: Faults::new(trouble, racks.len(), chance),
             ledger_away: is(Trouble::LedgerAway, trouble, chance).then(|| {
                 let from = millis(chance, 0..3_000);

@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::book::{index, rack, vm};
+use super::plan::Plan;
 use crate::ledger::{
     Claimed, Counted, Counts, Item, LeftAlone, Seen, Settled, Sick, Take, Tally, Trial, Tried,
 };
 use crate::outcome::{Kind, Unanswered};
+use crate::reconcile::Looks;
 use crate::reconcile::event::{Command, Event, Now};
 use crate::reconcile::work::tests::item;
 use crate::stop::Stop;
@@ -54,9 +56,12 @@ struct Breaker {
 #[derive(Debug)]
 pub(super) struct SharedBook {
     racks: Vec<u64>,
+    is_contended: bool,
     /// By position.
     entries: Vec<Entry>,
     leases: Vec<Lease>,
+    /// How often one of them was given up.
+    returns: u64,
     /// By worker.
     held_by: Vec<LeaseNo>,
     /// Workers that have yet to hear that their lease ran out.
@@ -70,14 +75,17 @@ pub(super) struct SharedBook {
 }
 
 impl SharedBook {
-    pub(super) fn new(racks: &[u64], workers: usize, kind: Kind, now: Instant) -> Self {
+    pub(super) fn new(plan: &Plan, workers: usize, now: Instant) -> Self {
+        let kind = if plan.settings.looks == Looks::Only { Kind::Plan } else { Kind::Run };
         let entry =
             Entry { place: Place::Free, tally: Tally::default(), unanswered: vec![], is_canary: false };
         let lease = Lease { until: now + LEASE, is_over: false };
         Self {
-            racks: racks.to_vec(),
-            entries: vec![entry; usize::try_from(racks.iter().sum::<u64>()).unwrap()],
+            racks: plan.racks.clone(),
+            is_contended: plan.is_contended,
+            entries: vec![entry; usize::try_from(plan.vms()).unwrap()],
             leases: vec![lease; workers],
+            returns: 0,
             held_by: (0..workers).collect(),
             deaf: BTreeSet::new(),
             breakers: BTreeMap::new(),
@@ -250,6 +258,7 @@ impl SharedBook {
             started: self.started(),
             pending: self.pending() as u64,
             free: free as u64,
+            returns: self.returns,
             stop: self.stop,
             leased_until: left_at + LEASE,
             workers: u32::try_from((0..self.leases.len()).filter(|&no| self.is_alive(no, now.at)).count())
@@ -277,7 +286,7 @@ impl SharedBook {
         let mut items = vec![];
         for &Take { rack: no, vms } in take {
             // Now and then another transaction is busy with some of them.
-            let vms = if chance.u8(..20) == 0 { chance.u32(..=vms) } else { vms };
+            let vms = if self.is_contended && chance.u8(..20) == 0 { chance.u32(..=vms) } else { vms };
             for _ in 0..vms {
                 let Some(position) = self.next_free(no.0, allowance) else { break };
                 let entry = &mut self.entries[index(position)];
@@ -320,7 +329,7 @@ impl SharedBook {
 
     fn give_up(&mut self, lease: LeaseNo, now: Now) {
         self.leases[lease].is_over = true;
-        self.changes += 1;
+        (self.returns, self.changes) = (self.returns + 1, self.changes + 1);
         for breaker in self.breakers.values_mut().filter(|breaker| breaker.tried == Some(lease)) {
             (breaker.tried, breaker.since) = (None, now.at);
         }

@@ -11,11 +11,10 @@ use jiff::Timestamp;
 use super::api::{Sent, SimulatedApi, cut_off};
 use super::book::{position, rack};
 use super::plan::{Plan, Trouble};
-use super::shared_book::{LeaseNo, Place, SharedBook};
+use super::shared_book::{LEASE, LeaseNo, Place, SharedBook};
 use crate::api::Attempt;
 use crate::brake::{Brake, Canary, Threshold};
 use crate::ledger::Counts;
-use crate::outcome::Kind;
 use crate::pace::Pace;
 use crate::reconcile::event::{Command, Event, Now};
 use crate::reconcile::flights::FlightNo;
@@ -71,6 +70,8 @@ struct Worker<'a> {
     is_writing: bool,
     in_flight: usize,
     ticked_at: Instant,
+    /// When anything last happened to it.
+    heard_at: Instant,
     /// What it hears once it moves again, while it hangs.
     hangs: Option<Vec<Event>>,
     is_dead: bool,
@@ -136,7 +137,7 @@ impl World<'_> {
         let moves = worker.ending.is_none() && !worker.is_dead && worker.hangs.is_none();
         let tick = Some(worker.ticked_at + TICK).filter(|_| !worker.is_writing);
         let wake =
-            [tick, worker.due].into_iter().flatten().fold(worker.state.wake(self.now.at), Instant::min);
+            [tick, worker.due].into_iter().flatten().fold(worker.state.wake(worker.heard_at), Instant::min);
         moves.then_some(wake.max(self.now.at))
     }
 
@@ -211,6 +212,7 @@ impl World<'_> {
         if let Some(missed) = &mut worker.hangs {
             return missed.push(event);
         }
+        worker.heard_at = self.now.at;
         if let Event::Seen(seen) = &event {
             worker.is_told |= seen.stop.is_some()
                 || exceeds(self.plan, seen.counted.failed, seen.counted.created + seen.counted.updated);
@@ -394,12 +396,12 @@ fn fate(chance: &mut fastrand::Rng) -> Fate {
     }
 }
 
-/// Carries out one run.
+/// Carries out a run that is drawn by chance.
 fn run(trouble: Trouble, seed: u64) {
     let mut chance = fastrand::Rng::with_seed(seed);
     let plan = plan(trouble, &mut chance);
     let fates: Vec<Fate> = (0..chance.usize(1..5)).map(|_| fate(&mut chance)).collect();
-    carry_out(&plan, (trouble, seed), &fates, chance);
+    carry_out(&plan, (trouble, seed), &fates, chance, |_| ());
 }
 
 fn plan(trouble: Trouble, chance: &mut fastrand::Rng) -> Plan {
@@ -410,9 +412,14 @@ fn plan(trouble: Trouble, chance: &mut fastrand::Rng) -> Plan {
     plan
 }
 
-/// The first worker has begun the run. Returns what it came to.
-fn carry_out(plan: &Plan, name: (Trouble, u64), fates: &[Fate], mut chance: fastrand::Rng) -> Counts {
-    let kind = if plan.settings.looks == Looks::Only { Kind::Plan } else { Kind::Run };
+/// The first worker has begun the run; whoever wants to may `watch` it after all that happens. Returns what it came to.
+fn carry_out(
+    plan: &Plan,
+    name: (Trouble, u64),
+    fates: &[Fate],
+    mut chance: fastrand::Rng,
+    watch: impl Fn(&World<'_>),
+) -> Counts {
     let begun = Now { at: Instant::now(), date: Timestamp::from_second(1_800_000_000).unwrap() };
     let mut paces: Vec<Pace> = fates.iter().map(|_| Pace::new(plan.ceiling(), None, begun.at)).collect();
     let guest = Settings { is_guest: true, ..plan.settings.clone() };
@@ -431,6 +438,7 @@ fn carry_out(plan: &Plan, name: (Trouble, u64), fates: &[Fate], mut chance: fast
             is_writing: false,
             in_flight: 0,
             ticked_at,
+            heard_at: begun.at,
             hangs: None,
             is_dead: false,
             has_left: false,
@@ -445,7 +453,7 @@ fn carry_out(plan: &Plan, name: (Trouble, u64), fates: &[Fate], mut chance: fast
         begun,
         now: begun,
         api: SimulatedApi::new(plan),
-        book: SharedBook::new(&plan.racks, fates.len(), kind, begun.at),
+        book: SharedBook::new(plan, fates.len(), begun.at),
         flights: vec![],
         called: BTreeSet::new(),
         coming: BTreeMap::new(),
@@ -454,7 +462,9 @@ fn carry_out(plan: &Plan, name: (Trouble, u64), fates: &[Fate], mut chance: fast
         chance,
     };
     world.fated(fates);
-    while world.goes_on() {}
+    while world.goes_on() {
+        watch(&world);
+    }
     world.is_over();
     world.book.counted
 }
@@ -475,7 +485,35 @@ fn who_cannot_reach_the_api_leaves_all_to_the_others_and_stops_nobody() {
         plan.settings.policy = Policy { max_attempts, max_wait: Duration::from_mins(1) };
         let cut_off = Fate::IsCutOffAt(Duration::from_millis(chance.u64(..500)), LONGEST);
         let fates = if chance.bool() { [Fate::Works, cut_off] } else { [cut_off, Fate::Works] };
-        let counted = carry_out(&plan, (Trouble::Nothing, seed), &fates, chance);
+        let counted = carry_out(&plan, (Trouble::Nothing, seed), &fates, chance, |_| ());
         assert_eq!((counted.failed, counted.settled()), (0, plan.vms()), "seed {seed}");
+    }
+}
+
+#[test]
+fn what_is_given_back_of_a_rack_that_had_no_more_is_called_however_much_is_left_of_others() {
+    const SOON: Duration = Duration::from_secs(5);
+    for seed in 0..24 {
+        let mut chance = fastrand::Rng::with_seed(seed);
+        let mut plan = Plan::new(Trouble::Nothing, &mut chance);
+        (plan.racks, plan.rate, plan.is_contended) = (vec![14, 400], "50/s", false);
+        plan.faults.latency = 300..500;
+        plan.settings.looks = Looks::Never;
+        (plan.settings.concurrency, plan.settings.rack_concurrency) = (NonZeroU32::new(8).unwrap(), None);
+        let dies_after = Duration::from_millis(chance.u64(300..900));
+        carry_out(
+            &plan,
+            (Trouble::Nothing, seed),
+            &[Fate::Works, Fate::DiesAt(dies_after)],
+            chance,
+            |world| {
+                let is_free = |&position: &i64| world.book.place(position) == Place::Free;
+                let is_late = world.now.at >= world.begun.at + dies_after + LEASE + SOON;
+                let others_are_left = (14..414).any(|position| is_free(&position));
+                let forgotten: Vec<i64> =
+                    (0..14).filter(|p| is_late && others_are_left && is_free(p)).collect();
+                world.holds(forgotten.is_empty(), format_args!("{forgotten:?} are called last"));
+            },
+        );
     }
 }

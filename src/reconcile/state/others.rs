@@ -109,9 +109,7 @@ impl State<'_> {
     /// Of the VMs that others have given back, some may be ours.
     pub(super) fn look_for_more(&mut self, now: Instant) {
         let Some(shared) = &mut self.shared else { return };
-        if self.schedule.is_exhausted()
-            && let Some(free) = shared.given_back(now)
-        {
+        if let Some(free) = shared.given_back(self.schedule.is_exhausted(), now) {
             self.schedule.refill(free);
         }
     }
