@@ -178,6 +178,7 @@ fn written(reply: Option<Reply>) -> Result<Event, LedgerError> {
         Some(Reply::Seen(seen)) => Ok(Event::Seen(seen)),
         Some(Reply::LeftAlone { all, heard }) => Ok(Event::LeftAlone { all, heard }),
         Some(Reply::Lapsed) => Ok(Event::Lapsed),
+        Some(Reply::Over) => Ok(Event::Over),
         Some(Reply::Paced(exchange)) => Ok(Event::Paced(exchange)),
         Some(Reply::Away(words)) => Ok(Event::Away(words)),
         Some(Reply::Back) => Ok(Event::Back),

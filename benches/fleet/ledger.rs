@@ -184,7 +184,7 @@ fn settle_all(mut writer: Writer, racks: u32, answers: Vec<Answer>) -> Writer {
             }
             Reply::Settled(counted) => left -= counted.len(),
             Reply::Seen(_) | Reply::LeftAlone { .. } | Reply::Paced(_) => {}
-            Reply::Lapsed | Reply::Away(_) | Reply::Back => {
+            Reply::Lapsed | Reply::Over | Reply::Away(_) | Reply::Back => {
                 panic!("a file is leased by nobody, and always there")
             }
             Reply::Failed(error) => panic!("{error}"),

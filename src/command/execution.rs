@@ -84,7 +84,7 @@ impl<'a> Execution<'a> {
         let (plan, run) = (self.plan, self.run.clone());
         let (ledger, ending) = self.call_all()?;
         match ending {
-            Ending::Complete => plan.conclude(ledger, &run, None),
+            Ending::Complete | Ending::Over => plan.conclude(ledger, &run, None),
             Ending::Stopped(stop) => plan.conclude(ledger, &run, Some(stop)),
             Ending::Left(stop) => plan.leave(ledger, &run, stop),
             // Nothing is noted and nothing lost: the run is as a crash would have left it.
@@ -97,14 +97,14 @@ impl<'a> Execution<'a> {
         let (plan, run) = (self.plan, self.run.clone());
         let (mut ledger, ending) = self.call_all()?;
         let stop = match ending {
-            Ending::Complete => None,
+            Ending::Complete | Ending::Over => None,
             Ending::Stopped(stop) | Ending::Left(stop) => Some(stop),
             Ending::Abandoned(stop) => return Ok((run, Err(stop))),
         };
         let ended = plan.end(&mut ledger, &run, stop)?;
         let summary = ended.map_or_else(|| plan.sum_up(&mut ledger, &run), Ok)?;
         ledger.close()?;
-        Ok((run, stop.map_or(Ok(summary), Err)))
+        Ok((run, stop.or(summary.stopped_by).map_or(Ok(summary), Err)))
     }
 
     fn call_all(self) -> Result<(Ledger, Ending), Broken> {
@@ -305,6 +305,9 @@ impl Plan<'_> {
 
     /// What it means that the ledger failed in mid-run, and what to do next.
     fn broken_off(&self, run: &RunKey, error: &LedgerError) -> Broken {
+        if matches!(error, LedgerError::Over) {
+            return Broken::held(anyhow::anyhow!("{}: {error}", run.id));
+        }
         let kept = match error {
             LedgerError::Replaced { .. } => {
                 "what was settled is in the ledger that it began with: put that back, if it is gone"

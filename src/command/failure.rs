@@ -71,7 +71,7 @@ macro_rules! usage {
 
 usage! { ClientError, ConfigError, InventoryError, ReportError, SelectionError }
 
-/// Met while a command was carried out: exit code 1, or that of what stopped it.
+/// Met while a command was carried out: exit code 1, that of what stopped it, or 6.
 #[derive(Debug)]
 pub(super) struct Broken {
     exit_code: u8,
@@ -83,6 +83,11 @@ pub(super) struct Broken {
 impl Broken {
     pub(super) fn new(error: impl Into<anyhow::Error>) -> Self {
         Self { exit_code: exit::INTERNAL, error: error.into(), ended: None }
+    }
+
+    /// What it was to do is another one's by now.
+    pub(super) fn held(error: impl Into<anyhow::Error>) -> Self {
+        Self { exit_code: exit::LOCKED, ..Self::new(error) }
     }
 
     /// Something stopped it that has an exit code of its own.
@@ -166,6 +171,7 @@ impl From<LedgerError> for Failure {
             | LedgerError::NoWriter(_)
             | LedgerError::WriterGone
             | LedgerError::Lapsed
+            | LedgerError::Over
             | LedgerError::SeveralClocks { .. }
             | LedgerError::SettledTwice(_) => Self::Broken(error.into()),
         }

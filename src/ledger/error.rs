@@ -92,6 +92,11 @@ pub enum LedgerError {
     )]
     Lapsed,
     #[error(
+        "this process was held up; meanwhile the run has ended, and others have resumed it: it is theirs (v6fleet status tells \
+         how it stands)"
+    )]
+    Over,
+    #[error(
         "{}: a ledger in a file is one process's; several can share one in PostgreSQL (--ledger postgres://HOST/DATABASE)",
         escape_path(.0)
     )]

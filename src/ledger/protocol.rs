@@ -107,6 +107,8 @@ pub enum Reply {
     /// The lease ran out before it was renewed: what was claimed by it is others' now, and nothing that was asked
     /// for since is written, up to [`Request::Rejoin`].
     Lapsed,
+    /// The run has ended, or was resumed since: nothing that is asked is written any more.
+    Over,
     /// The ledger cannot be reached, in words: what was asked for is kept, and written once it can be.
     Away(String),
     /// It can be reached again.

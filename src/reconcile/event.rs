@@ -49,6 +49,8 @@ pub(super) enum Event {
     LeftAlone { all: Vec<LeftAlone>, heard: usize },
     /// The lease ran out: what was claimed is others' now.
     Lapsed,
+    /// Others have ended the run.
+    Over,
     /// How the pace that is shared stands.
     Paced(Box<Exchange>),
     /// A call has ended.

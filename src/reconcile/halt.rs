@@ -16,6 +16,8 @@ pub enum Ending {
     Stopped(Stop),
     /// The same of this worker alone: others may go on.
     Left(Stop),
+    /// Others had ended the run before.
+    Over,
     /// Told a second time to stop: out at once.
     Abandoned(Stop),
 }

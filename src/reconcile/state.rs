@@ -110,6 +110,7 @@ impl<'a> State<'a> {
             Event::Seen(seen) => self.saw(seen, now.at),
             Event::LeftAlone { all, heard } => self.saw_left_alone(&all, heard, now.at),
             Event::Lapsed => self.lapsed(now.at),
+            Event::Over => self.ending = Some(Ending::Over),
             Event::Paced(exchange) => self.pace.granted(*exchange, now.at),
             Event::Answered(flight, attempt) => self.answered(flight, attempt, now, chance),
         }

@@ -324,6 +324,65 @@ fn at_a_runs_deadline_all_workers_end_whoever_sees_it_first_and_what_is_left_was
     assert_eq!((spared, outcome.vms_that_are("failed").len()), (VMS - calls, VMS - calls));
 }
 
+/// For long enough that a worker comes in time for it.
+const SLOW: [&str; 6] = ["run", "fleet.csv", "--action", "allocate", "--rate", "8/s"];
+
+/// A run of two workers. The second one was stopped when it worked, and its lease is over: how many VMs it holds is told.
+fn held_up(fixture: &mut Fixture) -> (Process, Process, usize) {
+    let working =
+        "SELECT count(DISTINCT worker), max(worker) FROM v6fleet.progress WHERE outcome IS NOT NULL";
+    let began = fixture.start(&SLOW);
+    eventually("the run is under way", || {
+        fixture.database().sql("SELECT to_regclass('v6fleet.progress') IS NOT NULL") == "t"
+            && fixture.database().sql(working).starts_with("1|")
+    });
+    let held_up = fixture.start(&WORK);
+    eventually("both work", || fixture.database().sql(working).starts_with("2|"));
+    held_up.signal("STOP");
+    let no = fixture.database().sql(working).split_off(2);
+    let held = format!("SELECT count(*) FROM v6fleet.progress WHERE worker = {no} AND outcome IS NULL");
+    let held = fixture.database().sql(&held).parse().unwrap();
+    let over = format!("UPDATE v6fleet.workers SET lease_until = clock_timestamp() WHERE no = {no}");
+    fixture.database().sql(&over);
+    (began, held_up, held)
+}
+
+#[test]
+fn a_worker_that_was_held_up_calls_nothing_more_once_the_last_other_one_has_ended_the_run() {
+    let Some(server) = Server::start() else { return };
+    let sandbox = Sandbox::start(&[]);
+    let mut fixture = fixture(&sandbox, server);
+    let (began, held_up, held) = held_up(&mut fixture);
+    began.signal("INT");
+    began.end().exits(130).assert_in_stdout("v6fleet resume ");
+    let settled = "SELECT count(*) FROM v6fleet.progress WHERE outcome IS NOT NULL";
+    let (calls, settled_then) = (sandbox.calls().len(), fixture.database().sql(settled));
+    held_up.signal("CONT");
+    held_up.end().exits(130).assert_in_stderr("another worker has ended the run");
+    assert_eq!(fixture.database().sql(settled), settled_then);
+    let late = sandbox.calls().len() - calls;
+    assert!(late <= held, "{late} calls, and it held {held} VMs when it was stopped");
+}
+
+#[test]
+fn a_worker_that_was_held_up_takes_no_part_in_a_run_that_others_have_resumed() {
+    let Some(server) = Server::start() else { return };
+    let sandbox = Sandbox::start(&[]);
+    let mut fixture = fixture(&sandbox, server);
+    let (began, held_up, _) = held_up(&mut fixture);
+    began.signal("INT");
+    began.end().exits(130);
+    let calls = sandbox.calls().len();
+    let mut resumed = fixture.start(&["resume"]);
+    sandbox.await_calls(calls + 1);
+    held_up.signal("CONT");
+    held_up.end().exits(6).assert_in_stderr("others have resumed it");
+    assert!(resumed.is_running());
+    assert_eq!(fixture.database().sql("SELECT stop IS NULL FROM v6fleet.sittings"), "t");
+    fixture.run(&["stop"]).exits(0);
+    resumed.end().exits(143);
+}
+
 #[test]
 fn a_worker_whose_clock_is_an_hour_off_keeps_to_the_runs_deadline_all_the_same() {
     let Some(server) = Server::start() else { return };

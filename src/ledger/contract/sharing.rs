@@ -121,6 +121,65 @@ fn what_a_worker_had_claimed_is_anothers_once_its_lease_has_run_out_and_it_settl
 }
 
 #[test]
+fn a_worker_of_a_run_that_has_ended_or_was_resumed_since_writes_nothing_more_and_ends_it_for_nobody() {
+    if !is_installed() {
+        return;
+    }
+    let place = Database::new();
+    let run = begun(&place, "a", 3);
+    let [mut lost, mut idle] = [(); 2].map(|()| Hand::join(&place, &run));
+    lost.takes(1);
+    leases_run_out(&place);
+    idle.seen();
+    assert_eq!(lost.sees(vec![Request::Tick]), None, "others have noticed, and it may rejoin");
+    let other = Hand::join(&place, &run);
+    leases_run_out(&place);
+    let end = |hand: Hand| Ledger::of(hand.book.shut()).end(&run, Some(Stop::Interrupted), |_| 130);
+    assert!(matches!(end(other), Ok(End::Noted(_))), "nobody else is alive");
+    let stop = || place.server.sql("SELECT coalesce(stop, 'none') FROM v6fleet.sittings");
+    assert_eq!(stop(), "interrupted", "who renews its lease just then claims nothing");
+    let is_over = |hand: &mut Hand, batch| matches!(hand.write(batch)[..], [Reply::Over]);
+    assert!(is_over(&mut idle, vec![Request::Tick]), "though nobody has noticed that its lease ran out");
+    let rejoins = || vec![Request::Rejoin, Request::Brake(Stop::MaxFailed), Request::Stop(Stop::Deadline)];
+    assert!(is_over(&mut lost, rejoins()));
+    assert!(matches!(end(idle), Ok(End::Before)));
+
+    let resumed = place.open();
+    resumed.resume(&run, &job("a")).unwrap();
+    assert!(is_over(&mut lost, rejoins()));
+    assert!(matches!(end(lost), Err(LedgerError::Over)));
+    let braked = place.server.sql("SELECT count(*) FROM v6fleet.runs WHERE braked IS NOT NULL");
+    assert_eq!((stop(), braked), ("none".to_owned(), "0".to_owned()));
+    let mut next = Hand { book: resumed.engine.open_book(&run).unwrap() };
+    assert_eq!((next.takes(9).len(), next.seen().workers), (3, 1));
+}
+
+#[test]
+fn what_a_worker_asks_all_to_do_is_nothing_to_those_who_have_resumed_the_run_since() {
+    if !is_installed() {
+        return;
+    }
+    let place = Database::new();
+    let run = begun(&place, "a", 1);
+    let [mut idle, last] = [(); 2].map(|()| Hand::join(&place, &run));
+    assert!(place.open().request_stop(&run, Stop::Deadline).unwrap());
+    let end = |ledger: &Ledger| ledger.end(&run, Some(Stop::Deadline), |_| 5);
+    assert!(matches!(end(&Ledger::of(last.book.shut())), Ok(End::Noted(_))), "nobody holds anything");
+    let resumed = place.open();
+    resumed.resume(&run, &job("a")).unwrap();
+    let asks = vec![Request::Brake(Stop::MaxFailed), Request::Stop(Stop::Deadline)];
+    assert!(matches!(idle.write(asks)[..], [Reply::Over]));
+    let idle = Ledger::of(idle.book.shut());
+    idle.request_stop(&run, Stop::Deadline).unwrap();
+    assert!(matches!(end(&idle), Err(LedgerError::Over)));
+    let mut next = Hand { book: resumed.engine.open_book(&run).unwrap() };
+    assert_eq!(next.seen().stop, None);
+    assert_eq!(place.server.sql("SELECT braked IS NULL FROM v6fleet.runs"), "t");
+    assert!(place.open().request_stop(&run, Stop::Terminated).unwrap());
+    assert_eq!(next.seen().stop, Some(Stop::Terminated), "who is no worker stops whichever sitting there is");
+}
+
+#[test]
 fn no_worker_writes_what_came_of_a_vm_that_another_one_has_claimed() {
     if !is_installed() {
         return;

@@ -7,7 +7,7 @@ use tokio_postgres::Row;
 
 use super::book::Book;
 use super::column::{self, moment, span_micros};
-use super::database::{Postgres, Run};
+use super::database::{Enlisted, Postgres, Run};
 use super::draft::Draft;
 use super::job_lock::Job;
 use super::parameter::Parameter;
@@ -62,7 +62,7 @@ impl Begin for Postgres {
 
     fn request_stop(&self, run: &RunKey, stop: Stop) -> Result<bool, LedgerError> {
         let run = self.run(run)?;
-        sitting::stop(&self.session, run.no, stop)?;
+        sitting::stop(&self.session, run.no, self.sitting(run.no), stop)?;
         Ok(!live(&self.session, "r.no = $1", vec![Box::new(run.no)])?.is_empty())
     }
 
@@ -85,6 +85,23 @@ impl Begin for Postgres {
 }
 
 impl Postgres {
+    /// The sitting of a run in which we work on it.
+    pub(super) fn sitting(&self, run: i64) -> Option<i64> {
+        self.worker.get().filter(|ours| ours.run == run).map(|ours| ours.sitting)
+    }
+
+    /// Becomes a worker in place of one that was `lost`, in its sitting, in the caller's transaction.
+    pub(super) fn rejoin(&self, run: i64, lost: Option<Enlisted>) -> Result<Enlisted, LedgerError> {
+        // It does not end meanwhile.
+        let goes_on = "SELECT ended_at IS NULL AND NOT pruned AND resumes = coalesce($2, resumes)
+            FROM v6fleet.runs WHERE no = $1 FOR SHARE";
+        let sitting = lost.map(|lost| lost.sitting);
+        match self.session.first(goes_on, &[&run, &sitting], |row| row.try_get(0))? {
+            Some(true) => self.enlist(run, lost.map_or_else(Terms::default, |lost| lost.terms)),
+            Some(false) | None => Err(LedgerError::Over),
+        }
+    }
+
     fn note_resume(&self, run: Run, job: &NewRun) -> Result<(), LedgerError> {
         let options = "SELECT options FROM v6fleet.runs WHERE no = $1";
         let options: Option<Map<String, Value>> =

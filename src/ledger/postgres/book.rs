@@ -7,7 +7,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_postgres::Row;
 use tracing::warn;
 
-use super::database::{Enlisted, Postgres};
+use super::database::Postgres;
 use super::engine_error::engine_error;
 use super::pace;
 use super::page::{Asked, Asking, Page};
@@ -49,7 +49,8 @@ pub(super) struct Book {
     tick: Duration,
     /// By others, since the last batch was answered.
     is_alerted: bool,
-    /// Our lease had run out: what is asked before whoever asks has heard of it is asked in vain.
+    /// Our lease had run out: what is asked before whoever asks has heard of it is asked in vain. So is all where the run is
+    /// over.
     has_lapsed: bool,
 }
 
@@ -65,7 +66,7 @@ impl Book {
         let now = Instant::now();
         Ok(Self {
             postgres,
-            page: Page::new(run, worker.no, racks),
+            page: Page::new(run, worker, racks),
             patience,
             batch: 0,
             asking: Asking::default(),
@@ -115,10 +116,11 @@ impl Book {
         Ok(exchanges?.into_iter().flatten().collect())
     }
 
-    /// What the batch was answered, which is on disk unless our lease had run out.
+    /// What the batch was answered, which is on disk unless our lease had run out, or the run is over.
     fn replies(&mut self, answers: Result<Vec<Vec<Row>>, LedgerError>) -> Result<Vec<Reply>, LedgerError> {
         let answers = match answers {
             Err(LedgerError::Lapsed) => return Ok(self.lapse()),
+            Err(LedgerError::Over) => return Ok(self.end()),
             answers => answers?,
         };
         let Asking { claims, counted, trials, exchanges, .. } = mem::take(&mut self.asking);
@@ -182,15 +184,20 @@ impl Book {
         vec![Reply::Lapsed]
     }
 
-    /// Goes on as a worker that holds nothing.
+    /// Nothing is written any more.
+    fn end(&mut self) -> Vec<Reply> {
+        self.has_lapsed = true;
+        vec![Reply::Over]
+    }
+
+    /// Goes on as a worker that holds nothing, in the same sitting.
     fn rejoin(&mut self) -> Result<(), LedgerError> {
         // What we were has not left: it was lost.
         let lost = self.postgres.worker.take();
-        let terms = lost.map_or_else(Terms::default, |lost| lost.terms);
-        let enlisted = self.postgres.session.transaction(|| self.postgres.enlist(self.page.run.no, terms));
-        // Its terms are those of the next try.
-        let Enlisted { no, .. } = enlisted.inspect_err(|_| self.postgres.worker.set(lost))?;
-        self.page = Page::new(self.page.run, no, mem::take(&mut self.page.racks));
+        let enlisted = self.postgres.session.transaction(|| self.postgres.rejoin(self.page.run.no, lost));
+        // Its terms are those of the next try, and its sitting is the one that it was in.
+        let enlisted = enlisted.inspect_err(|_| self.postgres.worker.set(lost))?;
+        self.page = Page::new(self.page.run, enlisted, mem::take(&mut self.page.racks));
         (self.batch, self.has_lapsed) = (0, false);
         Ok(())
     }
@@ -259,7 +266,10 @@ impl engine::Book for Book {
             if !Iterator::any(&mut batch, |request| matches!(request, Request::Rejoin)) {
                 return Ok(vec![]);
             }
-            self.rejoin()?;
+            match self.rejoin() {
+                Err(LedgerError::Over) => return Ok(self.end()),
+                rejoined => rejoined?,
+            }
         }
         self.batch += 1;
         // Also where it is asked again: an earlier try may be the one that renewed the lease.

@@ -19,8 +19,9 @@ const WAIT: &str = "UPDATE v6fleet.workers SET seen_at = clock_timestamp(),
         lease_until = clock_timestamp() + lease_us * interval '1 microsecond' WHERE no = $1";
 
 /// Whether run `$1` has ended, and which worker did that or is about to; with how to find out whether that is still there, if it
-/// is another one than `$2`.
-const ENDER: &str = "SELECT r.ended_at IS NOT NULL, s.ender, w.no IS NOT NULL, w.pid, w.process
+/// is another one than `$2`; and whether it is in another sitting than the `$3`th, where that is told.
+const ENDER: &str =
+    "SELECT r.ended_at IS NOT NULL, s.ender, w.no IS NOT NULL, w.pid, w.process, r.resumes <> $3
     FROM v6fleet.runs r LEFT JOIN v6fleet.sittings s ON s.run = r.no
         LEFT JOIN v6fleet.workers w ON w.no = s.ender AND w.no <> $2 AND w.lease_until > clock_timestamp()
     WHERE r.no = $1";
@@ -50,6 +51,7 @@ struct Ender {
     has_ended: bool,
     no: Option<i64>,
     is_there: bool,
+    is_over: bool,
 }
 
 impl Postgres {
@@ -58,7 +60,7 @@ impl Postgres {
         let (run, ours) = (self.run(run)?.no, self.worker_no());
         self.session.later(Question::new(WAIT, vec![Box::new(ours)]));
         let of_run = |sql| Question::new(sql, vec![Box::new(run)]);
-        let ender = Question::new(ENDER, vec![Box::new(run), Box::new(ours)]);
+        let ender = Question::new(ENDER, vec![Box::new(run), Box::new(ours), Box::new(self.sitting(run))]);
         let asked = [ender, living("r.no = $1", vec![Box::new(run)]), of_run(GOES_ON)];
         let [ender, others, goes_on] = self.session.side_by_side(&asked)?;
         let are_others = !alive(&self.session, &others)?.is_empty();
@@ -66,6 +68,7 @@ impl Postgres {
         match self.session.read(&ender, self::ender)?.pop() {
             Some(Ender { has_ended: true, no, .. }) if no == Some(ours) => Ok(Closing::Noted),
             Some(Ender { has_ended: true, .. }) => Ok(Closing::Before),
+            Some(Ender { is_over: true, .. }) => Err(LedgerError::Over),
             Some(Ender { no, is_there: false, .. }) if !goes_on.contains(&true) => {
                 let values: Vec<Value> = vec![
                     Box::new(run),
@@ -114,5 +117,12 @@ impl Postgres {
 /// Reads the columns of [`ENDER`].
 fn ender(row: &Row) -> Result<Ender, Error> {
     let is_there = row.try_get(2)? && !workers::is_gone(row, [3, 4])?;
-    Ok(Ender { has_ended: row.try_get(0)?, no: row.try_get(1)?, is_there })
+    // None is over for who is no worker of it.
+    let is_over: Option<bool> = row.try_get(5)?;
+    Ok(Ender {
+        has_ended: row.try_get(0)?,
+        no: row.try_get(1)?,
+        is_there,
+        is_over: is_over.unwrap_or_default(),
+    })
 }

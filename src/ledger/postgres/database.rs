@@ -38,11 +38,13 @@ pub(crate) struct Postgres {
     pub(super) outcomes_ahead: RefCell<Ahead<Outcome>>,
 }
 
-/// A worker, by number, and its run.
+/// A worker, by number, and its run and sitting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Enlisted {
     pub(super) no: i64,
     pub(super) run: i64,
+    /// How often the run had been resumed.
+    pub(super) sitting: i64,
     pub(super) terms: Terms,
 }
 

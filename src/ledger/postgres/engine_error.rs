@@ -17,11 +17,15 @@ const NOT_THERE: &str = "V6001";
 /// Raised where a worker was buried.
 const LAPSED: &str = "V6002";
 
+/// Raised where a run has ended, or was resumed since.
+const OVER: &str = "V6005";
+
 /// An error of the database, for people.
 pub(super) fn engine_error(name: &Path) -> impl Fn(Error) -> LedgerError + Copy {
     move |error| match not_there(&error) {
         Some(position) => LedgerError::SettledTwice(position),
-        None if has_lapsed(&error) => LedgerError::Lapsed,
+        None if is_raised(&error, LAPSED) => LedgerError::Lapsed,
+        None if is_raised(&error, OVER) => LedgerError::Over,
         None if is_away(&error) => LedgerError::Away { path: name.to_owned(), words: in_words(&error) },
         None => {
             let words = in_words(&error);
@@ -49,8 +53,8 @@ pub(super) fn is_of_others(error: &Error) -> bool {
     error.code().is_some_and(|code| code.code() == NOT_OURS || names.contains(code))
 }
 
-fn has_lapsed(error: &Error) -> bool {
-    error.code().is_some_and(|code| code.code() == LAPSED)
+fn is_raised(error: &Error, raised: &str) -> bool {
+    error.code().is_some_and(|code| code.code() == raised)
 }
 
 fn in_words(error: &Error) -> String {

@@ -10,7 +10,7 @@ use tokio_postgres::{Error, Row};
 use super::breakers;
 use super::changes::Changes;
 use super::column::{self, moment};
-use super::database::Run;
+use super::database::{Enlisted, Run};
 use super::question::{Question, Value};
 use super::sitting::{self, ADD, SEE, added};
 use super::statements::{CLAIM, CLAIM_AGAIN, CLAIM_ALONE, CLAIM_CANARY, RENEW, writing};
@@ -29,6 +29,7 @@ use crate::stop::Stop;
 pub(super) struct Page {
     pub(super) run: Run,
     pub(super) worker: i64,
+    sitting: i64,
     pub(super) racks: Vec<Option<Arc<str>>>,
     /// By rack: the last turn that was taken. None before it comes again until VMs are given back.
     taken: Vec<i64>,
@@ -81,9 +82,22 @@ fn setback(row: &Row) -> Result<Option<Setback>, Error> {
 }
 
 impl Page {
-    pub(super) fn new(run: Run, worker: i64, racks: Vec<Option<Arc<str>>>) -> Self {
-        let taken = vec![i64::MIN; racks.len()];
-        Self { run, worker, racks, taken, returns: 0, trials: 0, dating: None, first_sent: HashMap::new() }
+    pub(super) fn new(
+        run: Run,
+        Enlisted { no, sitting, .. }: Enlisted,
+        racks: Vec<Option<Arc<str>>>,
+    ) -> Self {
+        Self {
+            run,
+            worker: no,
+            sitting,
+            taken: vec![i64::MIN; racks.len()],
+            racks,
+            returns: 0,
+            trials: 0,
+            dating: None,
+            first_sent: HashMap::new(),
+        }
     }
 
     /// VMs were given back so often by now: they may have any turn.
@@ -108,7 +122,7 @@ impl Page {
     ) -> Asking {
         let mut changes = Changes::of(self.run.no);
         let (mut asking, mut trials) = (Asking::default(), vec![]);
-        asking.questions.push(Question::new(RENEW, vec![Box::new(self.worker), Box::new(nth)]));
+        asking.questions.push(self.renew(nth));
         asking.questions.extend(told);
         for request in batch {
             match request {
@@ -133,6 +147,12 @@ impl Page {
         asking.questions.extend(writing(self.run, self.worker, changes));
         self.sum_up(&mut asking, trials);
         asking
+    }
+
+    fn renew(&self, nth: i64) -> Question {
+        let Self { run, worker, sitting, .. } = self;
+        let values: [Value; 4] = [Box::new(*worker), Box::new(nth), Box::new(run.no), Box::new(*sitting)];
+        Question::new(RENEW, values.into())
     }
 
     /// Last of all, what was settled is added up and the run looked at: others wait for that sum until the end.
@@ -239,12 +259,13 @@ impl Page {
     }
 
     fn brake(&self, brake: Stop) -> Question {
-        let note = "UPDATE v6fleet.runs SET braked = $2 WHERE no = $1";
-        Question::new(note, vec![Box::new(self.run.no), Box::new(brake.as_str())])
+        let note = "UPDATE v6fleet.runs SET braked = $2 WHERE no = $1 AND resumes = $3 AND ended_at IS NULL";
+        let values: [Value; 3] = [Box::new(self.run.no), Box::new(brake.as_str()), Box::new(self.sitting)];
+        Question::new(note, values.into())
     }
 
     fn stop(&self, stop: Stop) -> Question {
-        let (sql, values) = sitting::stopping(self.run.no, stop);
+        let (sql, values) = sitting::stopping(self.run.no, Some(self.sitting), stop);
         Question::new(sql, values)
     }
 

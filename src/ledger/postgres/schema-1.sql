@@ -189,10 +189,13 @@ BEGIN
 END
 $$;
 
--- Begins a batch of a worker: what it has claimed stays its own. Refused where it was buried, and where this is not
--- the batch that follows the last one on disk.
-CREATE FUNCTION v6fleet.renew(worker bigint, nth bigint) RETURNS void LANGUAGE plpgsql AS $$
+-- Begins a batch of a worker: what it has claimed stays its own. Refused where its sitting is over, where it was buried, and
+-- where this is not the batch that follows the last one on disk.
+CREATE FUNCTION v6fleet.renew(worker bigint, nth bigint, of_run bigint, sitting bigint) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
+    IF NOT EXISTS (SELECT 1 FROM v6fleet.runs WHERE no = of_run AND resumes = sitting AND ended_at IS NULL AND NOT pruned) THEN
+        RAISE EXCEPTION 'v6fleet: the run has ended, or was resumed since' USING ERRCODE = 'V6005';
+    END IF;
     UPDATE v6fleet.workers SET seen_at = clock_timestamp(), batch = nth,
         lease_until = clock_timestamp() + lease_us * interval '1 microsecond'
         WHERE no = worker AND NOT buried AND batch = nth - 1;

@@ -35,9 +35,12 @@ pub(super) const LASTS: &str = "SELECT greatest(0,
 const FORGET_CANARY: &str =
     "UPDATE v6fleet.progress SET is_canary = false WHERE item BETWEEN $1 AND $2 AND is_canary";
 
-/// All workers of run `$1` are to stop for `$2`, unless they are to for something that is not among the lesser reasons `$3`.
+/// All workers of run `$1` are to stop for `$2`, unless they are to for something that is not among the lesser reasons `$3`; none
+/// of another sitting than the `$4`th, where that is told.
 const STOP: &str = "WITH stopped AS (
-        UPDATE v6fleet.sittings SET stop = $2 WHERE run = $1 AND (stop IS NULL OR stop = ANY ($3)) RETURNING run
+        UPDATE v6fleet.sittings SET stop = $2 WHERE run = $1 AND (stop IS NULL OR stop = ANY ($3))
+            AND EXISTS (SELECT 1 FROM v6fleet.runs WHERE no = $1 AND resumes = coalesce($4, resumes))
+        RETURNING run
     )
     SELECT v6fleet.alert() FROM stopped";
 
@@ -105,14 +108,17 @@ pub(super) fn ensure(session: &Session, run: i64) {
     session.later(Question::new(BEGIN, vec![Box::new(run), Box::new(first), Box::new(last)]));
 }
 
-/// The statement and its values by which all workers of a run are told to stop.
-pub(super) fn stopping(run: i64, stop: Stop) -> (&'static str, Vec<Value>) {
+/// The statement and its values by which all workers of a run are told to stop; in that `sitting`, or in whichever there is.
+pub(super) fn stopping(run: i64, sitting: Option<i64>, stop: Stop) -> (&'static str, Vec<Value>) {
     let lesser = Stop::ALL.iter().filter(|other| **other < stop).map(|other| other.as_str());
-    (STOP, vec![Box::new(run), Box::new(stop.as_str()), Box::new(lesser.collect::<Vec<_>>())])
+    (
+        STOP,
+        vec![Box::new(run), Box::new(stop.as_str()), Box::new(lesser.collect::<Vec<_>>()), Box::new(sitting)],
+    )
 }
 
-pub(super) fn stop(session: &Session, run: i64, stop: Stop) -> Result<(), LedgerError> {
-    let (sql, values) = stopping(run, stop);
+pub(super) fn stop(session: &Session, run: i64, sitting: Option<i64>, stop: Stop) -> Result<(), LedgerError> {
+    let (sql, values) = stopping(run, sitting, stop);
     let values: Vec<&dyn Parameter> = values.iter().map(|value| &**value as _).collect();
     session.execute(sql, &values).map(drop)
 }

@@ -7,9 +7,9 @@ use super::database::Run;
 use super::question::{Question, Value};
 use super::sitting::SETTLED;
 
-/// Begins batch `$2` of worker `$1`: what follows is refused where that batch, or another one, is on disk already, and where
-/// the worker was buried.
-pub(super) const RENEW: &str = "SELECT v6fleet.renew($1, $2)";
+/// Begins batch `$2` of worker `$1` in the `$4`th sitting of run `$3`: what follows is refused where that batch, or another one,
+/// is on disk already, where the worker was buried, and where the sitting is over.
+pub(super) const RENEW: &str = "SELECT v6fleet.renew($1, $2, $3, $4)";
 
 /// What a call needs of each of the items `claimed`, whose VMs are known at `base`, and what is known of its VM.
 fn items(claimed: &str, base: &str, turn: &str, which: &str) -> String {

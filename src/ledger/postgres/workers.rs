@@ -50,9 +50,9 @@ impl Postgres {
     }
 
     fn enlisted(&self, run: i64, terms: Terms, rows: &[Row]) -> Result<Enlisted, LedgerError> {
-        let numbers = self.session.read(rows, |row| row.try_get(0))?;
-        let no = numbers.first().copied().unwrap_or_default();
-        let enlisted = Enlisted { no, run, terms };
+        let numbers = self.session.read(rows, |row| Ok((row.try_get(0)?, row.try_get(1)?)))?;
+        let (no, sitting) = numbers.first().copied().unwrap_or_default();
+        let enlisted = Enlisted { no, run, sitting, terms };
         self.worker.set(Some(enlisted));
         Ok(enlisted)
     }
@@ -75,7 +75,8 @@ impl Drop for Postgres {
 /// Makes a worker of this process.
 fn enlisting(run: i64, terms: Terms) -> Question {
     let sql = "INSERT INTO v6fleet.workers (run, host, pid, process, concurrency, lease_us, lease_until)
-        VALUES ($1, $2, $3, $4, $5, $6, clock_timestamp() + $6::bigint * interval '1 microsecond') RETURNING no";
+        VALUES ($1, $2, $3, $4, $5, $6, clock_timestamp() + $6::bigint * interval '1 microsecond')
+        RETURNING no, (SELECT resumes FROM v6fleet.runs r WHERE r.no = $1)";
     let values: [Value; 6] = [
         Box::new(run),
         Box::new(host()),

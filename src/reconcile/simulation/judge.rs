@@ -167,7 +167,7 @@ impl<'a> Judge<'a> {
             }
             Event::Away(_) => self.ledger_is_away = true,
             Event::Back => self.ledger_is_away = false,
-            Event::Seen(_) | Event::LeftAlone { .. } | Event::Lapsed => {
+            Event::Seen(_) | Event::LeftAlone { .. } | Event::Lapsed | Event::Over => {
                 self.holds(false, "nobody shares the run");
             }
             Event::Paced(_) => {}
@@ -374,7 +374,7 @@ impl<'a> Judge<'a> {
         match ending {
             Ending::Complete => self.check_complete(places),
             Ending::Stopped(_) => self.check_stopped(places),
-            Ending::Left(_) => self.holds(false, "nobody shares the run"),
+            Ending::Left(_) | Ending::Over => self.holds(false, "nobody shares the run"),
             Ending::Abandoned(_) => {
                 self.holds(self.stop.is_some(), "it is abandoned, and nobody asked for it");
             }

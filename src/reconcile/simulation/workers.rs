@@ -345,6 +345,7 @@ impl World<'_> {
             Ending::Complete => self.holds(self.book.pending() == 0, "it is complete, and VMs are pending"),
             // Whatever came of its last batch, all are to hear of it.
             Ending::Stopped(stop) => self.book.stop = self.book.stop.max(Some(stop)),
+            Ending::Over => self.holds(false, "nobody has ended it before"),
             // Told to leave while it was about to, it goes at once.
             Ending::Left(_) | Ending::Abandoned(_) => {
                 let refused = matches!(
