@@ -29,9 +29,14 @@ fn fixture(sandbox: &Sandbox, server: Server) -> Fixture {
     fixture
 }
 
-/// A run that `workers` work on: whoever began it first, and each of them has settled something.
+/// [`RUN`] with these options, which `workers` work on.
 fn shared(fixture: &mut Fixture, workers: usize, options: &[&str]) -> Vec<Process> {
-    let mut all = vec![fixture.start(&[&RUN[..], options].concat())];
+    under_way(fixture, workers, &[&RUN[..], options].concat())
+}
+
+/// A run that `workers` work on: whoever began it first, and each of them has settled something.
+fn under_way(fixture: &mut Fixture, workers: usize, run: &[&str]) -> Vec<Process> {
+    let mut all = vec![fixture.start(run)];
     let works = |fixture: &mut Fixture| -> usize {
         let working =
             "SELECT count(DISTINCT worker) FROM v6fleet.progress JOIN v6fleet.workers w ON w.no = worker
@@ -329,17 +334,9 @@ const SLOW: [&str; 6] = ["run", "fleet.csv", "--action", "allocate", "--rate", "
 
 /// A run of two workers. The second one was stopped when it worked, and its lease is over: how many VMs it holds is told.
 fn held_up(fixture: &mut Fixture) -> (Process, Process, usize) {
-    let working =
-        "SELECT count(DISTINCT worker), max(worker) FROM v6fleet.progress WHERE outcome IS NOT NULL";
-    let began = fixture.start(&SLOW);
-    eventually("the run is under way", || {
-        fixture.database().sql("SELECT to_regclass('v6fleet.progress') IS NOT NULL") == "t"
-            && fixture.database().sql(working).starts_with("1|")
-    });
-    let held_up = fixture.start(&WORK);
-    eventually("both work", || fixture.database().sql(working).starts_with("2|"));
+    let [began, held_up] = under_way(fixture, 2, &SLOW).try_into().ok().unwrap();
     held_up.signal("STOP");
-    let no = fixture.database().sql(working).split_off(2);
+    let no = fixture.database().sql("SELECT max(worker) FROM v6fleet.progress WHERE outcome IS NOT NULL");
     let held = format!("SELECT count(*) FROM v6fleet.progress WHERE worker = {no} AND outcome IS NULL");
     let held = fixture.database().sql(&held).parse().unwrap();
     let over = format!("UPDATE v6fleet.workers SET lease_until = clock_timestamp() WHERE no = {no}");
