@@ -272,8 +272,11 @@ impl Plan<'_> {
     }
 
     fn ended_by_another(&self, mut ledger: Ledger, run: &RunKey) -> Result<Ended, Broken> {
-        let course = ledger.outlast(self.patience(), |ledger| ledger.course(run));
-        let exit_code = course.map_err(|error| self.broken_off(run, &error))?.exit_code.unwrap_or_default();
+        let exit_code = ledger.outlast(self.patience(), |ledger| {
+            // Without one it goes on again.
+            ledger.course(run)?.exit_code.ok_or(LedgerError::Over)
+        });
+        let exit_code = exit_code.map_err(|error| self.broken_off(run, &error))?;
         let report = format!("v6fleet report {}{}", run.id, self.ledger_args);
         info!(run = run.id, exit_code, report, "another worker has ended the run");
         ledger.close()?;
@@ -305,7 +308,7 @@ impl Plan<'_> {
 
     /// What it means that the ledger failed in mid-run, and what to do next.
     fn broken_off(&self, run: &RunKey, error: &LedgerError) -> Broken {
-        if matches!(error, LedgerError::Over) {
+        if matches!(error, LedgerError::Over | LedgerError::Deleted) {
             return Broken::held(anyhow::anyhow!("{}: {error}", run.id));
         }
         let kept = match error {

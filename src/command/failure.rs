@@ -172,6 +172,7 @@ impl From<LedgerError> for Failure {
             | LedgerError::WriterGone
             | LedgerError::Lapsed
             | LedgerError::Over
+            | LedgerError::Deleted
             | LedgerError::SeveralClocks { .. }
             | LedgerError::SettledTwice(_) => Self::Broken(error.into()),
         }

@@ -97,6 +97,10 @@ pub enum LedgerError {
     )]
     Over,
     #[error(
+        "this process was held up; meanwhile the run has ended and was deleted (--keep-runs), or the database has lost it"
+    )]
+    Deleted,
+    #[error(
         "{}: a ledger in a file is one process's; several can share one in PostgreSQL (--ledger postgres://HOST/DATABASE)",
         escape_path(.0)
     )]

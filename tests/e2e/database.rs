@@ -93,7 +93,7 @@ fn about_to_end(fixture: &mut Fixture, sandbox: &Sandbox, options: &[&str]) -> (
     let run = fixture.start(&[&RUN[..], options].concat());
     sandbox.await_calls(VMS / 2);
     let lock = fixture.database().lock("SELECT 1 FROM v6fleet.runs FOR NO KEY UPDATE");
-    fixture.database().await_waiting("%UPDATE v6fleet.runs SET ended_at%");
+    fixture.database().await_waiting("%v6fleet.runs WHERE no = $1 FOR NO KEY UPDATE%");
     (run, lock)
 }
 

@@ -222,7 +222,7 @@ fn a_run_whose_database_falls_silent_at_its_end_ends_as_ever_once_that_answers_a
     let run = fixture.start(&[&RUN[..], &["--lease", "2s"]].concat());
     sandbox.await_calls(1);
     let lock = fixture.database().lock("SELECT 1 FROM v6fleet.runs FOR NO KEY UPDATE");
-    fixture.database().await_waiting("%UPDATE v6fleet.runs SET ended_at%");
+    fixture.database().await_waiting("%v6fleet.runs WHERE no = $1 FOR NO KEY UPDATE%");
     proxy.fall_silent();
     eventually("it is told", || run.stderr().contains(GONE));
     fixture.database().unlock(lock);

@@ -11,7 +11,8 @@ use super::database::{Enlisted, Postgres, Run};
 use super::draft::Draft;
 use super::job_lock::Job;
 use super::parameter::Parameter;
-use super::sitting::LASTS;
+use super::question::Question;
+use super::sitting::{LASTS, STAYS};
 use super::workers::live;
 use super::{burial, sitting};
 use crate::clock;
@@ -40,9 +41,9 @@ impl Begin for Postgres {
         self.leave()?;
         burial::bury_lost(&self.session, None)?;
         self.session.transaction(|| {
-            Job::of(&self.session, run.no)?.hold(&self.session, self.lock_timeout)?;
+            Job::of(&self.session, run.no)?.hold(&self.session, self.lock_timeout, Some(run.no))?;
             self.note_resume(run, job)?;
-            sitting::begin(&self.session, run.no);
+            sitting::begin_anew(&self.session, run.no);
             self.enlist(run.no, job.terms).map(drop)
         })
     }
@@ -50,10 +51,11 @@ impl Begin for Postgres {
     fn join(&self, run: &RunKey, terms: Terms) -> Result<Option<Duration>, LedgerError> {
         let run = self.run(run)?;
         self.session.transaction(|| {
+            self.session.later(Question::new(STAYS, vec![Box::new(run.no)]));
             let lasts = |row: &Row| row.try_get(0).map(i64::unsigned_abs).map(Duration::from_micros);
             let lasts = self.session.first(LASTS, &[&run.no], lasts)?;
             if lasts.is_some() {
-                sitting::ensure(&self.session, run.no);
+                sitting::begin(&self.session, run.no);
                 self.enlist(run.no, terms)?;
             }
             Ok(lasts)
@@ -131,7 +133,8 @@ mod tests {
     use support::proxy::Proxy;
 
     use super::*;
-    use crate::ledger::contract::{BASE, begin, rows, success, take};
+    use crate::ledger::contract::{BASE, begin, new_run, rows, success, take};
+    use crate::ledger::engine::Engine;
     use crate::ledger::postgres::DatabaseUrl;
     use crate::ledger::protocol::{Reply, Request};
     use crate::ledger::{End, Ledger, Location};
@@ -229,5 +232,72 @@ mod tests {
             server.lock_until(claim, &CROSS.replace("1 FROM v6fleet.workers", "1 FROM v6fleet.sittings"));
         let end = ledger.end(&run, None, |_| 0);
         assert!(matches!(end, Ok(End::Noted(_))), "{end:?}");
+    }
+
+    /// What happens to a run while one goes on with it, from the moment at which all of that is written but the end of its
+    /// transaction; `waits_for` is what it waits for then.
+    fn meanwhile<T: Send>(
+        server: &Server,
+        run: &RunKey,
+        waits_for: &str,
+        happens: impl FnOnce(&Postgres) -> T + Send,
+    ) -> T {
+        let (resuming, other) = (opened(server), opened(server));
+        let no = resuming.run(run).unwrap();
+        thread::scope(|scope| {
+            let mut happening = None;
+            let resumed = resuming.session.transaction(|| {
+                resuming.note_resume(no, &new_run(BASE))?;
+                sitting::begin_anew(&resuming.session, no.no);
+                resuming.session.send()?;
+                happening = Some(scope.spawn(move || happens(&other)));
+                server.await_waiting(waits_for);
+                Ok(())
+            });
+            resumed.unwrap();
+            happening.unwrap().join().unwrap()
+        })
+    }
+
+    #[test]
+    fn what_is_given_back_while_a_run_is_gone_on_with_is_held_by_nobody() {
+        let Some(server) = Server::start() else { return };
+        let run = begin(&Ledger::of(opened(&server)), &[None; 3]);
+        let mut book = opened(&server).open_book(&run).unwrap();
+        let claim = Request::Claim { again: vec![], take: take(0, 2), offset: None, allowance: None };
+        book.write(&mut [claim].into_iter()).unwrap();
+        server.sql("UPDATE v6fleet.workers SET lease_until = clock_timestamp()");
+        meanwhile(&server, &run, "%UPDATE v6fleet.sittings%", |other| other.bury_lost().unwrap());
+        let sums = "SELECT pending, held, no FROM v6fleet.sittings";
+        assert_eq!(server.sql(sums), "3|0|1");
+    }
+
+    #[test]
+    fn whoever_joins_a_run_while_it_is_gone_on_with_finds_it_just_begun() {
+        let Some(server) = Server::start() else { return };
+        let run = begin(&Ledger::of(opened(&server)), &[None]);
+        server.sql("UPDATE v6fleet.sittings SET begun_at = now() - interval '1 day'");
+        let lasts = meanwhile(&server, &run, "%FOR SHARE%", |other| other.join(&run, Terms::default()));
+        let lasts = lasts.unwrap().unwrap();
+        assert!(lasts < Duration::from_hours(1), "{lasts:?}");
+    }
+
+    #[test]
+    fn nobody_goes_on_with_a_run_that_somebody_is_about_to_join() {
+        let Some(server) = Server::start() else { return };
+        let run = begin(&Ledger::of(opened(&server)), &[None]);
+        opened(&server).bury_lost().unwrap();
+        let (run, lock) = (&run, server.lock("LOCK TABLE v6fleet.workers IN SHARE MODE"));
+        let (joining, resuming) = (opened(&server), opened(&server));
+        thread::scope(|scope| {
+            let joined = scope.spawn(move || joining.join(run, Terms::default()).map(|_| joining));
+            server.await_waiting("%INTO v6fleet.workers%");
+            let resumed = scope.spawn(move || resuming.resume(run, &new_run(BASE)));
+            server.await_waiting("%FOR NO KEY UPDATE%");
+            server.unlock(lock);
+            let _live = joined.join().unwrap().unwrap();
+            let resumed = resumed.join().unwrap();
+            assert!(matches!(resumed, Err(LedgerError::Locked { .. })), "{resumed:?}");
+        });
     }
 }

@@ -6,7 +6,7 @@ use tokio_postgres::{Error, Row};
 use super::column::moment;
 use super::database::Postgres;
 use super::question::{Question, Value};
-use super::sitting::GOES_ON;
+use super::sitting::{self, GOES_ON, RUN_ALONE, SITTING_ALONE};
 use super::statements::CLAIM_ALONE_IN;
 use super::workers::{self, alive, living};
 use crate::ledger::error::LedgerError;
@@ -24,23 +24,22 @@ const ENDER: &str =
     "SELECT r.ended_at IS NOT NULL, s.ender, w.no IS NOT NULL, w.pid, w.process, r.resumes <> $3
     FROM v6fleet.runs r LEFT JOIN v6fleet.sittings s ON s.run = r.no
         LEFT JOIN v6fleet.workers w ON w.no = s.ender AND w.no <> $2 AND w.lease_until > clock_timestamp()
-    WHERE r.no = $1";
-
-/// Nobody else is at the end of run `$1` meanwhile.
-const END_ALONE: &str = "SELECT 1 FROM v6fleet.sittings WHERE run = $1 FOR UPDATE";
+    WHERE r.no = $1 AND NOT r.pruned";
 
 /// Worker `$2` ends run `$1`, in place of `$5` if that was about to; unless somebody holds VMs of it or, where there are others,
-/// `$4`, may yet. With VMs left, it is stopped for `$3`: whoever was taken for gone claims none of them any more.
+/// `$4`, may yet; in the `$6`th sitting, where that is told. With VMs left, it is stopped for `$3`: whoever was taken for gone
+/// claims none of them any more.
 const TAKE: &str = "UPDATE v6fleet.sittings s
     SET ender = $2, stop = CASE WHEN pending > 0 THEN coalesce(stop, $3) ELSE stop END
     WHERE run = $1 AND held = 0 AND (pending = 0 OR stop IS NOT NULL OR NOT $4) AND (ender IS NULL OR ender IN ($2, $5))
-        AND EXISTS (SELECT 1 FROM v6fleet.runs WHERE no = $1 AND ended_at IS NULL)
+        AND no = coalesce($6, no) AND EXISTS (SELECT 1 FROM v6fleet.runs WHERE no = $1 AND ended_at IS NULL)
     RETURNING run";
 
-/// Notes the end of run `$1`, and that it was worker `$2` who ended it; unless it has ended, or was gone on with.
+/// Notes the end of run `$1`, and that it was worker `$2` who ended it; unless it has ended, or is in another sitting than the
+/// `$8`th, where that is told.
 const NOTE: &str = "WITH ended AS (
         UPDATE v6fleet.sittings SET ender = $2 WHERE run = $1 AND ender IS NOT NULL
-            AND EXISTS (SELECT 1 FROM v6fleet.runs WHERE no = $1 AND ended_at IS NULL)
+            AND no = coalesce($8, no) AND EXISTS (SELECT 1 FROM v6fleet.runs WHERE no = $1 AND ended_at IS NULL)
         RETURNING run
     )
     UPDATE v6fleet.runs SET ended_at = $3, stopped_by = $4, exit_code = $5, counts = $6, workers = $7
@@ -58,17 +57,19 @@ impl Postgres {
     /// Whose it is to end a run, as it stands; only where it looks as if it were ours, others are held up for a moment.
     pub(super) fn close_run(&self, run: &RunKey, stop: Option<Stop>) -> Result<Closing, LedgerError> {
         let (run, ours) = (self.run(run)?.no, self.worker_no());
+        let sitting = self.sitting(run);
         self.session.later(Question::new(WAIT, vec![Box::new(ours)]));
         let of_run = |sql| Question::new(sql, vec![Box::new(run)]);
-        let ender = Question::new(ENDER, vec![Box::new(run), Box::new(ours), Box::new(self.sitting(run))]);
+        let ender = Question::new(ENDER, vec![Box::new(run), Box::new(ours), Box::new(sitting)]);
         let asked = [ender, living("r.no = $1", vec![Box::new(run)]), of_run(GOES_ON)];
         let [ender, others, goes_on] = self.session.side_by_side(&asked)?;
         let are_others = !alive(&self.session, &others)?.is_empty();
-        let goes_on = self.session.read(&goes_on, |row| super::sitting::goes_on(row, are_others))?;
+        let goes_on = self.session.read(&goes_on, |row| sitting::goes_on(row, are_others))?;
         match self.session.read(&ender, self::ender)?.pop() {
             Some(Ender { has_ended: true, no, .. }) if no == Some(ours) => Ok(Closing::Noted),
             Some(Ender { has_ended: true, .. }) => Ok(Closing::Before),
             Some(Ender { is_over: true, .. }) => Err(LedgerError::Over),
+            None => Err(LedgerError::Deleted),
             Some(Ender { no, is_there: false, .. }) if !goes_on.contains(&true) => {
                 let values: Vec<Value> = vec![
                     Box::new(run),
@@ -76,12 +77,13 @@ impl Postgres {
                     Box::new(stop.map(Stop::as_str)),
                     Box::new(are_others),
                     Box::new(no),
+                    Box::new(sitting),
                 ];
-                let asked = [of_run(CLAIM_ALONE_IN), of_run(END_ALONE), Question::new(TAKE, values)];
+                let asked = [of_run(CLAIM_ALONE_IN), of_run(SITTING_ALONE), Question::new(TAKE, values)];
                 let is_taken = self.at_once(&asked)?;
                 Ok(if is_taken { Closing::Ours } else { Closing::Held })
             }
-            _ => Ok(Closing::Held),
+            Some(_) => Ok(Closing::Held),
         }
     }
 
@@ -97,8 +99,10 @@ impl Postgres {
             Box::new(i16::from(*exit_code)),
             Box::new(stored::write(counts)),
             Box::new(stored::write_list(workers)),
+            Box::new(self.sitting(run)),
         ];
-        self.at_once(&[Question::new(END_ALONE, vec![Box::new(run)]), Question::new(NOTE, values)])
+        let of_run = |sql| Question::new(sql, vec![Box::new(run)]);
+        self.at_once(&[of_run(RUN_ALONE), of_run(SITTING_ALONE), Question::new(NOTE, values)])
     }
 
     /// Asks all of it in one transaction and round trip. Returns whether the last of it has changed anything.
@@ -125,4 +129,82 @@ fn ender(row: &Row) -> Result<Ender, Error> {
         is_there,
         is_over: is_over.unwrap_or_default(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use support::postgres::Server;
+
+    use super::*;
+    use crate::clock;
+    use crate::ledger::contract::{BASE, begin, new_run};
+    use crate::ledger::engine::{Begin, Engine};
+    use crate::ledger::postgres::DatabaseUrl;
+    use crate::ledger::record::{Counts, Terms};
+    use crate::ledger::{End, Ledger};
+
+    fn opened(server: &Server) -> Postgres {
+        let url = DatabaseUrl::of(Path::new(&server.url())).unwrap().unwrap();
+        Postgres::open(&url, Duration::ZERO).unwrap()
+    }
+
+    /// One who works on a run.
+    fn worker(server: &Server, run: &RunKey) -> Postgres {
+        let worker = opened(server);
+        assert!(worker.join(run, Terms::default()).unwrap().is_some());
+        worker
+    }
+
+    fn begun(server: &Server) -> RunKey {
+        begin(&Ledger::of(Box::new(opened(server))), &[None])
+    }
+
+    /// Whose it is to end a run that a worker is to stop.
+    fn closing(worker: &Postgres, run: &RunKey) -> Closing {
+        let mut closing = Closing::Held;
+        let close = &mut || {
+            closing = worker.close_run(run, Some(Stop::Interrupted))?;
+            Ok(())
+        };
+        worker.settle_up(close).unwrap();
+        closing
+    }
+
+    #[test]
+    fn whoever_was_held_up_at_the_end_does_not_end_the_next_sitting_by_what_it_knows() {
+        let Some(server) = Server::start() else { return };
+        let run = begun(&server);
+        let slow = worker(&server, &run);
+        assert_eq!(closing(&slow, &run), Closing::Ours);
+        server.sql("UPDATE v6fleet.workers SET lease_until = clock_timestamp()");
+        let next = opened(&server);
+        next.resume(&run, &new_run(BASE)).unwrap();
+        assert_eq!(closing(&next, &run), Closing::Ours);
+        let ending = |exit_code| Ending {
+            at: clock::now(),
+            stopped_by: Some(Stop::Interrupted),
+            exit_code,
+            counts: Counts::default(),
+            workers: &[],
+        };
+        assert!(!slow.note_closed(&run, &ending(130)).unwrap());
+        assert!(next.note_closed(&run, &ending(5)).unwrap());
+        assert_eq!(server.sql("SELECT exit_code FROM v6fleet.runs"), "5");
+    }
+
+    #[test]
+    fn a_worker_whose_run_was_deleted_meanwhile_waits_for_its_end_no_longer() {
+        let Some(server) = Server::start() else { return };
+        let run = begun(&server);
+        let [one, other] = [(); 2].map(|()| Ledger::of(Box::new(worker(&server, &run))));
+        let end = |ledger: &Ledger| ledger.end(&run, None, |_| 0);
+        assert!(matches!(end(&one), Ok(End::Held)));
+        server.sql("UPDATE v6fleet.runs SET pruned = true");
+        assert!(matches!(end(&one), Err(LedgerError::Deleted)));
+        server.sql("TRUNCATE v6fleet.runs CASCADE");
+        assert!(matches!(end(&other), Err(LedgerError::Deleted)));
+    }
 }

@@ -130,7 +130,7 @@ impl<'p> Draft<'p> {
     /// The same job is not begun while others carry it out.
     fn hold_job(&self, piped: String) -> Result<(), LedgerError> {
         let Self { postgres, new, .. } = self;
-        Job::of_new(new, piped).hold(&postgres.session, postgres.lock_timeout)
+        Job::of_new(new, piped).hold(&postgres.session, postgres.lock_timeout, None)
     }
 
     fn rack(&mut self, rack: Option<&str>) -> i64 {

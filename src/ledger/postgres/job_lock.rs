@@ -7,6 +7,7 @@ use tracing::info;
 
 use super::question::{Question, Value};
 use super::session::Session;
+use super::sitting::RUN_ALONE;
 use super::workers::{self, Live};
 use crate::ledger::error::LedgerError;
 use crate::ledger::job::{fleet, selection};
@@ -59,11 +60,17 @@ impl Job {
         }
     }
 
-    /// Holds the job until the caller's transaction ends, waiting up to `timeout` for those who work on it.
-    pub(super) fn hold(&self, session: &Session, timeout: Duration) -> Result<(), LedgerError> {
+    /// Holds the job until the caller's transaction ends, and the `run` of it that is to go on, waiting up to `timeout` for
+    /// those who work on it.
+    pub(super) fn hold(
+        &self,
+        session: &Session,
+        timeout: Duration,
+        run: Option<i64>,
+    ) -> Result<(), LedgerError> {
         let begun = Instant::now();
         let mut is_told = timeout.is_zero();
-        while let Some(holder) = self.is_held(session)? {
+        while let Some(holder) = self.is_held(session, run)? {
             if begun.elapsed() >= timeout {
                 return Err(LedgerError::Locked { path: session.name().to_owned(), holder });
             }
@@ -77,8 +84,12 @@ impl Job {
     }
 
     /// Takes the job, or says who has it: then nothing is held meanwhile.
-    fn is_held(&self, session: &Session) -> Result<Option<String>, LedgerError> {
+    fn is_held(&self, session: &Session, run: Option<i64>) -> Result<Option<String>, LedgerError> {
         session.batch_later("SAVEPOINT job");
+        // Or somebody joins between the look and what it is for.
+        if let Some(run) = run {
+            session.later(Question::new(RUN_ALONE, vec![Box::new(run)]));
+        }
         let Self { base_url, dialect, fleet, selection, .. } = self;
         let key = [base_url, dialect, fleet, selection].map(|part| -> Value { Box::new(part.clone()) });
         let [taken, live] = session.side_by_side(&[Question::new(TAKE, key.into()), self.working()])?;

@@ -66,6 +66,7 @@ CREATE INDEX workers_unburied ON v6fleet.workers (run) WHERE NOT buried;
 -- What has become of a run's VMs since it began or last went on, all workers taken together.
 CREATE TABLE v6fleet.sittings (
     run       bigint PRIMARY KEY REFERENCES v6fleet.runs ON DELETE CASCADE,
+    no        bigint NOT NULL,           -- how often the run had been resumed
     begun_at  timestamptz NOT NULL DEFAULT clock_timestamp(), -- its deadline counts from here
     pending   bigint NOT NULL,           -- VMs without an outcome
     held      bigint NOT NULL,           -- of these, the ones that are a worker's

@@ -18,18 +18,43 @@ use crate::ledger::record::Counts;
 use crate::outcome::Outcome;
 use crate::stop::Stop;
 
-/// Begins one of run `$1`, whose items have the numbers from `$2` to `$3`, unless it has begun.
-const BEGIN: &str = "INSERT INTO v6fleet.sittings (run, pending, held)
-    SELECT $1, count(*), count(p.worker) FROM v6fleet.items i LEFT JOIN v6fleet.progress p ON p.item = i.no
+/// Begins the first one of run `$1` that this ledger has, unless it has begun: items have the numbers from `$2` to `$3`.
+const BEGIN: &str = "INSERT INTO v6fleet.sittings (run, no, pending, held)
+    SELECT $1, (SELECT resumes FROM v6fleet.runs WHERE no = $1), count(*), count(p.worker)
+    FROM v6fleet.items i LEFT JOIN v6fleet.progress p ON p.item = i.no
     WHERE i.no BETWEEN $2 AND $3 AND p.outcome IS NULL
     HAVING NOT EXISTS (SELECT 1 FROM v6fleet.sittings WHERE run = $1) ON CONFLICT DO NOTHING";
 
-/// For how many microseconds run `$1` has been under way since it began or last went on; nothing where it has ended, and it does
-/// not end meanwhile.
+/// Nobody joins run `$1`, ends it or goes on with it meanwhile.
+pub(super) const RUN_ALONE: &str = "SELECT 1 FROM v6fleet.runs WHERE no = $1 FOR NO KEY UPDATE";
+
+/// Nobody changes the sums of run `$1` meanwhile; to be asked after [`RUN_ALONE`]. Whoever is about to waits, and changes what
+/// they are by then.
+pub(super) const SITTING_ALONE: &str = "SELECT 1 FROM v6fleet.sittings WHERE run = $1 FOR UPDATE";
+
+/// Begins the next one. The row stays, or a change that waits for it would be lost.
+static BEGIN_ANEW: LazyLock<String> = LazyLock::new(|| {
+    let nothing = OUTCOMES.iter().map(|outcome| format!("{outcome} = 0"));
+    format!(
+        "UPDATE v6fleet.sittings s SET no = r.resumes, begun_at = clock_timestamp(), pending = open.vms, held = open.held, canary = 0,
+            returns = 0, trials = 0, stop = NULL, ender = NULL, drifted = 0, {}
+         FROM v6fleet.runs r, (
+            SELECT count(*) AS vms, count(p.worker) AS held FROM v6fleet.items i LEFT JOIN v6fleet.progress p ON p.item = i.no
+            WHERE i.no BETWEEN $2 AND $3 AND p.outcome IS NULL
+         ) AS open
+         WHERE s.run = $1 AND r.no = $1",
+        nothing.collect::<Vec<_>>().join(", ")
+    )
+});
+
+/// Nobody ends run `$1` or goes on with it meanwhile. Only what is asked after this knows all that whoever just did has written.
+pub(super) const STAYS: &str = "SELECT 1 FROM v6fleet.runs WHERE no = $1 FOR SHARE";
+
+/// For how many microseconds run `$1` has been under way since it began or last went on; nothing where it has ended.
 pub(super) const LASTS: &str = "SELECT greatest(0,
         coalesce((extract(epoch FROM clock_timestamp() - s.begun_at) * 1000000)::bigint, 0))
     FROM v6fleet.runs r LEFT JOIN v6fleet.sittings s ON s.run = r.no
-    WHERE r.no = $1 AND r.ended_at IS NULL AND NOT r.pruned FOR SHARE OF r";
+    WHERE r.no = $1 AND r.ended_at IS NULL AND NOT r.pruned";
 
 /// No VM of those from `$1` to `$2` is of a canary any more.
 const FORGET_CANARY: &str =
@@ -38,8 +63,7 @@ const FORGET_CANARY: &str =
 /// All workers of run `$1` are to stop for `$2`, unless they are to for something that is not among the lesser reasons `$3`; none
 /// of another sitting than the `$4`th, where that is told.
 const STOP: &str = "WITH stopped AS (
-        UPDATE v6fleet.sittings SET stop = $2 WHERE run = $1 AND (stop IS NULL OR stop = ANY ($3))
-            AND EXISTS (SELECT 1 FROM v6fleet.runs WHERE no = $1 AND resumes = coalesce($4, resumes))
+        UPDATE v6fleet.sittings SET stop = $2 WHERE run = $1 AND (stop IS NULL OR stop = ANY ($3)) AND no = coalesce($4, no)
         RETURNING run
     )
     SELECT v6fleet.alert() FROM stopped";
@@ -92,20 +116,26 @@ pub(super) struct Sight {
     pub(super) left_alone: Option<Vec<LeftAlone>>,
 }
 
-/// A run is begun or goes on: nothing has come of it yet in this sitting.
+/// A run is begun; one that came from another ledger, too, where nothing was ever summed up.
 pub(super) fn begin(session: &Session, run: i64) {
-    let [first, last] = span(run);
-    let of_run = |sql| Question::new(sql, vec![Box::new(run)]);
-    session.later(of_run("DELETE FROM v6fleet.sittings WHERE run = $1"));
-    session.later(Question::new(FORGET_CANARY, vec![Box::new(first), Box::new(last)]));
-    session.later(of_run("DELETE FROM v6fleet.breakers WHERE run = $1"));
-    ensure(session, run);
+    session.later(Question::new(BEGIN, of_items(run)));
 }
 
-/// The same, where nothing was ever summed up: of a run that came from another ledger.
-pub(super) fn ensure(session: &Session, run: i64) {
+/// A run goes on: nothing has come of it yet in this sitting. What others wait for is taken in the order in which they take it.
+pub(super) fn begin_anew(session: &Session, run: i64) {
     let [first, last] = span(run);
-    session.later(Question::new(BEGIN, vec![Box::new(run), Box::new(first), Box::new(last)]));
+    let of_run = |sql| Question::new(sql, vec![Box::new(run)]);
+    session.later(Question::new(FORGET_CANARY, vec![Box::new(first), Box::new(last)]));
+    begin(session, run);
+    session.later(of_run(SITTING_ALONE));
+    session.later(Question::new(BEGIN_ANEW.as_str(), of_items(run)));
+    session.later(of_run("DELETE FROM v6fleet.breakers WHERE run = $1"));
+}
+
+/// A run and the first and last number of its items.
+fn of_items(run: i64) -> Vec<Value> {
+    let [first, last] = span(run);
+    vec![Box::new(run), Box::new(first), Box::new(last)]
 }
 
 /// The statement and its values by which all workers of a run are told to stop; in that `sitting`, or in whichever there is.
