@@ -120,21 +120,26 @@ impl Breaker {
         }
     }
 
+    /// The distance to the probe after the next one, should that fail as well.
+    pub fn gap(&self) -> Duration {
+        self.gap
+    }
+
     /// It is open, and not to be tried.
     pub fn leave(&mut self) {
         self.state = State::Left;
         self.forget();
     }
 
-    /// Goes on to try what was left, first after this `wait`.
-    pub fn take_over(&mut self, wait: Duration, now: Instant) {
+    /// Goes on to try what was left, first after this `wait`, and then after that `gap`.
+    pub fn take_over(&mut self, wait: Duration, gap: Duration, now: Instant) {
         self.state = State::Open { next: now + wait, probing: false };
-        self.gap = self.gap.max(wait * 2).min(LONGEST_GAP);
+        self.gap = gap;
     }
 
     /// What was left is well.
     pub fn heal(&mut self) {
-        self.state = State::Closed;
+        self.close();
         self.forget();
     }
 
@@ -342,13 +347,15 @@ mod tests {
         assert_eq!((breaker.is_tried(), breaker.is_closed()), (false, false));
         assert_eq!(breaker.allows(now + 100 * SECOND), Err(None));
         first_calls(&mut breaker, Health::Well, 20, now);
-        breaker.take_over(4 * SECOND, now);
+        breaker.take_over(4 * SECOND, 8 * SECOND, now);
         assert_eq!(breaker.allows(now), Err(Some(now + 4 * SECOND)));
         probe(&mut breaker, Health::Ill, now + 4 * SECOND);
         assert_eq!(breaker.wait(now + 4 * SECOND), Some(8 * SECOND), "as if it had been ours all the time");
         breaker.leave();
         breaker.heal();
         assert!(!first_calls(&mut breaker, Health::Ill, 9, now) && breaker.is_closed());
+        first_calls(&mut breaker, Health::Ill, 1, now);
+        assert_eq!(breaker.wait(now), Some(8 * SECOND), "the next time is no longer");
     }
 
     #[test]

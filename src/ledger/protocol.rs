@@ -59,11 +59,12 @@ pub enum Request {
 /// What is left alone: a rack, or the API as a whole.
 pub type Sick = Option<RackNo>;
 
-/// Of workers that share a breaker, one tries what it leaves alone, and the others call nothing there.
+/// Of workers that share a breaker, one at a time tries what it leaves alone, and the others call nothing there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trial {
-    /// It is open, and we try it, unless somebody else does: for the next time after so long.
-    Begins { wait: Duration },
+    /// We have found it ill, and nobody else tries it: the worker that follows us does, or we do where there is no other one. The
+    /// next trial is after so long, and another one after such a gap.
+    Begins { wait: Duration, gap: Duration },
     /// We try it from now on, if nobody else does.
     TakenOver,
     /// We do no longer.
@@ -76,9 +77,12 @@ pub enum Trial {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LeftAlone {
     pub sick: Sick,
-    /// Before its next trial, as whoever tried it said last.
+    /// Before its next trial, and from that to another one, as whoever tried it said last.
     pub wait: Duration,
+    pub gap: Duration,
     pub tried: Tried,
+    /// We were the last to find it ill.
+    pub is_found_by_us: bool,
 }
 
 /// Who tries what is left alone.

@@ -14,6 +14,9 @@ pub(super) struct Breakers {
     api: Breaker,
     /// Stays closed where nobody shares them.
     way: Breaker,
+    /// Where we were answered ill, another worker was answered well: until we are, too, it may be that something on our way
+    /// answers in the API's place.
+    is_way_doubted: bool,
     racks: Vec<Breaker>,
     /// How many of the racks' are not closed.
     open: u32,
@@ -40,7 +43,8 @@ pub(super) struct Opened {
 impl Breakers {
     pub(super) fn new(racks: usize) -> Self {
         let [api, way] = [Breaker::of_api(), Breaker::of_api()];
-        Self { api, way, racks: vec![Breaker::of_rack(); racks], open: 0, trials: None }
+        let racks = vec![Breaker::of_rack(); racks];
+        Self { api, way, is_way_doubted: false, racks, open: 0, trials: None }
     }
 
     /// Others work on the run too.
@@ -51,6 +55,7 @@ impl Breakers {
     /// Whether others work on the run at the moment.
     pub(super) fn beside(&mut self, others: bool) {
         self.way.beside(others);
+        self.is_way_doubted &= others;
     }
 
     pub(super) fn api_is_closed(&self) -> bool {
@@ -113,7 +118,7 @@ impl Breakers {
         attempt: &Attempt,
         now: Instant,
     ) -> Opened {
-        let health = health(attempt, is_first);
+        let health = self.seen_from_here(health(attempt, is_first));
         let announced = match &attempt.result {
             Err(fault) if fault.meaning != Meaning::Throttled => fault.retry_after.unwrap_or_default(),
             Ok(_) | Err(_) => Duration::ZERO,
@@ -137,6 +142,12 @@ impl Breakers {
             trials.came_of((Some(no), rack), purposes.rack, were_tried[1], now);
         }
         opened
+    }
+
+    /// Whoever answers us in the API's place keeps us from it; what is well does not.
+    fn seen_from_here(&mut self, health: Health) -> Health {
+        self.is_way_doubted &= health != Health::Well;
+        if self.is_way_doubted && health == Health::Ill { Health::Unreachable } else { health }
     }
 
     /// What a call says of the API, and of our way there: whom we cannot reach others may.
@@ -168,7 +179,9 @@ impl Breakers {
 
     /// All that is left alone, once `heard` more of what was told is known to all. Returns what we had not left alone before.
     pub(super) fn saw(&mut self, all: &[LeftAlone], heard: usize, now: Instant) -> Vec<Sick> {
-        if !self.trials.as_mut().is_some_and(|trials| trials.heard(all, heard)) {
+        let Some(trials) = &mut self.trials else { return vec![] };
+        let found = trials.found().clone();
+        if !trials.heard(all, heard) {
             return vec![];
         }
         let known: BTreeMap<Sick, &LeftAlone> = all.iter().map(|left| (left.sick, left)).collect();
@@ -178,7 +191,9 @@ impl Breakers {
             let breaker = self.breaker(sick);
             let was_closed = breaker.is_closed();
             follow(breaker, known.get(&sick).copied(), now);
-            news.extend((was_closed && !breaker.is_closed()).then_some(sick));
+            let is_closed = breaker.is_closed();
+            news.extend((was_closed && !is_closed).then_some(sick));
+            self.is_way_doubted |= !was_closed && is_closed && found.contains(&sick);
         }
         self.count_open();
         news
@@ -188,17 +203,18 @@ impl Breakers {
         self.open = self.racks.iter().map(|rack| u32::from(!rack.is_closed())).sum();
     }
 
-    /// Takes over what nobody tries and there are VMs for, and gives up what there are none for, or what cannot be reached from
-    /// here: `busy` are the racks with VMs.
-    pub(super) fn share_trials(&mut self, busy: &BTreeSet<RackNo>) {
+    /// Takes over what nobody tries and there are VMs for, and gives up what there are none for, or what could not be reached from
+    /// here and is not to be called yet: `busy` are the racks with VMs.
+    pub(super) fn share_trials(&mut self, busy: &BTreeSet<RackNo>, now: Instant) {
         let Some(trials) = self.trials.as_ref().filter(|trials| trials.are_heard()) else { return };
         let may_try = |no: &RackNo| {
             let rack = &self.racks[no.0 as usize];
             rack.is_closed() || rack.is_tried() || trials.untried().contains(&Some(*no))
         };
         let some_may_be_called = busy.iter().any(may_try);
-        let is_reached = self.way_is_closed();
-        let has_vms = |sick: Sick| is_reached && sick.map_or(some_may_be_called, |no| busy.contains(&no));
+        // Where nobody reaches it, somebody is to find out when it can be reached again.
+        let may_reach_it = self.way.wait(now).is_none_or(|wait| wait.is_zero());
+        let has_vms = |sick: Sick| may_reach_it && sick.map_or(some_may_be_called, |no| busy.contains(&no));
         let given_up = self.all().filter(|(sick, breaker)| breaker.is_tried() && !has_vms(*sick));
         let given_up: Vec<Sick> = given_up.map(|(sick, _)| sick).collect();
         let taken: Vec<Sick> = trials.untried().iter().copied().filter(|sick| has_vms(*sick)).collect();
@@ -246,6 +262,7 @@ fn health(attempt: &Attempt, is_first: bool) -> Health {
 mod tests {
     use super::*;
     use crate::api::answered;
+    use crate::ledger::Tried;
     use crate::retry::delay;
 
     const PER_SECOND: u32 = 100;
@@ -306,6 +323,45 @@ mod tests {
         assert!(breakers.api_is_closed());
         first_calls(&mut breakers, 1, &ill(), 9);
         assert!(!breakers.api_is_closed(), "fifteen of the last twenty, and not of one rack alone");
+    }
+
+    /// Breakers of a worker, which has opened that of the API and is told who was the last to find it ill, while another one
+    /// tries it.
+    fn left_to_another(is_found_by_us: bool) -> Breakers {
+        let mut breakers = Breakers::new(2);
+        breakers.share();
+        breakers.beside(true);
+        for rack in [0, 1] {
+            first_calls(&mut breakers, rack, &ill(), 8);
+        }
+        let told: Vec<_> = breakers.told().collect();
+        assert!(matches!(told[..], [(None, Trial::Begins { .. })]), "{told:?}");
+        let [wait, gap] = [1, 2].map(Duration::from_secs);
+        let left = LeftAlone { sick: None, wait, gap, tried: Tried::ByOthers, is_found_by_us };
+        breakers.saw(&[left], 1, Instant::now());
+        assert_eq!(breakers.api_allows(Instant::now()), Err(None));
+        breakers
+    }
+
+    #[test]
+    fn whoever_found_ill_what_another_one_finds_well_leaves_all_to_the_others_if_it_fails_again() {
+        for (is_found_by_us, is_alone, answers, is_cut_off) in [
+            (true, false, &[ill(), ill()][..], true),
+            (true, false, &[ill()], false),
+            (true, false, &[well(), ill(), ill()], false),
+            (true, true, &[ill(), ill()], false),
+            (false, false, &[ill(), ill()], false),
+        ] {
+            let mut breakers = left_to_another(is_found_by_us);
+            breakers.saw(&[], 0, Instant::now());
+            assert!(breakers.api_is_closed());
+            breakers.beside(!is_alone);
+            for answer in answers {
+                first_calls(&mut breakers, 0, answer, 1);
+            }
+            assert_eq!(!breakers.way_is_closed(), is_cut_off, "{is_found_by_us} {is_alone} {answers:?}");
+            assert!(!breakers.api_is_sick(), "{is_found_by_us} {is_alone} {answers:?}");
+        }
     }
 
     /// One VM that failed, to be called again.

@@ -263,7 +263,7 @@ impl Schedule {
 
     /// Shares the trials of what is left alone with others, as far as there are VMs for them: where we are to `go_on` those that
     /// are claimed, and where we `may_claim` some those that are pending.
-    pub(super) fn share_trials(&mut self, go_on: bool, may_claim: bool) {
+    pub(super) fn share_trials(&mut self, go_on: bool, may_claim: bool, now: Instant) {
         if self.breakers.all_are_closed() {
             return;
         }
@@ -271,7 +271,7 @@ impl Schedule {
         let claimed = claimed.map(|work| work.item.rack).chain(self.waiting.racks());
         let mut busy: BTreeSet<RackNo> = claimed.filter(|_| go_on).collect();
         busy.extend(self.turn.busy(may_claim));
-        self.breakers.share_trials(&busy);
+        self.breakers.share_trials(&busy, now);
     }
 
     /// All that is claimed or waits is others' now.

@@ -1,7 +1,8 @@
 //! Who of a run's workers tries what all leave alone, as one of them knows it. Pure.
 //!
-//! One tries it, as it would alone, and the others wait for what comes of that. Who it is, the ledger says: whoever has told of
-//! something decides nothing more before that is heard.
+//! One tries it, as it would alone, and the others wait for what comes of that; the next trial is another one's, as it may be
+//! their way there that is ill. Who it is, the ledger says: whoever has told of something decides nothing more before that is
+//! heard.
 
 use std::collections::BTreeSet;
 use std::mem;
@@ -18,6 +19,8 @@ pub(super) struct Trials {
     unheard: usize,
     /// What nobody tries.
     untried: BTreeSet<Sick>,
+    /// What we were the last to find ill.
+    found: BTreeSet<Sick>,
 }
 
 impl Trials {
@@ -36,6 +39,11 @@ impl Trials {
         self.unheard == 0
     }
 
+    /// What we were the last to find ill, as far as that is known.
+    pub(super) fn found(&self) -> &BTreeSet<Sick> {
+        &self.found
+    }
+
     /// What nobody tries.
     pub(super) fn untried(&self) -> &BTreeSet<Sick> {
         &self.untried
@@ -47,6 +55,7 @@ impl Trials {
         if self.are_heard() {
             let untried = all.iter().filter(|left| left.tried == Tried::ByNobody);
             self.untried = untried.map(|left| left.sick).collect();
+            self.found = all.iter().filter(|left| left.is_found_by_us).map(|left| left.sick).collect();
         }
         self.are_heard()
     }
@@ -59,7 +68,7 @@ impl Trials {
         was_tried: bool,
         now: Instant,
     ) {
-        let begins = breaker.wait(now).map(|wait| Trial::Begins { wait });
+        let begins = breaker.wait(now).map(|wait| Trial::Begins { wait, gap: breaker.gap() });
         let told = match (was_tried, purpose) {
             // It left before anything was tried, and says nothing new.
             (true, Purpose::Work) => None,
@@ -67,8 +76,8 @@ impl Trials {
             (true, Purpose::Trial) | (false, _) => begins,
         };
         let Some(trial) = told else { return };
-        if !was_tried {
-            // It is ours once nobody else is found to have been first.
+        if !breaker.is_closed() {
+            // It is ours to try again where nobody else is there to.
             breaker.leave();
         }
         self.tell(sick, trial);
@@ -79,8 +88,8 @@ impl Trials {
 pub(super) fn follow(breaker: &mut Breaker, left: Option<&LeftAlone>, now: Instant) {
     match left {
         None if !breaker.is_closed() => breaker.heal(),
-        Some(LeftAlone { tried: Tried::ByUs, wait, .. }) if !breaker.is_tried() => {
-            breaker.take_over(*wait, now);
+        Some(LeftAlone { tried: Tried::ByUs, wait, gap, .. }) if !breaker.is_tried() => {
+            breaker.take_over(*wait, *gap, now);
         }
         None | Some(LeftAlone { tried: Tried::ByUs, .. }) => {}
         Some(LeftAlone { tried: Tried::ByOthers | Tried::ByNobody, .. }) => breaker.leave(),

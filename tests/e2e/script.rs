@@ -113,6 +113,11 @@ pub(crate) struct Received {
 }
 
 impl Received {
+    /// The key that it came with, in v1.
+    pub(crate) fn key(&self) -> Option<&str> {
+        self.headers.iter().find(|(name, _)| name == "x-api-key").map(|(_, key)| key.as_str())
+    }
+
     /// Whether it only asks what is there.
     pub(crate) fn is_look(&self) -> bool {
         self.request_line.starts_with("GET ")
@@ -122,7 +127,8 @@ impl Received {
 /// One step, as a dialect has it.
 pub(crate) type Play = fn(Dialect) -> Step;
 
-type Steps = Box<dyn Fn(&str, usize) -> Step + Send + Sync>;
+/// By the request, and by how many steps its VM has had before.
+type Steps = Box<dyn Fn(&Received, usize) -> Step + Send + Sync>;
 
 /// What happens to each request, and which have come.
 struct Script {
@@ -155,15 +161,24 @@ impl Api {
         Self::speaking(dialect, Transport::Plain, script)
     }
 
-    /// Over HTTP/2, its certificate is one that vouches for itself.
+    /// In v1; what happens to a request depends on all of it.
+    pub(crate) fn to_each(script: impl Fn(&Received) -> Step + Send + Sync + 'static) -> Self {
+        Self::serving(Dialect::V1, Transport::Plain, Box::new(move |request, _| script(request)))
+    }
+
     pub(crate) fn speaking(
         dialect: Dialect,
         transport: Transport,
         script: impl Fn(&str, usize) -> Step + Send + Sync + 'static,
     ) -> Self {
+        Self::serving(dialect, transport, Box::new(move |request, nth| script(&request.vmid, nth)))
+    }
+
+    /// Over HTTP/2, its certificate is one that vouches for itself.
+    fn serving(dialect: Dialect, transport: Transport, steps: Steps) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let script = Arc::new(Script { dialect, steps: Box::new(script), records: Mutex::default() });
+        let script = Arc::new(Script { dialect, steps, records: Mutex::default() });
         let (api, script) = (Arc::clone(&script), script);
         let certificate = match transport {
             Transport::Plain => {
@@ -249,23 +264,22 @@ fn serve(stream: TcpStream, script: &Script) {
 impl Script {
     /// Notes a request, and says what happens to it.
     fn step(&self, request: Received) -> Step {
-        let (vmid, is_look) = (request.vmid.clone(), request.is_look());
-        let nth = self.note(request);
-        let step = (self.steps)(&vmid, nth);
+        let nth = self.note(&request);
+        let step = (self.steps)(&request, nth);
         // Nobody makes anything by looking: that step is still to come.
-        if is_look && matches!(step, Step::Answer(Answer { makes: true, .. })) {
-            self.records.lock().unwrap().taken.entry(vmid).and_modify(|taken| *taken -= 1);
+        if request.is_look() && matches!(step, Step::Answer(Answer { makes: true, .. })) {
+            self.records.lock().unwrap().taken.entry(request.vmid).and_modify(|taken| *taken -= 1);
             return self.dialect.nothing().into();
         }
         step
     }
 
-    fn note(&self, request: Received) -> usize {
+    fn note(&self, request: &Received) -> usize {
         let mut records = self.records.lock().unwrap();
         let taken = records.taken.entry(request.vmid.clone()).or_default();
         let nth = *taken;
         *taken += 1;
-        records.received.push(request);
+        records.received.push(request.clone());
         nth
     }
 }

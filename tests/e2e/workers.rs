@@ -16,7 +16,7 @@ use crate::fleet;
 use crate::pooler::Pooler;
 use crate::postgres::Server;
 use crate::sandbox::Sandbox;
-use crate::script::{Answer, Api, Received, error, success};
+use crate::script::{Answer, Api, Received, error, html, success};
 
 const VMS: usize = 240;
 const RUN: [&str; 10] =
@@ -427,8 +427,23 @@ fn two_jobs_of_one_account_share_its_rate() {
     assert!(calls.len() == 150 && took >= SignedDuration::from_millis(1_250), "150 calls in {took:?}");
 }
 
+/// Four workers, each by a key of its own, `key-0` to `key-3`, by which it is known; all have called.
+fn known_by_their_keys(fixture: &mut Fixture, api: &Api, run: &[&str]) -> Vec<Process> {
+    let mut start = |key: &str, command: &[&str]| {
+        fixture.set("HOSTUP_API_KEY", key);
+        fixture.start(command)
+    };
+    let mut workers = vec![start("key-0", run)];
+    eventually("the run is under way", || api.received().len() > 4);
+    workers.extend(["key-1", "key-2", "key-3"].map(|key| start(key, &WORK)));
+    let key = |request: &Received| request.key().map(str::to_owned);
+    let callers = || api.received().iter().map(key).collect::<BTreeSet<_>>().len();
+    eventually("all work", || callers() == 4);
+    workers
+}
+
 #[test]
-fn an_api_that_fails_is_tried_by_one_worker_and_left_alone_by_the_others() {
+fn an_api_that_fails_is_tried_by_one_worker_after_the_other_and_left_alone_by_the_rest() {
     let Some(server) = Server::start() else { return };
     let is_ill = Arc::new(AtomicBool::new(false));
     let turns = Arc::clone(&is_ill);
@@ -438,19 +453,7 @@ fn an_api_that_fails_is_tried_by_one_worker_and_left_alone_by_the_others() {
     });
     let mut fixture = api.fixture().in_database(server);
     fixture.write("fleet.csv", fleet::csv(400));
-    // Each by a key of its own, by which it is known.
-    let mut start = |key: &str, command: &[&str]| {
-        fixture.set("HOSTUP_API_KEY", key);
-        fixture.start(command)
-    };
-    let run =
-        ["run", "fleet.csv", "--action", "allocate", "--rate", "none", "--concurrency", "2", "-o", "all.csv"];
-    let mut workers = vec![start("key-0", &run)];
-    eventually("the run is under way", || api.received().len() > 4);
-    workers.extend(["key-1", "key-2", "key-3"].map(|key| start(key, &WORK)));
-    let by = |received: &Received| received.headers.iter().find(|(name, _)| name == "x-api-key").cloned();
-    let callers = || api.received().iter().map(by).collect::<BTreeSet<_>>().len();
-    eventually("all work", || callers() == 4);
+    let workers = known_by_their_keys(&mut fixture, &api, &RUN);
     is_ill.store(true, Ordering::SeqCst);
     let leaves_it = |worker: &Process| worker.stderr().contains("leaving the API alone");
     eventually("all leave it alone", || workers.iter().all(leaves_it));
@@ -459,9 +462,32 @@ fn an_api_that_fails_is_tried_by_one_worker_and_left_alone_by_the_others() {
     let are_apart = |two: &[Received]| two[1].at.duration_since(two[0].at) >= Duration::from_millis(1_500);
     eventually("it is tried, and again later", || are_apart(&last_two()));
     let two = last_two();
-    assert_eq!(by(&two[0]), by(&two[1]));
+    assert_ne!(two[0].key(), two[1].key());
     fixture.run(&["stop"]).exits(0);
     for worker in workers {
         worker.end().exits(143);
     }
+}
+
+#[test]
+fn a_worker_that_something_on_its_way_answers_in_the_apis_place_keeps_nobody_else_from_it() {
+    let Some(server) = Server::start() else { return };
+    let api = Api::to_each(|request| match request.key() {
+        Some("key-2") => html(502).into(),
+        _ => success(201, true, 0).after(Duration::from_millis(20)).into(),
+    });
+    let mut fixture = api.fixture().in_database(server);
+    fixture.write("fleet.csv", fleet::csv(VMS));
+    let run = ["run", "fleet.csv", "--action", "allocate", "--rate", "40/s", "--deadline", "1m"];
+    for worker in known_by_their_keys(&mut fixture, &api, &run) {
+        worker.end().exits(0);
+    }
+    let turned_away = api.received().iter().filter(|request| request.key() == Some("key-2")).count();
+    // Fifteen VMs until it is noticed, each as often as it may be called, and single probes from then on.
+    assert!((10..=15 * 5 + 10).contains(&turned_away), "{turned_away} calls");
+    assert_eq!(
+        api.received().len() - turned_away,
+        VMS,
+        "each of the others' calls is one that makes something"
+    );
 }

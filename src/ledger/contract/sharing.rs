@@ -304,21 +304,56 @@ fn what_is_left_alone_is_tried_by_one_worker_at_a_time() {
     let place = Database::new();
     let run = begun(&place, "a", 1);
     let [mut one, mut two] = [(); 2].map(|()| Hand::join(&place, &run));
-    let api = |tried, seconds| LeftAlone { sick: None, wait: Duration::from_secs(seconds), tried };
-    let begins = |seconds| Trial::Begins { wait: Duration::from_secs(seconds) };
-    assert_eq!(left_alone(&mut one, &[begins(1)]), Some((vec![api(Tried::ByUs, 1)], 1)));
+    // Who tries it, whether whoever asks has found it ill, and for how many seconds it is left alone.
+    let api = |tried, is_found_by_us, seconds| {
+        let [wait, gap] = [seconds, 2 * seconds].map(Duration::from_secs);
+        vec![LeftAlone { sick: None, wait, gap, tried, is_found_by_us }]
+    };
+    let begins = |seconds| {
+        let [wait, gap] = [seconds, 2 * seconds].map(Duration::from_secs);
+        Trial::Begins { wait, gap }
+    };
+    assert_eq!(left_alone(&mut one, &[begins(1)]), Some((api(Tried::ByOthers, true, 1), 1)), "two follows");
     let others = [begins(2), Trial::TakenOver, Trial::GivenUp, Trial::Succeeded];
-    assert_eq!(left_alone(&mut two, &others), Some((vec![api(Tried::ByOthers, 1)], 4)), "one was first");
-    assert_eq!(left_alone(&mut one, &[begins(4)]), Some((vec![api(Tried::ByUs, 4)], 1)));
-    one.write(vec![Request::Breaker(None, Trial::GivenUp)]);
-    assert_eq!(left_alone(&mut two, &[]), Some((vec![api(Tried::ByNobody, 4)], 0)));
+    assert_eq!(left_alone(&mut one, &others), Some((api(Tried::ByOthers, true, 1), 4)), "it is two's");
+    assert_eq!(left_alone(&mut two, &[]), Some((api(Tried::ByUs, false, 1), 0)));
+    assert_eq!(
+        left_alone(&mut two, &[begins(4)]),
+        Some((api(Tried::ByOthers, true, 4), 1)),
+        "and then one's"
+    );
+    assert_eq!(left_alone(&mut one, &[Trial::GivenUp]), Some((api(Tried::ByNobody, false, 4), 1)));
+    assert_eq!(left_alone(&mut two, &[]), Some((api(Tried::ByNobody, true, 4), 0)));
     assert_eq!(left_alone(&mut two, &[]), None, "told once");
-    assert_eq!(left_alone(&mut two, &[Trial::TakenOver]), Some((vec![api(Tried::ByUs, 4)], 1)));
+    assert_eq!(left_alone(&mut two, &[Trial::TakenOver]), Some((api(Tried::ByUs, true, 4), 1)));
     drop(two);
     one.seen();
-    assert_eq!(left_alone(&mut one, &[]), Some((vec![api(Tried::ByNobody, 4)], 0)), "who tried it is gone");
-    assert_eq!(left_alone(&mut one, &[Trial::TakenOver]), Some((vec![api(Tried::ByUs, 4)], 1)));
+    assert_eq!(left_alone(&mut one, &[]), Some((api(Tried::ByNobody, false, 4), 0)), "who tried it is gone");
+    assert_eq!(left_alone(&mut one, &[Trial::TakenOver]), Some((api(Tried::ByUs, false, 4), 1)));
+    assert_eq!(
+        left_alone(&mut one, &[begins(8)]),
+        Some((api(Tried::ByUs, true, 8), 1)),
+        "nobody else is there"
+    );
     assert_eq!(left_alone(&mut one, &[Trial::Succeeded]), Some((vec![], 1)));
+}
+
+#[test]
+fn who_tries_what_is_left_alone_changes_with_every_trial_among_all_who_live() {
+    if !is_installed() {
+        return;
+    }
+    let place = Database::new();
+    let run = begun(&place, "a", 1);
+    let mut hands = [(); 4].map(|()| Hand::join(&place, &run));
+    let lapsed = place.server.sql("SELECT max(no) - 1 FROM v6fleet.workers");
+    place.server.sql(&format!("UPDATE v6fleet.workers SET lease_until = since WHERE no = {lapsed}"));
+    let begins = Trial::Begins { wait: Duration::from_secs(1), gap: Duration::from_secs(2) };
+    for (from, to) in [(0, 1), (1, 3), (3, 0)] {
+        left_alone(&mut hands[from], &[begins]).unwrap();
+        let (all, _) = left_alone(&mut hands[to], &[]).unwrap();
+        assert_eq!(all[0].tried, Tried::ByUs, "from {from} to {to}");
+    }
 }
 
 #[test]

@@ -419,7 +419,7 @@ mod tests {
         let (_asks, mut requests) = unbounded_channel();
         let pause = Some(Moment::from_nanos(u64::MAX / 4));
         let ask = |pause| Request::Pace(Box::new(Ask { pause, ..plain(Duration::from_millis(1)) }));
-        let begins = Trial::Begins { wait: Duration::from_secs(1) };
+        let begins = Trial::Begins { wait: Duration::from_secs(1), gap: Duration::from_secs(2) };
         for (asked, is_alert) in [
             (Request::Tick, false),
             (claim(1), false),

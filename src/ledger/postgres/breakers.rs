@@ -25,11 +25,16 @@ macro_rules! untried {
     };
 }
 
-/// Worker `$3` tries rack `$2` of run `$1` after `$4` microseconds.
+/// The worker of run `$1` after `$3` tries rack `$2` after `$4` microseconds, and again after `$5`; after the last one comes the
+/// first.
 const BEGIN: &str = concat!(
-    "INSERT INTO v6fleet.breakers AS b (run, rack, worker, wait_us) VALUES ($1, $2, $3, $4)
-     ON CONFLICT (run, rack) DO UPDATE SET wait_us = excluded.wait_us, worker = excluded.worker
-     WHERE b.worker = excluded.worker OR ",
+    "INSERT INTO v6fleet.breakers AS b (run, rack, found_by, worker, wait_us, gap_us) VALUES ($1, $2, $3, coalesce((
+        SELECT w.no FROM v6fleet.workers w
+        WHERE w.run = $1 AND w.no <> $3 AND NOT w.buried AND w.lease_until > clock_timestamp()
+        ORDER BY w.no < $3, w.no LIMIT 1), $3), $4, $5)
+     ON CONFLICT (run, rack) DO UPDATE SET found_by = excluded.found_by, worker = excluded.worker,
+        wait_us = excluded.wait_us, gap_us = excluded.gap_us
+     WHERE b.worker = excluded.found_by OR ",
     untried!()
 );
 
@@ -45,7 +50,7 @@ const END: &str = "DELETE FROM v6fleet.breakers WHERE run = $1 AND rack = $2 AND
 /// than `$3`.
 pub(super) const LEFT_ALONE: &str = concat!(
     "CASE WHEN s.trials <> $3 THEN (
-        SELECT coalesce(json_agg(json_build_array(b.rack, b.wait_us,
+        SELECT coalesce(json_agg(json_build_array(b.rack, b.wait_us, b.gap_us, b.found_by = $2,
             CASE WHEN ",
     untried!(),
     " THEN NULL ELSE b.worker = $2 END)), '[]')::text FROM v6fleet.breakers b WHERE b.run = s.run) END"
@@ -61,9 +66,9 @@ pub(super) fn writing(run: Run, worker: i64, trials: Vec<(Sick, Trial)>) -> Vec<
         let rack = sick.map_or(API, |rack| rack.0.into());
         let of = || -> Vec<Value> { vec![Box::new(run.no), Box::new(rack), Box::new(worker)] };
         match trial {
-            Trial::Begins { wait } => {
-                let wait: Value = Box::new(span_micros(wait));
-                Question::new(BEGIN, of().into_iter().chain([wait]).collect())
+            Trial::Begins { wait, gap } => {
+                let times = [wait, gap].map(|time| Box::new(span_micros(time)) as Value);
+                Question::new(BEGIN, of().into_iter().chain(times).collect())
             }
             Trial::TakenOver => Question::new(TAKE_OVER, of()),
             Trial::GivenUp => Question::new(GIVE_UP, of()),
@@ -73,12 +78,17 @@ pub(super) fn writing(run: Run, worker: i64, trials: Vec<(Sick, Trial)>) -> Vec<
     std::iter::once(change).chain(trials).collect()
 }
 
+/// An element of [`LEFT_ALONE`].
+type Left = (i64, u64, u64, bool, Option<bool>);
+
 /// Reads [`LEFT_ALONE`].
 pub(super) fn left_alone(row: &Row, at: usize) -> Result<Option<Vec<LeftAlone>>, Error> {
-    let all: Option<Vec<(i64, u64, Option<bool>)>> = column::json(row, at)?;
-    let each = |(rack, wait, is_ours)| LeftAlone {
+    let all: Option<Vec<Left>> = column::json(row, at)?;
+    let each = |(rack, wait, gap, is_found_by_us, is_ours)| LeftAlone {
         sick: u32::try_from(rack).ok().map(RackNo),
         wait: Duration::from_micros(wait),
+        gap: Duration::from_micros(gap),
+        is_found_by_us,
         tried: match is_ours {
             Some(true) => Tried::ByUs,
             Some(false) => Tried::ByOthers,

@@ -88,10 +88,12 @@ CREATE TABLE v6fleet.sittings (
 
 -- What a run leaves alone.
 CREATE TABLE v6fleet.breakers (
-    run     bigint NOT NULL REFERENCES v6fleet.runs ON DELETE CASCADE,
-    rack    bigint NOT NULL, -- -1: the API as a whole
-    wait_us bigint NOT NULL, -- before the next trial, as whoever tried it said last
-    worker  bigint,          -- who tries it, as long as it is not buried
+    run      bigint NOT NULL REFERENCES v6fleet.runs ON DELETE CASCADE,
+    rack     bigint NOT NULL, -- -1: the API as a whole
+    found_by bigint NOT NULL, -- who was the last to find it ill
+    wait_us  bigint NOT NULL, -- before the next trial, as that one said
+    gap_us   bigint NOT NULL, -- from that to another one
+    worker   bigint,          -- who tries it, as long as it is not buried
     PRIMARY KEY (run, rack)
 );
 

@@ -178,6 +178,12 @@ pub(super) fn cut_off(sent: &Sent<'_>) -> Attempt {
     Attempt { sent_at: sent.now.date, latency: Duration::from_millis(1), ..attempt(Fate::Unreachable) }
 }
 
+/// What becomes of the call of somebody whom something on the way answers in its place.
+pub(super) fn turned_away(sent: &Sent<'_>) -> Attempt {
+    let page = attempt(Fate::Status(502, "<html>Bad gateway</html>"));
+    Attempt { sent_at: sent.now.date, latency: Duration::from_millis(20), ..page }
+}
+
 fn attempt(fate: Fate) -> Attempt {
     let asking = |status, seconds: Option<u64>| {
         let mut attempt = answered(status, b"{}");

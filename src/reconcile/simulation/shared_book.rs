@@ -48,6 +48,8 @@ struct Lease {
 #[derive(Debug, Clone, Copy)]
 struct Breaker {
     wait: Duration,
+    gap: Duration,
+    found_by: LeaseNo,
     tried: Option<LeaseNo>,
     /// By the same one.
     since: Instant,
@@ -177,15 +179,23 @@ impl SharedBook {
         let (is_ours, is_free) = (tried == Some(lease), tried.is_none());
         let is_known = self.breakers.contains_key(&sick);
         match trial {
-            Trial::Begins { wait } if is_ours || is_free => {
-                let since = if is_ours { self.breakers[&sick].since } else { now };
-                self.breakers.insert(sick, Breaker { wait, tried: Some(lease), since });
+            Trial::Begins { wait, gap } if is_ours || is_free => {
+                let next = self.follower(lease, now);
+                let since = if is_ours && next == lease { self.breakers[&sick].since } else { now };
+                let begun = Breaker { wait, gap, found_by: lease, tried: Some(next), since };
+                self.breakers.insert(sick, begun);
             }
             Trial::TakenOver if is_known && is_free => self.hand_over(sick, Some(lease), now),
             Trial::GivenUp if is_ours => self.hand_over(sick, None, now),
             Trial::Succeeded if is_ours => drop(self.breakers.remove(&sick)),
             _ => {}
         }
+    }
+
+    /// The next one that lives.
+    fn follower(&self, lease: LeaseNo, now: Instant) -> LeaseNo {
+        let others = (lease + 1..self.leases.len()).chain(0..lease);
+        others.into_iter().find(|&other| self.is_alive(other, now)).unwrap_or(lease)
     }
 
     fn hand_over(&mut self, sick: Sick, tried: Option<LeaseNo>, now: Instant) {
@@ -198,6 +208,8 @@ impl SharedBook {
         let all = self.breakers.iter().map(|(&sick, breaker)| LeftAlone {
             sick,
             wait: breaker.wait,
+            gap: breaker.gap,
+            is_found_by_us: breaker.found_by == lease,
             tried: match breaker.tried {
                 Some(tried) if tried == lease => Tried::ByUs,
                 Some(_) => Tried::ByOthers,

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::api::{Sent, SimulatedApi, cut_off};
+use super::api::{Sent, SimulatedApi, cut_off, turned_away};
 use super::book::{position, rack};
 use super::plan::{Plan, Trouble};
 use super::shared_book::{LEASE, LeaseNo, Place, SharedBook};
@@ -48,7 +48,12 @@ enum Fate {
     LeavesAt(Duration),
     /// It cannot reach the API for so long.
     IsCutOffAt(Duration, Duration),
+    /// Something on its way there answers for so long.
+    IsTurnedAwayAt(Duration, Duration),
 }
+
+/// What becomes of a call that does not come through to the API.
+type OnTheWay = fn(&Sent<'_>) -> Attempt;
 
 #[derive(Debug)]
 enum Coming {
@@ -78,7 +83,8 @@ struct Worker<'a> {
     has_left: bool,
     /// It has seen that no call may leave any more.
     is_told: bool,
-    cut_off: Option<Range<Instant>>,
+    /// What becomes of its calls on the way, and when.
+    on_the_way: Option<(Range<Instant>, OnTheWay)>,
     ending: Option<Ending>,
 }
 
@@ -100,6 +106,8 @@ struct World<'a> {
     flights: Vec<Flight>,
     /// For the canary, whatever became of it.
     called: BTreeSet<i64>,
+    /// When calls left that did not come through to the API.
+    held_up: Vec<Duration>,
     coming: BTreeMap<(Instant, u64), (usize, Coming)>,
     known: u64,
     workers: Vec<Worker<'a>>,
@@ -124,12 +132,15 @@ impl World<'_> {
                 Fate::DiesAt(at) => self.comes(worker, at, Coming::Death),
                 Fate::HangsAt(at, lasts) => self.comes(worker, at, Coming::Freeze(lasts)),
                 Fate::LeavesAt(at) => self.comes(worker, at, Coming::Signal),
-                Fate::IsCutOffAt(at, lasts) => {
-                    let from = self.begun.at + at;
-                    self.workers[worker].cut_off = Some(from..from + lasts);
-                }
+                Fate::IsCutOffAt(at, lasts) => self.on_the_way(worker, at..at + lasts, cut_off),
+                Fate::IsTurnedAwayAt(at, lasts) => self.on_the_way(worker, at..at + lasts, turned_away),
             }
         }
+    }
+
+    fn on_the_way(&mut self, no: usize, lasts: Range<Duration>, becomes: OnTheWay) {
+        let lasts = self.begun.at + lasts.start..self.begun.at + lasts.end;
+        self.workers[no].on_the_way = Some((lasts, becomes));
     }
 
     /// The next moment at which a worker does something by itself.
@@ -231,18 +242,14 @@ impl World<'_> {
         match command {
             Command::Call { flight, vm, .. } => {
                 let sent = self.leaves(no, flight, &vm);
-                let attempt = match self.is_cut_off(no) {
-                    true => cut_off(&sent),
-                    false => self.api.call(&sent, &mut self.chance),
-                };
+                let held_up = self.answer_on_the_way(no, &sent);
+                let attempt = held_up.unwrap_or_else(|| self.api.call(&sent, &mut self.chance));
                 self.comes(no, attempt.latency, Coming::Answer(flight, Box::new(attempt)));
             }
             Command::Look { flight, vm } => {
                 let sent = self.leaves(no, flight, &vm);
-                let attempt = match self.is_cut_off(no) {
-                    true => cut_off(&sent),
-                    false => self.api.look(&sent, &mut self.chance),
-                };
+                let held_up = self.answer_on_the_way(no, &sent);
+                let attempt = held_up.unwrap_or_else(|| self.api.look(&sent, &mut self.chance));
                 self.comes(no, attempt.latency, Coming::Answer(flight, Box::new(attempt)));
             }
             Command::Remember(..) | Command::Count(..) | Command::Tell(_) => {}
@@ -262,8 +269,12 @@ impl World<'_> {
         }
     }
 
-    fn is_cut_off(&self, no: usize) -> bool {
-        self.workers[no].cut_off.as_ref().is_some_and(|cut_off| cut_off.contains(&self.now.at))
+    /// The answer to a call that does not come through to the API.
+    fn answer_on_the_way(&mut self, no: usize, sent: &Sent<'_>) -> Option<Attempt> {
+        let (lasts, becomes) = self.workers[no].on_the_way.as_ref()?;
+        let attempt = lasts.contains(&self.now.at).then(|| becomes(sent))?;
+        self.held_up.push(self.now.at - self.begun.at);
+        Some(attempt)
     }
 
     fn leaves<'v>(&mut self, no: usize, flight: FlightNo, vm: &'v VmId) -> Sent<'v> {
@@ -385,7 +396,7 @@ fn exceeds(plan: &Plan, failed: u64, changed: u64) -> bool {
 
 fn fate(chance: &mut fastrand::Rng) -> Fate {
     let at = Duration::from_millis(chance.u64(0..6_000));
-    match chance.u8(..7) {
+    match chance.u8(..8) {
         0 => Fate::DiesAt(at),
         1 => {
             let most = if chance.bool() { 2_500 } else { 20_000 };
@@ -393,6 +404,7 @@ fn fate(chance: &mut fastrand::Rng) -> Fate {
         }
         2 => Fate::LeavesAt(at),
         3 => Fate::IsCutOffAt(at, Duration::from_millis(chance.u64(100..60_000))),
+        4 => Fate::IsTurnedAwayAt(at, Duration::from_millis(chance.u64(100..60_000))),
         _ => Fate::Works,
     }
 }
@@ -413,14 +425,15 @@ fn plan(trouble: Trouble, chance: &mut fastrand::Rng) -> Plan {
     plan
 }
 
-/// The first worker has begun the run; whoever wants to may `watch` it after all that happens. Returns what it came to.
+/// The first worker has begun the run; whoever wants to may `watch` it after all that happens. Returns what it came to, and when
+/// calls left that did not come through to the API.
 fn carry_out(
     plan: &Plan,
     name: (Trouble, u64),
     fates: &[Fate],
     mut chance: fastrand::Rng,
     watch: impl Fn(&World<'_>),
-) -> Counts {
+) -> (Counts, Vec<Duration>) {
     let begun = Now { at: Instant::now(), date: Timestamp::from_second(1_800_000_000).unwrap() };
     let mut paces: Vec<Pace> = fates.iter().map(|_| Pace::new(plan.ceiling(), None, begun.at)).collect();
     let guest = Settings { is_guest: true, ..plan.settings.clone() };
@@ -444,7 +457,7 @@ fn carry_out(
             is_dead: false,
             has_left: false,
             is_told: false,
-            cut_off: None,
+            on_the_way: None,
             ending: None,
         }
     });
@@ -457,6 +470,7 @@ fn carry_out(
         book: SharedBook::new(plan, fates.len(), begun.at),
         flights: vec![],
         called: BTreeSet::new(),
+        held_up: vec![],
         coming: BTreeMap::new(),
         known: 0,
         workers: workers.collect(),
@@ -467,7 +481,7 @@ fn carry_out(
         watch(&world);
     }
     world.is_over();
-    world.book.counted
+    (world.book.counted, world.held_up)
 }
 
 #[test]
@@ -486,8 +500,65 @@ fn who_cannot_reach_the_api_leaves_all_to_the_others_and_stops_nobody() {
         plan.settings.policy = Policy { max_attempts, max_wait: Duration::from_mins(1) };
         let cut_off = Fate::IsCutOffAt(Duration::from_millis(chance.u64(..500)), LONGEST);
         let fates = if chance.bool() { [Fate::Works, cut_off] } else { [cut_off, Fate::Works] };
-        let counted = carry_out(&plan, (Trouble::Nothing, seed), &fates, chance, |_| ());
+        let (counted, _) = carry_out(&plan, (Trouble::Nothing, seed), &fates, chance, |_| ());
         assert_eq!((counted.failed, counted.settled()), (0, plan.vms()), "seed {seed}");
+    }
+}
+
+/// A run of several hundred VMs, of one rack or more, at an API that is well.
+fn at_length(chance: &mut fastrand::Rng) -> Plan {
+    let mut plan = plan(Trouble::Nothing, chance);
+    plan.racks = if chance.bool() { vec![600] } else { vec![120; 5] };
+    (plan.rate, plan.commit) = (["20/s", "60/s"][chance.usize(..2)], 1..10);
+    (plan.settings.concurrency, plan.settings.rack_concurrency) = (NonZeroU32::new(8).unwrap(), None);
+    let max_attempts = NonZeroU32::new(5).unwrap();
+    plan.settings.policy = Policy { max_attempts, max_wait: Duration::from_mins(5) };
+    plan
+}
+
+#[test]
+fn whom_something_on_the_way_answers_keeps_nobody_else_from_the_api() {
+    for seed in 0..16 {
+        let mut chance = fastrand::Rng::with_seed(seed);
+        let plan = at_length(&mut chance);
+        let mut fates = [Fate::Works; 4];
+        fates[chance.usize(..4)] = Fate::IsTurnedAwayAt(Duration::from_millis(chance.u64(..1_000)), LONGEST);
+        let (counted, held_up) = carry_out(&plan, (Trouble::Nothing, seed), &fates, chance, |world| {
+            world.holds(world.now.at - world.begun.at < Duration::from_secs(20), "it takes too long");
+        });
+        assert_eq!((counted.failed, counted.settled()), (0, plan.vms()), "seed {seed}");
+        assert!(held_up.len() <= 40, "seed {seed}: {held_up:?}");
+    }
+}
+
+#[test]
+fn an_api_that_is_ill_is_tried_no_more_often_by_several_workers_than_by_one() {
+    let [from, lasts] = [1, 99].map(Duration::from_secs);
+    for seed in 0..16 {
+        let trials = |workers| {
+            let mut chance = fastrand::Rng::with_seed(seed);
+            let plan = at_length(&mut chance);
+            let fates = vec![Fate::IsTurnedAwayAt(from, lasts); workers];
+            let (counted, held_up) = carry_out(&plan, (Trouble::Nothing, seed), &fates, chance, |_| ());
+            assert_eq!(counted.settled(), plan.vms(), "seed {seed}");
+            held_up.into_iter().filter(|at| *at > 3 * from).count()
+        };
+        let [one, four] = [1, 4].map(trials);
+        assert!((1..=one).contains(&four), "seed {seed}: {four}, and {one} by one");
+    }
+}
+
+#[test]
+fn an_api_that_is_ill_and_then_cannot_be_reached_is_called_once_it_is_well() {
+    for (seed, workers) in [1, 2, 4].into_iter().flat_map(|workers| (0..10).map(move |seed| (seed, workers)))
+    {
+        let mut chance = fastrand::Rng::with_seed(seed);
+        let mut plan = at_length(&mut chance);
+        let [from, lasts] = [1, chance.u64(3..11)].map(Duration::from_secs);
+        plan.faults.outage = Some(from + lasts..Duration::from_secs(20));
+        let fates = vec![Fate::IsTurnedAwayAt(from, lasts); workers];
+        let (counted, _) = carry_out(&plan, (Trouble::Nothing, seed), &fates, chance, |_| ());
+        assert_eq!(counted.settled(), plan.vms(), "seed {seed}, {workers} workers");
     }
 }
 

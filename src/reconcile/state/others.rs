@@ -32,7 +32,7 @@ impl State<'_> {
         if let Some(stop) = seen.stop {
             self.stopped_by_another(stop, now);
         }
-        self.share_trials();
+        self.share_trials(now);
     }
 
     /// Takes note of what all leave alone.
@@ -41,14 +41,14 @@ impl State<'_> {
             let opened = Opened { api: sick.is_none(), way: false, rack: sick.is_some() };
             self.tell_opened(sick.unwrap_or(RackNo(0)), opened);
         }
-        self.share_trials();
+        self.share_trials(now);
     }
 
     /// What nobody tries is tried by whoever has a VM for that, and no longer by whoever has none.
-    fn share_trials(&mut self) {
+    fn share_trials(&mut self, now: Instant) {
         let free = self.shared.as_ref().map_or(0, Shared::free);
         let goes_on = !self.halt.is_on();
-        self.schedule.share_trials(goes_on, goes_on && free > 0 && self.startable() != Some(0));
+        self.schedule.share_trials(goes_on, goes_on && free > 0 && self.startable() != Some(0), now);
     }
 
     /// Who cannot reach the API holds nothing that others can do, who reach it; where they have no VM to show that by, they
