@@ -3,6 +3,7 @@
 //! The workers' books are written one batch after another, in an order of the test's own; leases run out when it says so.
 
 mod interleavings;
+mod reads;
 
 use super::*;
 use crate::ledger::engine::Book;
@@ -19,6 +20,7 @@ impl Hand {
     fn join(place: &Database, run: &RunKey) -> Self {
         let ledger = place.open();
         assert!(ledger.join(run, TERMS).unwrap().is_some());
+        ledger.start(run).unwrap();
         Self { book: ledger.engine.open_book(run).unwrap() }
     }
 
@@ -76,11 +78,16 @@ fn job(name: &str) -> NewRun {
 }
 
 /// A run of so many VMs in one rack, begun by a worker that has left.
-fn begun(place: &Database, name: &str, vms: u32) -> RunKey {
+fn begun(place: &Database, name: &str, vms: usize) -> RunKey {
+    begun_in(place, name, &vec![None; vms])
+}
+
+/// The same of VMs in these racks.
+fn begun_in(place: &Database, name: &str, racks: &[Option<&str>]) -> RunKey {
     let ledger = place.open();
     let mut draft = ledger.draft(&job(name)).unwrap();
-    for id in 1..=vms {
-        draft.add(&vm(&id.to_string(), None), Action::Allocate, None).unwrap();
+    for (id, rack) in (1..).zip(racks) {
+        draft.add(&vm(&id.to_string(), *rack), Action::Allocate, *rack).unwrap();
     }
     draft.commit(&Reading::default(), &[]).unwrap()
 }

@@ -61,12 +61,14 @@ impl Book {
         let enlisted = postgres.worker.get().filter(|ours| ours.run == run.no);
         let worker = enlisted.map_or_else(|| postgres.enlist(run.no, Terms::default()), Ok)?;
         postgres.forget_ahead();
+        let looked = postgres.last_taken.take().filter(|(looked_as, _)| *looked_as == worker);
+        let taken = looked.map_or_else(|| vec![i64::MIN; racks.len()], |(_, taken)| taken);
         let patience = PATIENCE.min(worker.terms.lease / 3);
         postgres.session.unheeded(listening());
         let now = Instant::now();
         Ok(Self {
             postgres,
-            page: Page::new(run, worker, racks),
+            page: Page::new(run, worker, racks, taken),
             patience,
             batch: 0,
             asking: Asking::default(),
@@ -145,7 +147,7 @@ impl Book {
         let rows = |nth: Option<usize>| nth.and_then(|nth| answers.get(nth)).map_or(&[][..], Vec::as_slice);
         let broken = engine_error(self.postgres.path());
         let again = rows(renewing).first().map_or(Ok(vec![]), |row| row.try_get(0)).map_err(broken)?;
-        let items = rows(taking).iter().map(|row| self.page.item(row));
+        let items = rows(taking).iter().filter_map(|row| self.page.item(row).transpose());
         let items: Vec<Item> = items.collect::<Result<_, _>>().map_err(broken)?;
         let again = again.into_iter().map(position).collect();
         Ok(Reply::Claimed(Claimed { at, again, items: Page::in_order(&take, items) }))
@@ -165,7 +167,6 @@ impl Book {
 
     /// Takes what the last batch has found of others.
     fn look_around(&mut self, sight: &Sight) -> Result<(), LedgerError> {
-        self.page.heed_returns(sight.seen.returns);
         let is_due = sight.others > 0 && self.looked_at.elapsed() >= LOOK;
         if sight.lapsed == 0 && !is_due {
             return Ok(());
@@ -197,7 +198,7 @@ impl Book {
         let enlisted = self.postgres.session.transaction(|| self.postgres.rejoin(self.page.run.no, lost));
         // Its terms are those of the next try, and its sitting is the one that it was in.
         let enlisted = enlisted.inspect_err(|_| self.postgres.worker.set(lost))?;
-        self.page = Page::new(self.page.run, enlisted, mem::take(&mut self.page.racks));
+        self.page = self.page.anew(enlisted);
         (self.batch, self.has_lapsed) = (0, false);
         Ok(())
     }
@@ -250,7 +251,6 @@ impl Book {
         }
         let answers = self.read_back()?;
         self.pace_again()?;
-        self.page.begin_turns_anew();
         Ok(answers)
     }
 }

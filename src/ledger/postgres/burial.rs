@@ -1,11 +1,14 @@
 //! What a worker left claimed: each of its calls may have been made, and its answer is lost.
 
+use std::sync::LazyLock;
+
 use jiff::{SignedDuration, Timestamp};
 use tokio_postgres::Row;
 
 use super::column;
 use super::question::{Question, Value};
 use super::session::Session;
+use super::statements::give_back;
 use super::workers::is_gone;
 use crate::ledger::dating::{Attempts, Dating};
 use crate::ledger::engine::LEFT_IN_FLIGHT;
@@ -42,13 +45,9 @@ const REMEMBER: &str = "INSERT INTO v6fleet.vms (base, vmid, unanswered)
     SELECT $1, vmid, unanswered FROM unnest($2::text[], $3::text[]) AS n (vmid, unanswered)
     ON CONFLICT (base, vmid) DO UPDATE SET unanswered = excluded.unanswered";
 
-const GIVE_BACK: &str = "WITH given_back AS (
-        UPDATE v6fleet.progress SET worker = NULL, claimed_at = NULL
-        WHERE item BETWEEN $1 AND $2 AND worker = $3 AND outcome IS NULL
-        RETURNING item
-    )
-    UPDATE v6fleet.sittings SET held = held - (SELECT count(*) FROM given_back),
-        returns = returns + (SELECT least(count(*), 1) FROM given_back), trials = trials + 1 WHERE run = $4";
+/// What it tries nobody tries any more.
+static GIVE_BACK: LazyLock<String> =
+    LazyLock::new(|| give_back("WHERE p.item BETWEEN $2 AND $3 AND", ", trials = trials + 1"));
 
 const BURIED: &str = "UPDATE v6fleet.workers SET buried = true WHERE no = $1";
 
@@ -100,8 +99,8 @@ pub(super) fn bury(session: &Session, worker: i64, is_gone: bool) -> Result<(), 
     }
     let Worker { no, run, .. } = worker;
     let [first, last] = span(run);
-    let held = vec![Box::new(first) as Value, Box::new(last), Box::new(no), Box::new(run)];
-    session.later(Question::new(GIVE_BACK, held));
+    let held = vec![Box::new(no) as Value, Box::new(first), Box::new(last)];
+    session.later(Question::new(GIVE_BACK.as_str(), held));
     session.later(Question::new(BURIED, vec![Box::new(no)]));
     Ok(())
 }

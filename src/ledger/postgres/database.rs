@@ -34,6 +34,8 @@ pub(crate) struct Postgres {
     last_run: RefCell<Option<(RunKey, Run)>>,
     /// The same of a run's racks, by its number.
     pub(super) last_racks: RefCell<Option<(i64, Racks)>>,
+    /// By rack, behind which turn those of its VMs are that nobody had claimed when we looked, as that worker.
+    pub(super) last_taken: RefCell<Option<(Enlisted, Vec<i64>)>>,
     pub(super) racks_ahead: RefCell<Ahead<Option<String>>>,
     pub(super) outcomes_ahead: RefCell<Ahead<Outcome>>,
 }
@@ -87,6 +89,7 @@ impl Postgres {
             lock_timeout,
             last_run: RefCell::default(),
             last_racks: RefCell::default(),
+            last_taken: RefCell::default(),
             racks_ahead: RefCell::default(),
             outcomes_ahead: RefCell::default(),
         }

@@ -17,7 +17,7 @@ use super::statements::{CLAIM, CLAIM_AGAIN, CLAIM_ALONE, CLAIM_CANARY, RENEW, wr
 use crate::allocation::Expected;
 use crate::clock;
 use crate::ledger::dating::{Dating, first_call};
-use crate::ledger::numbers::{number, position, span};
+use crate::ledger::numbers::{number, position};
 use crate::ledger::protocol::{Counted, Request, Sick, Take, Trial};
 use crate::ledger::record::{Deferred, Item, RackNo, Setback, Settled, Tally};
 use crate::ledger::stored;
@@ -31,10 +31,8 @@ pub(super) struct Page {
     pub(super) worker: i64,
     sitting: i64,
     pub(super) racks: Vec<Option<Arc<str>>>,
-    /// By rack: the last turn that was taken. None before it comes again until VMs are given back.
+    /// By rack: what nobody has claimed in this sitting is behind this turn.
     taken: Vec<i64>,
-    /// How often VMs had been given back when we last looked.
-    returns: u64,
     /// How often breakers had changed when we last looked.
     pub(super) trials: i64,
     /// What the ledger says of our clock, for whoever finds our claims.
@@ -86,30 +84,14 @@ impl Page {
         run: Run,
         Enlisted { no, sitting, .. }: Enlisted,
         racks: Vec<Option<Arc<str>>>,
+        taken: Vec<i64>,
     ) -> Self {
-        Self {
-            run,
-            worker: no,
-            sitting,
-            taken: vec![i64::MIN; racks.len()],
-            racks,
-            returns: 0,
-            trials: 0,
-            dating: None,
-            first_sent: HashMap::new(),
-        }
+        Self { run, worker: no, sitting, racks, taken, trials: 0, dating: None, first_sent: HashMap::new() }
     }
 
-    /// VMs were given back so often by now: they may have any turn.
-    pub(super) fn heed_returns(&mut self, returns: u64) {
-        if returns != self.returns {
-            self.returns = returns;
-            self.begin_turns_anew();
-        }
-    }
-
-    pub(super) fn begin_turns_anew(&mut self) {
-        self.taken.fill(i64::MIN);
+    /// The same run as another worker, which holds nothing, in the same sitting.
+    pub(super) fn anew(&mut self, enlisted: Enlisted) -> Self {
+        Self::new(self.run, enlisted, mem::take(&mut self.racks), mem::take(&mut self.taken))
     }
 
     /// What the batch of this number asks for: first of all to be ours, and to be the one that is due. It takes along what
@@ -220,11 +202,9 @@ impl Page {
             Box::new(racks),
             Box::new(vms),
             Box::new(after),
-            Box::new(number(self.returns)),
         ];
         let Some(allowance) = allowance else { return Question::new(CLAIM.as_str(), values) };
-        let [first, last] = span(self.run.no);
-        values.extend([number(allowance), first, last].map(|value| Box::new(value) as Value));
+        values.push(Box::new(number(allowance)));
         Question::new(CLAIM_CANARY.as_str(), values)
     }
 
@@ -269,10 +249,14 @@ impl Page {
         Question::new(sql, values)
     }
 
-    /// Reads the columns of [`CLAIM`].
-    pub(super) fn item(&mut self, row: &Row) -> Result<Item, Error> {
-        let position = position(row.try_get(0)?);
+    /// Reads the columns of [`CLAIM`]; there may be no item in them.
+    pub(super) fn item(&mut self, row: &Row) -> Result<Option<Item>, Error> {
         let rack: u32 = column::small(row, 1)?.unwrap_or_default();
+        if let Some(turn) = row.try_get(12)? {
+            self.taken[rack as usize] = turn;
+        }
+        let Some(no) = row.try_get(0)? else { return Ok(None) };
+        let position = position(no);
         let mut expected: Expected = column::json(row, 4)?.unwrap_or_default();
         if row.try_get(5)? {
             expected.rack_id = self.racks[rack as usize].as_deref().map(str::to_owned);
@@ -283,8 +267,7 @@ impl Page {
         if first_sent.is_some() {
             self.first_sent.insert(position, dating);
         }
-        self.taken[rack as usize] = row.try_get(12)?;
-        Ok(Item {
+        Ok(Some(Item {
             position,
             rack: RackNo(rack),
             vm: column::word(row, 2)?,
@@ -299,6 +282,6 @@ impl Page {
                 first_sent,
             },
             setback: setback(row)?,
-        })
+        }))
     }
 }

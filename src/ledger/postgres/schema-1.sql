@@ -134,7 +134,6 @@ CREATE INDEX items_by_turn ON v6fleet.items (run, rack, turn);
 CREATE TABLE v6fleet.progress (
     item              bigint PRIMARY KEY,
     worker            bigint,        -- whose it is while it has no outcome, and who settled it
-    is_canary         boolean NOT NULL DEFAULT false, -- claimed, in this sitting, while only so many VMs might be
     claimed_at        timestamptz,   -- since then a call is in flight, or was when its worker died
     attempts          bigint NOT NULL DEFAULT 0,
     throttled         bigint NOT NULL DEFAULT 0,
@@ -161,6 +160,16 @@ CREATE TABLE v6fleet.progress (
     latency_us        bigint,
     request_id        text
 ) WITH (fillfactor = 20);
+
+-- Items that were given back in this sitting, and that nobody has claimed since. The others that are free have not been claimed
+-- in it: a worker finds them behind those that it knows to have been.
+CREATE TABLE v6fleet.returned (
+    item bigint PRIMARY KEY,
+    run  bigint NOT NULL REFERENCES v6fleet.runs ON DELETE CASCADE,
+    rack bigint NOT NULL,
+    turn bigint NOT NULL
+);
+CREATE INDEX returned_by_turn ON v6fleet.returned (run, rack, turn);
 
 -- What was last seen of each VM at each API, and the attempts whose answer was never learned.
 CREATE TABLE v6fleet.vms (

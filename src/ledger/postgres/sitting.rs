@@ -56,10 +56,6 @@ pub(super) const LASTS: &str = "SELECT greatest(0,
     FROM v6fleet.runs r LEFT JOIN v6fleet.sittings s ON s.run = r.no
     WHERE r.no = $1 AND r.ended_at IS NULL AND NOT r.pruned";
 
-/// No VM of those from `$1` to `$2` is of a canary any more.
-const FORGET_CANARY: &str =
-    "UPDATE v6fleet.progress SET is_canary = false WHERE item BETWEEN $1 AND $2 AND is_canary";
-
 /// All workers of run `$1` are to stop for `$2`, unless they are to for something that is not among the lesser reasons `$3`; none
 /// of another sitting than the `$4`th, where that is told.
 const STOP: &str = "WITH stopped AS (
@@ -123,9 +119,8 @@ pub(super) fn begin(session: &Session, run: i64) {
 
 /// A run goes on: nothing has come of it yet in this sitting. What others wait for is taken in the order in which they take it.
 pub(super) fn begin_anew(session: &Session, run: i64) {
-    let [first, last] = span(run);
     let of_run = |sql| Question::new(sql, vec![Box::new(run)]);
-    session.later(Question::new(FORGET_CANARY, vec![Box::new(first), Box::new(last)]));
+    session.later(of_run("DELETE FROM v6fleet.returned WHERE run = $1"));
     begin(session, run);
     session.later(of_run(SITTING_ALONE));
     session.later(Question::new(BEGIN_ANEW.as_str(), of_items(run)));

@@ -1,21 +1,29 @@
 //! What there is to know before a run is carried out, in one round trip.
 
+use std::sync::LazyLock;
+
 use tokio_postgres::{Error, Row};
 
 use super::column::{self, count};
 use super::database::Postgres;
 use super::question::Question;
 use super::rates::{REMEMBERED, SHARED, remembered};
+use super::statements::UNCLAIMED;
 use super::vms::{RACKS, rack};
 use crate::ledger::error::LedgerError;
 use crate::ledger::numbers::span;
 use crate::ledger::record::{Counts, RunKey, Start};
 use crate::outcome::{Failure, Outcome};
 
-/// How many of the VMs from the number `$1` to `$2` have come out how, by rack.
-const TALLY: &str = "SELECT i.rack, p.outcome, p.failure, count(*)
-    FROM v6fleet.items i LEFT JOIN v6fleet.progress p ON p.item = i.no
-    WHERE i.no BETWEEN $1 AND $2 GROUP BY i.rack, p.outcome, p.failure";
+/// How many of the VMs from the number `$1` to `$2` have come out how, by rack, and the first turn of those that nobody has
+/// claimed in this sitting.
+static TALLY: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT i.rack, p.outcome, p.failure, count(*), min(i.turn) FILTER (WHERE {UNCLAIMED})
+         FROM v6fleet.items i LEFT JOIN v6fleet.progress p ON p.item = i.no
+         WHERE i.no BETWEEN $1 AND $2 GROUP BY i.rack, p.outcome, p.failure"
+    )
+});
 
 /// VMs of one rack that have come out alike, or are pending.
 struct Alike {
@@ -23,6 +31,8 @@ struct Alike {
     outcome: Option<Outcome>,
     failure: Option<Failure>,
     vms: u64,
+    /// The first turn of those that nobody has claimed.
+    unclaimed: Option<i64>,
 }
 
 /// What a run is when it is begun.
@@ -31,7 +41,7 @@ pub(super) fn start(postgres: &Postgres, run: &RunKey) -> Result<Start, LedgerEr
     let run = postgres.run(run)?;
     let [first, last] = span(run.no);
     let asked = [
-        Question::new(TALLY, vec![Box::new(first), Box::new(last)]),
+        Question::new(TALLY.as_str(), vec![Box::new(first), Box::new(last)]),
         Question::new(RACKS, vec![Box::new(run.no)]),
         Question::new(REMEMBERED.as_str(), vec![Box::new(run.base), Box::new(run.no)]),
         Question::new(SHARED, vec![Box::new(run.no)]),
@@ -46,13 +56,30 @@ pub(super) fn start(postgres: &Postgres, run: &RunKey) -> Result<Start, LedgerEr
         remembered_rate: session.read(&rate, remembered)?.pop().flatten(),
         shares_pace: session.read(&is_shared, |row| row.try_get(0))?.contains(&true),
     };
-    session.read(&tally, alike)?.iter().for_each(|alike| alike.add_to(&mut start));
+    let tally = session.read(&tally, alike)?;
+    for alike in &tally {
+        alike.add_to(&mut start);
+    }
+    if let Some(ours) = postgres.worker.get().filter(|ours| ours.run == run.no) {
+        postgres.last_taken.replace(Some((ours, taken(start.racks.len(), &tally))));
+    }
     Ok(start)
+}
+
+/// By rack, the turn behind which what nobody has claimed is.
+fn taken(racks: usize, tally: &[Alike]) -> Vec<i64> {
+    let mut taken = vec![i64::MAX; racks];
+    for Alike { rack, unclaimed, .. } in tally {
+        if let (Some(taken), Some(turn)) = (taken.get_mut(*rack), unclaimed) {
+            *taken = (turn - 1).min(*taken);
+        }
+    }
+    taken
 }
 
 impl Alike {
     fn add_to(&self, Start { counts, pending, .. }: &mut Start) {
-        let Self { rack, outcome, failure, vms } = *self;
+        let Self { rack, outcome, failure, vms, .. } = *self;
         // What has no outcome has failed, for the time being.
         let came_to = outcome.unwrap_or(Outcome::Failed);
         let why = (came_to == Outcome::Failed).then(|| failure.unwrap_or(Failure::NotAttempted));
@@ -70,5 +97,6 @@ fn alike(row: &Row) -> Result<Alike, Error> {
         outcome: column::known_word(row, 1, Outcome::from_word)?,
         failure: column::known_word(row, 2, Failure::from_word)?,
         vms: count(row, 3)?,
+        unclaimed: row.try_get(4)?,
     })
 }

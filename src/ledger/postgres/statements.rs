@@ -23,11 +23,11 @@ fn items(claimed: &str, base: &str, turn: &str, which: &str) -> String {
 }
 
 /// What worker `$1` has claimed at `$3` of the items from `$4` to `$5`, whose VMs are known at base `$2`, but for those that
-/// it claimed again, `$6`.
+/// it claimed again, `$6`. No turn is told.
 pub(super) static CLAIMED: LazyLock<String> = LazyLock::new(|| {
     let which = "WHERE c.item BETWEEN $4 AND $5 AND c.worker = $1 AND c.claimed_at = $3 AND c.outcome IS NULL
         AND c.item <> ALL ($6)";
-    items("v6fleet.progress", "$2", "i.turn", which)
+    items("v6fleet.progress", "$2", "NULL::bigint", which)
 });
 
 /// Which of items `$3` worker `$1` has claimed again at `$2`.
@@ -66,95 +66,112 @@ const IS_CALLED: &str =
     "EXISTS (SELECT 1 FROM others o JOIN v6fleet.items oi ON oi.run = o.run AND oi.vmid = i.vmid
     JOIN v6fleet.progress op ON op.item = oi.no AND op.claimed_at IS NOT NULL AND op.outcome IS NULL)";
 
-/// Claims the next items of the racks `$5`, each named once, as many as `$6`, from the turns `$7` on, at `$4`, for worker `$2`
-/// of run `$1`, whose VMs are known at base `$3`: what a call needs of each, and what is known of its VM. Those that another run
-/// calls are left out, and the turn of the first such is told. Where VMs were given back since the `$8`th time, they may have any
-/// turn.
+/// Claims the next items of the racks `$5`, each named once, as many as `$6`, at `$4`, for worker `$2` of run `$1`, whose VMs are
+/// known at base `$3`: those that were given back, and behind the turns `$7` those that nobody has claimed in this sitting. Those
+/// that another run calls are left out. Tells what a call needs of each, what is known of its VM, and behind which turn the rest
+/// of its rack is that nobody has claimed; of racks without such a rest it tells this alone.
 pub(super) static CLAIM: LazyLock<String> = LazyLock::new(|| {
-    claim(
-        "SELECT CASE WHEN stop IS NULL THEN 9223372036854775807 ELSE 0 END AS vms",
-        &format!("taken AS ({})", next("vms", "")),
-        false,
-        "held = held + (SELECT count(*) FROM claimed)",
-    )
-});
-
-/// The same of a canary: at most `$9` VMs may have been claimed in this sitting, whatever became of them. Those of them that were
-/// given back come first, of whichever rack they are; items have the numbers from `$10` to `$11`.
-pub(super) static CLAIM_CANARY: LazyLock<String> = LazyLock::new(|| {
-    let taken = format!(
-        "back AS (
-            SELECT i.no, i.turn, i.rack, NULL::bigint AS first_called
-            FROM v6fleet.progress p JOIN v6fleet.items i ON i.no = p.item
-            WHERE (SELECT is_back FROM room) AND p.item BETWEEN $10 AND $11 AND p.is_canary AND p.worker IS NULL
-                AND p.outcome IS NULL AND NOT {IS_CALLED}
-            ORDER BY i.turn LIMIT (SELECT vms FROM room)
-        ), anew AS (
-            {}
-        ), taken AS (SELECT * FROM back UNION ALL SELECT * FROM anew)",
-        next("least(others, vms - (SELECT count(*) FROM back))", "AND NOT coalesce(p.is_canary, false)")
+    let back = format!(
+        "SELECT r.no, t.rack FROM {ASKED} AS t (rack, vms, after) CROSS JOIN LATERAL
+            (SELECT r.item AS no FROM {} AND r.rack = t.rack ORDER BY r.turn LIMIT t.vms) AS r",
+        *RETURNED
     );
+    let vms = "CASE WHEN stop IS NULL THEN 9223372036854775807 ELSE 0 END";
+    claim([vms, vms], &back, "")
+});
+
+/// The same of a canary: at most `$8` VMs may have been claimed in this sitting, whatever became of them. Those of them that were
+/// given back come first, of whichever rack they are.
+pub(super) static CLAIM_CANARY: LazyLock<String> = LazyLock::new(|| {
+    let vms = format!(
+        "CASE WHEN stop IS NOT NULL THEN 0 ELSE least(greatest($8::bigint - held - ({}), 0),
+            (SELECT sum(n)::bigint FROM unnest($6::bigint[]) AS n)) END",
+        *SETTLED
+    );
+    let back = format!("SELECT r.item AS no, r.rack FROM {} ORDER BY r.turn", *RETURNED);
     claim(
-        &format!(
-            "SELECT CASE WHEN stop IS NOT NULL THEN 0 ELSE
-                    least(greatest($9::bigint - held - ({settled}), 0), (SELECT sum(n)::bigint FROM unnest($6::bigint[]) AS n))
-                END AS vms,
-                greatest($9::bigint - canary, 0) AS others, canary > held + ({settled}) AS is_back",
-            settled = *SETTLED
-        ),
-        &taken,
-        true,
-        "held = held + (SELECT count(*) FROM claimed), canary = canary + (SELECT count(*) FROM anew)",
+        [&vms, "greatest($8::bigint - canary, 0)"],
+        &back,
+        ", canary = canary + (SELECT count(*) FROM anew)",
     )
 });
 
-/// A claim of the items `taken`, of which there is `room` for so many `vms`.
-fn claim(room: &str, taken: &str, is_canary: bool, counted: &str) -> String {
+/// The racks that are asked for, with how many VMs of each, and the turn behind which those are that nobody has claimed.
+const ASKED: &str = "unnest($5::bigint[], $6::bigint[], $7::bigint[])";
+
+/// What was given back, but for those that another run calls.
+static RETURNED: LazyLock<String> = LazyLock::new(|| {
+    format!("v6fleet.returned r JOIN v6fleet.items i ON i.no = r.item WHERE r.run = $1 AND NOT {IS_CALLED}")
+});
+
+/// A claim of up to `vms` items: first those that are `back`, then up to `fresh` ones that nobody has claimed. What it has
+/// `counted` besides comes last, as for all others who lock the sums.
+fn claim([vms, fresh]: [&str; 2], back: &str, counted: &str) -> String {
     format!(
         "WITH others AS MATERIALIZED ({others}),
-        room AS (
-            {room}, CASE WHEN returns <> $8::bigint THEN -9223372036854775808 END AS after
-            FROM v6fleet.sittings WHERE run = $1
-        ), {taken}, firsts AS (
-            SELECT rack, min(first_called) AS turn FROM taken WHERE first_called IS NOT NULL GROUP BY rack
+        room AS (SELECT {vms} AS vms, {fresh} AS fresh FROM v6fleet.sittings WHERE run = $1),
+        back AS ({back} LIMIT (SELECT vms FROM room)),
+        fresh AS (SELECT least(fresh, vms - (SELECT count(*) FROM back)) AS vms FROM room),
+        wanted AS MATERIALIZED (
+            SELECT t.rack, greatest(t.vms - (SELECT count(*) FROM back b WHERE b.rack = t.rack), 0) AS vms, t.after
+            FROM {ASKED} AS t (rack, vms, after)
+        ), anew AS ({ANEW}),
+        firsts AS MATERIALIZED (
+            SELECT rack, min(first_called) AS turn FROM anew WHERE first_called IS NOT NULL GROUP BY rack
         ), claimed AS (
-            INSERT INTO v6fleet.progress AS p (item, worker, claimed_at, is_canary) SELECT no, $2, $4, {is_canary} FROM taken
-            ON CONFLICT (item) DO UPDATE
-                SET worker = excluded.worker, claimed_at = excluded.claimed_at, is_canary = excluded.is_canary
+            INSERT INTO v6fleet.progress AS p (item, worker, claimed_at)
+            SELECT no, $2, $4 FROM (SELECT no FROM back UNION ALL SELECT no FROM anew) AS taken
+            ON CONFLICT (item) DO UPDATE SET worker = excluded.worker, claimed_at = excluded.claimed_at
                 WHERE p.outcome IS NULL AND p.worker IS NULL
             RETURNING item, attempts, throttled, first_sent_at, first_sent_clock, failure, error, may_have_applied
+        ), gone AS (
+            DELETE FROM v6fleet.returned WHERE item = ANY (ARRAY(SELECT no FROM back)) RETURNING item
         ), counted AS (
-            UPDATE v6fleet.sittings SET {counted} WHERE run = $1 AND EXISTS (SELECT 1 FROM claimed)
+            UPDATE v6fleet.sittings SET held = held + (SELECT count(*) FROM claimed){counted}
+            FROM (SELECT count(*) FROM gone) AS before_it
+            WHERE run = $1 AND EXISTS (SELECT 1 FROM claimed)
         )
-        {claimed}",
+        ({claimed}) UNION ALL {EXHAUSTED}",
         others = others!("$3", "$1"),
-        claimed = items("claimed", "$3", TURN, ""),
+        claimed = items("claimed", "$3", BEHIND, ""),
+        ANEW = *ANEW,
     )
 }
 
-/// The next items of the racks that are asked for, those `which`, up to as many as the `room` has; and the first turn of those
-/// that another run calls.
-fn next(most: &str, which: &str) -> String {
+/// That nobody has claimed item `i` in this sitting, whose progress is `p`.
+pub(super) const UNCLAIMED: &str = "p.outcome IS NULL AND p.worker IS NULL
+    AND (p.item IS NULL OR (SELECT r.item FROM v6fleet.returned r WHERE r.item = i.no) IS NULL)";
+
+/// The next items that nobody has claimed of the racks that are `wanted`, as many as there is room for; and the first turn of
+/// those that another run calls.
+static ANEW: LazyLock<String> = LazyLock::new(|| {
     format!(
-        "SELECT n.no, n.turn, t.rack, n.first_called
-            FROM unnest($5::bigint[], $6::bigint[], $7::bigint[]) AS t (rack, vms, after)
-            CROSS JOIN LATERAL (
+        "SELECT n.no, t.rack, n.first_called
+            FROM wanted t CROSS JOIN LATERAL (
                 SELECT c.no, c.turn, c.is_called, min(c.turn) FILTER (WHERE c.is_called) OVER () AS first_called,
                     count(*) FILTER (WHERE NOT c.is_called) OVER (ORDER BY c.turn ROWS UNBOUNDED PRECEDING) AS nth
                 FROM (
                     SELECT i.no, i.turn, {IS_CALLED} AS is_called
                     FROM v6fleet.items i LEFT JOIN v6fleet.progress p ON p.item = i.no
-                    WHERE i.run = $1 AND i.rack = t.rack AND i.turn > coalesce((SELECT after FROM room), t.after) AND p.outcome IS NULL AND p.worker IS NULL {which}
+                    WHERE i.run = $1 AND i.rack = t.rack AND i.turn > t.after AND {UNCLAIMED}
                     ORDER BY i.turn LIMIT t.vms + CASE WHEN EXISTS (SELECT 1 FROM others) THEN {AROUND} ELSE 0 END
                 ) AS c
             ) AS n
             WHERE NOT n.is_called AND n.nth <= t.vms
-            ORDER BY n.turn LIMIT (SELECT {most} FROM room)"
+            ORDER BY n.turn LIMIT (SELECT vms FROM fresh)"
     )
-}
+});
 
-/// The turn up to which nothing of the rack comes again.
-const TURN: &str = "least(i.turn, (SELECT f.turn - 1 FROM firsts f WHERE f.rack = i.rack))";
+/// The turn behind which the rest of the rack is that nobody has claimed, as far as the item tells.
+const BEHIND: &str = "CASE WHEN i.no NOT IN (SELECT no FROM back)
+    THEN least(i.turn, (SELECT f.turn - 1 FROM firsts f WHERE f.rack = i.rack)) END";
+
+/// Racks of which nothing is left that nobody has claimed: told with no item, and behind any turn. None is where another run may
+/// call some.
+const EXHAUSTED: &str = "SELECT NULL, t.rack, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 9223372036854775807,
+        NULL, NULL, NULL
+    FROM wanted t WHERE t.vms > 0 AND t.rack NOT IN (SELECT rack FROM anew) AND NOT EXISTS (SELECT 1 FROM others)
+        AND (SELECT vms FROM fresh) > (SELECT count(*) FROM anew)";
 
 /// How many VMs that another run calls are looked past.
 const AROUND: u32 = 256;
@@ -180,13 +197,25 @@ pub(super) static CLAIM_AGAIN: LazyLock<String> = LazyLock::new(|| {
 const RELEASE: &str = "UPDATE v6fleet.progress p SET claimed_at = NULL FROM unnest($2::bigint[]) AS n (item)
     WHERE p.item = n.item AND p.worker = $1 AND p.outcome IS NULL";
 
-const GIVE_BACK: &str = "WITH given_back AS (
-        UPDATE v6fleet.progress p SET worker = NULL, claimed_at = NULL FROM unnest($2::bigint[]) AS n (item)
-        WHERE p.item = n.item AND p.worker = $1 AND p.outcome IS NULL
-        RETURNING p.item
+static GIVE_BACK: LazyLock<String> =
+    LazyLock::new(|| give_back("FROM unnest($2::bigint[]) AS n (item) WHERE p.item = n.item AND", ""));
+
+/// Lets others claim items of worker `$1` that have no outcome, those of them `which`, and has more `counted` besides.
+pub(super) fn give_back(which: &str, counted: &str) -> String {
+    format!(
+        "WITH given_back AS (
+            UPDATE v6fleet.progress p SET worker = NULL, claimed_at = NULL
+            {which} p.worker = $1 AND p.outcome IS NULL
+            RETURNING p.item
+        ), listed AS (
+            INSERT INTO v6fleet.returned (item, run, rack, turn)
+            SELECT i.no, i.run, i.rack, i.turn FROM given_back g JOIN v6fleet.items i ON i.no = g.item
+        )
+        UPDATE v6fleet.sittings SET held = held - n, returns = returns + least(n, 1){counted}
+        FROM (SELECT count(*) AS n FROM given_back) AS counted
+        WHERE run = (SELECT run FROM v6fleet.workers WHERE no = $1)"
     )
-    UPDATE v6fleet.sittings SET held = held - (SELECT count(*) FROM given_back), returns = returns + 1
-    WHERE run = (SELECT run FROM v6fleet.workers WHERE no = $1)";
+}
 
 static DEFER: LazyLock<String> = LazyLock::new(|| changed(Deferrals::COLUMNS, "", "p.outcome IS NULL"));
 
@@ -281,7 +310,7 @@ pub(super) fn writing(run: Run, worker: i64, changes: Changes) -> Vec<Question> 
         (&MISS, absences.is_empty(), of_base(), absences.into_values()),
         (REMEMBER, remembered.is_empty(), of_base(), in_columns(remembered)),
         // What is deferred in the same batch is still ours; and others wait for the run's sums from here on.
-        (GIVE_BACK, given_back.is_empty(), of_worker(), vec![Box::new(given_back)]),
+        (&GIVE_BACK, given_back.is_empty(), of_worker(), vec![Box::new(given_back)]),
     ];
     let needed = tables.into_iter().filter(|(_, is_empty, ..)| !is_empty);
     needed.map(|(sql, _, of, values)| Question::new(sql, of.into_iter().chain(values).collect())).collect()

@@ -1,4 +1,5 @@
-//! Workers of one run in any order, their leases running out at any moment, against a model.
+//! Workers of one run, and one of another run of the same VMs, in any order, their leases running out at any moment, against a
+//! model.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -11,10 +12,18 @@ use super::*;
 const WORKERS: usize = 3;
 const VMS: usize = 8;
 
+/// VMs are in them in turn.
+const RACKS: [Option<&str>; 2] = [Some("a"), Some("b")];
+
+/// The worker of the other run.
+const OTHER: usize = WORKERS;
+
 #[derive(Debug, Clone, Copy)]
 enum Event {
+    /// Of all racks from one on.
     Claim {
         worker: usize,
+        rack: usize,
         vms: u32,
     },
     /// One of those that the worker calls, by a number that is cut to what there is.
@@ -27,18 +36,25 @@ enum Event {
     Idle(usize),
     /// The leases of all but one run out.
     RunOut(usize),
+    /// The worker of the other run claims so many of each rack.
+    OtherClaims(u32),
+    /// It settles all that it calls.
+    OtherSettles,
 }
 
 fn event() -> impl Strategy<Value = Event> {
     let worker = 0..WORKERS;
     prop_oneof![
-        4 => (worker.clone(), 1..4_u32).prop_map(|(worker, vms)| Event::Claim { worker, vms }),
+        4 => (worker.clone(), 0..RACKS.len(), 1..4_u32)
+            .prop_map(|(worker, rack, vms)| Event::Claim { worker, rack, vms }),
         4 => (worker.clone(), 0..VMS).prop_map(|(worker, nth)| Event::Settle(worker, nth)),
         2 => (worker.clone(), 0..VMS).prop_map(|(worker, nth)| Event::Release(worker, nth)),
         1 => (worker.clone(), 0..VMS).prop_map(|(worker, nth)| Event::GiveBack(worker, nth)),
         1 => (worker.clone(), 0..VMS).prop_map(|(worker, nth)| Event::Again(worker, nth)),
         1 => worker.clone().prop_map(Event::Idle),
         1 => worker.prop_map(Event::RunOut),
+        1 => (1..3_u32).prop_map(Event::OtherClaims),
+        1 => Just(Event::OtherSettles),
     ]
 }
 
@@ -51,7 +67,19 @@ struct Fate {
     /// Calls whose answers were lost with those that made them.
     attempts: u32,
     is_settled: bool,
-    is_canary: bool,
+    was_claimed: bool,
+    elsewhere: Elsewhere,
+}
+
+/// What has become of a VM in the other run.
+#[derive(Debug, Clone, Default)]
+enum Elsewhere {
+    #[default]
+    Pending,
+    Called(Box<Item>),
+    /// What called it was lost.
+    Back,
+    Settled,
 }
 
 struct History {
@@ -59,15 +87,15 @@ struct History {
     canary: Option<u64>,
     hands: Vec<Hand>,
     fates: Vec<Fate>,
-    /// By worker, whether its lease has run out, and whether others have noticed.
-    has_run_out: [bool; WORKERS],
-    is_buried: [bool; WORKERS],
+    /// By worker, that of the other run behind all others: whether its lease has run out, and whether others have noticed.
+    has_run_out: [bool; WORKERS + 1],
+    is_buried: [bool; WORKERS + 1],
 }
 
 impl History {
     fn happens(&mut self, place: &Database, event: Event) {
         match event {
-            Event::Claim { worker, vms } => self.claim(worker, vms),
+            Event::Claim { worker, rack, vms } => self.claim(worker, &takes(rack, vms)),
             Event::Settle(worker, nth) => self.settle(worker, nth),
             Event::Release(worker, nth) => self.release(worker, nth),
             Event::GiveBack(worker, nth) => self.give_back(worker, nth),
@@ -75,9 +103,11 @@ impl History {
             Event::Idle(worker) => drop(self.write(worker, vec![Request::Tick])),
             Event::RunOut(but) => {
                 leases_run_out(place);
-                self.has_run_out = [true; WORKERS];
+                self.has_run_out = [true; WORKERS + 1];
                 self.write(but, vec![Request::Tick]);
             }
+            Event::OtherClaims(vms) => self.other_claims(vms),
+            Event::OtherSettles => self.other_settles(),
         }
     }
 
@@ -96,30 +126,32 @@ impl History {
         self.fates.iter().filter(|fate| is_meant(fate)).count() as u64
     }
 
-    /// The next VMs, up to so many: of a canary those that were of it, and others only while it is not whole.
-    fn next(&self, vms: u32, allowance: Option<u64>) -> Vec<usize> {
+    /// The VMs that a claim gets: those that were given back before others, and of a canary these, of any rack, before any
+    /// other; which are had only while it is not whole.
+    fn next(&self, take: &[Take], allowance: Option<u64>) -> Vec<usize> {
         let room = allowance.map_or(u64::MAX, |allowance| allowance.saturating_sub(self.started()));
-        let most = usize::try_from(room.min(vms.into())).unwrap();
-        let others = allowance.map_or(u64::MAX, |vms| vms - self.count(|fate| fate.is_canary));
-        let is_free = |vm: &usize| !self.fates[*vm].is_settled && self.fates[*vm].holder.is_none();
-        let is_back = |vm: &usize| allowance.is_some() && self.fates[*vm].is_canary;
-        let (back, anew): (Vec<usize>, Vec<usize>) = (0..VMS).filter(is_free).partition(is_back);
-        let others = usize::try_from(others).unwrap();
-        let mut next: Vec<usize> = back.into_iter().chain(anew.into_iter().take(others)).take(most).collect();
+        let asked = take.iter().map(|take| u64::from(take.vms)).sum();
+        let most = usize::try_from(room.min(asked)).unwrap();
+        let fresh = allowance.map_or(u64::MAX, |vms| vms - self.count(|fate| fate.was_claimed));
+        let is_free = |vm: &usize| self.fates[*vm].is_free() && !self.fates[*vm].is_called_elsewhere();
+        let (back, anew): (Vec<usize>, Vec<usize>) =
+            (0..VMS).filter(is_free).partition(|vm| self.fates[*vm].was_claimed);
+        let mut next = if allowance.is_some() { back } else { of_racks(take, &back, &[]) };
+        next.truncate(most);
+        let fresh = usize::try_from(fresh).unwrap().min(most - next.len());
+        let anew = of_racks(take, &anew, &next);
+        next.extend(anew.into_iter().take(fresh));
         next.sort_unstable();
         next
     }
 
-    fn claim(&mut self, worker: usize, vms: u32) {
+    fn claim(&mut self, worker: usize, take: &[Take]) {
         let allowance = self.canary.filter(|&vms| self.count(|fate| fate.is_settled) < vms);
-        let expected = self.next(vms, allowance);
-        let claim = Request::Claim { again: vec![], take: take(0, vms), offset: None, allowance };
-        let is_lost = self.is_buried[worker];
-        let expected = if is_lost { vec![] } else { expected };
-        self.holding(worker, &expected, allowance.is_some());
+        let expected = if self.is_buried[worker] { vec![] } else { self.next(take, allowance) };
+        let claim = Request::Claim { again: vec![], take: take.to_vec(), offset: None, allowance };
+        self.holding(worker, &expected);
         let items = self.write(worker, vec![claim]).map_or(vec![], |claimed| claimed.items);
-        let claimed: Vec<_> = items.iter().map(|item| usize::try_from(item.position).unwrap()).collect();
-        assert_eq!(claimed, expected);
+        assert_eq!(positions(&items), expected);
         for item in items {
             let fate = &mut self.fates[usize::try_from(item.position).unwrap()];
             assert_eq!(item.tally.attempts, fate.attempts, "{item:?}");
@@ -127,9 +159,9 @@ impl History {
         }
     }
 
-    fn holding(&mut self, worker: usize, vms: &[usize], is_canary: bool) {
+    fn holding(&mut self, worker: usize, vms: &[usize]) {
         for vm in vms {
-            (self.fates[*vm].holder, self.fates[*vm].is_canary) = (Some(worker), is_canary);
+            (self.fates[*vm].holder, self.fates[*vm].was_claimed) = (Some(worker), true);
         }
     }
 
@@ -159,9 +191,55 @@ impl History {
         let again = vec![position];
         let claim = Request::Claim { again: again.clone(), take: vec![], offset: None, allowance: None };
         let claimed = self.write(worker, vec![claim]).unwrap();
+        if self.fates[vm].is_called_elsewhere() {
+            return assert!(claimed.again.is_empty(), "{claimed:?}");
+        }
         assert_eq!(claimed.again, again);
         let item = Item { position, ..claimed_before(vm, self.fates[vm].attempts) };
         self.fates[vm].called = Some(item);
+    }
+
+    fn other_claims(&mut self, vms: u32) {
+        self.revive(OTHER);
+        let take = takes(0, vms);
+        let free = |is_back: bool| -> Vec<usize> {
+            let is_meant = |fate: &Fate| match fate.elsewhere {
+                Elsewhere::Pending => !is_back,
+                Elsewhere::Back => is_back,
+                Elsewhere::Called(_) | Elsewhere::Settled => false,
+            };
+            let is_free = |vm: &usize| is_meant(&self.fates[*vm]) && self.fates[*vm].called.is_none();
+            (0..VMS).filter(is_free).collect()
+        };
+        let mut expected = of_racks(&take, &free(true), &[]);
+        expected.extend(of_racks(&take, &free(false), &expected));
+        expected.sort_unstable();
+        let items = self.hands[OTHER].claims(vec![], take, None).items;
+        assert_eq!(positions(&items), expected);
+        for item in items {
+            let fate = &mut self.fates[usize::try_from(item.position).unwrap()];
+            fate.elsewhere = Elsewhere::Called(Box::new(item));
+        }
+        self.wrote(OTHER);
+    }
+
+    fn other_settles(&mut self) {
+        self.revive(OTHER);
+        for fate in &mut self.fates {
+            if let Elsewhere::Called(item) = &fate.elsewhere {
+                self.hands[OTHER].settles((**item).clone()).unwrap();
+                fate.elsewhere = Elsewhere::Settled;
+            }
+        }
+        self.wrote(OTHER);
+    }
+
+    /// What nobody has settled is one worker's in the end, whatever has happened.
+    fn all_is_claimed(&mut self, place: &Database) {
+        self.canary = None;
+        self.happens(place, Event::RunOut(0));
+        self.claim(0, &takes(0, u32::try_from(VMS).unwrap()));
+        assert_eq!(self.count(Fate::is_free), 0);
     }
 
     /// One batch, whose effects the model has already; what it is told, and what it claims. One whose worker holds nothing any
@@ -170,7 +248,6 @@ impl History {
         if self.is_buried[worker] {
             assert_eq!(self.hands[worker].sees(batch), None);
             self.is_buried[worker] = false;
-            self.has_run_out[worker] = false;
             return self.write(worker, vec![Request::Rejoin]);
         }
         self.has_run_out[worker] = false;
@@ -184,8 +261,16 @@ impl History {
         })
     }
 
+    /// A worker that was lost is there again.
+    fn revive(&mut self, worker: usize) {
+        if std::mem::take(&mut self.is_buried[worker]) {
+            assert_eq!(self.hands[worker].sees(vec![Request::Tick]), None);
+            self.hands[worker].sees(vec![Request::Rejoin]).unwrap();
+        }
+    }
+
     fn check(&self, seen: &Seen) {
-        let free = self.count(|fate| !fate.is_settled && fate.holder.is_none());
+        let free = self.count(Fate::is_free);
         assert_eq!((seen.pending, seen.free), (self.count(|fate| !fate.is_settled), free));
         assert_eq!(
             (seen.counted.created, seen.started),
@@ -195,11 +280,20 @@ impl History {
         assert_eq!(seen.workers as usize, live);
     }
 
+    fn wrote(&mut self, worker: usize) {
+        self.has_run_out[worker] = false;
+        self.bury();
+    }
+
     /// Whoever writes buries those whose lease has run out.
     fn bury(&mut self) {
-        for no in 0..WORKERS {
+        for no in 0..=WORKERS {
             if self.has_run_out[no] && !self.is_buried[no] {
                 self.is_buried[no] = true;
+                let elsewhere = self.fates.iter_mut().map(|fate| &mut fate.elsewhere);
+                elsewhere
+                    .filter(|elsewhere| no == OTHER && matches!(elsewhere, Elsewhere::Called(_)))
+                    .for_each(|elsewhere| *elsewhere = Elsewhere::Back);
                 for fate in self.fates.iter_mut().filter(|fate| fate.holder == Some(no)) {
                     fate.holder = None;
                     fate.attempts += u32::from(fate.called.take().is_some());
@@ -209,11 +303,44 @@ impl History {
     }
 }
 
+impl Fate {
+    fn is_free(&self) -> bool {
+        !self.is_settled && self.holder.is_none()
+    }
+
+    fn is_called_elsewhere(&self) -> bool {
+        matches!(self.elsewhere, Elsewhere::Called(_))
+    }
+}
+
+/// So many VMs of all racks from one on.
+fn takes(rack: usize, vms: u32) -> Vec<Take> {
+    (rack..RACKS.len()).map(|rack| Take { rack: RackNo(rack.try_into().unwrap()), vms }).collect()
+}
+
+/// Those of `vms` that are asked for, in order, beside those that are taken.
+fn of_racks(take: &[Take], vms: &[usize], taken: &[usize]) -> Vec<usize> {
+    let of_rack = |Take { rack, vms: asked }: &Take| -> Vec<usize> {
+        let in_rack = |vm: &&usize| **vm % RACKS.len() == rack.0 as usize;
+        let more = (*asked as usize).saturating_sub(taken.iter().filter(in_rack).count());
+        vms.iter().filter(in_rack).take(more).copied().collect()
+    };
+    let mut found: Vec<usize> = take.iter().flat_map(of_rack).collect();
+    found.sort_unstable();
+    found
+}
+
+fn positions(items: &[Item]) -> Vec<usize> {
+    let mut positions: Vec<usize> = items.iter().map(|item| item.position.try_into().unwrap()).collect();
+    positions.sort_unstable();
+    positions
+}
+
 /// An item that was claimed before, as a worker has it still.
 fn claimed_before(vm: usize, attempts: u32) -> Item {
     Item {
         position: i64::try_from(vm).unwrap(),
-        rack: RackNo(0),
+        rack: RackNo((vm % RACKS.len()).try_into().unwrap()),
         vm: VmId::from((vm + 1).to_string().as_str()),
         action: Action::Allocate,
         expected: Expected::default(),
@@ -238,14 +365,17 @@ fn whatever_happens_to_workers_each_vm_is_one_ones_and_settled_once_and_the_sums
     let nth = Cell::new(0);
     let held = TestRunner::new(config).run(&histories, |(canary, events)| {
         nth.set(nth.get() + 1);
-        let run = begun(&place, &nth.get().to_string(), VMS.try_into().unwrap());
-        let hands = (0..WORKERS).map(|_| Hand::join(&place, &run)).collect();
+        let racks = RACKS.repeat(VMS / RACKS.len());
+        let [run, other] =
+            ["", "other "].map(|name| begun_in(&place, &format!("{name}{}", nth.get()), &racks));
+        let hands = (0..WORKERS).map(|_| &run).chain([&other]).map(|run| Hand::join(&place, run)).collect();
         let fates = vec![Fate::default(); VMS];
-        let mut history =
-            History { canary, hands, fates, has_run_out: [false; WORKERS], is_buried: [false; WORKERS] };
+        let nobody = [false; WORKERS + 1];
+        let mut history = History { canary, hands, fates, has_run_out: nobody, is_buried: nobody };
         for event in events {
             history.happens(&place, event);
         }
+        history.all_is_claimed(&place);
         let counts: BTreeMap<_, _> =
             rows(&place.read(), &run).into_iter().map(|row| (row.vmid, row.outcome)).collect();
         let settled = history.fates.iter().filter(|fate| fate.is_settled).count();
