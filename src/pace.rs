@@ -42,6 +42,7 @@ use crate::api::Announced;
 use limit::Limit;
 use own::Own;
 use share::Share;
+pub use share::Wanted;
 
 /// Decides when calls leave.
 #[derive(Debug)]
@@ -76,9 +77,8 @@ impl Pace {
         }
     }
 
-    /// What is to be told to those who share this pace, and asked of them, if it is time for that; `wanted` is how many
-    /// calls would leave now. It is answered by [`Self::granted`], and until then no more is asked.
-    pub fn ask(&mut self, wanted: impl FnOnce() -> u32, now: Instant) -> Option<Ask> {
+    /// What is to be told to those who share this pace, and asked of them, if it is time for that. It is answered by [`Self::granted`], and until then no more is asked.
+    pub fn ask(&mut self, wanted: impl FnOnce() -> Wanted, now: Instant) -> Option<Ask> {
         match &mut self.slots {
             Slots::Own(_) => None,
             Slots::Share(share) => share.ask(wanted, now),

@@ -61,6 +61,15 @@ struct Row {
     is_anew: bool,
 }
 
+/// What slots are asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted {
+    /// Calls that would leave now, were it not for the pace.
+    pub now: u64,
+    /// These, and all that may follow: VMs that are claimed, and that may yet be.
+    pub in_all: u64,
+}
+
 /// A worker's share of the pace.
 #[derive(Debug)]
 pub(super) struct Share {
@@ -226,7 +235,7 @@ impl Share {
         unstated_pause(if is_vain { row.known.vain } else { 0 })
     }
 
-    pub(super) fn ask(&mut self, wanted: impl FnOnce() -> u32, now: Instant) -> Option<Ask> {
+    pub(super) fn ask(&mut self, wanted: impl FnOnce() -> Wanted, now: Instant) -> Option<Ask> {
         let spacing = if self.is_asking { LOST } else { SPACING };
         if self.asked_at.is_some_and(|asked_at| now < asked_at + spacing) {
             return None;
@@ -262,7 +271,7 @@ impl Share {
         Some(asked_at + self.poll())
     }
 
-    fn question(&self, wanted: u32, now: Instant) -> Ask {
+    fn question(&self, wanted: Wanted, now: Instant) -> Ask {
         let lead = self.exchange;
         let ask = Ask {
             ceiling: self.ceiling,
@@ -280,7 +289,7 @@ impl Share {
         Ask {
             episode: row.standing.episode,
             pause,
-            lesson: row.lesson(self, pause, wanted > 0, moment),
+            lesson: row.lesson(self, pause, wanted.now > 0, moment),
             slots: self.slots_needed(row, wanted, now),
             ..ask
         }
@@ -288,7 +297,7 @@ impl Share {
 
     /// As many as will leave, as far as can be told, until the next ones come.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float cast saturates")]
-    fn slots_needed(&self, row: &Row, wanted: u32, now: Instant) -> u32 {
+    fn slots_needed(&self, row: &Row, wanted: Wanted, now: Instant) -> u32 {
         let interval = row.standing.interval;
         if interval.is_zero() || row.is_anew {
             return 0;
@@ -301,10 +310,10 @@ impl Share {
             return 0;
         }
         let of_late = self.left_of_late(now) * (ahead + stretch).as_secs_f64();
-        let leaving = wanted.saturating_add((of_late * MORE).ceil() as u32);
-        let have = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
+        // A slot that is asked for and not used is lost to all.
+        let leaving = wanted.now.saturating_add((of_late * MORE).ceil() as u64).min(wanted.in_all);
         let in_time = ((missing + stretch).as_secs_f64() / interval.as_secs_f64()).ceil();
-        leaving.saturating_sub(have).min(in_time as u32)
+        leaving.saturating_sub(self.slots.len() as u64).min(in_time as u64) as u32
     }
 
     /// Calls a second that have left since we asked last.

@@ -3,7 +3,7 @@
 //! A VM is pending in the ledger, being claimed, ready to be called, or waiting for another call; with its call under
 //! way it is in flight. Few are claimed ahead of their calls: what a crash leaves claimed may have been called.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::mem;
 use std::time::Instant;
 
@@ -49,6 +49,17 @@ struct Claiming {
     /// Not all pending VMs may be started.
     is_bounded: bool,
     since: Instant,
+}
+
+impl Claiming {
+    fn vms(&self) -> u64 {
+        self.again.len() as u64 + asked(&self.take)
+    }
+}
+
+/// How many VMs are to be taken.
+fn asked(take: &[Take]) -> u64 {
+    take.iter().map(|take| u64::from(take.vms)).sum()
 }
 
 /// VMs to be claimed.
@@ -156,7 +167,7 @@ impl Schedule {
         let vms = self.startable(room, bounds.startable);
         let soon = self.leaving_soon();
         let take = self.turn.take(vms, soon, |no| self.breakers.ahead(no, ahead));
-        self.started += take.iter().map(|take| u64::from(take.vms)).sum::<u64>();
+        self.started += asked(&take);
         let claim = Claim { again: again.keys().copied().collect(), take: take.clone(), struck_out };
         let is_bounded = bounds.startable.is_some();
         self.claiming = (!claim.is_empty()).then_some(Claiming { again, take, is_bounded, since: now });
@@ -170,6 +181,26 @@ impl Schedule {
             self.may_leave(work, self.turn.has_room_soon(work.item.rack), &retries, now).is_ok()
         };
         u32::try_from(self.ready.iter().filter(may_leave).count()).unwrap_or(u32::MAX)
+    }
+
+    /// How many of the ready VMs may leave now, all of them together.
+    pub(super) fn leaving_now(&self, now: Instant) -> usize {
+        let retries = self.retries(now);
+        let mut rooms: HashMap<RackNo, u32> = HashMap::new();
+        let leaves = |work: &&Work| {
+            let no = work.item.rack;
+            let room = rooms.entry(no).or_insert_with(|| self.turn.room(no));
+            let may_leave = self.may_leave(work, *room > 0, &retries, now).is_ok();
+            *room -= u32::from(may_leave);
+            may_leave
+        };
+        self.ready.iter().filter(leaves).count()
+    }
+
+    /// VMs that are claimed, or being claimed, and not called yet, or to be called again.
+    pub(super) fn in_hand(&self) -> u64 {
+        let claiming = self.claiming.as_ref().map_or(0, Claiming::vms);
+        claiming + (self.ready.len() + self.waiting.len()) as u64
     }
 
     /// Those of the waiting VMs that may be called again, and take up `room`; and those that were struck out.
@@ -230,7 +261,7 @@ impl Schedule {
             return 0;
         };
         self.ahead.claimed(now.saturating_duration_since(since));
-        let asked = take.iter().map(|take| u64::from(take.vms)).sum();
+        let asked = asked(&take);
         if (items.len() as u64) < asked || is_bounded {
             self.missed(&take, &items, is_bounded);
         }
@@ -416,5 +447,36 @@ impl Schedule {
 impl Claim {
     pub(super) fn is_empty(&self) -> bool {
         self.again.is_empty() && self.take.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::iter;
+
+    use super::*;
+    use crate::clock;
+    use crate::reconcile::work::tests::item;
+
+    #[test]
+    fn of_the_ready_vms_so_many_may_leave_as_their_racks_have_room_for() {
+        let now = Instant::now();
+        let mut schedule = Schedule::new(64, None, &[30, 30], now);
+        let bounds = Bounds { per_second: Some(1_000.0), startable: None, successes: 0 };
+        let claim = schedule.claim(bounds, now).unwrap();
+        assert_eq!((claim.take.len() as u64, schedule.in_hand()), (asked(&claim.take), 50));
+        let items = (0..)
+            .zip(&claim.take)
+            .map(|(position, Take { rack, .. })| Item { rack: *rack, ..item(position) });
+        let claimed = Claimed { at: clock::now(), again: vec![], items: items.collect() };
+        schedule.claimed(claimed, now);
+        assert_eq!((schedule.leaving(now), schedule.leaving_now(now)), (50, 4));
+        let date = Now { at: now, date: clock::now() };
+        let left = iter::from_fn(|| {
+            let place = schedule.next(date).ok()?;
+            schedule.leaves(place, now)
+        });
+        assert_eq!(left.count(), 4);
+        assert_eq!((schedule.leaving_now(now), schedule.in_hand()), (0, 46));
     }
 }

@@ -26,7 +26,7 @@ use super::shared::Shared;
 use crate::api::ServerClock;
 use crate::brake::Brake;
 use crate::ledger::{Claimed, Counted};
-use crate::pace::{Pace, Ticket};
+use crate::pace::{Pace, Ticket, Wanted};
 use crate::stop::Stop;
 
 /// So often a run looks around, whatever happens.
@@ -352,11 +352,13 @@ impl<'a> State<'a> {
         None
     }
 
-    /// For as many calls as would leave now, were it not for the pace.
     fn ask_for_slots(&mut self, now: Instant) {
-        let may_send = self.may_send(now);
-        let (schedule, room) = (&self.schedule, u32::try_from(self.flights.room()).unwrap_or(u32::MAX));
-        let wanted = || if may_send { schedule.leaving(now).min(room) } else { 0 };
+        let room = if self.may_send(now) { self.flights.room() } else { 0 };
+        let (schedule, free) = (&self.schedule, self.shared.as_ref().map_or(0, Shared::free));
+        let wanted = || Wanted {
+            now: schedule.leaving_now(now).min(room) as u64,
+            in_all: free.saturating_add(schedule.in_hand()),
+        };
         let asked = self.pace.ask(wanted, now);
         self.commands.extend(asked.map(|ask| Command::Pace(Box::new(ask))));
     }

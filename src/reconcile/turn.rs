@@ -71,8 +71,13 @@ impl Turn {
     }
 
     pub(super) fn has_room(&self, no: RackNo) -> bool {
+        self.room(no) > 0
+    }
+
+    /// How many more slots a rack may hold now.
+    pub(super) fn room(&self, no: RackNo) -> u32 {
         let rack = self.racks[no.0 as usize];
-        self.has_earned_more(rack) && rack.flying < self.share(rack)
+        self.earned(rack).min(self.share(rack)).saturating_sub(rack.flying)
     }
 
     /// Whether a rack has room, or will have some as soon as any slot is free.
@@ -80,11 +85,11 @@ impl Turn {
         let rack = self.racks[no.0 as usize];
         let is_full = self.flying >= self.slots;
         let is_limited = self.rack_slots.is_some_and(|most| rack.flying >= most);
-        self.has_room(no) || is_full && !is_limited && self.has_earned_more(rack)
+        self.has_room(no) || is_full && !is_limited && rack.flying < self.earned(rack)
     }
 
-    fn has_earned_more(&self, rack: Rack) -> bool {
-        !self.others_wait(rack) || rack.flying < rack.earned.max(UNEARNED)
+    fn earned(&self, rack: Rack) -> u32 {
+        if self.others_wait(rack) { rack.earned.max(UNEARNED) } else { u32::MAX }
     }
 
     /// Picks up to `vms` pending VMs to claim, each rack in turn, so that no rack has more ready than `ahead` says, nor
