@@ -20,6 +20,7 @@ mod engine_error;
 mod finish;
 mod job_lock;
 mod known;
+mod leases;
 mod pace;
 mod page;
 mod parameter;

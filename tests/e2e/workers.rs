@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -21,6 +22,8 @@ use crate::script::{Answer, Api, Received, error, html, success};
 const VMS: usize = 240;
 const RUN: [&str; 10] =
     ["run", "fleet.csv", "--action", "allocate", "--rate", "none", "--concurrency", "2", "--lease", "2s"];
+/// A little more than theirs.
+const LEASE: Duration = Duration::from_millis(2_200);
 const WORK: [&str; 5] = ["work", "--concurrency", "2", "--output-dir", "none"];
 
 fn fixture(sandbox: &Sandbox, server: Server) -> Fixture {
@@ -131,6 +134,40 @@ fn of_workers_that_die_or_hang_others_take_the_vms_and_nothing_is_lost_or_told_t
     // The one that hung came back under another number.
     let lost: Vec<_> = told_workers(&fixture).iter().map(|worker| worker.0).collect();
     assert_eq!(lost.iter().filter(|lost| **lost).count(), 2, "{lost:?}");
+}
+
+#[test]
+fn workers_whose_database_was_away_for_longer_than_their_leases_lose_nothing_whoever_is_back_first() {
+    let Some(server) = Server::durable() else { return };
+    let sandbox = Sandbox::start(&["--latency", "100ms"]);
+    let mut fixture = fixture(&sandbox, server);
+    let workers = shared(&mut fixture, 4, &[]);
+    fixture.database().crash();
+    thread::sleep(LEASE);
+    // By now all that was in flight is answered.
+    workers[1..].iter().for_each(|worker| worker.signal("STOP"));
+    fixture.database().start_again();
+    let mut written = || {
+        let last =
+            "SELECT coalesce(max(batch), 0) FROM v6fleet.workers WHERE seen_at > pg_postmaster_start_time()";
+        fixture.database().sql(last).parse::<u64>().unwrap()
+    };
+    let mut first = 0;
+    eventually("one is back", || {
+        first = written();
+        first > 0
+    });
+    eventually("it has looked around", || written() > first);
+    workers[1..].iter().for_each(|worker| worker.signal("CONT"));
+    for worker in workers {
+        worker.end().exits(0);
+    }
+    let mut called = sandbox.called_vmids();
+    called.sort_unstable();
+    called.dedup();
+    assert_eq!((sandbox.calls().len(), called.len()), (VMS, VMS), "each is called once");
+    let told = told_workers(&fixture);
+    assert!(told.len() == 4 && told.iter().all(|worker| !worker.0), "{told:?}");
 }
 
 #[test]

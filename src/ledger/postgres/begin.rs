@@ -286,9 +286,12 @@ mod tests {
     fn nobody_goes_on_with_a_run_that_somebody_is_about_to_join() {
         let Some(server) = Server::start() else { return };
         let run = begin(&Ledger::of(opened(&server)), &[None]);
-        opened(&server).bury_lost().unwrap();
+        let [joining, resuming] = [(); 2].map(|()| {
+            let ledger = opened(&server);
+            ledger.bury_lost().unwrap();
+            ledger
+        });
         let (run, lock) = (&run, server.lock("LOCK TABLE v6fleet.workers IN SHARE MODE"));
-        let (joining, resuming) = (opened(&server), opened(&server));
         thread::scope(|scope| {
             let joined = scope.spawn(move || joining.join(run, Terms::default()).map(|_| joining));
             server.await_waiting("%INTO v6fleet.workers%");

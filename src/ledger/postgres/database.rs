@@ -10,6 +10,7 @@ use super::ahead::Ahead;
 use super::board::Posted;
 use super::column;
 use super::connect::Settings;
+use super::leases;
 use super::schema;
 use super::session::Session;
 use super::settings::{self, Scope};
@@ -65,6 +66,7 @@ impl Postgres {
         let session = Session::open(&url.as_path(), &Settings::of(url)?)?;
         write_durably(&session);
         schema::migrate(&session)?;
+        leases::spare(&session, false);
         Ok(Self::of(session, lock_timeout))
     }
 
@@ -99,6 +101,7 @@ impl Postgres {
     pub(super) fn reconnect(&mut self) -> Result<(), LedgerError> {
         self.session.connect()?;
         write_durably(&self.session);
+        leases::spare(&self.session, true);
         Ok(())
     }
 

@@ -18,6 +18,9 @@ use crate::stop::Stop;
 /// leaving after it as well.
 pub(super) const LEASE: Duration = Duration::from_millis(1_500);
 
+/// How long a lease that ran out while the ledger was away goes on once it is back.
+const GRACE: Duration = Duration::from_secs(5);
+
 /// Names a lease: a worker whose lease ran out has another one afterwards.
 pub(super) type LeaseNo = usize;
 
@@ -40,8 +43,16 @@ struct Entry {
 
 #[derive(Debug, Clone, Copy)]
 struct Lease {
+    /// When its worker was heard last.
+    heard_at: Instant,
     until: Instant,
     is_over: bool,
+}
+
+impl Lease {
+    fn from(now: Instant) -> Self {
+        Self { heard_at: now, until: now + LEASE, is_over: false }
+    }
 }
 
 /// Something that is left alone.
@@ -62,6 +73,8 @@ pub(super) struct SharedBook {
     /// By position.
     entries: Vec<Entry>,
     leases: Vec<Lease>,
+    /// Those that were given up because they had run out.
+    pub(super) lost: usize,
     /// How often one of them was given up.
     returns: u64,
     /// By worker.
@@ -81,12 +94,12 @@ impl SharedBook {
         let kind = if plan.settings.looks == Looks::Only { Kind::Plan } else { Kind::Run };
         let entry =
             Entry { place: Place::Free, tally: Tally::default(), unanswered: vec![], is_canary: false };
-        let lease = Lease { until: now + LEASE, is_over: false };
         Self {
             racks: plan.racks.clone(),
             is_contended: plan.is_contended,
             entries: vec![entry; usize::try_from(plan.vms()).unwrap()],
-            leases: vec![lease; workers],
+            leases: vec![Lease::from(now); workers],
+            lost: 0,
             returns: 0,
             held_by: (0..workers).collect(),
             deaf: BTreeSet::new(),
@@ -131,11 +144,12 @@ impl SharedBook {
             return vec![];
         }
         let lease = self.held_by[worker];
-        if !self.is_alive(lease, now.at) {
+        // One that has run out goes on, unless somebody has noticed.
+        if self.leases[lease].is_over {
             self.deaf.insert(worker);
             return vec![Event::Lapsed];
         }
-        self.leases[lease].until = now.at + LEASE;
+        self.leases[lease] = Lease::from(now.at);
         self.bury(now);
         let (mut events, mut counted, mut heard) = (vec![], vec![], 0);
         for command in batch {
@@ -169,7 +183,7 @@ impl SharedBook {
         batch.drain(..=heard);
         self.deaf.remove(&worker);
         self.held_by[worker] = self.leases.len();
-        self.leases.push(Lease { until: now.at + LEASE, is_over: false });
+        self.leases.push(Lease::from(now.at));
         false
     }
 
@@ -325,10 +339,20 @@ impl SharedBook {
         given_back.filter(|_| self.started() < vms).or_else(|| positions.find(|p| canary < vms && in_rack(p)))
     }
 
+    /// As whoever could not reach the ledger does it first of all: a lease that ran out since anybody was heard goes on.
+    pub(super) fn spare(&mut self, now: Instant) {
+        let heard_at = self.leases.iter().map(|lease| lease.heard_at).max();
+        let is_spared = |lease: &&mut Lease| {
+            !lease.is_over && lease.until <= now && Some(lease.heard_at + LEASE) > heard_at
+        };
+        self.leases.iter_mut().filter(is_spared).for_each(|lease| lease.until = now + GRACE);
+    }
+
     /// Whose lease ran out has lost what it held; its calls may have been made.
     fn bury(&mut self, now: Now) {
         for lease in 0..self.leases.len() {
             if !self.is_alive(lease, now.at) && !self.leases[lease].is_over {
+                self.lost += 1;
                 self.give_up(lease, now);
             }
         }

@@ -1,10 +1,10 @@
 //! Several workers on one run in virtual time, each with a state and a pace of its own: some come late, leave, hang or die.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::mem;
 use std::num::NonZeroU32;
 use std::ops::Range;
 use std::time::{Duration, Instant};
+use std::{iter, mem};
 
 use jiff::Timestamp;
 
@@ -35,6 +35,12 @@ const TICK: Duration = Duration::from_secs(1);
 /// it may hang in between.
 const HEARSAY: Duration = Duration::from_secs(10);
 
+/// So long after the ledger is back a worker tries it again, at most.
+const PAUSE: Range<u64> = 0..1_000;
+
+/// So long a worker that is stopped leaves undone what it was about to do.
+const MOMENT: Duration = Duration::from_millis(50);
+
 /// No run takes longer.
 const LONGEST: Duration = Duration::from_mins(20);
 
@@ -50,6 +56,8 @@ enum Fate {
     IsCutOffAt(Duration, Duration),
     /// Something on its way there answers for so long.
     IsTurnedAwayAt(Duration, Duration),
+    /// It alone cannot reach the ledger from then to then.
+    HasNoLedger(Duration, Duration),
 }
 
 /// What becomes of a call that does not come through to the API.
@@ -60,6 +68,12 @@ enum Coming {
     Answer(FlightNo, Box<Attempt>),
     /// A batch reaches the disk that was sent then.
     Commit(Vec<Command>, Instant),
+    /// The ledger cannot be reached.
+    Away,
+    /// It can be, by a worker that has kept what it wrote then.
+    Back(Vec<Command>, Instant),
+    /// The same, by one that is to end.
+    End(Ending),
     Freeze(Duration),
     Thaw,
     Death,
@@ -85,6 +99,9 @@ struct Worker<'a> {
     is_told: bool,
     /// What becomes of its calls on the way, and when.
     on_the_way: Option<(Range<Instant>, OnTheWay)>,
+    ledger_away: Option<Range<Instant>>,
+    /// When what it keeps is written, while the ledger is away.
+    back_at: Option<Instant>,
     ending: Option<Ending>,
 }
 
@@ -126,6 +143,11 @@ impl World<'_> {
     }
 
     fn fated(&mut self, fates: &[Fate]) {
+        let begun = self.begun.at;
+        for worker in &mut self.workers {
+            worker.ledger_away =
+                self.plan.ledger_away.as_ref().map(|away| begun + away.start..begun + away.end);
+        }
         for (worker, fate) in fates.iter().enumerate() {
             match *fate {
                 Fate::Works => {}
@@ -134,6 +156,9 @@ impl World<'_> {
                 Fate::LeavesAt(at) => self.comes(worker, at, Coming::Signal),
                 Fate::IsCutOffAt(at, lasts) => self.on_the_way(worker, at..at + lasts, cut_off),
                 Fate::IsTurnedAwayAt(at, lasts) => self.on_the_way(worker, at..at + lasts, turned_away),
+                Fate::HasNoLedger(from, to) => {
+                    self.workers[worker].ledger_away = Some(begun + from..begun + to);
+                }
             }
         }
     }
@@ -189,12 +214,27 @@ impl World<'_> {
                 self.hears(no, Event::Answered(flight, *attempt));
             }
             Coming::Commit(batch, left_at) => {
-                self.workers[no].is_writing = false;
-                let events = self.book.commit(no, batch, left_at, self.now, &mut self.chance);
-                self.check_book();
-                for event in events {
+                for event in self.commits(no, batch, left_at) {
                     self.hears(no, event);
                 }
+            }
+            // What it has kept dies with it, and waits where it hangs.
+            Coming::Back(..) | Coming::End(_) if self.workers[no].is_dead => {}
+            Coming::Back(..) | Coming::End(_) if self.workers[no].hangs.is_some() => {
+                self.comes(no, MOMENT, coming);
+            }
+            Coming::Away => self.hears(no, Event::Away("gone".into())),
+            Coming::Back(batch, left_at) => {
+                self.workers[no].back_at = None;
+                self.book.spare(self.now.at);
+                let events = self.commits(no, batch, left_at);
+                for event in iter::once(Event::Back).chain(events) {
+                    self.hears(no, event);
+                }
+            }
+            Coming::End(ending) => {
+                self.book.spare(self.now.at);
+                self.ends(no, ending);
             }
             Coming::Freeze(lasts) => {
                 self.workers[no].hangs = Some(vec![]);
@@ -213,6 +253,13 @@ impl World<'_> {
                 self.hears(no, Event::Signalled(Stop::Interrupted));
             }
         }
+    }
+
+    fn commits(&mut self, no: usize, batch: Vec<Command>, left_at: Instant) -> Vec<Event> {
+        self.workers[no].is_writing = false;
+        let events = self.book.commit(no, batch, left_at, self.now, &mut self.chance);
+        self.check_book();
+        events
     }
 
     fn hears(&mut self, no: usize, event: Event) {
@@ -234,7 +281,11 @@ impl World<'_> {
         }
         self.writes(no);
         if let Some(ending) = self.workers[no].state.ending() {
-            self.ends(no, ending);
+            self.workers[no].ending = Some(ending);
+            match self.workers[no].back_at.or(self.away_until(no)) {
+                None => self.ends(no, ending),
+                Some(back_at) => self.comes(no, back_at - self.now.at + MOMENT, Coming::End(ending)),
+            }
         }
     }
 
@@ -267,6 +318,12 @@ impl World<'_> {
                 }
             }
         }
+    }
+
+    /// When this worker can reach the ledger again, where it cannot.
+    fn away_until(&self, no: usize) -> Option<Instant> {
+        let away = self.workers[no].ledger_away.as_ref()?;
+        away.contains(&self.now.at).then_some(away.end)
     }
 
     /// The answer to a call that does not come through to the API.
@@ -331,21 +388,30 @@ impl World<'_> {
             (worker.is_writing, worker.ticked_at) = (true, now);
             let batch = mem::take(&mut worker.sent);
             let takes = Duration::from_millis(self.chance.u64(self.plan.commit.clone()));
-            self.comes(no, takes, Coming::Commit(batch, now));
+            match self.away_until(no) {
+                None => self.comes(no, takes, Coming::Commit(batch, now)),
+                Some(end) => {
+                    let back_at = end + Duration::from_millis(self.chance.u64(PAUSE)) + takes;
+                    self.workers[no].back_at = Some(back_at);
+                    self.comes(no, Duration::ZERO, Coming::Away);
+                    self.comes(no, back_at - now, Coming::Back(batch, now));
+                }
+            }
         }
     }
 
     fn ends(&mut self, no: usize, ending: Ending) {
-        self.workers[no].ending = Some(ending);
         // What is on its way is waited for.
         self.flushes(no);
         let under_way: Vec<_> = self
             .coming
-            .extract_if(.., |_, (worker, coming)| *worker == no && matches!(coming, Coming::Commit(..)))
+            .extract_if(.., |_, (worker, coming)| {
+                *worker == no && matches!(coming, Coming::Commit(..) | Coming::Back(..))
+            })
             .collect();
         let mut batch: Vec<Command> = vec![];
         for (_, (_, coming)) in under_way {
-            if let Coming::Commit(sent, _) = coming {
+            if let Coming::Commit(sent, _) | Coming::Back(sent, _) = coming {
                 batch.extend(sent);
             }
         }
@@ -412,8 +478,12 @@ fn fate(chance: &mut fastrand::Rng) -> Fate {
 /// Carries out a run that is drawn by chance.
 fn run(trouble: Trouble, seed: u64) {
     let mut chance = fastrand::Rng::with_seed(seed);
-    let plan = plan(trouble, &mut chance);
-    let fates: Vec<Fate> = (0..chance.usize(1..5)).map(|_| fate(&mut chance)).collect();
+    let mut plan = plan(trouble, &mut chance);
+    let mut fates: Vec<Fate> = (0..chance.usize(1..5)).map(|_| fate(&mut chance)).collect();
+    if let Some(away) = plan.ledger_away.take_if(|_| chance.bool()) {
+        // It is one worker's way there.
+        fates[0] = Fate::HasNoLedger(away.start, away.end);
+    }
     carry_out(&plan, (trouble, seed), &fates, chance, |_| ());
 }
 
@@ -458,6 +528,8 @@ fn carry_out(
             has_left: false,
             is_told: false,
             on_the_way: None,
+            ledger_away: None,
+            back_at: None,
             ending: None,
         }
     });
@@ -484,10 +556,29 @@ fn carry_out(
     (world.book.counted, world.held_up)
 }
 
+/// Who leaves is drawn for each worker, and no commit takes longer than a lease; descriptors are a process's own.
+const OF_ONE_ALONE: [Trouble; 3] = [Trouble::Signals, Trouble::SlowLedger, Trouble::Descriptors];
+
 #[test]
 fn workers_of_one_run_lose_and_double_nothing_whoever_of_them_hangs_leaves_or_dies() {
-    for trouble in Trouble::ALL {
+    for trouble in Trouble::ALL.into_iter().filter(|trouble| !OF_ONE_ALONE.contains(trouble)) {
         (0..24).for_each(|seed| run(trouble, seed));
+    }
+}
+
+#[test]
+fn a_ledger_that_is_away_for_longer_than_a_lease_costs_no_worker_what_it_holds() {
+    for seed in 0..60 {
+        let mut chance = fastrand::Rng::with_seed(seed);
+        let mut plan = plan(Trouble::Nothing, &mut chance);
+        plan.commit = 1..10;
+        let (from, lasts) = (chance.u64(..1_000), chance.u64(1_500..20_000));
+        plan.ledger_away = Some(Duration::from_millis(from)..Duration::from_millis(from + lasts));
+        plan.settings.policy.max_wait = Duration::from_mins(1);
+        let fates = [Fate::Works; 4];
+        carry_out(&plan, (Trouble::LedgerAway, seed), &fates, chance, |world| {
+            world.holds(world.book.lost == 0, "a worker is given up");
+        });
     }
 }
 
