@@ -5,7 +5,7 @@ use crate::fleet;
 use crate::sandbox::Sandbox;
 use crate::sandbox::Transport::{self, Http2, Plain};
 use crate::trouble::{RUN, count, finish, fixture, sandbox};
-use crate::truth::{assert_true, assert_whole};
+use crate::truth::assert_true;
 
 /// Side by side, since they mostly wait.
 #[test]
@@ -27,7 +27,7 @@ fn run(transport: Transport, dialect: Dialect, seed: u64, vms: usize) {
     let expected: Vec<String> = fleet::vmids(100_000, vms).map(|id| id.to_string()).collect();
     assert_eq!(outcome.vmids(), expected);
     assert_true(&outcome, &sandbox, &[]);
-    assert_whole(&fixture);
+    fixture.assert_file_is_sound();
     let (calls, faults) = calls_and_faults(&sandbox);
     assert!((calls / 20..calls / 5).contains(&faults), "{faults} of {calls} calls went wrong");
     let lost = outcome.rows().iter().filter(|row| row["basis"] == "lost_answer").count();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::dialect::{Dialect, in_each};
 use crate::sandbox::Transport;
 use crate::trouble::{RUN, count, finish, fixture, pass_time, sandbox, seed};
-use crate::truth::{Settled, assert_true, assert_whole};
+use crate::truth::{Settled, assert_true};
 
 /// A sitting is over before it has come far.
 const SITTING: Duration = Duration::from_millis(150);
@@ -36,7 +36,7 @@ fn kill_again_and_again(transport: Transport, dialect: Dialect, kills: usize) {
         pass_time(&mut chance, SITTING);
         process.kill();
         let record = sandbox.calls();
-        assert_whole(&fixture);
+        fixture.assert_file_is_sound();
         let now = Settled::of(&fixture);
         settled.assert_kept(&record[deaths[kill]..], &now);
         settled = now;
@@ -44,7 +44,7 @@ fn kill_again_and_again(transport: Transport, dialect: Dialect, kills: usize) {
     }
     let outcome = finish(fixture.start(&["resume"]));
     assert_true(&outcome, &sandbox, &deaths);
-    assert_whole(&fixture);
+    fixture.assert_file_is_sound();
     settled.assert_kept(&sandbox.calls()[deaths[deaths.len() - 1]..], &Settled::of(&fixture));
     println!("{} calls, {} of them before the last kill", sandbox.calls().len(), deaths[deaths.len() - 1]);
 }

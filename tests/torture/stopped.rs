@@ -8,7 +8,7 @@ use crate::fixture::{Fixture, Process, eventually};
 use crate::fleet::RACKS;
 use crate::sandbox::{Sandbox, Transport};
 use crate::trouble::{RUN, count, finish, fixture, pass_time, sandbox, seed};
-use crate::truth::{assert_true, assert_whole};
+use crate::truth::assert_true;
 
 /// How long a run goes on before it is told to stop, at most.
 const SITTING: Duration = Duration::from_millis(150);
@@ -52,7 +52,7 @@ fn terminate_again_and_again(dialect: Dialect) {
         assert_eq!(outcome.rows().len(), vms);
         assert_true(&outcome, &sandbox, &[]);
         assert_accounted_for(&fixture, &sandbox);
-        assert_whole(&fixture);
+        fixture.assert_file_is_sound();
     }
     let outcome = finish(fixture.start(&["resume"]));
     assert_true(&outcome, &sandbox, &[]);
@@ -83,13 +83,13 @@ fn interrupt_twice(dialect: Dialect) {
         let took = told.elapsed();
         assert!(took < Duration::from_secs(1), "{took:?}");
         assert!(outcome.dir.is_none(), "a report would have to wait");
-        assert_whole(&fixture);
+        fixture.assert_file_is_sound();
         deaths.push(sandbox.calls().len());
         answer_with(&sandbox, None);
     }
     let outcome = finish(fixture.start(&["resume"]));
     assert_true(&outcome, &sandbox, &deaths);
-    assert_whole(&fixture);
+    fixture.assert_file_is_sound();
     println!("{} calls", sandbox.calls().len());
 }
 

@@ -10,6 +10,9 @@ use crate::sandbox::{Sandbox, Transport};
 /// Longer than the longest run here takes.
 const PATIENCE: Duration = Duration::from_mins(10);
 
+/// How long an answer is waited for.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(2);
+
 /// Every fault that a run survives, together a tenth of the calls.
 const FAULTS: [&str; 20] = [
     "reset-before",
@@ -80,7 +83,8 @@ fn share(kinds: &[&str], share: &str) -> Vec<String> {
 
 /// A fleet of so many VMs, to be run against `sandbox`. Its late answers come too late.
 pub(crate) fn fixture(sandbox: &Sandbox, dialect: Dialect, vms: usize) -> Fixture {
-    let fixture = Fixture::at(sandbox).speaking(dialect).env("V6FLEET_TIMEOUT", "2s");
+    let timeout = format!("{}s", TIMEOUT.as_secs());
+    let fixture = Fixture::at(sandbox).speaking(dialect).env("V6FLEET_TIMEOUT", &timeout);
     fixture.write_fleet(fleet::csv(vms));
     fixture
 }

@@ -1,5 +1,6 @@
 //! Four workers on one run, of which one is killed and replaced, one is stopped for longer than its lease, and one loses
-//! its way to the database again and again, while a tenth of the calls goes wrong.
+//! its way to the database again and again, while a tenth of the calls goes wrong, and the database is down for longer than
+//! a lease.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +15,7 @@ use crate::fleet;
 use crate::postgres::Server;
 use crate::proxy::Proxy;
 use crate::sandbox::{Call, Sandbox, Transport};
-use crate::trouble::{finish, fixture, is_full, pass_time, sandbox, seed};
+use crate::trouble::{TIMEOUT, finish, fixture, is_full, pass_time, sandbox, seed};
 use crate::truth::{assert_created_once, assert_true_of};
 
 /// Commits are dated, so that the ledger itself tells what came after a worker was given up.
@@ -33,6 +34,16 @@ const LOST: &str = "SELECT to_char(lease_until AT TIME ZONE 'UTC', 'YYYY-MM-DD\"
 /// Who has settled something.
 const WORKING: &str = "SELECT count(DISTINCT worker) FROM v6fleet.progress WHERE outcome IS NOT NULL";
 
+/// Who is back since the database is.
+const BACK: &str =
+    "SELECT count(*) FROM v6fleet.workers WHERE NOT buried AND seen_at > pg_postmaster_start_time()";
+
+/// What keeps a call from its answer until whoever made it gives up.
+const HANGING: [&str; 3] = ["hang", "hang-after", "late"];
+
+/// A call is in the record so soon after it was made.
+const ON_ITS_WAY: Duration = Duration::from_millis(500);
+
 /// A process that was stopped when it was about to call calls so soon after it goes on.
 const LATE: SignedDuration = SignedDuration::from_secs(1);
 
@@ -43,8 +54,9 @@ struct Scale {
     rate: &'static str,
     latency: Duration,
     lease: &'static str,
-    /// For longer than the lease.
+    /// For longer than the lease: one worker, and the database for all.
     stopped: Duration,
+    down: Duration,
     /// For how long the way to the database is open, and is not, at most.
     open: Duration,
     shut: Duration,
@@ -58,6 +70,7 @@ fn scale() -> Scale {
             latency: Duration::from_millis(400),
             lease: "30s",
             stopped: Duration::from_secs(45),
+            down: Duration::from_secs(32),
             open: Duration::from_secs(6),
             shut: Duration::from_secs(8),
         },
@@ -65,8 +78,9 @@ fn scale() -> Scale {
             vms: 160,
             rate: "60/s",
             latency: Duration::from_millis(100),
-            lease: "2s",
-            stopped: Duration::from_millis(2_500),
+            lease: "3s",
+            stopped: Duration::from_millis(3_500),
+            down: Duration::from_millis(3_500),
             open: Duration::from_secs(1),
             shut: Duration::from_secs(3),
         },
@@ -105,15 +119,6 @@ impl Share {
         run
     }
 
-    fn work(&self, options: &[&str]) -> Process {
-        let work = ["work", "--concurrency", "6", "--output-dir", "none"];
-        self.fixture.start(&[&work[..], options].concat())
-    }
-
-    fn await_workers(&mut self, workers: usize) {
-        eventually("all work", || self.fixture.database().sql(WORKING).parse::<usize>().unwrap() >= workers);
-    }
-
     /// Cuts off one worker again and again until the run is over.
     fn cut(proxy: &Proxy, scale: Scale, mut chance: fastrand::Rng, is_over: &AtomicBool) {
         while !is_over.load(Ordering::Relaxed) {
@@ -126,17 +131,20 @@ impl Share {
 
     fn befall(&mut self, chance: &mut fastrand::Rng) -> Troubles {
         let url = self.proxy.url();
-        let (first, killed, stopped) = (self.run(), self.work(&[]), self.work(&[]));
-        let cut_off = self.work(&["--ledger", &url]);
-        self.await_workers(4);
+        let first = self.run();
+        let Self { scale, fixture, proxy, .. } = self;
+        let (killed, stopped) = (work(fixture, &[]), work(fixture, &[]));
+        let cut_off = work(fixture, &["--ledger", &url]);
+        await_workers(fixture, 4);
         let is_over = AtomicBool::new(false);
-        let (own, scale, this) = (chance.fork(), self.scale, &*self);
+        let (own, scale) = (chance.fork(), *scale);
         thread::scope(|scope| {
-            scope.spawn(|| Self::cut(&this.proxy, scale, own, &is_over));
+            scope.spawn(|| Self::cut(proxy, scale, own, &is_over));
+            lose_database(fixture, scale.down, &[&first, &killed, &stopped]);
             pass_time(chance, Duration::from_secs(1));
             killed.kill();
             let killed_at = Timestamp::now();
-            let replacement = this.work(&[]);
+            let replacement = work(fixture, &[]);
             pass_time(chance, Duration::from_secs(1));
             stopped.signal("STOP");
             thread::sleep(scale.stopped);
@@ -172,12 +180,19 @@ impl Share {
         println!("{} calls, {} workers lost, {} calls late", record.len(), lost.len(), late.len());
     }
 
+    /// For how long a call is under way at the least, once it is in the record.
+    fn lasts(&self, call: &Call) -> SignedDuration {
+        let hangs = call.fault.as_deref().is_some_and(|fault| HANGING.contains(&fault));
+        let lasts = if hangs { TIMEOUT.saturating_sub(ON_ITS_WAY) } else { self.scale.latency };
+        SignedDuration::try_from(lasts).unwrap()
+    }
+
     /// No call begins before the one before it of the same VM can have ended, unless whoever made that was lost, or makes
     /// this one after it was.
     fn assert_one_at_a_time(&self, record: &[Call], deaths: &[usize], after: &Range<Timestamp>) {
-        let least = SignedDuration::try_from(self.scale.latency).unwrap();
         for (place, call) in record.iter().enumerate() {
-            let soon = |(_, next): &(usize, &Call)| next.at.duration_since(call.at) < least;
+            let lasts = self.lasts(call);
+            let soon = |(_, next): &(usize, &Call)| next.at.duration_since(call.at) < lasts;
             let mut next = record.iter().enumerate().skip(place + 1).take_while(soon);
             let Some((again, next)) = next.find(|(_, next)| next.vmid == call.vmid) else { continue };
             let is_lost = deaths.iter().any(|death| (place + 1..=again).contains(death));
@@ -185,6 +200,27 @@ impl Share {
             assert!(is_lost || is_late, "in two calls at once: {call:?} and {next:?}");
         }
     }
+}
+
+fn work(fixture: &Fixture, options: &[&str]) -> Process {
+    let work = ["work", "--concurrency", "6", "--output-dir", "none"];
+    fixture.start(&[&work[..], options].concat())
+}
+
+fn await_workers(fixture: &mut Fixture, workers: usize) {
+    eventually("all work", || fixture.database().sql(WORKING).parse::<usize>().unwrap() >= workers);
+}
+
+/// The database is down for longer than a lease. That costs none of these its own.
+fn lose_database(fixture: &mut Fixture, down: Duration, workers: &[&Process]) {
+    fixture.database().crash();
+    thread::sleep(down);
+    fixture.database().start_again();
+    let ids: Vec<String> = workers.iter().map(|worker| worker.id().to_string()).collect();
+    let of_them = |sql| format!("{sql} AND pid IN ({})", ids.join(", "));
+    let back = of_them(BACK);
+    eventually("they are back", || fixture.database().sql(&back) == ids.len().to_string());
+    assert_eq!(fixture.database().sql(&of_them(LOST)), "");
 }
 
 /// Those of before a VM was settled, and later ones: of a process that was stopped when it was about to make them.
