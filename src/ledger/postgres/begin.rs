@@ -64,8 +64,10 @@ impl Begin for Postgres {
 
     fn request_stop(&self, run: &RunKey, stop: Stop) -> Result<bool, LedgerError> {
         let run = self.run(run)?;
+        // They may be gone as soon as they hear of it.
+        let workers = live(&self.session, "r.no = $1", vec![Box::new(run.no)])?;
         sitting::stop(&self.session, run.no, self.sitting(run.no), stop)?;
-        Ok(!live(&self.session, "r.no = $1", vec![Box::new(run.no)])?.is_empty())
+        Ok(!workers.is_empty())
     }
 
     fn closing(&self, run: &RunKey, stop: Option<Stop>) -> Result<Closing, LedgerError> {
@@ -201,6 +203,22 @@ mod tests {
         let _other = server.lock_until(known, CROSS);
         let end = ledger.outlast(Duration::from_mins(1), |ledger| ledger.end(&run, None, |_| 0));
         assert!(matches!(end, Ok(End::Noted(_))), "{end:?}");
+    }
+
+    #[test]
+    fn whoever_has_stopped_a_run_is_told_so_though_all_who_worked_on_it_are_gone_by_then() {
+        let Some(server) = Server::start() else { return };
+        let ledger = Ledger::of(opened(&server));
+        let (run, sums) =
+            (&begin(&ledger, &[None]), server.lock("SELECT 1 FROM v6fleet.sittings FOR UPDATE"));
+        let other = opened(&server);
+        thread::scope(|scope| {
+            let stopped = scope.spawn(move || other.request_stop(run, Stop::Terminated));
+            server.await_waiting("%SET stop%");
+            drop(ledger);
+            server.unlock(sums);
+            assert!(stopped.join().unwrap().unwrap());
+        });
     }
 
     #[test]
