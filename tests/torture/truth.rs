@@ -94,7 +94,7 @@ fn went_wrong(call: &Call) -> bool {
 
 /// One more run, of some of the VMs, creates nothing that was told to be created.
 pub(crate) fn assert_created_once(fixture: &Fixture) {
-    finish(fixture.start(&[&RUN[..], &["--limit", "400"]].concat()));
+    finish(fixture.start(&[&RUN[..], &["--limit", "400", "--concurrency", "64"]].concat()));
     let twice = fixture.times_that_vms_were("created").into_iter().find(|(_, times)| *times > 1);
     assert_eq!(twice, None);
 }
