@@ -106,7 +106,7 @@ impl Schedule {
 
     /// Some VMs have yet to be called, for their first time or again.
     pub(super) fn has_more(&self) -> bool {
-        self.turn.pending() || !self.waiting.is_empty()
+        self.pending() > 0 || !self.waiting.is_empty()
     }
 
     /// Whether a VM waits for another call.
@@ -125,9 +125,13 @@ impl Schedule {
         self.enough_until = 0;
     }
 
-    /// Whether no VM is known that was not claimed yet.
-    pub(super) fn is_exhausted(&self) -> bool {
-        !self.turn.pending()
+    /// VMs that are not even being claimed yet, as far as we know.
+    pub(super) fn pending(&self) -> u64 {
+        self.turn.pending()
+    }
+
+    pub(super) fn is_claiming(&self) -> bool {
+        self.claiming.is_some()
     }
 
     /// No VM has to be called again, and nobody is left alone.

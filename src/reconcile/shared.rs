@@ -130,11 +130,11 @@ impl Shared {
         self.seen.map_or(0, |seen| seen.free)
     }
 
-    /// VMs that may be claimed, where it is time to look for them: some were given back since we last did, or we are
-    /// `exhausted`, as none of those that we knew of is left.
-    pub(super) fn given_back(&mut self, exhausted: bool, now: Instant) -> Option<u64> {
+    /// VMs that may be claimed, where it is time to look for them: some were given back since we last did, or more are free than
+    /// we know as `pending`, as another run has called them when we asked.
+    pub(super) fn unknown(&mut self, pending: u64, now: Instant) -> Option<u64> {
         let Seen { free, returns, .. } = self.seen.filter(|seen| seen.free > 0 && self.knows())?;
-        let is_time = returns != self.returns || exhausted && self.may_ask(now);
+        let is_time = returns != self.returns || free > pending && self.may_ask(now);
         is_time.then(|| {
             self.returns = returns;
             free
@@ -157,5 +157,44 @@ impl Shared {
     /// What we have asked all to end for.
     pub(super) fn asked(&self) -> Option<Stop> {
         self.asked
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vms_are_looked_for_where_some_came_back_or_more_are_free_than_are_known() {
+        let now = Instant::now();
+        let seen = |free, returns| Seen {
+            counted: Counts::default(),
+            drifted: 0,
+            started: 0,
+            pending: 9,
+            free,
+            returns,
+            stop: None,
+            leased_until: now,
+            workers: 2,
+            is_alerted: false,
+        };
+        let mut shared = Shared::default();
+        for (free, returns, known, found) in [
+            (9, 0, 9, None),
+            (9, 0, 8, Some(9)),
+            (9, 0, 0, Some(9)),
+            (0, 0, 0, None),
+            (9, 1, 9, Some(9)),
+            (9, 1, 9, None),
+            (0, 2, 9, None),
+        ] {
+            shared.saw(seen(free, returns));
+            assert_eq!(shared.unknown(known, now), found, "{free} free, {returns} returns, {known} known");
+        }
+        shared.claimed(1, 0, now);
+        assert_eq!(shared.unknown(0, now + LOOK_AGAIN), None, "how many are left is not known yet");
+        shared.saw(seen(9, 1));
+        assert_eq!([now, now + LOOK_AGAIN].map(|now| shared.unknown(0, now)), [None, Some(9)]);
     }
 }

@@ -17,6 +17,8 @@ pub(super) struct Turn {
     racks: Vec<Rack>,
     /// Racks with pending VMs, the next one first.
     order: VecDeque<RackNo>,
+    /// VMs that are pending, of all racks together.
+    pending: u64,
     /// Racks with VMs that wait for a slot.
     waiting_racks: u32,
     /// Slots that are held.
@@ -53,11 +55,13 @@ impl Turn {
         let order: VecDeque<RackNo> =
             (0..).map(RackNo).zip(pending).filter(|(_, n)| **n > 0).map(|(no, _)| no).collect();
         let waiting_racks = u32::try_from(order.len()).unwrap_or(u32::MAX);
-        Self { slots, rack_slots, racks, order, waiting_racks, flying: 0 }
+        let pending = pending.iter().sum();
+        Self { slots, rack_slots, racks, order, pending, waiting_racks, flying: 0 }
     }
 
-    pub(super) fn pending(&self) -> bool {
-        !self.order.is_empty()
+    /// VMs that have not been claimed yet, as far as we know.
+    pub(super) fn pending(&self) -> u64 {
+        self.pending
     }
 
     /// The most slots that a rack may hold now: half of all while others wait.
@@ -202,9 +206,10 @@ impl Turn {
 
     fn change(&mut self, no: RackNo, change: impl FnOnce(&mut Rack)) {
         let rack = &mut self.racks[no.0 as usize];
-        let waited = rack.waits();
+        let (waited, had) = (rack.waits(), rack.pending);
         change(rack);
         let waits = rack.waits();
+        self.pending = self.pending - had + rack.pending;
         self.waiting_racks = self.waiting_racks + u32::from(waits) - u32::from(waited);
     }
 }
@@ -231,7 +236,7 @@ mod tests {
         assert_eq!(racks(&turn.take(4, 0, |_| 16)), [(0, 2), (1, 1), (2, 1)]);
         assert_eq!(racks(&turn.take(4, 0, |_| 16)), [(2, 3), (0, 1)]);
         assert_eq!(racks(&turn.take(4, 0, |_| 16)), [(2, 1)]);
-        assert!(!turn.pending());
+        assert_eq!(turn.pending(), 0);
         let mut turn = Turn::new(16, None, &[3, 1, 5]);
         let order: Vec<_> = turn.take(8, 0, |_| 16).iter().map(|take| (take.rack.0, take.vms)).collect();
         assert_eq!(order, [(0, 1), (1, 1), (2, 1), (0, 1), (2, 1), (0, 1), (2, 2)]);

@@ -135,6 +135,7 @@ fn claim([vms, fresh]: [&str; 2], back: &str, counted: &str) -> String {
         others = others!("$3", "$1"),
         claimed = items("claimed", "$3", BEHIND, ""),
         ANEW = *ANEW,
+        EXHAUSTED = *EXHAUSTED,
     )
 }
 
@@ -157,7 +158,7 @@ static ANEW: LazyLock<String> = LazyLock::new(|| {
                     ORDER BY i.turn LIMIT t.vms + CASE WHEN EXISTS (SELECT 1 FROM others) THEN {AROUND} ELSE 0 END
                 ) AS c
             ) AS n
-            WHERE NOT n.is_called AND n.nth <= t.vms
+            WHERE t.vms > 0 AND NOT n.is_called AND n.nth <= t.vms
             ORDER BY n.turn LIMIT (SELECT vms FROM fresh)"
     )
 });
@@ -166,12 +167,18 @@ static ANEW: LazyLock<String> = LazyLock::new(|| {
 const BEHIND: &str = "CASE WHEN i.no NOT IN (SELECT no FROM back)
     THEN least(i.turn, (SELECT f.turn - 1 FROM firsts f WHERE f.rack = i.rack)) END";
 
-/// Racks of which nothing is left that nobody has claimed: told with no item, and behind any turn. None is where another run may
-/// call some.
-const EXHAUSTED: &str = "SELECT NULL, t.rack, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 9223372036854775807,
-        NULL, NULL, NULL
-    FROM wanted t WHERE t.vms > 0 AND t.rack NOT IN (SELECT rack FROM anew) AND NOT EXISTS (SELECT 1 FROM others)
-        AND (SELECT vms FROM fresh) > (SELECT count(*) FROM anew)";
+/// Racks of which nothing is left that nobody has claimed: told with no item, and behind any turn.
+static EXHAUSTED: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT NULL, t.rack, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 9223372036854775807,
+            NULL, NULL, NULL
+        FROM wanted t WHERE t.vms > 0 AND t.rack NOT IN (SELECT rack FROM anew) AND (
+            SELECT i.no FROM v6fleet.items i LEFT JOIN v6fleet.progress p ON p.item = i.no
+            WHERE i.run = $1 AND i.rack = t.rack AND i.turn > t.after AND {UNCLAIMED}
+            ORDER BY i.turn LIMIT 1
+        ) IS NULL"
+    )
+});
 
 /// How many VMs that another run calls are looked past.
 const AROUND: u32 = 256;

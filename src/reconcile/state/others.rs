@@ -106,10 +106,10 @@ impl State<'_> {
         self.commands.extend(asked.map(Command::Stop));
     }
 
-    /// Of the VMs that others have given back, some may be ours.
+    /// Of the VMs that others have given back, or are through with, some may be ours.
     pub(super) fn look_for_more(&mut self, now: Instant) {
-        let Some(shared) = &mut self.shared else { return };
-        if let Some(free) = shared.given_back(self.schedule.is_exhausted(), now) {
+        let Some(shared) = self.shared.as_mut().filter(|_| !self.schedule.is_claiming()) else { return };
+        if let Some(free) = shared.unknown(self.schedule.pending(), now) {
             self.schedule.refill(free);
         }
     }

@@ -86,6 +86,7 @@ fn a_rack_of_which_others_have_taken_the_rest_is_looked_through_once() {
     }
     let place = Database::new();
     let run = begun(&place, "a", VMS);
+    let _of_another_run = Hand::join(&place, &begun(&place, "b", 1));
     let [mut one, mut two] = [(); 2].map(|()| Hand::join(&place, &run));
     place.server.sql(WATCH);
     one.takes(1);
