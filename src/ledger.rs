@@ -53,7 +53,7 @@ pub use postgres::{DatabaseUrl, InvalidUrl};
 pub use protocol::{CLAIM_LIFE, Claimed, Counted, LeftAlone, Reply, Seen, Sick, Take, Trial, Tried};
 pub(crate) use record::as_object;
 pub use record::{
-    Baseline, Bulletin, ChangeCount, Closing, Contribution, Counts, Course, Deferred, Ending, Entry,
+    Baseline, Begun, Bulletin, ChangeCount, Closing, Contribution, Counts, Course, Deferred, Ending, Entry,
     FailureCount, Finish, Forecasts, Item, LastCall, LastInventory, LastKnown, Named, NewRun, OpenBreakers,
     Overview, Pacing, Pair, PendingVms, Presence, RackCounts, RackNo, ReasonCount, Row, RunInfo, RunKey,
     Setback, Settled, Settlement, Sighting, Since, Skipped, Start, Summary, Tally, Terms, Unfinished, Worker,
@@ -76,11 +76,17 @@ pub struct Ledger {
 #[derive(Debug)]
 pub enum End {
     /// It is noted.
-    Noted(Box<Summary>),
+    Noted { summary: Box<Summary>, info: Box<RunInfo> },
     /// Another worker had noted it.
     Before,
     /// Other workers go on with the run, or are about to end it: we have left it.
     Held,
+}
+
+impl End {
+    fn noted(summary: Summary, info: RunInfo) -> Self {
+        Self::Noted { summary: Box::new(summary), info: Box::new(info) }
+    }
 }
 
 impl Deref for Ledger {
@@ -98,12 +104,10 @@ impl Ledger {
 
     /// Opens a ledger for writing, made where missing, waiting up to `lock_timeout` for another run to end.
     pub fn open(location: &Location, lock_timeout: Duration) -> Result<Self, LedgerError> {
-        let engine: Box<dyn Engine> = match location {
+        Ok(Self::of(match location {
             Location::File(path) => Box::new(sqlite::Sqlite::open(path, lock_timeout)?),
             Location::Database(url) => Box::new(postgres::Postgres::open(url, lock_timeout)?),
-        };
-        engine.bury_lost()?;
-        Ok(Self::of(engine))
+        }))
     }
 
     /// Opens a ledger for reading only. What a run has not folded yet is seen in [`Self::as_of_now`] alone.
@@ -207,11 +211,8 @@ impl Ledger {
                 Closing::Held => End::Held,
                 Closing::Before => End::Before,
                 // The answer to that was lost.
-                Closing::Noted => End::Noted(Box::new(self.summary_since(run)?)),
-                Closing::Ours => {
-                    let noted = self.note(run, stopped_by, exit_code.take())?;
-                    noted.map(Box::new).map_or(End::Held, End::Noted)
-                }
+                Closing::Noted => End::noted(self.summary_since(run)?, self.run_info(run)?),
+                Closing::Ours => self.note(run, stopped_by, exit_code.take())?.unwrap_or(End::Held),
             };
             Ok(())
         })?;
@@ -228,7 +229,7 @@ impl Ledger {
         run: &RunKey,
         stopped_by: Option<Stop>,
         exit_code: Option<impl FnOnce(&Summary) -> u8>,
-    ) -> Result<Option<Summary>, LedgerError> {
+    ) -> Result<Option<End>, LedgerError> {
         let at = now();
         let Finish { sums, course, baseline } = self.finish(run)?;
         let mut summary = self.summed_up(run, sums, course, at)?;
@@ -236,9 +237,9 @@ impl Ledger {
         summary.exit_code = exit_code.map_or(0, |exit_code| exit_code(&summary));
         let Summary { exit_code, counts, .. } = summary;
         let ending = Ending { at, stopped_by, exit_code, counts, workers: &summary.workers };
-        let is_noted = self.note_end(run, &ending)?;
+        let info = self.note_end(run, &ending)?;
         let complete = stopped_by.is_none() && summary.pending == 0;
-        Ok(is_noted.then_some(Summary { complete, stopped_by, ..summary }))
+        Ok(info.map(|info| End::noted(Summary { complete, stopped_by, ..summary }, info)))
     }
 
     /// Notes what a run has written, beside what it wrote before.

@@ -164,7 +164,7 @@ impl Shell<'_> {
 
     /// Writes what is due, and all there is while nothing is called. Returns when the rest is due.
     fn flush_by(&mut self, now: Instant) -> Option<Instant> {
-        if self.calls.is_empty() || self.writer.due().is_some_and(|due| now >= due) {
+        if self.calls.is_empty() || self.writer.is_due(now) {
             self.writer.flush();
         }
         self.writer.due()

@@ -116,7 +116,7 @@ fn draft(ledger: &Ledger, racks: u32) -> RunKey {
         };
         draft.add(&vm, Action::Allocate, Some(&rack)).unwrap();
     }
-    draft.commit(&Reading::default(), &[]).unwrap()
+    draft.commit(&Reading::default(), &[]).unwrap().run
 }
 
 /// What the API says of each VM, in the order of the calls: one that was made just now lies beside it.
@@ -163,6 +163,7 @@ fn settle_all(mut writer: Writer, racks: u32, answers: Vec<Answer>) -> Writer {
     let claim = |writer: &mut Writer| {
         let take = (0..racks).map(|rack| Take { rack: RackNo(rack), vms: BATCH / racks });
         writer.claim(vec![], take.collect(), None, None);
+        writer.flush();
     };
     let mut answers: Vec<_> = answers.into_iter().map(Some).collect();
     let mut answer = |item: &Item| {

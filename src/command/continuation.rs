@@ -7,7 +7,7 @@ use super::execution::{Execution, Plan};
 use super::failure::Refusal;
 use super::rehearsal::{Callee, Played, world};
 use crate::api::BaseUrl;
-use crate::ledger::{Ledger, NewRun, RunKey, SANDBOX};
+use crate::ledger::{Begun, Ledger, NewRun, RunKey, SANDBOX};
 
 /// A run that is gone on with; what `job` has of it that may change is noted.
 pub(super) struct Continued {
@@ -39,5 +39,6 @@ pub(super) fn go_on<'a>(
     };
     ledger.resume(&run, &job)?;
     info!(run = run.id, "{} goes on", job.kind);
-    Execution::prepare(plan, ledger, run, callee)
+    let start = ledger.start(&run)?;
+    Execution::prepare(plan, ledger, Begun { run, start }, callee)
 }

@@ -20,7 +20,9 @@ use super::rehearsal::Callee;
 use super::signals::signals;
 use crate::brake::Brake;
 use crate::config::{CallSettings, ReportingSettings};
-use crate::ledger::{Board, End, Ledger, LedgerError, Reply, RunInfo, RunKey, Start, Summary, Writer, host};
+use crate::ledger::{
+    Begun, Board, End, Ledger, LedgerError, Reply, RunInfo, RunKey, Start, Summary, Writer, host,
+};
 use crate::pace::Pace;
 use crate::progress::{Progress, Screen};
 use crate::reconcile::{Ending, Parts, reconcile};
@@ -47,6 +49,9 @@ pub(super) enum Role {
     Joins,
 }
 
+/// What a run has come to, and what it is.
+type Noted = (Box<Summary>, Box<RunInfo>);
+
 /// How often a worker that is done looks whether the others are.
 const POLL: Duration = Duration::from_millis(250);
 
@@ -67,14 +72,14 @@ impl<'a> Execution<'a> {
     pub(super) fn prepare(
         plan: Plan<'a>,
         ledger: Ledger,
-        run: RunKey,
+        Begun { run, mut start }: Begun,
         callee: Callee,
     ) -> Result<Self, Refusal> {
         log::of_run(&run.id);
         if plan.calls.forget_rate {
             ledger.remember_rate(&run, None)?;
+            start.remembered_rate = None;
         }
-        let start = ledger.start(&run)?;
         let (board, is_shared) = (ledger.board(&run), ledger.is_shared());
         let writer = ledger.write_for(&run, plan.calls.reconcile.policy.max_wait)?;
         Ok(Self { plan, run, callee, writer, is_shared, board, start })
@@ -101,7 +106,7 @@ impl<'a> Execution<'a> {
             Ending::Stopped(stop) | Ending::Left(stop) => Some(stop),
             Ending::Abandoned(stop) => return Ok((run, Err(stop))),
         };
-        let ended = plan.end(&mut ledger, &run, stop)?;
+        let ended = plan.end(&mut ledger, &run, stop)?.map(|(summary, _)| *summary);
         let summary = ended.map_or_else(|| plan.sum_up(&mut ledger, &run), Ok)?;
         ledger.close()?;
         Ok((run, stop.or(summary.stopped_by).map_or(Ok(summary), Err)))
@@ -159,7 +164,7 @@ impl Plan<'_> {
     /// Notes the end of the run, and says what came of it.
     fn conclude(&self, mut ledger: Ledger, run: &RunKey, stop: Option<Stop>) -> Result<Ended, Broken> {
         match self.end(&mut ledger, run, stop)? {
-            Some(summary) => self.report(ledger, run, &summary),
+            Some((summary, info)) => self.report(ledger, run, &info, &summary),
             None if self.role == Role::Joins => self.ended_by_another(ledger, run),
             None => self.report_of_another(ledger, run),
         }
@@ -168,7 +173,11 @@ impl Plan<'_> {
     /// Reports what another worker has ended.
     fn report_of_another(&self, mut ledger: Ledger, run: &RunKey) -> Result<Ended, Broken> {
         let summary = self.sum_up(&mut ledger, run)?;
-        self.report(ledger, run, &summary)
+        let info = ledger.outlast(self.patience(), |ledger| ledger.run_info(run)).map_err(|error| {
+            let outputs = outputs(self.reports, &run.id);
+            unreported(&error, &outputs, run, self.ledger_args)
+        })?;
+        self.report(ledger, run, &info, &summary)
     }
 
     fn sum_up(&self, ledger: &mut Ledger, run: &RunKey) -> Result<Summary, Broken> {
@@ -176,14 +185,16 @@ impl Plan<'_> {
         summary.map_err(|error| self.broken_off(run, &error))
     }
 
-    fn report(&self, mut ledger: Ledger, run: &RunKey, summary: &Summary) -> Result<Ended, Broken> {
-        let patience = self.patience();
-        let outputs = outputs(self.reports, &run.id);
-        let unreported = |error: LedgerError| unreported(&error, &outputs, run, self.ledger_args);
-        let info = ledger.outlast(patience, |ledger| ledger.run_info(run)).map_err(unreported)?;
+    fn report(
+        &self,
+        ledger: Ledger,
+        run: &RunKey,
+        info: &RunInfo,
+        summary: &Summary,
+    ) -> Result<Ended, Broken> {
         let resume = going_on(&info.id, summary, self.ledger_args);
-        let event = RunEnded::of(&info, summary, &host(), resume.as_deref());
-        match self.tell(ledger, run, &info, summary) {
+        let event = RunEnded::of(info, summary, &host(), resume.as_deref());
+        match self.tell(ledger, run, info, summary) {
             Ok(recap) => Ok(Ended { exit_code: summary.exit_code, news: Some(News { recap, event }) }),
             Err(broken) => Err(broken.once_over(event)),
         }
@@ -230,7 +241,7 @@ impl Plan<'_> {
     }
 
     /// Notes the end, once nobody else holds anything of the run; `None` where another worker has.
-    fn end(&self, ledger: &mut Ledger, run: &RunKey, stop: Option<Stop>) -> Result<Option<Summary>, Broken> {
+    fn end(&self, ledger: &mut Ledger, run: &RunKey, stop: Option<Stop>) -> Result<Option<Noted>, Broken> {
         self.ended(ledger, run, stop).map_err(|error| self.broken_off(run, &error))
     }
 
@@ -239,13 +250,13 @@ impl Plan<'_> {
         ledger: &mut Ledger,
         run: &RunKey,
         stop: Option<Stop>,
-    ) -> Result<Option<Summary>, LedgerError> {
+    ) -> Result<Option<Noted>, LedgerError> {
         if let Some(stop) = stop.filter(|_| ledger.is_shared()) {
             ledger.outlast(self.patience(), |ledger| ledger.request_stop(run, stop))?;
         }
         loop {
             match self.note_end(ledger, run, stop)? {
-                End::Noted(summary) => return Ok(Some(*summary)),
+                End::Noted { summary, info } => return Ok(Some((summary, info))),
                 End::Before => return Ok(None),
                 End::Held => thread::sleep(POLL),
             }
@@ -261,7 +272,7 @@ impl Plan<'_> {
     fn leave(&self, mut ledger: Ledger, run: &RunKey, stop: Stop) -> Result<Ended, Broken> {
         let end = self.note_end(&mut ledger, run, Some(stop));
         match end.map_err(|error| self.broken_off(run, &error))? {
-            End::Noted(summary) => self.report(ledger, run, &summary),
+            End::Noted { summary, info } => self.report(ledger, run, &info, &summary),
             End::Before => self.report_of_another(ledger, run),
             End::Held => {
                 info!(run = run.id, "this worker has left; others go on with the run");

@@ -18,7 +18,7 @@ use super::spared::Spared;
 use super::staging::{Selected, Stage, Staged, Wanted, stage};
 use crate::config::RunSettings;
 use crate::inventory::{Inputs, InvalidRow, Selection, Vm};
-use crate::ledger::{Draft, Ledger, NewRun, RunKey};
+use crate::ledger::{Begun, Draft, Ledger, NewRun};
 use crate::progress::Screen;
 use crate::sandbox::World;
 use crate::vm::Action;
@@ -48,7 +48,6 @@ pub(super) fn prepare<'a>(
     access.api(&settings.base_url, settings.dialect)?;
     let ledger = Ledger::open(&ledger.location, settings.lock_timeout)?;
     let job = job(settings, selection, access.fingerprint());
-    ledger.check_kind(&job.base_url)?;
     let course = course::<Refusal>(Some(&ledger), &job, settings, inputs)?;
     if let Course::GoOn(unfinished) = course {
         let continued = Continued { ledger, run: unfinished.run, job };
@@ -57,8 +56,8 @@ pub(super) fn prepare<'a>(
     }
     let warning = course.warning();
     let beginning = Beginning { settings, job: &job, selection, access: &access, warning };
-    let (run, callee) = beginning.record(&ledger, inputs)?;
-    Execution::prepare(plan, ledger, run, callee)
+    let (begun, callee) = beginning.record(&ledger, inputs)?;
+    Execution::prepare(plan, ledger, begun, callee)
 }
 
 /// A run that is to be begun.
@@ -73,7 +72,7 @@ struct Beginning<'a> {
 
 impl Beginning<'_> {
     /// Writes the whole run into the ledger, once its rehearsal can begin; the built-in world takes in every VM.
-    fn record(self, ledger: &Ledger, inputs: &mut Inputs) -> Result<(RunKey, Callee), Refusal> {
+    fn record(self, ledger: &Ledger, inputs: &mut Inputs) -> Result<(Begun, Callee), Refusal> {
         let Self { settings, job, selection, access, warning } = self;
         let world_file = settings.api.world.as_deref();
         let world = settings.ledger.sandbox.then(|| world(world_file)).transpose()?;
@@ -98,16 +97,17 @@ impl Beginning<'_> {
             }
             None => Callee::real(access.api(&settings.base_url, settings.dialect)?),
         };
-        let run = draft.commit(&reading, &warnings)?;
-        log::of_run(&run.id);
+        let begun = draft.commit(&reading, &warnings)?;
+        let id = &begun.run.id;
+        log::of_run(id);
         for row in &shown {
             warn!("skipped {row}");
         }
         for warning in &warnings {
             warn!("{warning}");
         }
-        info!(run = run.id, selected, skipped, "{} begins", job.kind);
-        Ok((run, callee))
+        info!(run = id, selected, skipped, "{} begins", job.kind);
+        Ok((begun, callee))
     }
 }
 

@@ -17,7 +17,7 @@ use super::rehearsal::Callee;
 use super::spared::Spared;
 use crate::api::BaseUrl;
 use crate::config::{CallSettings, LedgerSettings, WorkRequest, WorkSettings};
-use crate::ledger::{Ledger, RunInfo, RunKey, SANDBOX};
+use crate::ledger::{Begun, Ledger, RunInfo, RunKey, SANDBOX};
 use crate::progress::Screen;
 use crate::text::escape_path;
 
@@ -37,7 +37,9 @@ pub(super) fn work(request: &WorkRequest, screen: &Screen) -> Result<Ended, Fail
     reconcile.deadline = reconcile.deadline.map(|deadline| deadline.saturating_sub(lasts));
     let WorkSettings { calls, reports, .. } = &settings;
     let plan = Plan { calls, reports, screen, ledger_args: &request.ledger.args(false), role: Role::Joins };
-    Ok(Execution::prepare(plan, found.ledger, found.run, callee)?.carry_out()?)
+    let Found { ledger, run, .. } = found;
+    let start = ledger.start(&run).map_err(Refusal::from)?;
+    Ok(Execution::prepare(plan, ledger, Begun { run, start }, callee)?.carry_out()?)
 }
 
 /// The latest run that is under way, or the one that was named.

@@ -175,7 +175,7 @@ pub(super) fn begin(ledger: &Ledger, racks: &[Option<&str>]) -> RunKey {
         draft.add(&vm(&id.to_string(), *rack), Action::Allocate, *rack).unwrap();
     }
     let reading = Reading { label_columns: vec!["role".into()], vms: draft.selected(), ..Reading::default() };
-    draft.commit(&reading, &[]).unwrap()
+    draft.commit(&reading, &[]).unwrap().run
 }
 
 /// The next one that is about what was asked.
@@ -475,6 +475,7 @@ fn rehearsals_and_real_runs_do_not_share_a_ledger<P: Place>() {
     begin(&ledger, &[None]);
     ledger.check_kind("https://other.example").unwrap();
     assert!(matches!(ledger.check_kind(SANDBOX), Err(LedgerError::Mixed { .. })));
+    assert!(matches!(ledger.draft(&new_run(SANDBOX)), Err(LedgerError::Mixed { .. })));
 }
 
 fn what_one_dialect_says_is_nothing_to_the_other_at_the_same_base_url<P: Place>() {
@@ -484,7 +485,7 @@ fn what_one_dialect_says_is_nothing_to_the_other_at_the_same_base_url<P: Place>(
         let ledger = fixture.open();
         let mut draft = ledger.draft(job).unwrap();
         draft.add(&vm("1", Some("a")), Action::Allocate, Some("a")).unwrap();
-        draft.commit(&Reading::default(), &[]).unwrap()
+        draft.commit(&Reading::default(), &[]).unwrap().run
     };
     let run = begun(&v1);
     fixture.open().remember_rate(&run, Some(50.0)).unwrap();
@@ -521,7 +522,7 @@ fn a_limit_is_remembered_for_its_base_url_and_key<P: Place>() {
     let ledger = fixture.open();
     let run = |base_url: &str, key: Option<&str>| {
         let new = NewRun { key_fingerprint: key.map(str::to_owned), ..new_run(base_url) };
-        ledger.draft(&new).unwrap().commit(&Reading::default(), &[]).unwrap()
+        ledger.draft(&new).unwrap().commit(&Reading::default(), &[]).unwrap().run
     };
     let first = run(BASE, Some("0badf00d"));
     assert_eq!(ledger.remembered_rate(&first).unwrap(), None);
@@ -554,7 +555,7 @@ fn ended_with(
     for id in vms {
         draft.add(&vm(id, Some("a")), Action::Allocate, Some("a")).unwrap();
     }
-    let run = draft.commit(&Reading::default(), &[]).unwrap();
+    let run = draft.commit(&Reading::default(), &[]).unwrap().run;
     ledger.end(&run, stopped_by, |_| exit_code).unwrap();
     run
 }
@@ -624,12 +625,12 @@ fn a_run_is_compared_with_the_last_complete_one_of_its_job_that_had_its_vms<P: P
     for (job, baseline) in
         [(&narrowed("rate", "20/s"), &first), (&narrowed("rack", "b"), &first), (&of_rack, &rack)]
     {
-        let run = ledger.draft(job).unwrap().commit(&Reading::default(), &[]).unwrap();
+        let run = ledger.draft(job).unwrap().commit(&Reading::default(), &[]).unwrap().run;
         assert_eq!(compared_with(&ledger, &run).as_ref(), Some(baseline), "{:?}", job.options);
     }
     assert_eq!(ledger.baseline(&first).unwrap(), None);
 
-    let run = ledger.draft(&of_rack).unwrap().commit(&Reading::default(), &[]).unwrap();
+    let run = ledger.draft(&of_rack).unwrap().commit(&Reading::default(), &[]).unwrap().run;
     ledger.resume(&run, &narrowed("rate", "5/s")).unwrap();
     let options = ledger.run_info(&run).unwrap().options;
     assert_eq!((&options["rack"], &options["rate"]), (&json!("a"), &json!("5/s")));
@@ -669,7 +670,7 @@ fn the_newest_the_pinned_and_the_resumable_runs_stay_and_so_does_what_was_last_s
         let mut draft = ledger.draft(&other).unwrap();
         draft.add(&vm("2", None), Action::Allocate, None).unwrap();
         draft.skip("other.csv", 3, "vmid", "is missing").unwrap();
-        let run = draft.commit(&Reading::default(), &[]).unwrap();
+        let run = draft.commit(&Reading::default(), &[]).unwrap().run;
         ledger.end(&run, Some(Stop::Deadline), |_| 5).unwrap();
         run
     };
@@ -700,7 +701,7 @@ fn a_pinned_run_that_was_superseded_is_not_gone_on_with_when_its_successor_is_ol
     let successor = complete(&fixture);
     let ledger = fixture.open();
     let other = NewRun { files: vec!["other.csv".into()], ..new_run(BASE) };
-    let other = ledger.draft(&other).unwrap().commit(&Reading::default(), &[]).unwrap();
+    let other = ledger.draft(&other).unwrap().commit(&Reading::default(), &[]).unwrap().run;
     assert_eq!(ledger.prune(1, &mut |_| ()).unwrap(), 0);
     assert_eq!(ledger.unfinished(&new_run(BASE), &[]).unwrap(), None);
     ledger.pin(&stopped, false).unwrap();
@@ -719,7 +720,7 @@ fn unfinished_runs_of_what_came_through_a_pipe_do_not_pile_up_and_others_stay<P:
         let mut draft = ledger.draft(job).unwrap();
         draft.add(&vm("1", None), Action::Allocate, None).unwrap();
         let files = vec![InventoryFile { path: PIPE.into(), sha256: sha256.into() }];
-        let run = draft.commit(&Reading { files, ..Reading::default() }, &[]).unwrap();
+        let run = draft.commit(&Reading { files, ..Reading::default() }, &[]).unwrap().run;
         ledger.end(&run, Some(Stop::Deadline), |_| 5).unwrap();
         run
     };
@@ -748,7 +749,7 @@ fn the_runs_of_a_job_are_known_by_any_of_them<P: Place>() {
     let [first, second] = [(); 2].map(|()| complete(&fixture));
     let ledger = fixture.open();
     let other = NewRun { action: Some(Action::RefreshNextHop), ..new_run(BASE) };
-    let other = ledger.draft(&other).unwrap().commit(&Reading::default(), &[]).unwrap();
+    let other = ledger.draft(&other).unwrap().commit(&Reading::default(), &[]).unwrap().run;
     let of = |run: &RunKey| ledger.of_same_job(run).unwrap();
     assert_eq!((of(&first), of(&second)), (vec![second.clone(), first.clone()], vec![second, first]));
     assert_eq!(of(&other), [other]);

@@ -17,8 +17,9 @@ use super::error::LedgerError;
 use super::plain::{Record, Table};
 use super::protocol::{Reply, Request};
 use super::record::{
-    Baseline, Bulletin, Closing, Course, Ending, Entry, Finish, LastInventory, LastKnown, NewRun, Overview,
-    Pair, PendingVms, Row, RunInfo, RunKey, Sighting, Skipped, Start, Terms, Unfinished, Worker, WrittenFile,
+    Baseline, Begun, Bulletin, Closing, Course, Ending, Entry, Finish, LastInventory, LastKnown, NewRun,
+    Overview, Pair, PendingVms, Row, RunInfo, RunKey, Sighting, Skipped, Start, Terms, Unfinished, Worker,
+    WrittenFile,
 };
 use super::sums::Sums;
 use crate::allocation::Allocation;
@@ -109,7 +110,7 @@ pub trait Engine: Begin + Runs + Vms + Known + Rates + Plain + Send + Debug {
     /// it, or after it.
     fn settle_up(&self, then: &mut dyn FnMut() -> Result<(), LedgerError>) -> Result<(), LedgerError>;
 
-    /// Deletes all runs but the newest `keep`, the pinned ones, those that wait for a resume, and the one but for
+    /// Works on no run any more, and deletes all runs but the newest `keep`, the pinned ones, those that wait for a resume, and the one but for
     /// which a pinned one would. Returns how many.
     ///
     /// A run is gone before its first VM is: killed half-way, it is deleted to the end by the next call. What it has written
@@ -131,7 +132,7 @@ pub trait Begin {
     /// Refuses to mix rehearsals and real runs in one ledger.
     fn check_kind(&self, base_url: &str) -> Result<(), LedgerError>;
 
-    /// Begins to write a run; one at a time.
+    /// Begins to write a run, one at a time; of a kind that is not to be mixed with those that are there, none.
     fn draft(&self, new: &NewRun) -> Result<Box<dyn Draft + '_>, LedgerError>;
 
     /// Notes that a run goes on, with these options and those of its own that they say nothing of.
@@ -155,9 +156,9 @@ pub trait Begin {
     /// Notes all that a run has written in directories of its own.
     fn note_written(&self, run: &RunKey, files: &[WrittenFile]) -> Result<(), LedgerError>;
 
-    /// Notes how a run ended, or that it stopped before its end, in what [`Engine::settle_up`] carries out. Returns whether it
-    /// did: others may have ended it meanwhile, or gone on with it.
-    fn note_end(&self, run: &RunKey, ending: &Ending<'_>) -> Result<bool, LedgerError>;
+    /// Notes how a run ended, or that it stopped before its end, in what [`Engine::settle_up`] carries out. Returns the run as
+    /// it is then; `None` where others have ended it meanwhile, or gone on with it.
+    fn note_end(&self, run: &RunKey, ending: &Ending<'_>) -> Result<Option<RunInfo>, LedgerError>;
 }
 
 /// A run before its first call: every selected VM, all written or none. Dropped without [`Draft::commit`], it leaves nothing
@@ -173,7 +174,7 @@ pub trait Draft: Debug {
     fn selected(&self) -> u64;
 
     /// Makes the run real. Of the inventory that `reading` tells of, the selected VMs were added.
-    fn commit(self: Box<Self>, reading: &Reading, warnings: &[String]) -> Result<RunKey, LedgerError>;
+    fn commit(self: Box<Self>, reading: &Reading, warnings: &[String]) -> Result<Begun, LedgerError>;
 }
 
 /// A run that is being carried out.
@@ -298,7 +299,7 @@ pub trait Rates {
     /// Whether a run's calls are to leave when [`super::Writer::pace`] grants it: runs at the same base URL with the same key,
     /// and all workers of them, share one rate. Not in a rehearsal, nor where a ledger has one process.
     fn shares_pace(&self, run: &RunKey) -> Result<bool, LedgerError>;
-    /// Remembers it for the next run, or forgets it.
+    /// Remembers it for the next run, or forgets it; where what is asked next is not answered, it may do neither.
     fn remember_rate(&self, run: &RunKey, per_second: Option<f64>) -> Result<(), LedgerError>;
 }
 

@@ -21,7 +21,7 @@ pub use run::{
     Course, Ending, LastInventory, NewRun, Overview, PendingVms, RunInfo, RunKey, Skipped, Unfinished,
     WrittenFile,
 };
-pub use start::Start;
+pub use start::{Begun, Start};
 pub use summary::{ChangeCount, FailureCount, Forecasts, Named, RackCounts, ReasonCount, Since, Summary};
 pub use vm::{Entry, LastKnown, Pair, Sighting};
 pub use worker::{Closing, Contribution, Presence, Terms, Worker};

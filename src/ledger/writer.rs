@@ -33,6 +33,8 @@ pub struct Writer {
     held: Vec<Request>,
     /// When they are to be sent at the latest.
     due: Option<Instant>,
+    /// Somebody waits for one of them.
+    is_urgent: bool,
     replies: UnboundedReceiver<Reply>,
     thread: JoinHandle<Box<dyn Engine>>,
 }
@@ -51,7 +53,7 @@ impl Writer {
             .name("ledger".into())
             .spawn(move || serve(book, Inbox::new(inbox), &outbox, patience))
             .map_err(LedgerError::NoWriter)?;
-        Ok(Self { requests, held: Vec::new(), due: None, replies, thread })
+        Ok(Self { requests, held: Vec::new(), due: None, is_urgent: false, replies, thread })
     }
 
     /// The next thing that has reached the disk; `None` after a failure.
@@ -69,8 +71,7 @@ impl Writer {
         offset: Option<Offset>,
         allowance: Option<u64>,
     ) {
-        self.held.push(Request::Claim { again, take, offset, allowance });
-        self.flush();
+        self.urge(Request::Claim { again, take, offset, allowance });
     }
 
     /// Gives back claimed items whose call never left.
@@ -95,26 +96,22 @@ impl Writer {
 
     /// Notes that the run has run into a brake, whatever else will stop it before it ends.
     pub fn brake(&mut self, brake: Stop) {
-        self.hold(Request::Brake(brake));
-        self.flush();
+        self.urge(Request::Brake(brake));
     }
 
     /// Ends the run, for all who work on it.
     pub fn stop(&mut self, stop: Stop) {
-        self.hold(Request::Stop(stop));
-        self.flush();
+        self.urge(Request::Stop(stop));
     }
 
     /// Tells all who work on the run of a breaker.
     pub fn breaker(&mut self, sick: Sick, trial: Trial) {
-        self.hold(Request::Breaker(sick, trial));
-        self.flush();
+        self.urge(Request::Breaker(sick, trial));
     }
 
     /// Goes on after [`Reply::Lapsed`], with nothing claimed.
     pub fn rejoin(&mut self) {
-        self.hold(Request::Rejoin);
-        self.flush();
+        self.urge(Request::Rejoin);
     }
 
     /// Keeps what is known by now of a settled VM's attempts whose answer was lost.
@@ -124,8 +121,7 @@ impl Writer {
 
     /// Asks for slots of the pace that is shared, and tells what is known of it: see [`crate::pace::Pace::ask`].
     pub fn pace(&mut self, ask: Box<Ask>) {
-        self.held.push(Request::Pace(ask));
-        self.flush();
+        self.urge(Request::Pace(ask));
     }
 
     /// When [`Self::flush`] is to be called, if nothing else brings it about before.
@@ -133,9 +129,14 @@ impl Writer {
         self.due
     }
 
+    /// Whether it is to be called now.
+    pub fn is_due(&self, now: Instant) -> bool {
+        self.is_urgent || self.due.is_some_and(|due| now >= due)
+    }
+
     /// Lets nothing wait any longer for others to share its commit.
     pub fn flush(&mut self) {
-        self.due = None;
+        (self.due, self.is_urgent) = (None, false);
         if !self.held.is_empty() {
             let held = std::mem::take(&mut self.held);
             self.send(held);
@@ -145,6 +146,12 @@ impl Writer {
     /// A writer that is gone has said why: its failure is the last reply.
     fn send(&self, requests: Vec<Request>) {
         let _ = self.requests.send(requests);
+    }
+
+    /// What is asked with it in one go is written with it.
+    fn urge(&mut self, request: Request) {
+        self.is_urgent = true;
+        self.held.push(request);
     }
 
     fn hold(&mut self, request: Request) {

@@ -33,6 +33,7 @@ pub(crate) fn settle_pending(fixture: &Fixture, at: Timestamp, allocation: impl 
     let pending = (0..).zip(ledger.sums(&run).unwrap().pending).map(take).collect();
     let mut writer = ledger.write(&run).unwrap();
     writer.claim(vec![], pending, None, None);
+    writer.flush();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let Some(Reply::Claimed(claimed)) = runtime.block_on(writer.reply()) else { panic!("not claimed") };
     for item in claimed.items {

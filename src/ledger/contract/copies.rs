@@ -24,7 +24,7 @@ fn furnish(ledger: &Ledger) {
     draft.skip("fleet.csv", 2, "prefix", "is none").unwrap();
     let files = vec![InventoryFile { path: "/fleet.csv".into(), sha256: "7f".into() }];
     let reading = Reading { vms: 9, files, label_columns: vec![ODD.into()], ..Reading::default() };
-    let planned = draft.commit(&reading, &["w".to_owned()]).unwrap();
+    let planned = draft.commit(&reading, &["w".to_owned()]).unwrap().run;
     ledger.remember_rate(&planned, Some(49.999_999_999_9)).unwrap();
     ledger.pin(&planned, true).unwrap();
     ledger.end(&planned, Some(Stop::Deadline), |_| 5).unwrap();

@@ -17,7 +17,7 @@ fn begin_one(ledger: &Ledger, job: &NewRun, vms: u32) -> RunKey {
     for id in 1..=vms {
         draft.add(&vm(&id.to_string(), Some("a")), Action::Allocate, Some("a")).unwrap();
     }
-    draft.commit(&Reading { vms: vms.into(), ..Reading::default() }, &[]).unwrap()
+    draft.commit(&Reading { vms: vms.into(), ..Reading::default() }, &[]).unwrap().run
 }
 
 /// An allocation as v2 shows it: without a rack.
@@ -178,7 +178,7 @@ pub(super) fn a_plan_is_another_job_than_the_run_of_the_same_files<P: Place>() {
     }
     let ledger = writer.close().0.unwrap();
     let end = ledger.end(&keys[0], None, |summary| u8::from(summary.counts.changed() == 1)).unwrap();
-    let End::Noted(summary) = end else { panic!("{end:?}") };
+    let End::Noted { summary, .. } = end else { panic!("{end:?}") };
     assert_eq!((summary.complete, summary.exit_code), (true, 1));
     for counts in [summary.counts, ledger.overview(&keys[0]).unwrap().counts] {
         let told = json!({"selected": 3, "create": 1, "update": 0, "keep": 1, "blocked": 1, "failed": 0, "not_attempted": 0});

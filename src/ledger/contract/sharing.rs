@@ -89,7 +89,7 @@ fn begun_in(place: &Database, name: &str, racks: &[Option<&str>]) -> RunKey {
     for (id, rack) in (1..).zip(racks) {
         draft.add(&vm(&id.to_string(), *rack), Action::Allocate, *rack).unwrap();
     }
-    draft.commit(&Reading::default(), &[]).unwrap()
+    draft.commit(&Reading::default(), &[]).unwrap().run
 }
 
 /// The leases of all workers that have not left are over; nobody has noticed yet.
@@ -142,7 +142,7 @@ fn a_worker_of_a_run_that_has_ended_or_was_resumed_since_writes_nothing_more_and
     let other = Hand::join(&place, &run);
     leases_run_out(&place);
     let end = |hand: Hand| Ledger::of(hand.book.shut()).end(&run, Some(Stop::Interrupted), |_| 130);
-    assert!(matches!(end(other), Ok(End::Noted(_))), "nobody else is alive");
+    assert!(matches!(end(other), Ok(End::Noted { .. })), "nobody else is alive");
     let stop = || place.server.sql("SELECT coalesce(stop, 'none') FROM v6fleet.sittings");
     assert_eq!(stop(), "interrupted", "who renews its lease just then claims nothing");
     let is_over = |hand: &mut Hand, batch| matches!(hand.write(batch)[..], [Reply::Over]);
@@ -171,7 +171,7 @@ fn what_a_worker_asks_all_to_do_is_nothing_to_those_who_have_resumed_the_run_sin
     let [mut idle, last] = [(); 2].map(|()| Hand::join(&place, &run));
     assert!(place.open().request_stop(&run, Stop::Deadline).unwrap());
     let end = |ledger: &Ledger| ledger.end(&run, Some(Stop::Deadline), |_| 5);
-    assert!(matches!(end(&Ledger::of(last.book.shut())), Ok(End::Noted(_))), "nobody holds anything");
+    assert!(matches!(end(&Ledger::of(last.book.shut())), Ok(End::Noted { .. })), "nobody holds anything");
     let resumed = place.open();
     resumed.resume(&run, &job("a")).unwrap();
     let asks = vec![Request::Brake(Stop::MaxFailed), Request::Stop(Stop::Deadline)];
@@ -236,14 +236,14 @@ fn a_job_is_carried_out_by_one_command_at_a_time_and_others_beside_it() {
     let begins = |name: &str| {
         let ledger = place.open();
         let draft = ledger.draft(&job(name));
-        draft.and_then(|draft| draft.commit(&Reading::default(), &[])).map(|run| (run, ledger))
+        draft.and_then(|draft| draft.commit(&Reading::default(), &[])).map(|begun| (begun.run, ledger))
     };
     let is_locked = |error: LedgerError, named: &str| {
         let LedgerError::Locked { holder, .. } = &error else { panic!("{error}") };
         assert!(holder.ends_with(named), "{holder}");
     };
     is_locked(begins("a").unwrap_err(), "only just begun");
-    let run = draft.commit(&Reading::default(), &[]).unwrap();
+    let run = draft.commit(&Reading::default(), &[]).unwrap().run;
     is_locked(begins("a").unwrap_err(), &format!(", run {}", run.id));
     is_locked(place.open().resume(&run, &job("a")).unwrap_err(), &format!(", run {}", run.id));
     let (other, other_ledger) = begins("b").unwrap();
@@ -387,7 +387,7 @@ fn a_stop_holds_for_all_workers_and_the_last_that_holds_anything_ends_the_run_on
     let mut alone = Hand::join(&place, &before);
     let held = alone.takes(1).remove(0);
     alone.settles(held).unwrap();
-    assert!(matches!(Ledger::of(alone.book.shut()).end(&before, None, |_| 0), Ok(End::Noted(_))));
+    assert!(matches!(Ledger::of(alone.book.shut()).end(&before, None, |_| 0), Ok(End::Noted { .. })));
     let run = begun(&place, "a", 9);
     let [mut one, two] = [(); 2].map(|()| Hand::join(&place, &run));
     let mut held = one.takes(2);
@@ -402,12 +402,14 @@ fn a_stop_holds_for_all_workers_and_the_last_that_holds_anything_ends_the_run_on
     assert!(matches!(end(&left, Some(Stop::Deadline)), End::Held), "one still holds some");
     one.settles(held.remove(0)).unwrap();
     let one = Ledger::of(one.book.shut());
-    let End::Noted(summary) = end(&one, Some(Stop::Deadline)) else { panic!("not noted") };
+    let End::Noted { summary, .. } = end(&one, Some(Stop::Deadline)) else { panic!("not noted") };
     assert_eq!((summary.counts.created, summary.pending, summary.complete), (1, 8, false));
     let since = summary.since.unwrap();
     assert_eq!(since.run, before.id);
     assert!(matches!(end(&left, None), End::Before), "noted twice");
-    let End::Noted(again) = end(&one, Some(Stop::Deadline)) else { panic!("its answer may have been lost") };
+    let End::Noted { summary: again, .. } = end(&one, Some(Stop::Deadline)) else {
+        panic!("its answer may have been lost")
+    };
     for summary in [left.summary_since(&run).unwrap(), *again] {
         assert_eq!((summary.stopped_by, summary.exit_code), (Some(Stop::Deadline), 5));
         assert_eq!(summary.since.as_ref(), Some(&since));
@@ -436,7 +438,7 @@ fn whoever_is_about_to_end_a_run_is_followed_by_another_once_it_is_gone_and_by_w
     let end = || two.end(&run, Some(Stop::Interrupted), |_| 5).unwrap();
     assert!(matches!(end(), End::Held), "one is at it");
     drop(one);
-    let End::Noted(summary) = end() else { panic!("not noted") };
+    let End::Noted { summary, .. } = end() else { panic!("not noted") };
     assert_eq!((summary.pending, summary.stopped_by), (2, Some(Stop::Interrupted)));
     is_about_to(&first);
     let ledger = place.open();

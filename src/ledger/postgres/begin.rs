@@ -8,7 +8,7 @@ use tokio_postgres::Row;
 use super::book::Book;
 use super::column::{self, moment, span_micros};
 use super::database::{Enlisted, Postgres, Run};
-use super::draft::Draft;
+use super::draft::{Draft, OF_THE_OTHER_KIND};
 use super::job_lock::Job;
 use super::parameter::Parameter;
 use super::question::Question;
@@ -20,15 +20,14 @@ use crate::ledger::engine::{self, Begin};
 use crate::ledger::error::LedgerError;
 use crate::ledger::job::{SANDBOX, refuse_mixing};
 use crate::ledger::numbers::span;
-use crate::ledger::record::{Closing, Ending, NewRun, RunKey, Terms, WrittenFile};
+use crate::ledger::record::{Closing, Ending, NewRun, RunInfo, RunKey, Terms, WrittenFile};
 use crate::ledger::stored;
 use crate::stop::Stop;
 
 impl Begin for Postgres {
     fn check_kind(&self, base_url: &str) -> Result<(), LedgerError> {
-        let of_the_other_kind = "SELECT count(*) FROM v6fleet.bases WHERE (url = $1) <> ($2 = $1)";
         let others: i64 =
-            self.session.one(of_the_other_kind, &[&SANDBOX, &base_url], |row| row.try_get(0))?;
+            self.session.one(OF_THE_OTHER_KIND, &[&SANDBOX, &base_url], |row| row.try_get(0))?;
         refuse_mixing(others, base_url)
     }
 
@@ -38,10 +37,10 @@ impl Begin for Postgres {
 
     fn resume(&self, run: &RunKey, job: &NewRun) -> Result<(), LedgerError> {
         let run = self.run(run)?;
-        self.leave()?;
+        self.leave();
         burial::bury_lost(&self.session, None)?;
         self.session.transaction(|| {
-            Job::of(&self.session, run.no)?.hold(&self.session, self.lock_timeout, Some(run.no))?;
+            Job::of(&self.session, run.no)?.hold(&self.session, self.lock_timeout, Some(run.no), &[])?;
             self.note_resume(run, job)?;
             sitting::begin_anew(&self.session, run.no);
             self.enlist(run.no, job.terms).map(drop)
@@ -83,7 +82,7 @@ impl Begin for Postgres {
         self.session.execute(note, &[&run.id, &stored::write_list(files)]).map(drop)
     }
 
-    fn note_end(&self, run: &RunKey, ending: &Ending<'_>) -> Result<bool, LedgerError> {
+    fn note_end(&self, run: &RunKey, ending: &Ending<'_>) -> Result<Option<RunInfo>, LedgerError> {
         self.note_closed(run, ending)
     }
 }
@@ -173,20 +172,18 @@ mod tests {
         let proxy = Proxy::to(&server, Duration::from_millis(2));
         let location = Location::of(proxy.url().as_ref()).unwrap();
         let ledger = Ledger::open(&location, Duration::ZERO).unwrap();
-        ledger.check_kind(BASE).unwrap();
         let run = begin(&ledger, &vec![Some("r1"); VMS as usize]);
-        assert_eq!(ledger.start(&run).unwrap().pending, [u64::from(VMS)]);
         let begun = proxy.round_trips();
         let ledger = carry_out(ledger, &run, VMS);
         let carried_out = proxy.round_trips();
         ledger.remember_rate(&run, None).unwrap();
-        assert!(matches!(ledger.end(&run, None, |_| 0).unwrap(), End::Noted(_)));
-        ledger.run_info(&run).unwrap();
+        assert!(matches!(ledger.end(&run, None, |_| 0).unwrap(), End::Noted { .. }));
         assert_eq!(rows(&ledger, &run).len(), VMS as usize);
         ledger.prune(1, &mut |_| {}).unwrap();
         ledger.close().unwrap();
         let ended = proxy.round_trips() - carried_out;
-        assert!(begun <= 16 && ended <= 16, "{begun} to begin, {ended} to end");
+        // One of them looks into why all VMs were answered with one prefix.
+        assert!(begun <= 5 && ended <= 6, "{begun} to begin, {ended} to end");
     }
 
     #[test]
@@ -202,7 +199,7 @@ mod tests {
             INSERT INTO v6fleet.vms (base, vmid) SELECT r.base, i.vmid FROM v6fleet.items i JOIN v6fleet.runs r ON r.no = i.run";
         let _other = server.lock_until(known, CROSS);
         let end = ledger.outlast(Duration::from_mins(1), |ledger| ledger.end(&run, None, |_| 0));
-        assert!(matches!(end, Ok(End::Noted(_))), "{end:?}");
+        assert!(matches!(end, Ok(End::Noted { .. })), "{end:?}");
     }
 
     #[test]
@@ -235,7 +232,7 @@ mod tests {
                     AND pid <> (SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep')",
             );
             server.unlock(sums);
-            assert!(matches!(ended.join().unwrap(), Ok(End::Noted(_))));
+            assert!(matches!(ended.join().unwrap(), Ok(End::Noted { .. })));
             assert_eq!(locks, "0");
         });
     }
@@ -249,7 +246,7 @@ mod tests {
         let _other =
             server.lock_until(claim, &CROSS.replace("1 FROM v6fleet.workers", "1 FROM v6fleet.sittings"));
         let end = ledger.end(&run, None, |_| 0);
-        assert!(matches!(end, Ok(End::Noted(_))), "{end:?}");
+        assert!(matches!(end, Ok(End::Noted { .. })), "{end:?}");
     }
 
     /// What happens to a run while one goes on with it, from the moment at which all of that is written but the end of its
@@ -284,8 +281,10 @@ mod tests {
         let mut book = opened(&server).open_book(&run).unwrap();
         let claim = Request::Claim { again: vec![], take: take(0, 2), offset: None, allowance: None };
         book.write(&mut [claim].into_iter()).unwrap();
-        server.sql("UPDATE v6fleet.workers SET lease_until = clock_timestamp()");
-        meanwhile(&server, &run, "%UPDATE v6fleet.sittings%", |other| other.bury_lost().unwrap());
+        meanwhile(&server, &run, "%UPDATE v6fleet.sittings%", |other| {
+            server.sql("UPDATE v6fleet.workers SET lease_until = clock_timestamp()");
+            other.bury_lost().unwrap();
+        });
         let sums = "SELECT pending, held, no FROM v6fleet.sittings";
         assert_eq!(server.sql(sums), "3|0|1");
     }

@@ -134,6 +134,7 @@ impl Book {
         if let Some(sight) = self.sight(&answers)? {
             self.look_around(&sight)?;
             self.page.trials = sight.trials;
+            self.postgres.is_through.set(sight.seen.pending == 0);
             replies.extend(sight.left_alone.map(|all| Reply::LeftAlone { all, heard: trials }));
             let is_alerted = mem::take(&mut self.is_alerted);
             replies.push(Reply::Seen(Seen { is_alerted, ..sight.seen }));
@@ -358,6 +359,22 @@ mod tests {
         server.sql("DROP TABLE v6fleet.pacers");
         let engine = Box::new(book).shut();
         assert_eq!(engine.start(&run).unwrap().pending, [2]);
+    }
+
+    #[test]
+    fn what_is_asked_in_one_go_is_answered_in_one_round_trip() {
+        let Some(server) = Server::start() else { return };
+        let proxy = Proxy::to(&server, Duration::ZERO);
+        let run = begin(&Ledger::of(Box::new(opened(&server.url()))), &[None; 2]);
+        let mut writer = Ledger::of(Box::new(opened(&proxy.url()))).write(&run).unwrap();
+        let before = proxy.round_trips();
+        writer.claim(vec![], take(0, 2), None, None);
+        writer.pace(Box::new(plain(Duration::ZERO)));
+        assert!(writer.is_due(Instant::now()));
+        writer.flush();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        while !matches!(runtime.block_on(writer.reply()).unwrap(), Reply::Paced(_)) {}
+        assert_eq!(proxy.round_trips() - before, 1);
     }
 
     #[test]

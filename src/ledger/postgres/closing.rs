@@ -6,16 +6,21 @@ use tokio_postgres::{Error, Row};
 use super::column::moment;
 use super::database::Postgres;
 use super::question::{Question, Value};
+use super::runs;
 use super::sitting::{self, GOES_ON, RUN_ALONE, SITTING_ALONE};
 use super::statements::CLAIM_ALONE_IN;
 use super::workers::{self, alive, living};
 use crate::ledger::error::LedgerError;
-use crate::ledger::record::{Closing, Ending, RunKey};
+use crate::ledger::record::{Closing, Ending, RunInfo, RunKey};
 use crate::ledger::stored;
 use crate::stop::Stop;
 
 /// Whoever waits for the end of its run is there, though it holds nothing any more and never will.
 const WAIT: &str = "UPDATE v6fleet.workers SET seen_at = clock_timestamp(),
+        lease_until = clock_timestamp() + lease_us * interval '1 microsecond' WHERE no = $1";
+
+/// The same of who need not be buried any more, as there is nothing left to hold.
+const WAIT_IDLE: &str = "UPDATE v6fleet.workers SET buried = true, seen_at = clock_timestamp(),
         lease_until = clock_timestamp() + lease_us * interval '1 microsecond' WHERE no = $1";
 
 /// Whether run `$1` has ended, and which worker did that or is about to; with how to find out whether that is still there, if it
@@ -32,7 +37,7 @@ const ENDER: &str =
 const TAKE: &str = "UPDATE v6fleet.sittings s
     SET ender = $2, stop = CASE WHEN pending > 0 THEN coalesce(stop, $3) ELSE stop END
     WHERE run = $1 AND held = 0 AND (pending = 0 OR stop IS NOT NULL OR NOT $4) AND (ender IS NULL OR ender IN ($2, $5))
-        AND no = coalesce($6, no) AND EXISTS (SELECT 1 FROM v6fleet.runs WHERE no = $1 AND ended_at IS NULL)
+        AND no = coalesce($6, no) AND EXISTS (SELECT 1 FROM v6fleet.runs WHERE no = $1 AND ended_at IS NULL AND NOT pruned)
     RETURNING run";
 
 /// Notes the end of run `$1`, and that it was worker `$2` who ended it; unless it has ended, or is in another sitting than the
@@ -54,14 +59,29 @@ struct Ender {
 }
 
 impl Postgres {
-    /// Whose it is to end a run, as it stands; only where it looks as if it were ours, others are held up for a moment.
+    /// Whose it is to end a run, as it stands.
     pub(super) fn close_run(&self, run: &RunKey, stop: Option<Stop>) -> Result<Closing, LedgerError> {
-        let (run, ours) = (self.run(run)?.no, self.worker_no());
-        let sitting = self.sitting(run);
+        let run = self.run(run)?.no;
+        // The first who comes when all is done ends it, and need not look whether it is.
+        let is_taken = self.is_through.take() && self.take_when_done(run)?;
+        if is_taken { Ok(Closing::Ours) } else { self.look_and_take(run, stop) }
+    }
+
+    /// Whether it is ours to end a run of which no VM is left: nobody claims anything of it any more.
+    fn take_when_done(&self, run: i64) -> Result<bool, LedgerError> {
+        let wait = Question::new(WAIT_IDLE, vec![Box::new(self.worker_no())]);
+        let take = self.taking(run, None, true, None);
+        let [_, _, taken] = self.session.at_once(&[wait, of_run(run, SITTING_ALONE), take])?;
+        Ok(!taken.is_empty())
+    }
+
+    /// Only where it looks as if it were ours, others are held up for a moment.
+    fn look_and_take(&self, run: i64, stop: Option<Stop>) -> Result<Closing, LedgerError> {
+        let ours = self.worker_no();
         self.session.later(Question::new(WAIT, vec![Box::new(ours)]));
-        let of_run = |sql| Question::new(sql, vec![Box::new(run)]);
-        let ender = Question::new(ENDER, vec![Box::new(run), Box::new(ours), Box::new(sitting)]);
-        let asked = [ender, living("r.no = $1", vec![Box::new(run)]), of_run(GOES_ON)];
+        let ender: Vec<Value> = vec![Box::new(run), Box::new(ours), Box::new(self.sitting(run))];
+        let living = living("r.no = $1", vec![Box::new(run)]);
+        let asked = [Question::new(ENDER, ender), living, of_run(run, GOES_ON)];
         let [ender, others, goes_on] = self.session.side_by_side(&asked)?;
         let are_others = !alive(&self.session, &others)?.is_empty();
         let goes_on = self.session.read(&goes_on, |row| sitting::goes_on(row, are_others))?;
@@ -71,24 +91,34 @@ impl Postgres {
             Some(Ender { is_over: true, .. }) => Err(LedgerError::Over),
             None => Err(LedgerError::Deleted),
             Some(Ender { no, is_there: false, .. }) if !goes_on.contains(&true) => {
-                let values: Vec<Value> = vec![
-                    Box::new(run),
-                    Box::new(ours),
-                    Box::new(stop.map(Stop::as_str)),
-                    Box::new(are_others),
-                    Box::new(no),
-                    Box::new(sitting),
-                ];
-                let asked = [of_run(CLAIM_ALONE_IN), of_run(SITTING_ALONE), Question::new(TAKE, values)];
-                let is_taken = self.at_once(&asked)?;
-                Ok(if is_taken { Closing::Ours } else { Closing::Held })
+                let [claims, sums] = [CLAIM_ALONE_IN, SITTING_ALONE].map(|sql| of_run(run, sql));
+                let asked = [claims, sums, self.taking(run, stop, are_others, no)];
+                let [_, _, taken] = self.session.at_once(&asked)?;
+                Ok(if taken.is_empty() { Closing::Held } else { Closing::Ours })
             }
             Some(_) => Ok(Closing::Held),
         }
     }
 
-    /// Returns whether it was for us to note.
-    pub(super) fn note_closed(&self, run: &RunKey, ending: &Ending<'_>) -> Result<bool, LedgerError> {
+    /// Asks for [`TAKE`].
+    fn taking(&self, run: i64, stop: Option<Stop>, are_others: bool, gone: Option<i64>) -> Question {
+        let values: Vec<Value> = vec![
+            Box::new(run),
+            Box::new(self.worker_no()),
+            Box::new(stop.map(Stop::as_str)),
+            Box::new(are_others),
+            Box::new(gone),
+            Box::new(self.sitting(run)),
+        ];
+        Question::new(TAKE, values)
+    }
+
+    /// Returns the run as it is then, if it was for us to note.
+    pub(super) fn note_closed(
+        &self,
+        run: &RunKey,
+        ending: &Ending<'_>,
+    ) -> Result<Option<RunInfo>, LedgerError> {
         let Ending { at, stopped_by, exit_code, counts, workers } = ending;
         let run = self.run(run)?.no;
         let values: Vec<Value> = vec![
@@ -101,21 +131,23 @@ impl Postgres {
             Box::new(stored::write_list(workers)),
             Box::new(self.sitting(run)),
         ];
-        let of_run = |sql| Question::new(sql, vec![Box::new(run)]);
-        self.at_once(&[of_run(RUN_ALONE), of_run(SITTING_ALONE), Question::new(NOTE, values)])
-    }
-
-    /// Asks all of it in one transaction and round trip. Returns whether the last of it has changed anything.
-    fn at_once<const N: usize>(&self, asked: &[Question; N]) -> Result<bool, LedgerError> {
-        self.session.batch_later(self.session.begin());
-        let answers = self.session.and_commit(asked).inspect_err(|_| self.session.roll_back())?;
-        Ok(answers.last().is_some_and(|rows| !rows.is_empty()))
+        let [alone, sums] = [RUN_ALONE, SITTING_ALONE].map(|sql| of_run(run, sql));
+        let [info, last, whole] = runs::asking_info(run);
+        let asked = [alone, sums, Question::new(NOTE, values), info, last, whole];
+        let [_, _, noted, info, last, whole] = self.session.at_once(&asked)?;
+        let info = runs::info(&self.session, [&info, &last, &whole])?;
+        Ok(info.filter(|_| !noted.is_empty()))
     }
 
     /// Our number; none has 0.
     fn worker_no(&self) -> i64 {
         self.worker.get().map_or(0, |ours| ours.no)
     }
+}
+
+/// A statement of which the run is the only value.
+fn of_run(run: i64, sql: &'static str) -> Question {
+    Question::new(sql, vec![Box::new(run)])
 }
 
 /// Reads the columns of [`ENDER`].
@@ -190,8 +222,8 @@ mod tests {
             counts: Counts::default(),
             workers: &[],
         };
-        assert!(!slow.note_closed(&run, &ending(130)).unwrap());
-        assert!(next.note_closed(&run, &ending(5)).unwrap());
+        assert!(slow.note_closed(&run, &ending(130)).unwrap().is_none());
+        assert!(next.note_closed(&run, &ending(5)).unwrap().is_some());
         assert_eq!(server.sql("SELECT exit_code FROM v6fleet.runs"), "5");
     }
 

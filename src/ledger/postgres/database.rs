@@ -39,6 +39,8 @@ pub(crate) struct Postgres {
     pub(super) last_taken: RefCell<Option<(Enlisted, Vec<i64>)>>,
     pub(super) racks_ahead: RefCell<Ahead<Option<String>>>,
     pub(super) outcomes_ahead: RefCell<Ahead<Outcome>>,
+    /// Our last batch has seen that no VM of the run that we work on is left.
+    pub(super) is_through: Cell<bool>,
 }
 
 /// A worker, by number, and its run and sitting.
@@ -60,14 +62,16 @@ pub(super) struct Run {
 }
 
 impl Postgres {
-    /// Opens a database for writing, its schema made where missing. A run that is begun, or gone on with, waits up to
-    /// `lock_timeout` for those who carry out the same job.
-    pub(crate) fn open(url: &DatabaseUrl, lock_timeout: Duration) -> Result<Self, LedgerError> {
+    /// Opens a database for writing, its schema made where missing. Returns whether it was there.
+    pub(super) fn open_to_write(
+        url: &DatabaseUrl,
+        lock_timeout: Duration,
+    ) -> Result<(Self, bool), LedgerError> {
         let session = Session::open(&url.as_path(), &Settings::of(url)?)?;
         write_durably(&session);
-        schema::migrate(&session)?;
+        let was_there = schema::migrate(&session)?;
         leases::spare(&session, false);
-        Ok(Self::of(session, lock_timeout))
+        Ok((Self::of(session, lock_timeout), was_there))
     }
 
     /// What would keep a writer from it: nothing that is tried is kept.
@@ -94,6 +98,7 @@ impl Postgres {
             last_taken: RefCell::default(),
             racks_ahead: RefCell::default(),
             outcomes_ahead: RefCell::default(),
+            is_through: Cell::default(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! A run before its first call: every selected VM, all written or none.
 
 use std::collections::HashMap;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::{iter, mem};
 
 use jiff::Timestamp;
@@ -9,18 +9,16 @@ use tokio_postgres::Row;
 
 use super::column::{kept, moment, span_micros};
 use super::database::{Postgres, Run};
-use super::job_lock::Job;
-use super::parameter::Parameter;
-use super::question::{Question, Value};
+use super::job_lock::{Job, take_job};
+use super::question::{Question, Value, each_to_its_question};
 use super::runs::UNFINISHED_BEFORE;
-use super::session::Session;
-use super::sitting;
+use super::{sitting, start};
 use crate::clock;
 use crate::inventory::{Reading, Vm};
 use crate::ledger::engine;
 use crate::ledger::error::LedgerError;
-use crate::ledger::job::{fleet, selection};
-use crate::ledger::record::{NewRun, RunKey};
+use crate::ledger::job::{SANDBOX, fleet, refuse_mixing, selection};
+use crate::ledger::record::{Begun, NewRun, RunKey};
 use crate::ledger::stored;
 use crate::vm::Action;
 
@@ -28,7 +26,7 @@ use crate::vm::Action;
 const STEP: usize = 2_000;
 
 /// So many of these wait for each other, so that a fleet is sent in a few round trips.
-const STEPS: usize = 8;
+const STEPS: usize = 16;
 
 /// Gives the VMs that the job's last run left without an outcome their turn before the others in run `$1`, and in that
 /// run's own order: those that several runs have left come first of all.
@@ -44,7 +42,16 @@ static LEFT_OVERS_FIRST: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-const ADD_BASE: &str = "INSERT INTO v6fleet.bases (url, dialect) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+/// How many APIs are known of another kind than that of base URL `$2`; `$1` is the one of rehearsals.
+pub(super) const OF_THE_OTHER_KIND: &str = "SELECT count(*) FROM v6fleet.bases WHERE (url = $1) <> ($2 = $1)";
+
+/// Of those that add the same one at once all but one wait: a job that another has just begun is known to be that one's before, but
+/// where `$5` says that it is not to be looked at yet.
+const ADD_BASE: &str = concat!(
+    "INSERT INTO v6fleet.bases (url, dialect) SELECT $1, $2 WHERE CASE WHEN $5 THEN true ELSE ",
+    take_job!(),
+    " END ON CONFLICT DO NOTHING"
+);
 
 /// Adds nothing where another run has the id.
 const ADD_RUN: &str =
@@ -96,7 +103,12 @@ pub(super) struct Draft<'p> {
     new: NewRun,
     key: RunKey,
     run: Run,
-    racks: HashMap<Option<Box<str>>, i64>,
+    /// The number of each rack.
+    numbers: HashMap<Option<Arc<str>>, usize>,
+    /// By number.
+    racks: Vec<Option<Arc<str>>>,
+    /// VMs of each.
+    vms: Vec<u64>,
     unsent: Unsent,
     position: i64,
     /// Steps that are on their way with the next question.
@@ -106,43 +118,64 @@ pub(super) struct Draft<'p> {
 
 impl<'p> Draft<'p> {
     pub(super) fn begin(postgres: &'p Postgres, new: &NewRun) -> Result<Self, LedgerError> {
-        postgres.leave()?;
+        postgres.leave();
         postgres.session.batch_later(postgres.session.begin());
         let mut draft = Self {
             postgres,
             new: new.clone(),
             key: RunKey { id: String::new() },
             run: Run { no: 0, base: 0, kind: new.kind },
-            racks: HashMap::new(),
+            numbers: HashMap::new(),
+            racks: vec![],
+            vms: vec![],
             unsent: Unsent::default(),
             position: 0,
             steps: 0,
             committed: false,
         };
-        // What comes through a pipe is known once it is read.
-        if !new.is_piped() {
-            draft.hold_job(String::new())?;
-        }
-        (draft.key, draft.run) = insert(&postgres.session, new, clock::now())?;
+        (draft.key, draft.run) = draft.insert(clock::now())?;
         Ok(draft)
     }
 
     /// The same job is not begun while others carry it out.
-    fn hold_job(&self, piped: String) -> Result<(), LedgerError> {
+    fn hold_job(&self, piped: String, then: &[Question]) -> Result<Vec<Vec<Row>>, LedgerError> {
         let Self { postgres, new, .. } = self;
-        Job::of_new(new, piped).hold(&postgres.session, postgres.lock_timeout, None)
+        Job::of_new(new, piped).hold(&postgres.session, postgres.lock_timeout, None, then)
     }
 
-    fn rack(&mut self, rack: Option<&str>) -> i64 {
-        let rack: Option<Box<str>> = rack.map(Into::into);
-        if let Some(&no) = self.racks.get(&rack) {
+    /// A new run, under an id that sorts by time and that no other run of this ledger has.
+    fn insert(&self, now: Timestamp) -> Result<(RunKey, Run), LedgerError> {
+        let Self { postgres: Postgres { session, .. }, new, .. } = self;
+        let numbers = |row: &Row| Ok(Run { no: row.try_get(0)?, base: row.try_get(1)?, kind: new.kind });
+        loop {
+            let key = RunKey::new(now);
+            let asked = adding(new, &key, now);
+            let answers = match new.is_piped() {
+                // Which job it is is known once all is read.
+                true => session.all_of(&asked)?,
+                false => self.hold_job(String::new(), &asked)?,
+            };
+            let [others, _, run] = each_to_its_question(answers);
+            let others = session.read(&others, |row| row.try_get(0))?.pop();
+            refuse_mixing(others.unwrap_or_default(), &new.base_url)?;
+            if let Some(run) = session.read(&run, numbers)?.pop() {
+                return Ok((key, run));
+            }
+        }
+    }
+
+    fn rack(&mut self, rack: Option<&str>) -> usize {
+        let rack: Option<Arc<str>> = rack.map(Into::into);
+        if let Some(&no) = self.numbers.get(&rack) {
             return no;
         }
-        let no = i64::try_from(self.racks.len()).unwrap_or(i64::MAX);
+        let no = self.racks.len();
         let (numbers, names) = &mut self.unsent.new_racks;
-        numbers.push(no);
+        numbers.push(column_of(no));
         names.push(rack.as_deref().map(|name| kept(name).into_owned()));
-        self.racks.insert(rack, no);
+        self.racks.push(rack.clone());
+        self.vms.push(0);
+        self.numbers.insert(rack, no);
         no
     }
 
@@ -188,41 +221,47 @@ impl Unsent {
     }
 }
 
-/// A new run, under an id that sorts by time and that no other run of this ledger has.
-fn insert(session: &Session, new: &NewRun, now: Timestamp) -> Result<(RunKey, Run), LedgerError> {
-    let dialect = new.dialect.as_str();
-    session.later(Question::new(ADD_BASE, vec![Box::new(new.base_url.clone()), Box::new(dialect)]));
-    loop {
-        let key = RunKey::new(now);
-        let values: [&dyn Parameter; 13] = [
-            &key.id,
-            &new.base_url,
-            &dialect,
-            &env!("CARGO_PKG_VERSION"),
-            &new.action.map(Action::as_str),
-            &fleet(new.kind, &new.files, new.action),
-            &stored::json(&new.options),
-            &new.key_fingerprint,
-            &span_micros(new.timeout),
-            &moment(now),
-            &selection(&new.options),
-            &stored::write_list(&new.id_files).unwrap_or_else(|| "[]".into()),
-            &new.kind.as_str(),
-        ];
-        let numbers = |row: &Row| Ok(Run { no: row.try_get(0)?, base: row.try_get(1)?, kind: new.kind });
-        if let Some(run) = session.first(ADD_RUN, &values, numbers)? {
-            return Ok((key, run));
-        }
-    }
+/// What adds a run, of which the last answers its numbers; and first of all asks for runs that it may not stand beside.
+fn adding(new: &NewRun, key: &RunKey, now: Timestamp) -> [Question; 3] {
+    let NewRun { base_url, action, options, .. } = new;
+    let mut of_base = Job::of_new(new, String::new()).key();
+    of_base.push(Box::new(new.is_piped()));
+    let of_run: Vec<Value> = vec![
+        Box::new(key.id.clone()),
+        Box::new(base_url.clone()),
+        Box::new(new.dialect.as_str()),
+        Box::new(env!("CARGO_PKG_VERSION")),
+        Box::new(action.map(Action::as_str)),
+        Box::new(fleet(new.kind, &new.files, new.action)),
+        Box::new(stored::json(options)),
+        Box::new(new.key_fingerprint.clone()),
+        Box::new(span_micros(new.timeout)),
+        Box::new(moment(now)),
+        Box::new(selection(options)),
+        Box::new(stored::write_list(&new.id_files).unwrap_or_else(|| "[]".into())),
+        Box::new(new.kind.as_str()),
+    ];
+    let others: Vec<Value> = vec![Box::new(SANDBOX), Box::new(base_url.clone())];
+    [
+        Question::new(OF_THE_OTHER_KIND, others),
+        Question::new(ADD_BASE, of_base),
+        Question::new(ADD_RUN, of_run),
+    ]
+}
+
+/// A count or number of something, as a column has it.
+fn column_of(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 impl engine::Draft for Draft<'_> {
     fn add(&mut self, vm: &Vm, action: Action, rack: Option<&str>) -> Result<(), LedgerError> {
         let rack = self.rack(rack);
+        self.vms[rack] += 1;
         let unsent = &mut self.unsent;
         unsent.positions.push(self.position);
         unsent.vmids.push(vm.id.as_str().to_owned());
-        unsent.racks.push(rack);
+        unsent.racks.push(column_of(rack));
         unsent.racks_expected.push(vm.expected.rack_id.is_some());
         unsent.names.push(vm.name.as_deref().map(|name| kept(name).into_owned()));
         unsent.actions.push(action.as_str());
@@ -246,11 +285,11 @@ impl engine::Draft for Draft<'_> {
         self.position.unsigned_abs()
     }
 
-    fn commit(mut self: Box<Self>, reading: &Reading, warnings: &[String]) -> Result<RunKey, LedgerError> {
+    fn commit(mut self: Box<Self>, reading: &Reading, warnings: &[String]) -> Result<Begun, LedgerError> {
         self.send()?;
         let piped = self.new.piped(&reading.files);
         if self.new.is_piped() {
-            self.hold_job(piped.clone())?;
+            self.hold_job(piped.clone(), &[])?;
         }
         let Postgres { session, .. } = self.postgres;
         session.later(Question::new(
@@ -265,11 +304,13 @@ impl engine::Draft for Draft<'_> {
             ],
         ));
         session.later(Question::new(LEFT_OVERS_FIRST.as_str(), vec![Box::new(self.run.no)]));
-        sitting::begin(session, self.run.no);
-        self.postgres.enlist_and_commit(self.run.no, self.new.terms)?;
+        sitting::begin_first(session, self.run.no, self.position);
+        let told = self.postgres.enlist_and_commit(self.run.no, self.new.terms, start::asking(self.run))?;
         self.committed = true;
         self.postgres.know(&self.key, self.run);
-        Ok(self.key.clone())
+        self.postgres.last_racks.replace(Some((self.run.no, self.racks.clone())));
+        let (racks, vms) = (mem::take(&mut self.racks), mem::take(&mut self.vms));
+        Ok(Begun { run: self.key.clone(), start: start::first(session, self.run.kind, racks, vms, &told)? })
     }
 }
 

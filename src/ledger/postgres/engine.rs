@@ -1,16 +1,31 @@
 //! What an open database does as a whole: it holds still for a reader, settles up for a writer, and is closed.
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::database::Postgres;
 use super::job_lock::Job;
 use super::settings::{self, Scope};
+use super::url::DatabaseUrl;
 use super::workers::Live;
 use super::{burial, finish, prune, schema, start, workers};
 use crate::inventory::InventoryFile;
 use crate::ledger::engine::{Board, Engine};
 use crate::ledger::error::LedgerError;
 use crate::ledger::record::{Bulletin, Finish, NewRun, RunKey, Start, WrittenFile};
+
+impl Postgres {
+    /// Opens a database for writing, its schema made where missing, and makes up for what lost workers did not come to. A run
+    /// that is begun, or gone on with, waits up to `lock_timeout` for those who carry out the same job.
+    pub(crate) fn open(url: &DatabaseUrl, lock_timeout: Duration) -> Result<Self, LedgerError> {
+        let (postgres, was_there) = Self::open_to_write(url, lock_timeout)?;
+        // Where nobody was before, nobody has left anything.
+        if was_there {
+            postgres.bury_lost()?;
+        }
+        Ok(postgres)
+    }
+}
 
 impl Engine for Postgres {
     fn path(&self) -> &Path {
@@ -85,14 +100,15 @@ impl Engine for Postgres {
 
     fn settle_up(&self, then: &mut dyn FnMut() -> Result<(), LedgerError>) -> Result<(), LedgerError> {
         self.forget_ahead();
-        if let Some(ours) = self.worker.get() {
+        // Of a run of which nothing is left, we hold nothing either.
+        if let Some(ours) = self.worker.get().filter(|_| !self.is_through.get()) {
             burial::bury_ours(&self.session, ours.no)?;
         }
         then()
     }
 
     fn prune(&self, keep: u32, gone: &mut dyn FnMut(&[WrittenFile])) -> Result<usize, LedgerError> {
-        prune::prune(&self.session, keep, self.worker.get().map(|ours| ours.no), gone)
+        prune::prune(&self.session, keep, self.leave(), gone)
     }
 
     /// All that was written is on disk, whatever has become of the connection.

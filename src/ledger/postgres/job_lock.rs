@@ -3,9 +3,10 @@
 
 use std::time::{Duration, Instant};
 
+use tokio_postgres::Row;
 use tracing::info;
 
-use super::question::{Question, Value};
+use super::question::{Question, Value, each_to_its_question};
 use super::session::Session;
 use super::sitting::RUN_ALONE;
 use super::workers::{self, Live};
@@ -16,8 +17,15 @@ use crate::ledger::record::NewRun;
 /// How often whoever waits looks whether the job is free.
 const POLL: Duration = Duration::from_millis(100);
 
-/// The job is the caller's until its transaction ends.
-const TAKE: &str = "SELECT pg_try_advisory_xact_lock(hashtextextended(concat_ws(' ', $1::text, $2::text, $3::text, $4::text), 1983276652))";
+/// The job of a base URL, `$1`, a dialect, a fleet and a selection is the caller's until its transaction ends, unless it is another's.
+macro_rules! take_job {
+    () => {
+        "pg_try_advisory_xact_lock(hashtextextended(concat_ws(' ', $1::text, $2::text, $3::text, $4::text), 1983276652))"
+    };
+}
+pub(super) use take_job;
+
+const TAKE: &str = concat!("SELECT ", take_job!());
 
 /// That a run is of the job.
 const OF_JOB: &str = "(r.fleet, r.selection, r.piped) = ($3, $4, $5)
@@ -61,38 +69,48 @@ impl Job {
     }
 
     /// Holds the job until the caller's transaction ends, and the `run` of it that is to go on, waiting up to `timeout` for
-    /// those who work on it.
+    /// those who work on it. Returns the answers to `then`, which is asked in the same round trip.
     pub(super) fn hold(
         &self,
         session: &Session,
         timeout: Duration,
         run: Option<i64>,
-    ) -> Result<(), LedgerError> {
+        then: &[Question],
+    ) -> Result<Vec<Vec<Row>>, LedgerError> {
         let begun = Instant::now();
-        let mut is_told = timeout.is_zero();
-        while let Some(holder) = self.is_held(session, run)? {
-            if begun.elapsed() >= timeout {
-                return Err(LedgerError::Locked { path: session.name().to_owned(), holder });
-            }
-            if !is_told {
-                info!(holder, "waiting for another run to end");
-                is_told = true;
-            }
-            std::thread::sleep(POLL);
+        let mut holder = match self.take(session, run, then)? {
+            Ok(answers) => return Ok(answers),
+            Err(holder) => holder,
+        };
+        if !timeout.is_zero() {
+            info!(holder, "waiting for another run to end");
         }
-        Ok(())
+        while begun.elapsed() < timeout {
+            std::thread::sleep(POLL);
+            match self.take(session, run, &[])? {
+                Ok(_) => return session.all_of(then),
+                Err(other) => holder = other,
+            }
+        }
+        Err(LedgerError::Locked { path: session.name().to_owned(), holder })
     }
 
-    /// Takes the job, or says who has it: then nothing is held meanwhile.
-    fn is_held(&self, session: &Session, run: Option<i64>) -> Result<Option<String>, LedgerError> {
+    /// Takes the job, and asks `then`; or says who has it: then nothing is held, and nothing kept of what was asked.
+    fn take(
+        &self,
+        session: &Session,
+        run: Option<i64>,
+        then: &[Question],
+    ) -> Result<Result<Vec<Vec<Row>>, String>, LedgerError> {
         session.batch_later("SAVEPOINT job");
         // Or somebody joins between the look and what it is for.
         if let Some(run) = run {
             session.later(Question::new(RUN_ALONE, vec![Box::new(run)]));
         }
-        let Self { base_url, dialect, fleet, selection, .. } = self;
-        let key = [base_url, dialect, fleet, selection].map(|part| -> Value { Box::new(part.clone()) });
-        let [taken, live] = session.side_by_side(&[Question::new(TAKE, key.into()), self.working()])?;
+        let own = [Question::new(TAKE, self.key()), self.working()];
+        let mut answers = session.all_of(own.iter().chain(then))?;
+        let answers_to_then = answers.split_off(own.len());
+        let [taken, live] = each_to_its_question(answers);
         let holder = match session.read(&taken, |row| row.try_get(0))?[..] {
             [true] => last(workers::alive(session, &live)?),
             _ => Some("it has only just begun".to_owned()),
@@ -101,7 +119,13 @@ impl Job {
             session.batch("ROLLBACK TO SAVEPOINT job")?;
         }
         session.batch_later("RELEASE SAVEPOINT job");
-        Ok(holder)
+        Ok(holder.map_or(Ok(answers_to_then), Err))
+    }
+
+    /// What its lock is called by; what is piped is no part of it.
+    pub(super) fn key(&self) -> Vec<Value> {
+        let Self { base_url, dialect, fleet, selection, .. } = self;
+        [base_url, dialect, fleet, selection].map(|part| -> Value { Box::new(part.clone()) }).into()
     }
 
     /// Who works on a run of the job; of several the last.

@@ -6,6 +6,7 @@ use tokio_postgres::{Error, Row};
 
 use super::column::moment;
 use super::database::Postgres;
+use super::question::{Question, Value};
 use crate::clock;
 use crate::ledger::engine::Rates;
 use crate::ledger::error::LedgerError;
@@ -44,10 +45,14 @@ impl Rates for Postgres {
             SELECT $1, coalesce(key_fingerprint, ''), $3, $4 FROM v6fleet.runs WHERE no = $2
             ON CONFLICT (base, key_fingerprint) DO UPDATE SET per_second = excluded.per_second, found_at = excluded.found_at";
         let forget = format!("DELETE FROM v6fleet.rates WHERE {OF_RUN}");
+        let of_run = || -> Vec<Value> { vec![Box::new(run.base), Box::new(run.no)] };
         match per_second {
-            Some(rate) => self.session.execute(remember, &[&run.base, &run.no, &rate, &moment(clock::now())]),
-            None => self.session.execute(&forget, &[&run.base, &run.no]),
+            Some(rate) => {
+                let found: [Value; 2] = [Box::new(rate), Box::new(moment(clock::now()))];
+                self.session.later(Question::new(remember, of_run().into_iter().chain(found).collect()));
+            }
+            None => self.session.later(Question::new(forget, of_run())),
         }
-        .map(drop)
+        Ok(())
     }
 }

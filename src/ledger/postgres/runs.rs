@@ -107,19 +107,9 @@ impl Runs for Postgres {
     }
 
     fn run_info(&self, run: &RunKey) -> Result<RunInfo, LedgerError> {
-        let sql = "SELECT r.id, tool_version, url, key_fingerprint, action, inventory, options, label_columns, started_at,
-                ended_at, resumes, inventory_vms, dialect, kind
-            FROM v6fleet.runs r JOIN v6fleet.bases b ON b.id = r.base WHERE r.id = $1";
-        let no = self.run(run)?.no;
-        let of_job = |sql: &'static str| Question::new(sql, vec![Box::new(no), Box::new(EVERYTHING)]);
-        let asked = Question::new(sql, vec![Box::new(run.id.clone())]);
-        let answers = self.session.side_by_side(&[asked, of_job(&LAST_SUCCESS), of_job(&WHOLE_SUCCESS)])?;
-        let [info, last, whole] = &answers;
-        let info = self.session.read(info, self::info)?.pop();
-        let info = info.ok_or_else(|| LedgerError::UnknownRun(run.id.clone()))?;
-        let last = self.session.read(last, |row| column::time(row, 0))?.pop();
-        let whole = self.session.read(whole, whole_success)?.pop();
-        Ok(RunInfo { last_success_at: last.flatten(), whole_success_at: whole.flatten(), ..info })
+        let answers = self.session.side_by_side(&asking_info(self.run(run)?.no))?;
+        let info = info(&self.session, answers.each_ref().map(Vec::as_slice))?;
+        info.ok_or_else(|| LedgerError::UnknownRun(run.id.clone()))
     }
 
     fn workers(&self, run: &RunKey) -> Result<Vec<Worker>, LedgerError> {
@@ -278,7 +268,28 @@ fn unfinished(session: &Session, run: &RunKey) -> Result<Unfinished, LedgerError
     })
 }
 
-fn info(row: &Row) -> Result<RunInfo, Error> {
+/// Asks what a run is.
+pub(super) fn asking_info(run: i64) -> [Question; 3] {
+    let sql = "SELECT r.id, tool_version, url, key_fingerprint, action, inventory, options, label_columns, started_at,
+            ended_at, resumes, inventory_vms, dialect, kind
+        FROM v6fleet.runs r JOIN v6fleet.bases b ON b.id = r.base WHERE r.no = $1";
+    let of_job = |sql: &'static str| Question::new(sql, vec![Box::new(run), Box::new(EVERYTHING)]);
+    [Question::new(sql, vec![Box::new(run)]), of_job(&LAST_SUCCESS), of_job(&WHOLE_SUCCESS)]
+}
+
+/// Reads what [`asking_info`] asks for.
+pub(super) fn info(
+    session: &Session,
+    [run, last, whole]: [&[Row]; 3],
+) -> Result<Option<RunInfo>, LedgerError> {
+    let last_success_at = session.read(last, |row| column::time(row, 0))?.pop().flatten();
+    let whole_success_at = session.read(whole, whole_success)?.pop().flatten();
+    let info = session.read(run, own_info)?.pop();
+    Ok(info.map(|info| RunInfo { last_success_at, whole_success_at, ..info }))
+}
+
+/// But for what other runs of its job came to.
+fn own_info(row: &Row) -> Result<RunInfo, Error> {
     Ok(RunInfo {
         id: row.try_get(0)?,
         tool_version: row.try_get(1)?,

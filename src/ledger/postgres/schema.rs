@@ -1,8 +1,9 @@
 //! The schema `v6fleet`: made, brought up to date, or refused where it is newer or somebody else's.
 
-use tokio_postgres::Row;
+use tokio_postgres::{Error, Row};
 
 use super::column;
+use super::question::Question;
 use super::session::Session;
 use crate::ledger::error::LedgerError;
 
@@ -22,25 +23,56 @@ const LOOK: &str =
     EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE n.nspname = 'v6fleet' AND c.relname = 'schema')";
 
-/// Brings the schema up to date.
-pub(super) fn migrate(session: &Session) -> Result<(), LedgerError> {
-    let version = version(session)?;
-    if version == SCHEMA {
-        return Ok(());
+/// Where there is a schema.
+const VERSION: &str = "SELECT version FROM v6fleet.schema";
+
+/// Takes all steps that are due, as the database itself finds: another may have taken them by now.
+fn steps() -> String {
+    let step = |(nth, step): (usize, &&str)| {
+        format!(
+            "IF (SELECT version FROM v6fleet.schema) = {nth} THEN
+                EXECUTE $step${step}$step$;
+                UPDATE v6fleet.schema SET version = {nth} + 1;
+            END IF;"
+        )
+    };
+    let steps: String = MIGRATIONS.iter().enumerate().map(step).collect();
+    format!(
+        "DO $steps$ BEGIN
+            IF NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'v6fleet') THEN
+                CREATE SCHEMA v6fleet;
+                CREATE TABLE v6fleet.schema (version bigint NOT NULL);
+                INSERT INTO v6fleet.schema VALUES (0);
+            END IF;
+            {steps}
+        END $steps$"
+    )
+}
+
+/// Brings the schema up to date. Returns whether there was one.
+pub(super) fn migrate(session: &Session) -> Result<bool, LedgerError> {
+    let before = version(session)?;
+    if before < SCHEMA {
+        let asked = [LOCK.to_owned(), steps(), VERSION.to_owned()].map(|sql| Question::new(sql, vec![]));
+        let [_, _, found] = session.at_once(&asked)?;
+        known(session, session.read(&found, self::found)?.pop().unwrap_or_default())?;
     }
-    session.transaction(|| {
-        session.batch_later(LOCK);
-        // Another may have done it by now.
-        let version = self::version(session)?;
-        if version == 0 {
-            session
-                .batch_later("CREATE SCHEMA v6fleet; CREATE TABLE v6fleet.schema (version bigint NOT NULL)");
-            session.batch_later("INSERT INTO v6fleet.schema VALUES (0)");
+    Ok(before > 0)
+}
+
+/// A schema that this program knows.
+fn known(session: &Session, found: u32) -> Result<u32, LedgerError> {
+    match found {
+        found if found > SCHEMA => {
+            Err(LedgerError::Newer { path: session.name().to_owned(), found, known: SCHEMA })
         }
-        MIGRATIONS[version as usize..].iter().for_each(|step| session.batch_later(*step));
-        session.batch_later(format!("UPDATE v6fleet.schema SET version = {SCHEMA}"));
-        Ok(())
-    })
+        found => Ok(found),
+    }
+}
+
+/// Reads the column of [`VERSION`].
+fn found(row: &Row) -> Result<u32, Error> {
+    column::small(row, 0).map(Option::unwrap_or_default)
 }
 
 /// Refuses a database that cannot be written, as a run would find it: what a run writes first is tried, and taken back.
@@ -49,7 +81,7 @@ pub(super) fn rehearse(session: &Session) -> Result<(), LedgerError> {
         session.batch_later(LOCK);
         match version(session)? {
             0 => session.batch("CREATE SCHEMA v6fleet"),
-            _ => session.batch("SELECT version FROM v6fleet.schema FOR UPDATE"),
+            _ => session.batch(&format!("{VERSION} FOR UPDATE")),
         }
     })
 }
@@ -75,15 +107,7 @@ pub(super) fn version(session: &Session) -> Result<u32, LedgerError> {
     let path = session.name();
     match (encoding.as_str(), there, ours) {
         ("UTF8", false, _) => Ok(0),
-        ("UTF8", true, true) => {
-            let version = |row: &Row| column::small(row, 0).map(Option::unwrap_or_default);
-            match session.one("SELECT version FROM v6fleet.schema", &[], version)? {
-                found if found > SCHEMA => {
-                    Err(LedgerError::Newer { path: path.to_owned(), found, known: SCHEMA })
-                }
-                found => Ok(found),
-            }
-        }
+        ("UTF8", true, true) => known(session, session.one(VERSION, &[], found)?),
         ("UTF8", true, false) => {
             let reason = "its schema v6fleet is no ledger: name another database with --ledger".to_owned();
             Err(LedgerError::Unusable { path: path.to_owned(), reason })

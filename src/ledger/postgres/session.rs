@@ -323,9 +323,15 @@ impl Session {
         &self,
         questions: &[Question; N],
     ) -> Result<[Vec<Row>; N], LedgerError> {
-        let answers =
-            self.ask(|client| try_join_all(questions.iter().map(|question| question.ask(client))))?;
-        Ok(each_to_its_question(answers))
+        self.all_of(questions).map(each_to_its_question)
+    }
+
+    /// The same of as many as there are.
+    pub(super) fn all_of<'q>(
+        &self,
+        questions: impl IntoIterator<Item = &'q Question>,
+    ) -> Result<Vec<Vec<Row>>, LedgerError> {
+        self.ask(|client| try_join_all(questions.into_iter().map(|question| question.ask(client))))
     }
 
     /// Rows, as `read` reads each.

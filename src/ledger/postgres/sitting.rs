@@ -112,7 +112,13 @@ pub(super) struct Sight {
     pub(super) left_alone: Option<Vec<LeftAlone>>,
 }
 
-/// A run is begun; one that came from another ledger, too, where nothing was ever summed up.
+/// A run is begun: none of its VMs, which are so many, is anybody's.
+pub(super) fn begin_first(session: &Session, run: i64, vms: i64) {
+    let begin = "INSERT INTO v6fleet.sittings (run, no, pending, held) VALUES ($1, 0, $2, 0)";
+    session.later(Question::new(begin, vec![Box::new(run), Box::new(vms)]));
+}
+
+/// The same of a run that came from another ledger, where nothing was ever summed up.
 pub(super) fn begin(session: &Session, run: i64) {
     session.later(Question::new(BEGIN, of_items(run)));
 }

@@ -1,19 +1,20 @@
 //! What there is to know before a run is carried out, in one round trip.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use tokio_postgres::{Error, Row};
 
 use super::column::{self, count};
-use super::database::Postgres;
+use super::database::{Postgres, Run};
 use super::question::Question;
 use super::rates::{REMEMBERED, SHARED, remembered};
+use super::session::Session;
 use super::statements::UNCLAIMED;
 use super::vms::{RACKS, rack};
 use crate::ledger::error::LedgerError;
 use crate::ledger::numbers::span;
 use crate::ledger::record::{Counts, RunKey, Start};
-use crate::outcome::{Failure, Outcome};
+use crate::outcome::{Failure, Kind, Outcome};
 
 /// How many of the VMs from the number `$1` to `$2` have come out how, by rack, and the first turn of those that nobody has
 /// claimed in this sitting.
@@ -40,22 +41,13 @@ pub(super) fn start(postgres: &Postgres, run: &RunKey) -> Result<Start, LedgerEr
     let Postgres { session, .. } = postgres;
     let run = postgres.run(run)?;
     let [first, last] = span(run.no);
-    let asked = [
-        Question::new(TALLY.as_str(), vec![Box::new(first), Box::new(last)]),
-        Question::new(RACKS, vec![Box::new(run.no)]),
-        Question::new(REMEMBERED.as_str(), vec![Box::new(run.base), Box::new(run.no)]),
-        Question::new(SHARED, vec![Box::new(run.no)]),
-    ];
+    let tally = Question::new(TALLY.as_str(), vec![Box::new(first), Box::new(last)]);
+    let [rate, is_shared] = asking(run);
+    let asked = [tally, Question::new(RACKS, vec![Box::new(run.no)]), rate, is_shared];
     let [tally, racks, rate, is_shared] = session.side_by_side(&asked)?;
     let racks = session.read(&racks, rack)?;
     postgres.last_racks.replace(Some((run.no, racks.clone())));
-    let mut start = Start {
-        counts: Counts::none(run.kind),
-        pending: vec![0; racks.len()],
-        racks,
-        remembered_rate: session.read(&rate, remembered)?.pop().flatten(),
-        shares_pace: session.read(&is_shared, |row| row.try_get(0))?.contains(&true),
-    };
+    let mut start = of_no_vm(session, run.kind, racks, &[rate, is_shared])?;
     let tally = session.read(&tally, alike)?;
     for alike in &tally {
         alike.add_to(&mut start);
@@ -75,6 +67,45 @@ fn taken(racks: usize, tally: &[Alike]) -> Vec<i64> {
         }
     }
     taken
+}
+
+/// Asks for what is not known of a run that is about to begin.
+pub(super) fn asking(run: Run) -> [Question; 2] {
+    [
+        Question::new(REMEMBERED.as_str(), vec![Box::new(run.base), Box::new(run.no)]),
+        Question::new(SHARED, vec![Box::new(run.no)]),
+    ]
+}
+
+/// What a run is of that kind that has just begun, with so many VMs in each of its racks.
+pub(super) fn first(
+    session: &Session,
+    kind: Kind,
+    racks: Vec<Option<Arc<str>>>,
+    vms: Vec<u64>,
+    told: &[Vec<Row>; 2],
+) -> Result<Start, LedgerError> {
+    let mut start = of_no_vm(session, kind, racks, told)?;
+    for (rack, vms) in vms.into_iter().enumerate() {
+        Alike { rack, outcome: None, failure: None, vms, unclaimed: None }.add_to(&mut start);
+    }
+    Ok(start)
+}
+
+/// With what [`asking`] has asked for.
+fn of_no_vm(
+    session: &Session,
+    kind: Kind,
+    racks: Vec<Option<Arc<str>>>,
+    [rate, is_shared]: &[Vec<Row>; 2],
+) -> Result<Start, LedgerError> {
+    Ok(Start {
+        counts: Counts::none(kind),
+        pending: vec![0; racks.len()],
+        racks,
+        remembered_rate: session.read(rate, remembered)?.pop().flatten(),
+        shares_pace: session.read(is_shared, |row| row.try_get(0))?.contains(&true),
+    })
 }
 
 impl Alike {

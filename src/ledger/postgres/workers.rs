@@ -37,16 +37,22 @@ impl Live {
 impl Postgres {
     /// Becomes a worker of a run, in the caller's transaction if there is one; what we were before is left.
     pub(super) fn enlist(&self, run: i64, terms: Terms) -> Result<Enlisted, LedgerError> {
-        self.leave()?;
+        self.leave();
         let [rows] = self.session.side_by_side(&[enlisting(run, terms)])?;
         self.enlisted(run, terms, &rows)
     }
 
-    /// The same, and commits the caller's transaction.
-    pub(super) fn enlist_and_commit(&self, run: i64, terms: Terms) -> Result<Enlisted, LedgerError> {
-        self.leave()?;
-        let [rows] = self.session.and_commit(&[enlisting(run, terms)])?;
-        self.enlisted(run, terms, &rows)
+    /// The same, and commits the caller's transaction. Returns the answers to `then`, which is asked in the same round trip.
+    pub(super) fn enlist_and_commit(
+        &self,
+        run: i64,
+        terms: Terms,
+        [one, other]: [Question; 2],
+    ) -> Result<[Vec<Row>; 2], LedgerError> {
+        self.leave();
+        let [rows, one, other] = self.session.and_commit(&[enlisting(run, terms), one, other])?;
+        self.enlisted(run, terms, &rows)?;
+        Ok([one, other])
     }
 
     fn enlisted(&self, run: i64, terms: Terms, rows: &[Row]) -> Result<Enlisted, LedgerError> {
@@ -54,13 +60,15 @@ impl Postgres {
         let (no, sitting) = numbers.first().copied().unwrap_or_default();
         let enlisted = Enlisted { no, run, sitting, terms };
         self.worker.set(Some(enlisted));
+        self.is_through.set(false);
         Ok(enlisted)
     }
 
-    /// Our lease ends now: whoever looks next takes what we hold.
-    pub(super) fn leave(&self) -> Result<(), LedgerError> {
-        let Some(Enlisted { no, .. }) = self.worker.take() else { return Ok(()) };
-        self.session.execute(LEAVE, &[&no]).map(drop)
+    /// Our lease ends with what is asked next: whoever looks then takes what we hold. Returns who we were.
+    pub(super) fn leave(&self) -> Option<i64> {
+        let Enlisted { no, .. } = self.worker.take()?;
+        self.session.later(Question::new(LEAVE, vec![Box::new(no)]));
+        Some(no)
     }
 }
 
@@ -68,7 +76,8 @@ impl Drop for Postgres {
     fn drop(&mut self) {
         // Where it cannot be said, the lease runs out by itself.
         self.session.wait_for(Some(FAREWELL));
-        let _ = self.leave();
+        self.leave();
+        let _ = self.session.send();
     }
 }
 

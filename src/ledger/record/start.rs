@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::counts::Counts;
+use super::run::RunKey;
 
 /// A run as it is begun, gone on with or joined.
 #[derive(Debug)]
@@ -17,6 +18,13 @@ pub struct Start {
     pub remembered_rate: Option<f64>,
     /// Others may call for the same account.
     pub shares_pace: bool,
+}
+
+/// A run that was begun.
+#[derive(Debug)]
+pub struct Begun {
+    pub run: RunKey,
+    pub start: Start,
 }
 
 impl Start {

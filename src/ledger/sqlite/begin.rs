@@ -9,11 +9,11 @@ use super::book::Book;
 use super::column::{micros, span_micros};
 use super::draft::Draft;
 use crate::clock;
-use crate::ledger::engine::{self, Begin};
+use crate::ledger::engine::{self, Begin, Runs};
 use crate::ledger::error::LedgerError;
 use crate::ledger::job::{SANDBOX, refuse_mixing};
 use crate::ledger::numbers::span;
-use crate::ledger::record::{Closing, Ending, NewRun, RunKey, Terms, WrittenFile};
+use crate::ledger::record::{Closing, Ending, NewRun, RunInfo, RunKey, Terms, WrittenFile};
 use crate::ledger::stored;
 use crate::stop::Stop;
 
@@ -72,11 +72,12 @@ impl Begin for Sqlite {
     }
 
     /// Who carried out a run that came from another ledger is noted.
-    fn note_end(&self, run: &RunKey, ending: &Ending<'_>) -> Result<bool, LedgerError> {
+    fn note_end(&self, run: &RunKey, ending: &Ending<'_>) -> Result<Option<RunInfo>, LedgerError> {
         let end = "UPDATE runs SET ended_at = ?2, stopped_by = ?3, exit_code = ?4, counts = ?5 WHERE id = ?1";
         let Ending { at, stopped_by, exit_code, counts, workers: _ } = ending;
         let values =
             params![run.id, micros(*at), stopped_by.map(Stop::as_str), exit_code, stored::write(counts)];
-        self.ask(|db| db.execute(end, values)).map(|runs| runs == 1)
+        self.ask(|db| db.execute(end, values))?;
+        self.run_info(run).map(Some)
     }
 }

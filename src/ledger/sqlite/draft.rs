@@ -10,10 +10,10 @@ use super::column::{micros, span_micros};
 use super::{Run, Sqlite, runs};
 use crate::clock;
 use crate::inventory::{Reading, Vm};
-use crate::ledger::engine;
+use crate::ledger::engine::{self, Begin, Engine};
 use crate::ledger::error::LedgerError;
 use crate::ledger::job::{fleet, selection};
-use crate::ledger::record::{NewRun, RunKey};
+use crate::ledger::record::{Begun, NewRun, RunKey};
 use crate::ledger::stored;
 use crate::vm::Action;
 
@@ -41,6 +41,7 @@ pub(super) struct Draft<'s> {
 
 impl<'s> Draft<'s> {
     pub(super) fn begin(sqlite: &'s Sqlite, new: &NewRun) -> Result<Self, LedgerError> {
+        sqlite.check_kind(&new.base_url)?;
         sqlite.ask(|db| db.execute_batch("BEGIN IMMEDIATE"))?;
         let mut draft = Self {
             sqlite,
@@ -144,7 +145,7 @@ impl engine::Draft for Draft<'_> {
         self.position.unsigned_abs()
     }
 
-    fn commit(mut self: Box<Self>, reading: &Reading, warnings: &[String]) -> Result<RunKey, LedgerError> {
+    fn commit(mut self: Box<Self>, reading: &Reading, warnings: &[String]) -> Result<Begun, LedgerError> {
         let sql = "UPDATE runs SET inventory = ?2, label_columns = ?3, inventory_vms = ?4, warnings = ?5, piped = ?6
                    WHERE no = ?1";
         let values = params![
@@ -163,7 +164,7 @@ impl engine::Draft for Draft<'_> {
         }
         self.sqlite.ask(|db| db.execute_batch("COMMIT"))?;
         self.committed = true;
-        Ok(self.key.clone())
+        Ok(Begun { run: self.key.clone(), start: self.sqlite.start(&self.key)? })
     }
 }
 

@@ -10,6 +10,7 @@ use super::engine_error::engine_error;
 use super::lock::Lock;
 use super::path::{self, create, log};
 use super::{Run, store};
+use crate::ledger::engine::Engine;
 use crate::ledger::error::LedgerError;
 use crate::ledger::record::RunKey;
 
@@ -23,13 +24,16 @@ pub(crate) struct Sqlite {
 }
 
 impl Sqlite {
-    /// Opens `path` for writing, made where missing, waiting up to `lock_timeout` for another run to end.
+    /// Opens `path` for writing, made where missing, waiting up to `lock_timeout` for another run to end; what a process that died
+    /// did not come to is made up for.
     pub(crate) fn open(path: &Path, lock_timeout: Duration) -> Result<Self, LedgerError> {
         create(path)?;
         let mut lock = Lock::take(path, lock_timeout)?;
         let db = store::open(path)?;
         lock.watch(log(path)?)?;
-        Ok(Self { db, path: path.to_owned(), lock: Some(lock) })
+        let sqlite = Self { db, path: path.to_owned(), lock: Some(lock) };
+        sqlite.bury_lost()?;
+        Ok(sqlite)
     }
 
     /// What would keep a writer from it but another one, as far as it can be seen without touching anything.

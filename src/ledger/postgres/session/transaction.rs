@@ -113,7 +113,16 @@ impl Session {
         }
     }
 
-    /// The same, and commits the transaction with it.
+    /// Asks all of it in one transaction and in one round trip; nothing of it is prepared to be asked again.
+    pub(in crate::ledger::postgres) fn at_once<const N: usize>(
+        &self,
+        questions: &[Question; N],
+    ) -> Result<[Vec<Row>; N], LedgerError> {
+        self.batch_later(self.begin());
+        self.and_commit(questions).inspect_err(|_| self.roll_back())
+    }
+
+    /// Asks all of it in one round trip, and commits the transaction with it.
     pub(in crate::ledger::postgres) fn and_commit<const N: usize>(
         &self,
         questions: &[Question; N],
