@@ -57,7 +57,7 @@ pub use record::{
     FailureCount, Finish, Forecasts, Item, LastCall, LastInventory, LastKnown, Named, NewRun, OpenBreakers,
     Overview, Pacing, Pair, PendingVms, Presence, RackCounts, RackNo, ReasonCount, Row, RunInfo, RunKey,
     Setback, Settled, Settlement, Sighting, Since, Skipped, Start, Summary, Tally, Terms, Unfinished, Worker,
-    WrittenFile,
+    WrittenFile, is_complete, is_resumable,
 };
 pub use sqlite::beside;
 pub use sums::Sums;
@@ -238,8 +238,9 @@ impl Ledger {
         let Summary { exit_code, counts, .. } = summary;
         let ending = Ending { at, stopped_by, exit_code, counts, workers: &summary.workers };
         let info = self.note_end(run, &ending)?;
-        let complete = stopped_by.is_none() && summary.pending == 0;
-        Ok(info.map(|info| End::noted(Summary { complete, stopped_by, ..summary }, info)))
+        let complete = is_complete(Some(at), stopped_by);
+        let resumable = is_resumable(Some(at), stopped_by, summary.pending);
+        Ok(info.map(|info| End::noted(Summary { complete, resumable, stopped_by, ..summary }, info)))
     }
 
     /// Notes what a run has written, beside what it wrote before.

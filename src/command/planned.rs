@@ -36,7 +36,7 @@ pub(super) fn plan<E: From<Refusal> + From<InventoryError> + From<LedgerError>>(
     inputs: &mut Inputs,
 ) -> Result<Planned, E> {
     let refuse = |error: &dyn Display| E::from(refusal(error, settings));
-    let found = match find(ledger, &only.run) {
+    let (found, resumable) = match find(ledger, &only.run) {
         Ok(found) => found,
         Err(
             error @ (LedgerError::NoneOfKind(_)
@@ -47,15 +47,18 @@ pub(super) fn plan<E: From<Refusal> + From<InventoryError> + From<LedgerError>>(
     };
     let files = inputs.digests(&settings.inventory.files)?;
     let resume = format!("v6fleet resume {}{}", found.id, settings.ledger.args(settings.ledger.sandbox));
+    let resume = resumable.then_some(resume);
     match unfit(&found, job, &files, only.max_age, clock::now(), resume) {
         None => Ok(Planned { changes: found.counts.changed(), run: RunKey { id: found.id } }),
         Some(unfit) => Err(refuse(&format!("plan {} {unfit}", found.id))),
     }
 }
 
-fn find(ledger: Option<&Ledger>, typed: &str) -> Result<Overview, LedgerError> {
+/// The plan that was typed, and whether it can be gone on with.
+fn find(ledger: Option<&Ledger>, typed: &str) -> Result<(Overview, bool), LedgerError> {
     let ledger = ledger.ok_or(LedgerError::NoneOfKind(Kind::Plan))?;
-    ledger.overview(&ledger.find_run_of(Kind::Plan, typed)?)
+    let run = ledger.find_run_of(Kind::Plan, typed)?;
+    Ok((ledger.overview(&run)?, ledger.is_unfinished(&run)?))
 }
 
 fn refusal(error: &dyn Display, settings: &RunSettings) -> Refusal {
@@ -76,18 +79,20 @@ enum Unfit {
     OtherReading,
     #[error("has not come to its end ({why}): {resume} goes on with it")]
     Incomplete { why: String, resume: String },
+    #[error("has not come to its end ({why}), and nothing of it is left to go on with")]
+    Stopped { why: String },
     #[error("is {age} old, and --max-plan-age is {most}")]
     Old { age: String, most: String },
 }
 
-/// `files` is the inventory as it is now; `resume` is the command that goes on with the plan.
+/// `files` is the inventory as it is now; `resume` is the command that goes on with the plan, where that can be.
 fn unfit(
     plan: &Overview,
     job: &NewRun,
     files: &[InventoryFile],
     max_age: Duration,
     now: Timestamp,
-    resume: String,
+    resume: Option<String>,
 ) -> Option<Unfit> {
     let [then, of_now] = [(&plan.inventory[..], &plan.options), (files, &job.options)]
         .map(|(files, options)| Origin { files, options });
@@ -105,7 +110,10 @@ fn unfit(
         () if !then.is_read_as(of_now) => Unfit::OtherReading,
         () if !plan.complete => {
             let why = plan.stopped_by.map_or("it runs, or died".to_owned(), |stop| stop.to_string());
-            Unfit::Incomplete { why, resume }
+            match resume {
+                Some(resume) => Unfit::Incomplete { why, resume },
+                None => Unfit::Stopped { why },
+            }
         }
         () if age > most => Unfit::Old { age: duration(age), most: duration(most) },
         () => return None,
@@ -125,7 +133,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::ledger::{Counts, Terms};
+    use crate::ledger::{Counts, Terms, is_resumable};
     use crate::stop::Stop;
 
     const NOW: &str = "2026-11-24T02:00:00Z";
@@ -174,7 +182,8 @@ mod tests {
         };
         edit(&mut plan, &mut job);
         let max_age = Duration::from_hours(1);
-        let resume = "v6fleet resume 2026 --ledger l.db".to_owned();
+        let resumable = is_resumable(plan.ended_at, plan.stopped_by, 1);
+        let resume = resumable.then(|| "v6fleet resume 2026 --ledger l.db".to_owned());
         let unfit = unfit(&plan, &job, &files(&["a", "b"]), max_age, NOW.parse().unwrap(), resume);
         unfit.map(|unfit| unfit.to_string())
     }

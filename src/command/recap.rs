@@ -49,9 +49,9 @@ fn again(kind: Kind, info: &RunInfo, ledger_args: &str) -> Option<String> {
     Some(format!("{}{ledger_args}", words.join(" ")))
 }
 
-/// The command that goes on with a run which has ended; `None` where nothing is left to do.
+/// The command that goes on with a run which nobody carries out; `None` where nothing is left to do.
 pub(super) fn going_on(run: &str, summary: &Summary, ledger_args: &str) -> Option<String> {
-    (summary.pending > 0).then(|| format!("v6fleet resume {run}{ledger_args}"))
+    summary.resumable.then(|| format!("v6fleet resume {run}{ledger_args}"))
 }
 
 /// Returns the recap for people, uncoloured. Where a report has standard output, the recap goes to standard error.

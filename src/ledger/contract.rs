@@ -1,6 +1,7 @@
 //! What every engine is held to: a run's life in a ledger, without a network.
 
 mod copies;
+mod endings;
 mod histories;
 mod plans;
 mod sharing;
@@ -112,11 +113,13 @@ use plans::{
     what_a_plan_sees_while_an_answer_is_lost_does_not_tell_what_the_call_did,
 };
 
+use endings::whether_a_run_is_complete_or_can_be_gone_on_with_is_told_alike_by_all;
 use histories::what_is_resumed_is_what_has_no_outcome_with_all_it_has_been_through;
 
 held! {
     what_one_dialect_says_is_nothing_to_the_other_at_the_same_base_url,
     what_is_resumed_is_what_has_no_outcome_with_all_it_has_been_through,
+    whether_a_run_is_complete_or_can_be_gone_on_with_is_told_alike_by_all,
     a_draft_that_is_dropped_leaves_nothing_behind,
     racks_are_claimed_in_inventory_order_and_each_vm_once,
     racks_are_taken_from_in_turn_and_more_than_once_by_one_claim,

@@ -33,6 +33,9 @@ pub const NARROWING: [&str; 6] = ["rack", "vmid", "where", "only-failed", "only-
 /// The [`selection`] of a run that nothing narrowed.
 pub(super) const EVERYTHING: &str = "{}";
 
+/// The exit codes of a run of which nothing failed and nothing was skipped: complete, with changes, with drift.
+pub(super) const SUCCESSES: &str = "0, 10, 11";
+
 /// What is done, the files and the action.
 pub(super) fn fleet(kind: Kind, files: &[String], action: Option<Action>) -> String {
     let mut hash = Sha256::new();

@@ -19,7 +19,7 @@ pub use row::Row;
 pub(crate) use row::as_object;
 pub use run::{
     Course, Ending, LastInventory, NewRun, Overview, PendingVms, RunInfo, RunKey, Skipped, Unfinished,
-    WrittenFile,
+    WrittenFile, is_complete, is_resumable,
 };
 pub use start::{Begun, Start};
 pub use summary::{ChangeCount, FailureCount, Forecasts, Named, RackCounts, ReasonCount, Since, Summary};

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::error::LedgerError;
 use super::forecasts::{EXAMPLES, ForecastSums};
-use super::record::{Counts, Course, FailureCount, RackCounts, Summary};
+use super::record::{Counts, Course, FailureCount, RackCounts, Summary, is_complete, is_resumable};
 use super::shared::Suspects;
 use crate::outcome::{Failure, Kind, Outcome};
 
@@ -175,7 +175,8 @@ impl Sums {
             calls_in_duration,
             calls_per_s: per_second(calls_in_duration, duration_s),
             pending,
-            complete: stopped_by.is_none() && pending == 0,
+            complete: is_complete(ended_at, stopped_by),
+            resumable: is_resumable(ended_at, stopped_by, pending),
             running: false,
             stopped_by,
             exit_code: exit_code.unwrap_or_default(),

@@ -275,6 +275,7 @@ fn of(kind: Kind, rows: &[Row]) -> Summary {
         calls_per_s: 11.27,
         pending: 0,
         complete: true,
+        resumable: false,
         running: false,
         stopped_by: None,
         exit_code: 3,

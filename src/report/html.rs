@@ -274,7 +274,7 @@ mod tests {
             newly_failing: named(7, &["1", "2"]),
             recovered: named(0, &[]),
         };
-        let summary = Summary { since: Some(since), pending: 3, ..summary(&rows()) };
+        let summary = Summary { since: Some(since), pending: 3, resumable: true, ..summary(&rows()) };
         let body = body(&rows(), &run(), &summary);
         let (header, _) = body.split_once("</header>").unwrap();
         for part in [

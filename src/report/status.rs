@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::api::api;
 use super::counts;
 use super::runs::{ending, what};
-use crate::ledger::{Bulletin, OpenBreakers, Overview, Pacing};
+use crate::ledger::{Bulletin, OpenBreakers, Overview, Pacing, is_resumable};
 use crate::text::{count, counted, duration, escape, moment, moment_field, moment_for_people};
 
 /// One run, as it is known at one moment.
@@ -73,7 +73,8 @@ pub fn text(status: &Status, ledger_args: &str, now: Timestamp) -> String {
             let _ = writeln!(out, "  {line}");
         }
     } else if !run.running {
-        let verb = if run.complete { "report" } else { "resume" };
+        let resumable = is_resumable(run.ended_at, run.stopped_by, status.pending);
+        let verb = if resumable { "resume" } else { "report" };
         let code = run.exit_code.map(|code| format!("exit code {code}; ")).unwrap_or_default();
         let _ = writeln!(out, "  {code}v6fleet {verb} {}{ledger_args}", escape(&run.id));
     }
@@ -296,6 +297,9 @@ mod tests {
         let stopped = Overview { stopped_by: Some(Stop::Deadline), exit_code: Some(5), ..run() };
         let complete = Overview { complete: true, exit_code: Some(3), ..run() };
         let died = Overview { ended_at: None, ..run() };
+        for (run, pending, verb) in [(&stopped, 0, "report"), (&died, 0, "resume")] {
+            assert!(of(run.clone(), pending).contains(&format!("v6fleet {verb} ")), "{run:?}");
+        }
         let all = of(stopped, 7) + &of(complete, 0) + &of(died, 9);
         insta::assert_snapshot!(all, @r"
         Run 20261124T021500Z-0003: allocate fleet.csv, https://cloud.hostup.se

@@ -8,7 +8,7 @@ use crate::dialect::{Dialect, in_each};
 use crate::fixture::Fixture;
 use crate::fleet::{csv, is_allocated, vmids};
 use crate::sandbox::Sandbox;
-use crate::script::{Api, Speech};
+use crate::script::{Api, Speech, success};
 
 const RUN: [&str; 6] = ["run", "fleet.csv", "--action", "allocate", "--rate", "none"];
 
@@ -101,6 +101,22 @@ fn reach_the_deadline(dialect: Dialect) {
     assert_eq!(outcome.vms_that_are("created").len(), 40);
     // v2 looks first what became of the one that was lost.
     assert_eq!(api.received().len(), if dialect == Dialect::V1 { 41 } else { 42 });
+}
+
+#[test]
+fn a_run_whose_last_call_was_answered_after_the_deadline_is_not_said_to_go_on() {
+    let api = Api::start(|_, _| success(201, true, 0).after(Duration::from_millis(2_500)).into());
+    let fixture = api.fixture();
+    fixture.write("fleet.csv", "vmid\n10000\n");
+    let run = fixture.run(&["run", "fleet.csv", "--action", "allocate", "--deadline", "1s"]).exits(5);
+    let id = fixture.latest_run();
+    assert_eq!(run.row("10000")["outcome"], "created");
+    for told in [&run, &fixture.run(&["report"]).exits(0), &fixture.run(&["status"]).exits(0)] {
+        assert!(!told.stdout.contains("v6fleet resume"), "{}", told.stdout);
+    }
+    let report = format!("exit code 5; v6fleet report {id}");
+    fixture.run(&["status"]).exits(0).assert_in_stdout(&report);
+    fixture.run(&["resume", &id]).exits(7).assert_in_stderr("is finished");
 }
 
 #[test]

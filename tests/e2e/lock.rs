@@ -273,6 +273,17 @@ fn a_run_that_could_not_note_its_end_is_finished_by_resume_and_told_so_until_the
     for by_id in [false, true] {
         let (api, fixture) = without_an_end();
         let id = fixture.latest_run();
+        let report = fixture.run(&["report"]).exits(0).stdout;
+        assert!(report.starts_with("Not finished (its process died): 2 VMs"), "{report}");
+        assert!(report.contains(&format!("Go on:        v6fleet resume {id}")), "{report}");
+        let summary = fixture.report_of("latest");
+        assert_eq!(
+            (&summary.summary()["complete"], &summary.summary()["pending"]),
+            (&false.into(), &0.into())
+        );
+        let page = fixture.run(&["report", "-o", "html:-"]).exits(0).stdout;
+        let end = format!("the run's end was not noted: <code>v6fleet resume {id}</code> ends it");
+        assert!(page.contains(&end), "{page}");
         let command = if by_id { &["resume", &id][..] } else { &["resume"] };
         let outcome = fixture.run(command).exits(0);
         assert!(outcome.stdout.starts_with("Complete: 2 VMs"), "{}", outcome.stdout);

@@ -273,6 +273,17 @@ fn a_plan_that_was_stopped_is_refused_until_it_has_come_to_its_end() {
 }
 
 #[test]
+fn a_plan_that_stopped_with_every_vm_settled_is_made_anew_as_nothing_of_it_is_left() {
+    let sandbox = Sandbox::start(&["--latency", "2500ms"]);
+    let fixture = fixture_of(&sandbox, 1);
+    let id = id_of(&fixture.run(&plan(&["--deadline", "1s"])).exits(5));
+    let why =
+        format!("plan {id} has not come to its end (deadline), and nothing of it is left to go on with");
+    assert_refused(&fixture, &run(&["--only-planned"]), &why);
+    fixture.run(&["resume", &id]).exits(7);
+}
+
+#[test]
 fn of_a_part_of_the_fleet_exactly_what_was_planned_is_called() {
     let sandbox = Sandbox::start(&[]);
     let fixture = fixture_of(&sandbox, 40);

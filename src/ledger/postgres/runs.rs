@@ -13,7 +13,7 @@ use super::workers;
 use crate::inventory::InventoryFile;
 use crate::ledger::engine::{Engine, Runs, the_one_meant};
 use crate::ledger::error::LedgerError;
-use crate::ledger::job::{EVERYTHING, fleet, selection};
+use crate::ledger::job::{EVERYTHING, SUCCESSES, fleet, selection};
 use crate::ledger::record::{
     Baseline, Counts, Course, LastInventory, NewRun, Overview, RunInfo, RunKey, Unfinished, Worker,
     WrittenFile,
@@ -45,14 +45,11 @@ pub(super) const PENDING: &str = without_outcome!("p");
 pub(super) const UNFINISHED: &str =
     concat!("(r.ended_at IS NULL OR r.stopped_by IS NOT NULL) AND ", without_outcome!("r"));
 
-/// Every VM may be settled: it is the end that could not be written any more.
+/// With [`UNFINISHED`], as `is_resumable` has it: every VM may be settled, and the end could not be written any more.
 const UNENDED: &str = "r.ended_at IS NULL";
 
-/// A run that ended by itself, every VM settled.
+/// As `is_complete` has it.
 const COMPLETE: &str = "r.ended_at IS NOT NULL AND r.stopped_by IS NULL AND NOT r.pruned";
-
-/// The exit codes of a run of which nothing failed and nothing was skipped: complete, with changes, with drift.
-const SUCCESSES: &str = "0, 10, 11";
 
 /// That a run `r` is of the same job as run `$1`, or of that job for the whole inventory: its selection is `$2`.
 const SAME_JOB: &str = "EXISTS (SELECT 1 FROM v6fleet.runs o WHERE o.no = $1

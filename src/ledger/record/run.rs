@@ -145,6 +145,16 @@ impl Overview {
     }
 }
 
+/// Whether a run came to its end by itself, which it does once every VM is settled.
+pub fn is_complete(ended_at: Option<Timestamp>, stopped_by: Option<Stop>) -> bool {
+    ended_at.is_some() && stopped_by.is_none()
+}
+
+/// Whether a run that nobody carries out can be gone on with: it stopped with VMs `pending`, or its end was not noted.
+pub fn is_resumable(ended_at: Option<Timestamp>, stopped_by: Option<Stop>, pending: u64) -> bool {
+    ended_at.is_none() || stopped_by.is_some() && pending > 0
+}
+
 /// A run with VMs that have no outcome yet.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Unfinished {
@@ -221,4 +231,24 @@ pub struct Course {
     pub calls_before: u64,
     /// Invalid inventory rows that it went on without.
     pub skipped: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_complete_or_can_be_gone_on_with_or_has_stopped_with_nothing_left() {
+        let (ended, stopped) = (Some(Timestamp::UNIX_EPOCH), Some(Stop::Deadline));
+        for (ended_at, stopped_by, pending, complete, resumable) in [
+            (None, None, 0, false, true),
+            (None, None, 1, false, true),
+            (ended, None, 0, true, false),
+            (ended, stopped, 0, false, false),
+            (ended, stopped, 1, false, true),
+        ] {
+            let found = (is_complete(ended_at, stopped_by), is_resumable(ended_at, stopped_by, pending));
+            assert_eq!(found, (complete, resumable), "{ended_at:?} {stopped_by:?} {pending}");
+        }
+    }
 }

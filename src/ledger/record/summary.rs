@@ -97,8 +97,11 @@ pub struct Summary {
     pub calls_per_s: f64,
     /// VMs without an outcome of their own yet; they count as failed, and can be resumed.
     pub pending: u64,
-    /// Every selected VM had its turn and was settled.
+    /// Every selected VM had its turn and was settled, and the end is noted.
     pub complete: bool,
+    /// It can be gone on with, once nobody carries it out.
+    #[serde(skip)]
+    pub resumable: bool,
     /// A process is carrying it out now.
     pub running: bool,
     pub stopped_by: Option<Stop>,

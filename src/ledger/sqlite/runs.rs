@@ -9,7 +9,7 @@ use super::column::{self, count, kind, time, timestamp};
 use crate::inventory::InventoryFile;
 use crate::ledger::engine::{Runs, Vms, the_one_meant};
 use crate::ledger::error::LedgerError;
-use crate::ledger::job::{EVERYTHING, fleet, selection};
+use crate::ledger::job::{EVERYTHING, SUCCESSES, fleet, selection};
 use crate::ledger::record::{
     Baseline, Counts, Course, LastInventory, NewRun, Overview, RunInfo, RunKey, Unfinished, Worker,
     WrittenFile,
@@ -27,14 +27,11 @@ pub(super) const UNFINISHED: &str = "(r.ended_at IS NULL OR r.stopped_by IS NOT 
     AND EXISTS (SELECT 1 FROM listed i
         WHERE i.no >= r.no << 32 AND i.no < (r.no + 1) << 32 AND outcome IS NULL)";
 
-/// Every VM may be settled: it is the end that could not be written any more.
+/// With [`UNFINISHED`], as `is_resumable` has it: every VM may be settled, and the end could not be written any more.
 const UNENDED: &str = "r.ended_at IS NULL";
 
-/// A run that ended by itself, every VM settled.
+/// As `is_complete` has it.
 const COMPLETE: &str = "ended_at IS NOT NULL AND stopped_by IS NULL AND NOT pruned";
-
-/// The exit codes of a run of which nothing failed and nothing was skipped: complete, with changes, with drift.
-const SUCCESSES: &str = "0, 10, 11";
 
 /// That a run `r` is of the same job as run `?1`, or of that job for the whole inventory: its selection is `?2`.
 const SAME_JOB: &str = "EXISTS (SELECT 1 FROM runs o WHERE o.no = ?1
