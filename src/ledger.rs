@@ -169,8 +169,8 @@ impl Ledger {
         Ok(value)
     }
 
-    /// Asks what does no harm when it is asked twice, again where the ledger could not be reached, until it can be, within
-    /// `patience`: it may have heard what it could not answer.
+    /// Retries `ask` for up to `patience` while the ledger is unreachable. `ask` must be idempotent: only its answer may have
+    /// been lost.
     pub fn outlast<T>(
         &mut self,
         patience: Duration,

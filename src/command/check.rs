@@ -212,7 +212,7 @@ fn called(run: &RunSettings, key: Result<ApiKey, ConfigError>) -> Result<Vec<Fin
     Ok(findings)
 }
 
-/// What stands in for the API in a rehearsal is there as long as the first of the two.
+/// The base URL to check. In a rehearsal it is that of a sandbox, which serves until the first of the two is dropped.
 fn callee(run: &RunSettings) -> Result<(Option<Running>, BaseUrl), Refusal> {
     if !run.ledger.sandbox {
         return Ok((None, run.base_url.clone()));
@@ -221,7 +221,7 @@ fn callee(run: &RunSettings) -> Result<(Option<Running>, BaseUrl), Refusal> {
     Ok((Some(running), base_url))
 }
 
-/// The finding is of what keeps it from being gone at all.
+/// How the API is reached. The error is the finding that no attempt can be made, say for unusable certificates.
 fn way(run: &RunSettings, base_url: &BaseUrl) -> Result<Way, Finding> {
     let ApiSettings { ca_file, proxy, connect_timeout, timeout, .. } = &run.api;
     let roots = extra_roots(ca_file.as_deref()).map_err(|refusal| unusable(Check::Certificate, refusal))?;
@@ -229,7 +229,7 @@ fn way(run: &RunSettings, base_url: &BaseUrl) -> Result<Way, Finding> {
     way.map_err(|error| unusable(way::of_client(&error), error.into()))
 }
 
-/// Of certificates to trust it is not told with what is wrong what to do.
+/// The finding of a refusal. One about certificates does not say what to do: that is added.
 fn unusable(check: Check, refusal: Refusal) -> Finding {
     let finding = refused(check, refusal);
     match check {

@@ -110,8 +110,8 @@ pub trait Engine: Begin + Runs + Vms + Known + Rates + Plain + Send + Debug {
     /// it, or after it.
     fn settle_up(&self, then: &mut dyn FnMut() -> Result<(), LedgerError>) -> Result<(), LedgerError>;
 
-    /// Works on no run any more, and deletes all runs but the newest `keep`, the pinned ones, those that wait for a resume, and the one but for
-    /// which a pinned one would. Returns how many.
+    /// Works on no run any more, and deletes all runs but the newest `keep`, the pinned ones, those that wait for a resume,
+    /// and a run that supersedes a pinned, unfinished one. Returns how many.
     ///
     /// A run is gone before its first VM is: killed half-way, it is deleted to the end by the next call. What it has written
     /// is told by `gone` first, and again if it comes to that.
@@ -145,9 +145,8 @@ pub trait Begin {
     /// Lets all workers of a run stop, once each looks at it. Returns whether there are any.
     fn request_stop(&self, run: &RunKey, stop: Stop) -> Result<bool, LedgerError>;
 
-    /// Whether it is ours to end a run of which we hold nothing any more: the last worker ends it, and so does the first that
-    /// finds no other holding anything where nothing is left to do, or all are to stop. If it is, nobody claims anything any
-    /// more of what is left, for `stop`.
+    /// Whether we may end the run: we hold none of its VMs, and either no other worker is left, or none holds any and nothing
+    /// is pending or all must stop. If we may, nobody claims what is pending any more, and `stop` is the reason.
     fn closing(&self, run: &RunKey, stop: Option<Stop>) -> Result<Closing, LedgerError>;
 
     /// Opens a run to be written, by the thread that has the book.

@@ -12,14 +12,14 @@ const CAP: usize = 4096;
 #[derive(Debug)]
 pub(super) struct Settling {
     brake: Brake,
-    /// The same once all that are on their way are there, in their order.
+    /// The brake as it will be once all outcomes on their way are on disk.
     foreseen: Brake,
-    /// They will stop the run.
+    /// Whether the outcomes on their way will stop the run.
     is_doomed: bool,
     on_their_way: usize,
-    /// Of those, the ones that may bring the run nearer to a stop.
+    /// Outcomes on their way that may bring the run nearer to a stop.
     watched: usize,
-    /// The same of those that are there, until it is seen what others had settled by then.
+    /// Such outcomes that are on disk, since we last saw what all workers have settled.
     unseen: usize,
     /// The brake that the run has run into.
     braked: Option<Stop>,
