@@ -3,10 +3,12 @@
 //! Where an answer is needed that the sandbox never gives, a scripted server on loopback gives it.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by failing")]
 
+mod accounts;
 mod answers;
 mod audit;
 mod brakes;
 mod browser;
+mod canary;
 mod check;
 mod clock;
 mod copy;
@@ -25,6 +27,7 @@ mod http2;
 mod inventory;
 mod job;
 mod key;
+mod leases;
 mod ledger;
 mod listing;
 mod locale;
@@ -35,6 +38,7 @@ mod night;
 mod pace;
 mod page;
 mod plan;
+mod polling;
 mod pruning;
 mod refusals;
 mod repeat;

@@ -13,13 +13,13 @@ use crate::ledger::{remember, remembered_rate};
 use crate::listing::sandbox_of;
 use crate::sandbox::{Sandbox, asked_twice};
 
-const TRIES: usize = 3;
+pub(crate) const TRIES: usize = 3;
 
 /// Moments in seconds, in order.
-struct Moments(Vec<f64>);
+pub(crate) struct Moments(Vec<f64>);
 
 impl Moments {
-    fn new(moments: impl Iterator<Item = Timestamp>) -> Self {
+    pub(crate) fn new(moments: impl Iterator<Item = Timestamp>) -> Self {
         let mut moments: Vec<f64> = moments.map(|at| at.as_microsecond() as f64 / 1e6).collect();
         moments.sort_by(f64::total_cmp);
         Self(moments)
@@ -35,12 +35,12 @@ impl Moments {
         Self::new(sandbox.calls().into_iter().map(|call| call.at))
     }
 
-    fn per_second(&self) -> f64 {
+    pub(crate) fn per_second(&self) -> f64 {
         (self.0.len() - 1) as f64 / (self.0[self.0.len() - 1] - self.0[0])
     }
 
     /// The most in any time of so many seconds, wherever it begins.
-    fn most_within(&self, seconds: f64) -> f64 {
+    pub(crate) fn most_within(&self, seconds: f64) -> f64 {
         let mut first = 0;
         let counts = self.0.iter().enumerate().map(|(last, at)| {
             while at - self.0[first] >= seconds {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+mod gate;
 mod http2;
 mod speech;
 
@@ -15,6 +16,7 @@ use crate::dialect::{Dialect, number};
 use crate::fixture::Fixture;
 use crate::sandbox::Transport;
 
+pub(crate) use gate::Gate;
 pub(crate) use speech::{Speech, http_date, problem};
 
 /// What happens to one call.

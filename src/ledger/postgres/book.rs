@@ -378,6 +378,43 @@ mod tests {
     }
 
     #[test]
+    fn a_rate_binds_the_other_runs_of_its_account_as_long_as_somebody_works_on_its_run() {
+        let Some(server) = Server::start() else { return };
+        let [fast, slow] = [5, 20].map(Duration::from_millis);
+        let runs = [(); 2].map(|()| begin(&Ledger::of(Box::new(opened(&server.url()))), &[None]));
+        let [mut ours, mut other] = runs.map(|run| Book::open(opened(&server.url()), &run).unwrap());
+        let interval = |book: &mut Book, ceiling| {
+            let replies = book.write(&mut [Request::Pace(Box::new(plain(ceiling)))].into_iter()).unwrap();
+            let paced = replies.into_iter().find_map(|reply| match reply {
+                Reply::Paced(exchange) => Some(exchange.standing.interval),
+                _ => None,
+            });
+            paced.unwrap()
+        };
+        assert_eq!(interval(&mut ours, fast), fast);
+        assert_eq!(interval(&mut other, slow), slow);
+        assert_eq!(interval(&mut ours, fast), slow);
+        drop(Box::new(other).shut());
+        assert_eq!(interval(&mut ours, fast), fast);
+    }
+
+    #[test]
+    fn claims_settlements_and_slots_go_in_one_round_trip() {
+        let Some(server) = Server::start() else { return };
+        let proxy = Proxy::to(&server, Duration::from_millis(2));
+        let run = begin(&Ledger::of(Box::new(opened(&server.url()))), &[None; 9]);
+        let mut book = Book::open(opened(&proxy.url()), &run).unwrap();
+        let slots = || Request::Pace(Box::new(Ask { slots: 1, ..plain(Duration::from_millis(1)) }));
+        let (mut items, _) = written(book.write(&mut [claim(3), slots()].into_iter()));
+        let before = proxy.round_trips();
+        for _ in 0..3 {
+            let batch = [settle(items.remove(0)), claim(1), slots()];
+            items.extend(written(book.write(&mut batch.into_iter())).0);
+        }
+        assert_eq!(proxy.round_trips() - before, 3);
+    }
+
+    #[test]
     fn a_batch_whose_answer_was_lost_is_neither_lost_nor_written_twice() {
         let Some(server) = Server::start() else { return };
         let proxy = Proxy::to(&server, Duration::ZERO);

@@ -36,11 +36,13 @@ pub(super) mod tests {
     use crate::pace::model;
     use crate::pace::{Lesson, Moment, Refusal, Tally};
 
-    /// Two runs of one account.
-    const RUNS: &str = "INSERT INTO v6fleet.bases (url, dialect) VALUES ('https://api.test', 'v1');
+    /// Two runs of one account, one by another key, and one of another API.
+    const RUNS: &str = "INSERT INTO v6fleet.bases (url, dialect) VALUES ('https://api.test', 'v1'), ('https://other.test', 'v1');
         INSERT INTO v6fleet.runs (id, base, kind, tool_version, fleet, selection, piped, inventory, id_files, label_columns,
             options, key_fingerprint, timeout_us, warnings, started_at)
-        SELECT name, b.id, 'run', '', '', '', '', '', '', '', '', 'k', 0, '', now() FROM v6fleet.bases b, unnest(ARRAY['a', 'b']) name";
+        SELECT name, b.id, 'run', '', '', '', '', '', '', '', '', key, 0, '', now()
+            FROM (VALUES ('a', 'api', 'k'), ('b', 'api', 'k'), ('c', 'api', 'l'), ('d', 'other', 'k')) AS n (name, host, key)
+                JOIN v6fleet.bases b ON b.url = 'https://' || host || '.test' ORDER BY name";
 
     fn ledger(server: &Server) -> Postgres {
         let url = DatabaseUrl::of(server.url().as_ref()).unwrap().unwrap();
@@ -135,8 +137,8 @@ pub(super) mod tests {
         let Some(server) = Server::start() else { return };
         let postgres = ledger(&server);
         let [fast, slow] = [5, 20].map(Duration::from_millis);
-        let intervals = [(1, fast), (2, slow), (1, fast)];
+        let intervals = [(1, fast), (2, slow), (1, fast), (3, fast), (4, fast)];
         let intervals = intervals.map(|(run, ceiling)| ask(&postgres, run, run, &plain(ceiling)).interval);
-        assert_eq!(intervals, [fast, slow, slow]);
+        assert_eq!(intervals, [fast, slow, slow, fast, fast]);
     }
 }

@@ -123,6 +123,7 @@ struct World<'a> {
     flights: Vec<Flight>,
     /// For the canary, whatever became of it.
     called: BTreeSet<i64>,
+    has_canary_failed: bool,
     /// When calls left that did not come through to the API.
     held_up: Vec<Duration>,
     coming: BTreeMap<(Instant, u64), (usize, Coming)>,
@@ -259,6 +260,7 @@ impl World<'_> {
         self.workers[no].is_writing = false;
         let events = self.book.commit(no, batch, left_at, self.now, &mut self.chance);
         self.check_book();
+        self.check_canary();
         events
     }
 
@@ -358,7 +360,7 @@ impl World<'_> {
         let deadline = self.plan.settings.deadline.map(|deadline| self.begun.at + deadline);
         self.holds(deadline.is_none_or(|at| self.now.at < at), "a call leaves after the deadline");
         if let Canary::Vms(vms) = self.plan.limits.canary
-            && self.book.counted.settled() < vms.get().into()
+            && (self.has_canary_failed || self.book.counted.settled() < vms.get().into())
         {
             self.called.insert(position);
             self.holds(self.called.len() <= vms.get() as usize, "more VMs are called than the canary has");
@@ -444,6 +446,14 @@ impl World<'_> {
         ] {
             let most = limit.map(|limit| if let Threshold::Vms(vms) = limit { vms } else { 0 });
             self.holds(most.is_none_or(|most| vms <= most + slots), format_args!("{vms} pass {limit:?}"));
+        }
+    }
+
+    /// Nothing but the canary is settled before all of it is.
+    fn check_canary(&mut self) {
+        if let Canary::Vms(vms) = self.plan.limits.canary {
+            let counted = self.book.counted;
+            self.has_canary_failed |= counted.failed > 0 && counted.settled() <= vms.get().into();
         }
     }
 
@@ -542,6 +552,7 @@ fn carry_out(
         book: SharedBook::new(plan, fates.len(), begun.at),
         flights: vec![],
         called: BTreeSet::new(),
+        has_canary_failed: false,
         held_up: vec![],
         coming: BTreeMap::new(),
         known: 0,
