@@ -4,7 +4,7 @@ use std::process::Command;
 
 /// Says that a test did not happen, and why.
 #[expect(clippy::print_stderr, reason = "whoever reads the test's output has to know")]
-pub fn skipped(why: &str) -> bool {
+fn skipped(why: &str) -> bool {
     eprintln!("SKIPPED, NOTHING WAS TESTED: {}", why.trim());
     false
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use crate::fixture::Fixture;
-use crate::skip::skipped;
+use crate::skip::skipped_but_on_ci;
 use crate::strace::wrapped;
 
 /// Holds the namespace until its standard input is closed.
@@ -22,7 +22,8 @@ pub struct Tmpfs {
 }
 
 impl Tmpfs {
-    /// Mounts one with these options on a directory; where that is not allowed, the test says that it was skipped.
+    /// Mounts one with these options on a directory; where that is not allowed, the test says that it was
+    /// skipped, and on CI it fails.
     pub fn mount(options: &str, directory: &Path) -> Option<Self> {
         fs::create_dir_all(directory).unwrap();
         let unprivileged = Self::try_mount(&["--user", "--mount"], "-rm", options, directory);
@@ -36,7 +37,7 @@ impl Tmpfs {
     }
 
     fn skip(reason: &str) {
-        skipped(&format!("no tmpfs can be mounted: {reason}"));
+        skipped_but_on_ci(&format!("no tmpfs can be mounted: {reason}"));
     }
 
     fn try_mount(
