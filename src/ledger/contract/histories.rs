@@ -322,7 +322,7 @@ impl<'p, P: Place> History<'p, P> {
 }
 
 pub(super) fn what_is_resumed_is_what_has_no_outcome_with_all_it_has_been_through<P: Place>() {
-    let cases = if std::env::var("V6FLEET_TORTURE").is_ok_and(|form| form == "full") { 1_000 } else { 32 };
+    let cases = if std::env::var("V6FLEET_TORTURE").is_ok_and(|form| form == "full") { 1_000 } else { 16 };
     let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases) };
     let histories = proptest::collection::vec(event(), 1..60);
     let place = P::new();
