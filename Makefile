@@ -4,6 +4,8 @@ CARGO ?= cargo
 CARGO_DIR = $(or $(CARGO_HOME),$(HOME)/.cargo)
 # Where cargo builds, as far as the environment says.
 BUILT = $(or $(CARGO_TARGET_DIR),target)
+# What tests have not tested here.
+SKIPPED = $(abspath $(BUILT))/skipped-tests
 DEMO := target/demo
 DEMO_V2 := target/demo-v2
 DEMO_FLEET := target/demo-fleet
@@ -42,8 +44,11 @@ demo-fleet: ## build, and let three workers share a run, of which one is killed 
 	sh inventories/demo-fleet.sh $(BUILT)/debug/v6fleet $(DEMO_FLEET)
 
 test: ## run the whole test suite: with cargo-nextest where it is installed, else with cargo test
-	@if $(CARGO) nextest --version >/dev/null 2>&1; then set -x; $(CARGO) nextest run --locked; \
-	else set -x; $(CARGO) test --locked; fi
+	@rm -f $(SKIPPED); export SKIPPED_TESTS=$(SKIPPED); status=0; \
+	if $(CARGO) nextest --version >/dev/null 2>&1; then ( set -x; $(CARGO) nextest run --locked ) || status=$$?; \
+	else ( set -x; $(CARGO) test --locked ) || status=$$?; fi; \
+	if [ -e $(SKIPPED) ]; then echo "Skipped, nothing was tested (how often, and why):"; sort $(SKIPPED) | uniq -c; fi; \
+	exit $$status
 
 docs: ## bring the options and the examples in the documents up to date with what the program says
 	UPDATE_DOCS=1 $(CARGO) test --locked --test documents -- the_programs_own_help what_the_program_says
